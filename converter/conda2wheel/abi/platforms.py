@@ -1,0 +1,170 @@
+"""The ABI table: platforms that a wheel can be tagged for, and the toolchains that emscripten-forge built with.
+
+The rows are `platforms.toml`; here are only their types and their look-ups. PEP 783 names the platforms
+(`pyemscripten_YEAR_PATCH_wasm32`); an Emscripten without such a name is tagged `emscripten_X_Y_Z_wasm32`, which
+Pyodide's own installers take and PyPI refuses.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+ARCH = "wasm32"
+RUNTIME_PATH_SINCE = (4, 0, 5)  # emscripten 28051fb29f: libdylink.js reads subsection 5
+LEGACY_DYLINK_UNTIL = (3, 1, 73)
+
+Unwinding = Literal["js", "wasm", "unknown"]
+
+
+@dataclass(frozen=True)
+class Platform:
+    """One row: what a wheel with this tag meets when it is loaded. `python` is None where any CPython may come."""
+
+    name: str
+    emscripten: str
+    python: str | None
+    aliases: tuple[str, ...] = ()
+    unwinding: Unwinding = "unknown"
+    runtime_path: bool = True
+    normalises_paths: bool = True
+    legacy_dylink: bool = False
+    libs_folder: bool = False
+    prerelease: bool = False
+    site_packages: str = ""
+    pyodide: tuple[tuple[str, str], ...] = ()  # (version, npm integrity), oldest first
+
+    @property
+    def tag(self) -> str:
+        """The wheel's platform tag, such as `pyemscripten_2025_0_wasm32`."""
+        return f"{self.name}_{ARCH}"
+
+    @property
+    def alias_tags(self) -> tuple[str, ...]:
+        """Older tags of the same platform, such as `pyodide_2025_0_wasm32`."""
+        return tuple(f"{alias}_{ARCH}" for alias in self.aliases)
+
+    @property
+    def on_pypi(self) -> bool:
+        """PyPI takes PEP 783 tags only."""
+        return self.name.startswith("pyemscripten_")
+
+    @property
+    def python_tag(self) -> str | None:
+        """`cp313` for CPython 3.13."""
+        return None if self.python is None else "cp" + self.python.replace(".", "")
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """What a channel of emscripten-forge was built with, and when."""
+
+    emscripten: str
+    channels: tuple[str, ...]
+    pythons: tuple[str, ...]
+    unwinding: Unwinding
+    since: date
+    until: date | None = None
+
+
+@cache
+def _table() -> dict[str, Any]:
+    return tomllib.loads(files(__package__).joinpath("platforms.toml").read_text(encoding="utf-8"))
+
+
+@cache
+def platforms() -> tuple[Platform, ...]:
+    """Every row of the table, oldest Emscripten first."""
+    rows = []
+    for row in _table()["platform"]:
+        values = {**row, "aliases": tuple(row["aliases"]), "pyodide": tuple(row["pyodide"].items())}
+        rows.append(Platform(**values))
+    return tuple(rows)
+
+
+@cache
+def toolchains() -> tuple[Toolchain, ...]:
+    """What emscripten-forge's channels were built with, oldest first."""
+    return tuple(
+        Toolchain(**{**row, "channels": tuple(row["channels"]), "pythons": tuple(row["pythons"])})
+        for row in _table()["toolchain"]
+    )
+
+
+def release(version: str) -> tuple[int, ...]:
+    """`3.1.45` as (3, 1, 45), to compare."""
+    return tuple(int(part) for part in re.findall(r"\d+", version))
+
+
+def known_emscriptens() -> tuple[str, ...]:
+    """Every Emscripten that a platform or a channel has, in order."""
+    return tuple(sorted({p.emscripten for p in platforms()} | {t.emscripten for t in toolchains()}, key=release))
+
+
+def for_emscripten(version: str) -> Platform:
+    """The platform of an exact Emscripten version: a row, or `emscripten_X_Y_Z` for one that no Pyodide has.
+
+    For the latter the loader's abilities follow from when Emscripten got them; nobody can run it to find out more.
+    """
+    for row in platforms():
+        if row.emscripten == version:
+            return row
+    unwinding: Unwinding = next((t.unwinding for t in toolchains() if t.emscripten == version), "unknown")
+    return Platform(
+        name="emscripten_" + "_".join(str(part) for part in release(version)),
+        emscripten=version,
+        python=None,
+        unwinding=unwinding,
+        runtime_path=release(version) >= RUNTIME_PATH_SINCE,
+        normalises_paths=False,
+        legacy_dylink=release(version) <= LEGACY_DYLINK_UNTIL,
+        libs_folder=release(version) < RUNTIME_PATH_SINCE,
+    )
+
+
+def for_pyodide(version: str) -> Platform | None:
+    """The platform of a Pyodide version: its own row, else that of the same release series (0.28.0 is as 0.28.3)."""
+    for row in platforms():
+        if any(version == known for known, _ in row.pyodide):
+            return row
+    series = _series(version)
+    for row in platforms():
+        if any(series == _series(known) for known, _ in row.pyodide):
+            return row
+    return None
+
+
+def _series(version: str) -> tuple[int, ...]:
+    parts = release(version)
+    return parts[:1] if parts and parts[0] > 0 else parts[:2]
+
+
+def integrity(pyodide: str) -> str | None:
+    """npm's `sha512-...` of a Pyodide version, where the table has it."""
+    return next((digest for row in platforms() for version, digest in row.pyodide if version == pyodide), None)
+
+
+def parse(text: str) -> Platform | None:
+    """What `--platform` may be: a tag, with or without `_wasm32`, an alias of one, or a Pyodide version.
+
+    >>> parse("pyodide_2025_0_wasm32").name
+    'pyemscripten_2025_0'
+    >>> parse("0.29.5").name
+    'pyemscripten_2025_0'
+    >>> parse("emscripten_3_1_73_wasm32").emscripten
+    '3.1.73'
+    """
+    name = text.strip().removesuffix(f"_{ARCH}")
+    for row in platforms():
+        if name == row.name or name in row.aliases or name == "emscripten_" + row.emscripten.replace(".", "_"):
+            return row
+    if match := re.fullmatch(r"emscripten_(\d+)_(\d+)_(\d+)", name):
+        return for_emscripten(".".join(match.groups()))
+    if re.fullmatch(r"\d+\.\d+\.\d+([a-z.-].*)?", name):
+        return for_pyodide(name)
+    return None
