@@ -1,0 +1,1 @@
+"""A conda package as it comes: opened without trusting it, and read."""

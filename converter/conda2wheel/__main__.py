@@ -1,0 +1,5 @@
+"""`python -m conda2wheel`."""
+
+from conda2wheel.cli import main
+
+main()

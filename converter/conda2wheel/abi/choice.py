@@ -1,0 +1,159 @@
+"""Which platform a package was built for: claims are weighed, the binaries choose and veto.
+
+In this order: what the caller says; the package's own claims, which must agree; an environment that lists the package;
+the interpreter, where emscripten-forge's channels only ever built it with one Emscripten. The binaries choose between
+candidates where they can, and contradict what cannot be. Nothing left is `unknown-abi`, never a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from conda2wheel.outcome import Refused, Warned
+
+from .platforms import Platform, for_emscripten, platforms, release, toolchains
+from .signals import Signals, choose, contradictions
+
+Level = Literal["package", "timestamp", "environment"]
+Modules = Sequence[tuple[str, Signals]]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One piece of evidence: where it stands, in words, and the Emscripten versions that it admits."""
+
+    level: Level
+    text: str
+    emscriptens: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The platform, the evidence that led to it, and what a person should know of it."""
+
+    platform: Platform
+    evidence: tuple[str, ...]
+    warnings: tuple[Warned, ...] = ()
+
+
+def decide(
+    source: str, claims: Sequence[Claim], python: str | None, modules: Modules, forced: Platform | None = None, exact: bool = True
+) -> Decision:
+    """The platform for native `modules` (name, signals) built with CPython `python` ("3.13"; None: nothing names one).
+    `exact`: they run on that CPython only; not so for abi3 and for libraries.
+
+    Raises `Refused`: `unknown-abi` where the evidence leads nowhere, with the candidates in the hint; `abi-conflict`
+    where two of the package's own claims, the interpreter or the binaries contradict each other.
+    """
+    if forced is not None:
+        _veto(source, forced, python if exact else None, modules)
+        return Decision(forced, ("--platform",))
+    texts: list[str] = []
+    candidates = _own(source, [c for c in claims if c.level == "package"], texts)
+    for level in ("timestamp", "environment"):
+        for claim in [c for c in claims if c.level == level]:
+            if candidates is None or len(candidates) > 1:
+                candidates = _narrow(candidates, claim, texts, level)
+    warnings: tuple[Warned, ...] = ()
+    weak = candidates is None or not any(c.level != "timestamp" and c.text in texts for c in claims)
+    if weak:
+        candidates = _by_interpreter(candidates, python, texts)
+    names = sorted(candidates or (), key=release)
+    if python is not None and len(names) > 1:
+        names = [name for name in names if python in _pythons(name)] or names
+    fit = [for_emscripten(name) for name in names]
+    if len(fit) > 1:
+        left = choose(fit, modules)
+        if len(left) == 1 and left != fit:
+            texts.append("the binaries' unwinding")
+        fit = left or fit
+    if len(fit) != 1:
+        raise _unknown(source, claims, python, fit)
+    platform = fit[0]
+    _veto(source, platform, python if exact else None, modules)
+    if weak:
+        warnings = (Warned("platform-from-interpreter", f"no evidence but {' and '.join(texts)}: taken as {platform.tag}"),)
+    return Decision(platform, tuple(texts), warnings)
+
+
+def _own(source: str, claims: Sequence[Claim], texts: list[str]) -> frozenset[str] | None:
+    """What all of the package's own claims admit together; None without any."""
+    candidates: frozenset[str] | None = None
+    for claim in claims:
+        if not claim.emscriptens:
+            raise Refused(
+                "unknown-abi",
+                f"{source}: {claim.text}, and no Emscripten is known that fits",
+                f"give --platform; known are {_tags(platforms())}",
+            )
+        both = claim.emscriptens if candidates is None else candidates & claim.emscriptens
+        if not both:
+            raise Refused(
+                "abi-conflict",
+                f"{source}: it {claim.text}, which contradicts that it {' and '.join(texts)}",
+                "look at how it was built, or give --platform",
+            )
+        candidates = both
+        texts.append(claim.text)
+    return candidates
+
+
+def _narrow(candidates: frozenset[str] | None, claim: Claim, texts: list[str], level: str) -> frozenset[str] | None:
+    if candidates is None:
+        texts.append(claim.text)
+        return claim.emscriptens
+    both = candidates & claim.emscriptens
+    if both and both != candidates:
+        texts.append(claim.text)
+        return both
+    if not both and level == "environment":  # stronger than a date, weaker than the package's own words
+        texts[:] = [claim.text]
+        return claim.emscriptens
+    return candidates
+
+
+def _by_interpreter(candidates: frozenset[str] | None, python: str | None, texts: list[str]) -> frozenset[str]:
+    """The Emscriptens that the channels ever built this CPython with; none for abi3, which says nothing."""
+    if python is None:
+        return frozenset()
+    built = frozenset(t.emscripten for t in toolchains() if python in t.pythons)
+    texts.append(f"CPython {python}")
+    return built & candidates if candidates is not None and built & candidates else built
+
+
+def _pythons(emscripten: str) -> set[str]:
+    found = {python for t in toolchains() if t.emscripten == emscripten for python in t.pythons}
+    row = for_emscripten(emscripten).python
+    return found | ({row} if row else set())
+
+
+def _veto(source: str, platform: Platform, python: str | None, modules: Modules) -> None:
+    # Only PEP 783 ties a platform to one CPython.
+    if platform.on_pypi and python is not None and python != platform.python:
+        raise Refused(
+            "abi-conflict",
+            f"{source}: built for CPython {python}, but {platform.tag} is CPython {platform.python}",
+            "take the build for that CPython, or another --platform",
+        )
+    found = contradictions(modules, platform)
+    if found:
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise Refused(
+            "abi-conflict", f"{source}: {found[0]}{more}", f"it was not built for {platform.tag}; take a build that was"
+        )
+
+
+def _tags(rows: Sequence[Platform]) -> str:
+    return ", ".join(row.tag for row in rows)
+
+
+def _unknown(source: str, claims: Sequence[Claim], python: str | None, fit: Sequence[Platform]) -> Refused:
+    said = "; ".join(f"it {claim.text}" for claim in claims) or "the package says nothing of it"
+    built = f"CPython {python}" if python else "no version of CPython"
+    if fit:
+        hint = f"give --platform, one of {_tags(fit)}"
+    else:
+        hint = f"give --platform TAG or a Pyodide version; known are {_tags(platforms())}"
+    return Refused("unknown-abi", f"{source}: which Emscripten built it? {said}; its binaries name {built}", hint)

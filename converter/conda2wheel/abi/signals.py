@@ -1,0 +1,96 @@
+"""What a side module's imports and exports say of how it was compiled (facts: each was built with clang and run).
+
+| seen | means |
+| --- | --- |
+| tag import `__cpp_exception`, `__c_longjmp` | WebAssembly exception handling, wasm longjmp (Emscripten 4.0.9 builds) |
+| function import `invoke_*`, `emscripten_longjmp` | JavaScript unwinding (3.1.x builds); fatal when reached elsewhere |
+| `__cxa_throw` without either | throws but cannot catch |
+| memory import with the flags shared or 64-bit | built with -pthread, for memory64: loads nowhere |
+| export `orig$...` | i64 legalised: not built with WASM_BIGINT, which every Pyodide has |
+
+The Emscripten version itself is nowhere in a module: -O2 strips `producers` and `target_features`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from conda2wheel.wasm.binary import Kind, Module
+
+from .platforms import Platform, release
+
+WASM_UNWINDING_TAGS = frozenset({"__cpp_exception", "__c_longjmp"})
+
+
+@dataclass(frozen=True)
+class Signals:
+    """The ABI signals of one module."""
+
+    wasm_unwinding: bool = False
+    js_unwinding: tuple[str, ...] = ()
+    throws: bool = False
+    shared_memory: bool = False
+    memory64: bool = False
+    legalised: bool = False
+    legacy_dylink: bool = False
+    python_module: bool = False
+
+
+def read_signals(module: Module) -> Signals:
+    """The signals of a parsed module. Raises `WasmError` for damaged import or export sections."""
+    js, wasm, throws, shared, is64 = [], False, False, False, False
+    for entry in module.imports:
+        if entry.kind == Kind.TAG and entry.field in WASM_UNWINDING_TAGS:
+            wasm = True
+        elif entry.kind == Kind.FUNC and (entry.field.startswith("invoke_") or entry.field == "emscripten_longjmp"):
+            js.append(entry.field)
+        elif entry.kind == Kind.FUNC and entry.field == "__cxa_throw":
+            throws = True
+        elif entry.kind == Kind.MEMORY:
+            shared, is64 = shared or entry.shared, is64 or entry.is64
+    return Signals(
+        wasm_unwinding=wasm,
+        js_unwinding=tuple(js),
+        throws=throws,
+        shared_memory=shared,
+        memory64=is64,
+        legalised=bool(module.exports_named("orig$")),
+        legacy_dylink=module.custom("dylink.0") is None and module.custom("dylink") is not None,
+        python_module=bool(module.exports_named("PyInit_")),
+    )
+
+
+def contradictions(modules: Iterable[tuple[str, Signals]], platform: Platform) -> list[str]:
+    """Why these modules (name, signals) cannot have been built for `platform`; empty if nothing contradicts it.
+
+    A module that only throws is no contradiction while another module of the same package has unwinding tags: a leaf
+    library may leave catching to its callers (awkward-cpp's kernels do).
+    """
+    found = []
+    modules = list(modules)
+    any_tags = any(s.wasm_unwinding for _, s in modules)
+    for name, s in modules:
+        if s.shared_memory:
+            found.append(f"{name} imports a shared memory (built with -pthread); Pyodide has no threads")
+        if s.memory64:
+            found.append(f"{name} imports a 64-bit memory; Pyodide is wasm32")
+        if s.legalised:
+            found.append(f"{name} exports orig$ functions (built without WASM_BIGINT)")
+        if s.legacy_dylink and not platform.legacy_dylink:
+            found.append(f"{name} has a legacy dylink section, which {platform.tag} no longer loads")
+        if platform.unwinding == "wasm" and s.js_unwinding:
+            names = ", ".join(s.js_unwinding[:3]) + (" ..." if len(s.js_unwinding) > 3 else "")
+            found.append(f"{name} unwinds through JavaScript ({names}), {platform.tag} through WebAssembly exceptions")
+        if platform.unwinding == "js" and s.wasm_unwinding:
+            found.append(f"{name} imports WebAssembly exception tags, which {platform.tag} does not have")
+        if platform.unwinding == "wasm" and s.python_module and s.throws and not s.js_unwinding and not any_tags:
+            found.append(f"{name} throws C++ exceptions (__cxa_throw) but was built without any way to catch one")
+    return found
+
+
+def choose(candidates: Iterable[Platform], modules: Iterable[tuple[str, Signals]]) -> list[Platform]:
+    """The candidates that the modules do not contradict, newest Emscripten last."""
+    modules = list(modules)
+    fit = [platform for platform in candidates if not contradictions(modules, platform)]
+    return sorted(fit, key=lambda platform: release(platform.emscripten))

@@ -1,0 +1,90 @@
+"""Several sources, one after the other: each ends in its own outcome, and none stops the others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from conda2wheel.abi.platforms import Platform
+from conda2wheel.conda.files import Limits
+from conda2wheel.conda.source import expand
+from conda2wheel.convert import convert
+from conda2wheel.libdirs import LibraryIndex
+from conda2wheel.outcome import Conda2WheelError, Converted, Failed, Warned, error_json
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one source ended in: exactly one of `converted` and `error` is set. `bug` is the unexpected exception behind
+    a `Failed("internal")`."""
+
+    source: str
+    converted: Converted | None
+    error: Conda2WheelError | None
+    seconds: float
+    bug: BaseException | None = None
+
+    def json(self) -> dict[str, Any]:
+        """One entry of `results`."""
+        if self.converted is not None:
+            return self.converted.json()
+        if self.error is None:
+            raise ValueError("an outcome without an outcome")
+        return error_json(self.source, self.error, self.seconds)
+
+
+def expand_all(sources: Iterable[str]) -> list[str]:
+    """Prefixes with several packages become their packages; everything else stays."""
+    return [found for source in sources for found in expand(source)]
+
+
+def convert_each(
+    sources: Iterable[str],
+    *,
+    out: str | Path,
+    libdirs: Iterable[str | Path] = (),
+    platform: str | Platform = "auto",
+    compat_tags: bool = False,
+    level: int = 6,
+    dry_run: bool = False,
+    limits: Limits | None = None,
+) -> Iterator[Outcome]:
+    """Convert sources in order, with the arguments of `convert`. Never raises for a source.
+
+    Two builds of one version have the same file name; the later one replaces the earlier, and a warning says so.
+    """
+    index = LibraryIndex(libdirs, limits or Limits())
+    written: dict[str, str] = {}
+    for source in sources:
+        started = time.monotonic()
+        bug: BaseException | None = None
+        try:
+            result = convert(
+                source,
+                out=out,
+                libdirs=index,
+                platform=platform,
+                compat_tags=compat_tags,
+                level=level,
+                dry_run=dry_run,
+                limits=limits,
+            )
+        except Conda2WheelError as caught:
+            error: Conda2WheelError = caught
+        except Exception as caught:  # noqa: BLE001 - a bug of ours must not stop the other packages; it is reported whole
+            bug = caught
+            error = Failed(
+                "internal", f"{source}: {type(caught).__name__}: {caught}", "this is a bug of conda2wheel; -v shows where"
+            )
+        else:
+            before = written.get(result.filename)
+            if before is not None and before != source:
+                note = Warned("replaced-wheel", f"the same file name as {before} gave; that wheel is replaced", result.filename)
+                result = replace(result, warnings=(*result.warnings, note))
+            written[result.filename] = source
+            yield Outcome(source, result, None, time.monotonic() - started)
+            continue
+        yield Outcome(source, None, error, time.monotonic() - started, bug)

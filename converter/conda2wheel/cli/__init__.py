@@ -1,0 +1,56 @@
+"""The command line: one file a command, no logic. Everything heavy is imported when a command runs, not before."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from conda2wheel._version import __version__
+from conda2wheel.cli.check import check
+from conda2wheel.cli.convert import convert
+from conda2wheel.cli.inspect import inspect
+
+app = typer.Typer(
+    name="conda2wheel",
+    help="Turn emscripten-forge conda packages into wheels that install and run in Pyodide.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(convert)
+app.command()(inspect)
+app.command()(check)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"conda2wheel {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Turn emscripten-forge conda packages into wheels that install and run in Pyodide."""
+
+
+def _terminated(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + signal.SIGTERM)  # so that what is half-written is taken away again
+
+
+def main() -> None:
+    """The console script. Exit status: 0 all done, 1 something was refused or failed, 2 the command line is wrong."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        app()
+    except BrokenPipeError:
+        sys.stderr.close()
+        raise SystemExit(1) from None

@@ -1,0 +1,103 @@
+"""`conda2wheel convert`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import Json, MaxMembers, MaxMemberSize, MaxRatio, MaxSize, complain, limits, print_json
+
+if TYPE_CHECKING:
+    from conda2wheel.batch import Outcome
+
+
+def convert(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...", help="Package files, unpacked packages, prefixes, https or file URLs.", show_default=False
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where wheels are written.")] = Path("dist"),
+    libdir: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH", help="Where NEEDED libraries may be found: a package, a folder of packages, a prefix. Repeatable."
+        ),
+    ] = None,
+    platform: Annotated[str, typer.Option(metavar="auto|TAG|PYODIDE", help="A platform tag or a Pyodide version.")] = "auto",
+    compat_tags: Annotated[bool, typer.Option("--compat-tags", help="Add older names of the platform to the tag.")] = False,
+    level: Annotated[int, typer.Option(min=1, max=12, help="Compression level.")] = 6,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide and link, write nothing.")] = False,
+    json: Json = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show the evidence, every warning, and where a bug is.")
+    ] = False,
+    max_members: MaxMembers = None,
+    max_size: MaxSize = None,
+    max_member_size: MaxMemberSize = None,
+    max_ratio: MaxRatio = None,
+) -> None:
+    """Convert conda packages into wheels.
+
+    Prints the wheels' paths on stdout; everything else goes to stderr.
+    """
+    from conda2wheel.abi.platforms import parse
+    from conda2wheel.batch import convert_each, expand_all
+    from conda2wheel.cli.progress import bar
+    from conda2wheel.outcome import document
+
+    if platform != "auto" and parse(platform) is None:
+        raise typer.BadParameter(
+            f"{platform!r} is neither auto, nor a platform tag, nor a Pyodide version", param_hint="--platform"
+        )
+    bounds = limits(max_members, max_size, max_member_size, max_ratio)
+    names = expand_all(sources)
+    results = []
+    good = True
+    outcomes = convert_each(
+        names,
+        out=out,
+        libdirs=libdir or (),
+        platform=platform,
+        compat_tags=compat_tags,
+        level=level,
+        dry_run=dry_run,
+        limits=bounds,
+    )
+    with bar(len(names), "converting") as advance:
+        for outcome in outcomes:
+            good &= outcome.error is None
+            results.append(outcome.json())
+            _show(outcome, json, verbose)
+            advance()
+    if json:
+        print_json(document(results))
+    raise typer.Exit(0 if good else 1)
+
+
+def _show(outcome: Outcome, json: bool, verbose: bool) -> None:
+    if outcome.error is not None:
+        complain(outcome.error)
+        if verbose and outcome.bug is not None:
+            import traceback
+
+            typer.echo("".join(traceback.format_exception(outcome.bug)), err=True)
+        return
+    converted = outcome.converted
+    if converted is None:
+        return
+    if not json:
+        typer.echo(str(converted.wheel or converted.filename))
+    for warning in converted.warnings:
+        if verbose or warning.code not in ("missing-license", "left-out", "dropped-requirement"):
+            where = f"{warning.file}: " if warning.file else ""
+            typer.echo(f"conda2wheel: warning: {converted.filename}: {where}{warning.message} [{warning.code}]", err=True)
+    if verbose:
+        if converted.evidence:
+            typer.echo(f"{converted.filename}: {converted.platform}, because it {' and it '.join(converted.evidence)}", err=True)
+        for library in converted.vendored:
+            users = ", ".join(library.needed_by)
+            typer.echo(f"{converted.filename}: vendored {library.name} from {library.source}, NEEDED by {users}", err=True)

@@ -1,0 +1,87 @@
+"""`conda2wheel inspect`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import Json, MaxMembers, MaxMemberSize, MaxRatio, MaxSize, complain, limits, print_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from conda2wheel.inspect import Report
+
+
+def inspect(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Conda packages, wheels or side modules.", show_default=False)
+    ],
+    json: Json = False,
+    max_members: MaxMembers = None,
+    max_size: MaxSize = None,
+    max_member_size: MaxMemberSize = None,
+    max_ratio: MaxRatio = None,
+) -> None:
+    """Show what a package, a wheel or a side module is made of."""
+    import time
+
+    from rich.console import Console
+
+    from conda2wheel.batch import expand_all
+    from conda2wheel.inspect import inspect as look
+    from conda2wheel.outcome import Conda2WheelError, document, error_json
+
+    bounds = limits(max_members, max_size, max_member_size, max_ratio)
+    console = Console(soft_wrap=True)
+    results = []
+    good = True
+    for path in expand_all(paths):
+        started = time.monotonic()
+        try:
+            report = look(path, bounds)
+        except Conda2WheelError as error:
+            complain(error)
+            good = False
+            results.append(error_json(path, error, time.monotonic() - started))
+            continue
+        results.append(report.json())
+        if not json:
+            _show(console, report)
+    if json:
+        print_json(document(results))
+    raise typer.Exit(0 if good else 1)
+
+
+def _show(console: Console, report: Report) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    console.print(f"[bold]{escape(report.source)}[/bold] ({report.kind})")
+    facts = Table(box=None, show_header=False, pad_edge=False)
+    for label, value in report.facts:
+        if value not in (None, (), ""):
+            facts.add_row(
+                f"  {label.replace('_', ' ')}", escape("\n".join(map(str, value)) if isinstance(value, tuple) else str(value))
+            )
+    console.print(facts)
+    if report.modules:
+        table = Table("side module", "bytes", "NEEDED", "RUNTIME_PATH", "functions", "GOT", "unwinding", box=None, pad_edge=False)
+        for module in report.modules:
+            kind = "" if module.kind == "side module" else f" ({module.kind}{': ' + module.problem if module.problem else ''})"
+            table.add_row(
+                escape(f"  {module.path}{kind}"),
+                str(module.size),
+                escape("\n".join(module.needed)),
+                escape("\n".join(module.runtime_path)),
+                str(module.functions),
+                str(module.got_entries),
+                module.unwinding,
+            )
+        console.print(table)
+    if report.files:
+        table = Table("file", "becomes", box=None, pad_edge=False)
+        for path, fate in report.files:
+            table.add_row(escape(f"  {path}"), escape(fate))
+        console.print(table)

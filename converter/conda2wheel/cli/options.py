@@ -1,0 +1,60 @@
+"""Options that several commands share, and how errors and results are shown."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from conda2wheel.conda.files import Limits
+
+MaxMembers = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Bound on the members of a package.", rich_help_panel="Bounds")
+]
+MaxSize = Annotated[
+    str | None, typer.Option(metavar="SIZE", help="Bound on what a package unpacks to: 8G.", rich_help_panel="Bounds")
+]
+MaxMemberSize = Annotated[
+    str | None, typer.Option(metavar="SIZE", help="Bound on one file of a package: 2G.", rich_help_panel="Bounds")
+]
+MaxRatio = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Bound on unpacked to packed size: 250.", rich_help_panel="Bounds")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def limits(members: int | None, size: str | None, member_size: str | None, ratio: int | None) -> Limits:
+    """The bounds with what was given on the command line."""
+    from conda2wheel.conda.files import Limits
+
+    given: dict[str, Any] = {
+        "members": members,
+        "size": _bytes("--max-size", size),
+        "member_size": _bytes("--max-member-size", member_size),
+        "ratio": ratio,
+    }
+    return Limits(**{key: value for key, value in given.items() if value is not None})
+
+
+def _bytes(option: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)\s*([KMGT]?)(i?B)?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is no size; write 500M or 8G", param_hint=option)
+    return int(match[1]) * _UNITS[match[2].upper()]
+
+
+def complain(error: Exception) -> None:
+    """One line on stderr: what, where, why, and what to do."""
+    line = str(error).replace("\n", " ")
+    typer.echo(f"conda2wheel: error: {line}", err=True)
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """The result, alone on stdout."""
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))

@@ -1,0 +1,63 @@
+"""Whether a package can become a wheel at all, by what is in it; and where not, with which word."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from conda2wheel.outcome import Refused
+
+from .info import CondaPackage
+
+_SITE = re.compile(r"^(?:lib/python\d+\.\d+t?/)?site-packages/(?!README\.txt$)")
+_PROGRAM = re.compile(r"^(?:s?bin/.*\.(?:js|mjs|wasm)|libexec/.*)$")
+_STATIC = re.compile(r"\.(?:a|la|lo|o|h|hh|hpp|hxx|inc|pc|cmake|pxd)$|^include/|/cmake/|/pkgconfig/")
+_SHARED = re.compile(r"\.so(\.\d+)*$")
+
+
+@cache
+def _rows() -> dict[str, Any]:
+    return tomllib.loads(files(__package__).joinpath("kinds.toml").read_text(encoding="utf-8"))
+
+
+def refuse_unless_python(package: CondaPackage) -> None:
+    """Return if the package has something for site-packages. Raises `Refused`: interpreter, metapackage, executable,
+    not-python or static-library."""
+    name = package.name
+    for row in _rows()["interpreter"]:
+        if any(fnmatchcase(name, pattern) for pattern in row["names"]):
+            raise Refused("interpreter", f"{package.source}: {name} has no wheel: {row['why']}", "leave it out")
+    bound = [spec for spec in package.depends if spec.split(" ")[0] in _rows()["bound_to"]["names"]]
+    if bound:
+        raise Refused(
+            "interpreter", f"{package.source}: {name} depends on {bound[0]}, another main module than Pyodide's", "leave it out"
+        )
+    paths = [file.path for file in package.files]
+    if any(_SITE.match(path) for path in paths):
+        return
+    if not paths:
+        needs = f"; it stands for {', '.join(package.depends[:3])}" if package.depends else ""
+        raise Refused("metapackage", f"{package.source}: {name} has no files of its own{needs}", "convert what it depends on")
+    raise _without_python(package, paths)
+
+
+def _without_python(package: CondaPackage, paths: Iterable[str]) -> Refused:
+    where, paths = f"{package.source}: {package.name}", list(paths)
+    if any(_PROGRAM.match(path) for path in paths):
+        return Refused("executable", f"{where} is a command line program, which Pyodide cannot start", "leave it out")
+    if any(_SHARED.search(path) for path in paths):
+        return Refused(
+            "not-python", f"{where} is a shared library without Python code", "give it as --libdir to the packages that NEED it"
+        )
+    if any(path.endswith(".a") for path in paths) or all(_STATIC.search(path) for path in paths):
+        return Refused(
+            "static-library",
+            f"{where} has only static libraries, headers and build files",
+            "leave it out; it is linked in already",
+        )
+    return Refused("not-python", f"{where} has nothing for site-packages", "leave it out")

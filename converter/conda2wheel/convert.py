@@ -1,0 +1,136 @@
+"""The road: a conda package becomes a wheel. Every station takes a value and gives a value; read it from top to bottom.
+
+    open, read  conda.source     a package file, folder, prefix or URL as files and what it says of itself
+    plan        wheel.plan       layout, names, requirements, tags: all decisions
+    link        link             NEEDED libraries found, named, rewritten
+    assemble    wheel.assemble   the members of the wheel
+    write       wheel.archive    the same bytes anywhere, whole or not at all
+
+Only the first and the last touch a disk or the network.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from packaging.tags import Tag
+
+from conda2wheel.abi import platforms
+from conda2wheel.abi.platforms import Platform
+from conda2wheel.conda.files import Limits
+from conda2wheel.conda.source import open_package
+from conda2wheel.libdirs import LibraryIndex
+from conda2wheel.link import Linked, link
+from conda2wheel.outcome import Converted, Failed, Warned
+from conda2wheel.wheel.archive import DEFAULT_LEVEL, build_wheel, write_file
+from conda2wheel.wheel.assemble import members
+from conda2wheel.wheel.plan import Plan, plan_wheel
+
+PYPI_FILE_LIMIT = 100 << 20  # warehouse: MAX_FILESIZE
+NOTHING_TO_LINK = Linked({}, {}, (), (), ())
+
+
+def convert(
+    source: str | Path,
+    *,
+    out: str | Path = "dist",
+    libdirs: Iterable[str | Path] | LibraryIndex = (),
+    platform: str | Platform = "auto",
+    compat_tags: bool = False,
+    level: int = DEFAULT_LEVEL,
+    dry_run: bool = False,
+    limits: Limits | None = None,
+) -> Converted:
+    """Convert one conda package into one wheel.
+
+    source: a package file (.tar.bz2, .conda, empack's .tar.gz), an unpacked package, a prefix with one package, a record
+        PREFIX/conda-meta/NAME.json, or an https or file URL.
+    out: the folder for the wheel; made if it is not there.
+    libdirs: where NEEDED libraries may be found, as for `LibraryIndex`; or an index to share between calls of one thread.
+    platform: "auto" (by evidence), a platform tag, a Pyodide version, or a `Platform`.
+    compat_tags: add the platform's older aliases to the tag, for micropip before 0.11.1 on an index of your own.
+    level: of compression, 1 to 12 (libdeflate).
+    dry_run: plan and link, write nothing; the result's `wheel` and `sha256` are None.
+
+    Raises `Refused` (a verdict, with one of `outcome.REFUSAL_CODES`) or `Failed` (an accident). Nothing half-written
+    stays behind. The same input and version of this library give the same bytes; SOURCE_DATE_EPOCH, where set, is the
+    time of the members instead of the package's own timestamp.
+
+    >>> convert("numpy-2.4.4-py313hcf5bae3_0.tar.bz2", libdirs=["pkgs"]).filename  # doctest: +SKIP
+    'numpy-2.4.4-cp313-cp313-pyemscripten_2025_0_wasm32.whl'
+    """
+    started = time.monotonic()
+    limits = limits or Limits()
+    if not 1 <= level <= 12:
+        raise ValueError(f"level {level}: libdeflate has levels 1 to 12")
+    index = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, limits)
+
+    package = open_package(source, limits)
+    plan = plan_wheel(package, _forced(platform), compat_tags)
+    linked = _link(plan, index)
+    contents, notes = members(plan, linked.rewritten, linked.libraries, linked.packages)
+    warnings = [*plan.warnings, *linked.warnings, *notes]
+    target = Path(out) / plan.filename
+    sha256 = None
+    if not dry_run:
+        dist_info = f"{plan.file_part}-{plan.version}.dist-info"
+        moment = _timestamp(package.timestamp)
+        sha256 = write_file(target, lambda: build_wheel(contents, dist_info, moment, level))
+        warnings += _size_warning(target)
+    return _result(plan, linked, None if dry_run else target, sha256, warnings, time.monotonic() - started)
+
+
+def _forced(platform: str | Platform) -> Platform | None:
+    if isinstance(platform, Platform) or platform == "auto":
+        return None if isinstance(platform, str) else platform
+    found = platforms.parse(platform)
+    if found is None:
+        known = ", ".join(row.tag for row in platforms.platforms())
+        raise Failed("usage", f"platform {platform!r} is neither a tag nor a Pyodide version", f"known are {known}")
+    return found
+
+
+def _link(plan: Plan, index: LibraryIndex) -> Linked:
+    if plan.decision is None:
+        return NOTHING_TO_LINK
+    return link(plan.package, plan.decision.platform, plan.native, plan.libraries, index, plan.file_part)
+
+
+def _timestamp(own: float | None) -> float:
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    return float(epoch) if epoch.isdigit() else own or 0.0
+
+
+def _size_warning(wheel: Path) -> list[Warned]:
+    size = wheel.stat().st_size
+    if size <= PYPI_FILE_LIMIT:
+        return []
+    return [Warned("pypi-size", f"{size >> 20} MiB; PyPI takes 100 MiB unless it was asked for more", wheel.name)]
+
+
+def _tag_strings(tags: Iterable[Tag]) -> frozenset[str]:
+    return frozenset(str(tag) for tag in tags)
+
+
+def _result(
+    plan: Plan, linked: Linked, wheel: Path | None, sha256: str | None, warnings: list[Warned], seconds: float
+) -> Converted:
+    return Converted(
+        source=plan.package.source,
+        wheel=wheel,
+        filename=plan.filename,
+        sha256=sha256,
+        platform=plan.decision.platform.tag if plan.decision else "any",
+        name=plan.name,
+        version=plan.version,
+        tags=_tag_strings(plan.tags),
+        requires=tuple(plan.metadata.all("Requires-Dist")),
+        vendored=linked.vendored,
+        provided=(),
+        warnings=tuple(dict.fromkeys(warnings)),
+        evidence=plan.decision.evidence if plan.decision else (),
+        seconds=seconds,
+    )

@@ -1,0 +1,155 @@
+"""`--libdir`: where NEEDED libraries may be found, by every file name that they have there.
+
+A place is a package file, a folder of package files, an unpacked package, or a prefix (with or without conda-meta).
+Places are opened when the first library is looked for, not before: most packages NEED nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from conda2wheel.abi.platforms import Platform
+from conda2wheel.abi.signals import contradictions
+from conda2wheel.conda.binaries import SHARED_OBJECT, Binary, read_binary
+from conda2wheel.conda.evidence import claims
+from conda2wheel.conda.files import Limits, PackageFile
+from conda2wheel.conda.folder import open_folder
+from conda2wheel.conda.info import CondaPackage
+from conda2wheel.conda.source import PACKAGE_SUFFIXES, expand, is_url, open_package
+from conda2wheel.outcome import Failed, Refused, Warned
+
+
+@dataclass(frozen=True)
+class Library:
+    """A shared library and where it comes from; `package` is None for a folder that is no package."""
+
+    binary: Binary
+    origin: str
+    package: CondaPackage | None
+
+    @property
+    def content(self) -> str:
+        """What tells two libraries apart: their bytes, not their names."""
+        return self.binary.file.blob.sha256
+
+
+def names_of(file: PackageFile) -> set[str]:
+    """Every file name that a file has, through links."""
+    return {path.rpartition("/")[2] for path in (file.path, *file.aliases)}
+
+
+class LibraryIndex:
+    """Libraries by file name over all places, best first."""
+
+    def __init__(self, places: Iterable[str | Path], limits: Limits) -> None:
+        self.places = tuple(str(place) for place in places)
+        self._limits = limits
+        self._by_name: dict[str, list[Library]] | None = None
+        self.warnings: list[Warned] = []
+
+    def find(self, name: str, package: CondaPackage, platform: Platform) -> tuple[Library | None, list[str]]:
+        """The best library of that file name for a package and a platform, and why others of that name were passed over.
+
+        A library of another toolchain does not fit. Of those that do, one that the package depends on (and in a
+        version that it admits) comes first, then the highest version and build number.
+        """
+        if self._by_name is None:
+            self._by_name = self._read()
+        rejected: list[str] = []
+        fitting: list[tuple[Any, Library]] = []
+        for library in self._by_name.get(name, ()):
+            why = _unfit(library, platform)
+            if why:
+                rejected.append(f"{library.origin}: {why}")
+            else:
+                fitting.append((_rank(library, package), library))
+        fitting.sort(key=lambda pair: pair[0], reverse=True)
+        return (fitting[0][1] if fitting else None), rejected
+
+    def _read(self) -> dict[str, list[Library]]:
+        index: dict[str, list[Library]] = {}
+        for place in self.places:
+            for origin, package, files in self._open(place):
+                for file in files:
+                    if any(SHARED_OBJECT.search(name) for name in names_of(file)):
+                        library = Library(read_binary(file), origin, package)
+                        for name in sorted(names_of(file)):
+                            index.setdefault(name, []).append(library)
+        return index
+
+    def _open(self, place: str) -> Iterator[tuple[str, CondaPackage | None, tuple[PackageFile, ...]]]:
+        path = Path(place)
+        if is_url(place) or path.is_file():
+            package = open_package(place, self._limits)
+            yield package.stem, package, package.files
+            return
+        if not path.is_dir():
+            raise Failed("not-found", f"--libdir {place}: no such file or folder", "check the path")
+        archives = sorted(p for p in path.iterdir() if p.name.endswith(PACKAGE_SUFFIXES) and p.is_file())
+        if (path / "info" / "index.json").is_file() or any((path / "conda-meta").glob("*.json")):
+            for source in expand(place):
+                package = open_package(source, self._limits)
+                yield package.stem, package, package.files
+        elif archives:
+            for archive in archives:
+                try:
+                    package = open_package(archive, self._limits)
+                except Refused as error:
+                    self.warnings.append(Warned("libdir-skipped", str(error), str(archive)))
+                    continue
+                yield package.stem, package, package.files
+        else:
+            yield place, None, open_folder(path, place, self._limits)
+
+
+def _unfit(library: Library, platform: Platform) -> str:
+    """Why a library cannot be loaded on a platform; empty if it can."""
+    binary = library.binary
+    if not binary.kind.is_loadable:
+        return f"is no side module ({binary.kind}{': ' + binary.problem if binary.problem else ''})"
+    found = contradictions([(binary.file.path, binary.signals)], platform)
+    if found:
+        return found[0]
+    if library.package is not None:
+        for claim in claims(library.package):
+            if claim.level == "package" and platform.emscripten not in claim.emscriptens:
+                return f"it {claim.text}, not Emscripten {platform.emscripten}"
+    return ""
+
+
+def _rank(library: Library, package: CondaPackage) -> tuple[Any, ...]:
+    from rattler import Version
+
+    if library.package is None:
+        return (0, Version("0"), 0, library.content)
+    wanted = _wanted(package.depends, library.package)
+    build = library.package.index.get("build_number")
+    return (wanted, Version(library.package.version), build if isinstance(build, int) else 0, library.content)
+
+
+def _wanted(depends: Iterable[str], candidate: CondaPackage) -> int:
+    """2: a dependency admits this very version; 1: no dependency speaks of it; 0: a dependency forbids it."""
+    from rattler import MatchSpec, Version
+    from rattler.exceptions import InvalidMatchSpecError
+
+    for spec in depends:
+        if spec.split(" ")[0] != candidate.name:
+            continue
+        try:
+            version = MatchSpec(spec, strict=False).version
+        except InvalidMatchSpecError:
+            continue
+        return 2 if version is None or _admits(version, Version(candidate.version)) else 0
+    return 1
+
+
+def _admits(spec: Any, version: Any) -> bool:
+    return bool(spec.matches(version))
+
+
+def labels(index: Mapping[str, Library]) -> list[str]:
+    """Where libraries come from, for messages."""
+    return sorted({library.origin for library in index.values()})

@@ -1,0 +1,254 @@
+"""Who NEEDs whom, where it is found, and under what name it travels.
+
+A NEEDED entry is the file name that a library had when its user was linked; there is no SONAME. The loader looks for
+that name in fixed folders and then in RUNTIME_PATH, and knows a library by the path that it was found under, so one
+library under two names, or found by two spellings of one path, is two instances with two states. Hence: one file per
+content, under one name that no other library has, found by one path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from conda2wheel.abi.platforms import Platform
+from conda2wheel.conda.binaries import Binary, read_binaries
+from conda2wheel.conda.files import BytesBlob, PackageFile
+from conda2wheel.conda.info import CondaPackage
+from conda2wheel.libdirs import Library, LibraryIndex, names_of
+from conda2wheel.outcome import Refused, Vendored, Warned
+from conda2wheel.wasm.dylink import write
+
+ORIGIN = "$ORIGIN"  # never ${ORIGIN}, and one entry a path: other forms are not read (emscripten's libdylink.js)
+HASH_LENGTH = 8
+
+
+@dataclass(frozen=True)
+class Linked:
+    """The result: what changes among the wheel's own side modules, what joins them, and what a person should know.
+
+    `rewritten` and `libraries` are keyed by path below site-packages; `licenses` by the package that brought them.
+    """
+
+    rewritten: Mapping[str, PackageFile]
+    libraries: Mapping[str, PackageFile]
+    vendored: tuple[Vendored, ...]
+    packages: tuple[CondaPackage, ...]
+    warnings: tuple[Warned, ...]
+
+
+@dataclass
+class _Linker:
+    """One package's linking; lives for one call of `link`."""
+
+    package: CondaPackage
+    platform: Platform
+    native: Mapping[str, Binary]
+    own: Mapping[str, Library]
+    index: LibraryIndex
+    libs: str
+    vendored: dict[str, Library] = field(default_factory=dict)  # content -> library
+    targets: dict[tuple[str, str], str] = field(default_factory=dict)  # (user, NEEDED) -> content, or path in the wheel
+    missing: list[str] = field(default_factory=list)
+
+    def resolve(self) -> None:
+        """Find every NEEDED library, and what those NEED, until nothing is new. Cycles end by themselves."""
+        todo: list[tuple[str, Binary, Library | None]] = [(path, binary, None) for path, binary in sorted(self.native.items())]
+        while todo:
+            user, binary, via = todo.pop(0)
+            for needed in binary.needed:
+                target = self._in_wheel(user, needed) if via is None else None
+                if target is not None:
+                    self.targets[user, needed] = target
+                    continue
+                library = self._find(needed, via)
+                if library is None:
+                    fallback = self._in_wheel(user, needed)
+                    if fallback is None:
+                        self._miss(user, needed, via)
+                    else:
+                        self.targets[user, needed] = fallback
+                    continue
+                self.targets[user, needed] = library.content
+                if library.content not in self.vendored:
+                    self.vendored[library.content] = library
+                    todo.append((library.content, library.binary, library))
+        if self.missing:
+            raise Refused(
+                "missing-library",
+                f"{self.package.source}: {'; '.join(self.missing)}",
+                "give the package that brings it with --libdir",
+            )
+
+    def _in_wheel(self, user: str, needed: str) -> str | None:
+        """A side module of the wheel itself by that name: beside its user, where its RUNTIME_PATH leads, or anywhere."""
+        name = posixpath.basename(needed)
+        places = [
+            path
+            for path, binary in self.native.items()
+            if name in names_of(binary.file) | {posixpath.basename(path)} and path != user
+        ]
+        if not places:
+            return None
+        folder = posixpath.dirname(user)
+        binary = self.native.get(user)
+        wanted = [folder, *(_from_origin(entry, folder) for entry in (binary.runtime_path if binary else ()))]
+        return min(
+            places, key=lambda p: (wanted.index(posixpath.dirname(p)) if posixpath.dirname(p) in wanted else len(wanted), p)
+        )
+
+    def _find(self, needed: str, via: Library | None) -> Library | None:
+        """A library by file name: in the package, in the package that brought its user, then in the libdirs."""
+        name = posixpath.basename(needed)
+        if name in self.own:
+            return self.own[name]
+        package = via.package if via is not None and via.package is not None else self.package
+        if via is not None and via.package is not None:
+            for file in via.package.files:
+                if name in names_of(file):
+                    found = read_binaries([file]).get(file.path)
+                    if found is not None and found.kind.is_loadable:
+                        return Library(found, via.origin, via.package)
+        return self.index.find(name, package, self.platform)[0]
+
+    def _miss(self, user: str, needed: str, via: Library | None) -> None:
+        who = user if via is None else f"{via.binary.file.path} of {via.origin}"
+        searched = ["the package", *self.index.places]
+        _, rejected = self.index.find(posixpath.basename(needed), self.package, self.platform)
+        passed = f" (passed over: {'; '.join(rejected)})" if rejected else ""
+        self.missing.append(f"{who} NEEDs {needed}, which is not in {', '.join(searched)}{passed}")
+
+    def names(self) -> dict[str, str]:
+        """Content -> `<stem>-<hash8>.so`. The hash covers a library's bytes and those of all that it NEEDs, so that two
+        equal libraries with different needs are two files, and a cycle has a name as well."""
+        result = {}
+        for content, library in self.vendored.items():
+            closure = self._closure(content)
+            digest = hashlib.sha256("\n".join([content, *sorted(closure)]).encode()).hexdigest()
+            result[content] = f"{_stem(library)}-{digest[:HASH_LENGTH]}.so"
+        return result
+
+    def _closure(self, content: str) -> set[str]:
+        seen: set[str] = set()
+        todo = [content]
+        while todo:
+            here = todo.pop()
+            for needed in self.vendored[here].binary.needed if here in self.vendored else ():
+                target = self.targets[here, needed]
+                if target not in seen:
+                    seen.add(target)
+                    todo.append(target)
+        return seen
+
+    def rewrite(self, user: str, path: str, binary: Binary, names: Mapping[str, str]) -> PackageFile | None:
+        """The module at `path` with its NEEDED and RUNTIME_PATH; None if it may stay as it is."""
+        if binary.module is None or binary.dylink is None or not binary.needed:
+            return None
+        needed: list[str] = []
+        folders: list[str] = []
+        for entry in binary.needed:
+            target = self.targets[user, entry]
+            name = names.get(target) or posixpath.basename(target)
+            place = self.libs if target in names else posixpath.dirname(target)
+            if name not in needed:
+                needed.append(name)
+            if place not in folders:
+                folders.append(place)
+        paths = self._runtime_path(path, binary, folders)
+        dylink = binary.dylink.with_needed(needed)
+        # Emscripten before 4.0.5 does not read RUNTIME_PATH, and Pyodide says such modules must not have one; but a
+        # module that needs no other change is left alone.
+        if self.platform.runtime_path or dylink is not binary.dylink:
+            dylink = dylink.with_runtime_path(paths)
+        data = write(binary.module, dylink)
+        if data is binary.module.data:
+            return None
+        return PackageFile(binary.file.path, BytesBlob(data), binary.file.executable)
+
+    def _runtime_path(self, path: str, binary: Binary, folders: list[str]) -> list[str]:
+        if not self.platform.runtime_path:
+            return []
+        here = posixpath.dirname(path)
+        reached = {_from_origin(entry, here) for entry in binary.runtime_path}
+        if all(folder in reached or folder == "" for folder in folders) and self.libs not in folders:
+            return list(binary.runtime_path)  # site-packages itself is on LD_LIBRARY_PATH
+        entries: list[str] = []
+        for folder in folders:
+            relative = posixpath.relpath(folder or ".", here or ".")
+            if not self.platform.normalises_paths and self.platform.site_packages and relative != ".":
+                entries.append(posixpath.join(self.platform.site_packages, folder).rstrip("/"))
+            entries.append(ORIGIN if relative == "." else f"{ORIGIN}/{relative}")
+        return entries
+
+
+def link(
+    package: CondaPackage,
+    platform: Platform,
+    native: Mapping[str, Binary],
+    own: Mapping[str, Binary],
+    index: LibraryIndex,
+    distribution: str,
+) -> Linked:
+    """Link the side modules `native` (by path below site-packages) of a wheel for `platform`.
+
+    `own` are the package's shared libraries outside of site-packages, `distribution` the wheel's name as in its file
+    name. Raises `Refused` (missing-library) naming everyone who NEEDs something that is nowhere.
+    """
+    own_by_name = {
+        name: Library(binary, package.stem, package)
+        for binary in own.values()
+        if binary.kind.is_loadable
+        for name in names_of(binary.file)
+    }
+    linker = _Linker(package, platform, native, own_by_name, index, f"{distribution}.libs")
+    linker.resolve()
+    names = linker.names()
+    rewritten = {path: new for path, binary in native.items() if (new := linker.rewrite(path, path, binary, names))}
+    libraries: dict[str, PackageFile] = {}
+    vendored: list[Vendored] = []
+    for content, library in sorted(linker.vendored.items(), key=lambda item: names[item[0]]):
+        path = f"{linker.libs}/{names[content]}"
+        new = linker.rewrite(content, path, library.binary, names)
+        libraries[path] = new or PackageFile(library.binary.file.path, library.binary.file.blob)
+        users = sorted({f"{linker.libs}/{names[u]}" if u in names else u for (u, _), t in linker.targets.items() if t == content})
+        vendored.append(Vendored(path, f"{library.origin}:{library.binary.file.path}", tuple(users)))
+    packages = {lib.package.stem: lib.package for lib in linker.vendored.values() if lib.package and lib.package is not package}
+    warnings = [*index.warnings, *_unused(own, linker), *_unreachable(linker)]
+    return Linked(rewritten, libraries, tuple(vendored), tuple(packages[stem] for stem in sorted(packages)), tuple(warnings))
+
+
+def _unused(own: Mapping[str, Binary], linker: _Linker) -> list[Warned]:
+    used = set(linker.vendored)
+    return [
+        Warned("unused-library", "nothing NEEDs it, so it stays out; code that opens it by path will not find it", path)
+        for path, binary in sorted(own.items())
+        if binary.kind.is_loadable and binary.file.blob.sha256 not in used
+    ]
+
+
+def _unreachable(linker: _Linker) -> list[Warned]:
+    """Libraries that stay where they are in site-packages, on a loader that knows no RUNTIME_PATH to lead there."""
+    if linker.platform.runtime_path:
+        return []
+    found = []
+    for (user, needed), target in sorted(linker.targets.items()):
+        if target in linker.native and posixpath.dirname(target) not in ("", posixpath.dirname(user)):
+            why = f"NEEDs {needed} at {target}; the loader of {linker.platform.tag} may not look there"
+            found.append(Warned("unreachable-library", why, user))
+    return found
+
+
+def _from_origin(entry: str, folder: str) -> str | None:
+    """The folder below site-packages that a RUNTIME_PATH entry of a module in `folder` leads to, None if outside."""
+    if entry != ORIGIN and not entry.startswith(ORIGIN + "/"):
+        return None
+    path = posixpath.normpath(posixpath.join(folder, entry[len(ORIGIN) + 1 :] or "."))
+    return None if path.startswith("..") else "" if path == "." else path
+
+
+def _stem(library: Library) -> str:
+    """`libz` for libz.so.1.3.2. Archives that hold copies instead of links give one file several names: the shortest."""
+    name = min(names_of(library.binary.file), key=lambda n: (len(n), n))
+    return name.partition(".so")[0]

@@ -1,0 +1,126 @@
+"""What a Pyodide says of itself: `pyodide-lock.json` (`repodata.json` before 0.24) of its npm package.
+
+Python version, platform and with them the markers and tags that hold there; and the packages that Pyodide has, with
+the digests that it expects of them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from packaging.tags import Tag, compatible_tags, cpython_tags
+from packaging.utils import canonicalize_name
+
+from conda2wheel.abi import platforms
+from conda2wheel.outcome import Failed
+
+LOCK_NAMES = ("pyodide-lock.json", "repodata.json")
+
+
+@dataclass(frozen=True)
+class Locked:
+    """A package of the lock file, under its canonical name."""
+
+    name: str
+    version: str
+    file_name: str
+    sha256: str
+    depends: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A Pyodide on disk. `python` is as `3.13.2`, `emscripten` as `4.0.9`, `abi` as `2025_0` (None before 0.26)."""
+
+    version: str
+    folder: Path
+    python: str
+    emscripten: str
+    abi: str | None
+    packages: Mapping[str, Locked]
+
+    @property
+    def python_version(self) -> str:
+        """`3.13`."""
+        return ".".join(self.python.split(".")[:2])
+
+    @property
+    def platform(self) -> str:
+        """The name of its row in the table, or what its lock file says: `pyemscripten_2025_0`, `emscripten_3_1_45`."""
+        row = platforms.for_pyodide(self.version)
+        return row.name if row else self._platform_tags[0].removesuffix(f"_{platforms.ARCH}")
+
+    @property
+    def _platform_tags(self) -> tuple[str, ...]:
+        names = [f"pyemscripten_{self.abi}", f"pyodide_{self.abi}"] if self.abi else []
+        names.append("emscripten_" + self.emscripten.replace(".", "_"))
+        return tuple(f"{name}_{platforms.ARCH}" for name in names)
+
+    @cached_property
+    def tags(self) -> Mapping[Tag, int]:
+        """The tags that fit, with their rank: 0 is best. Equal ABIs only: 2025_0 does not run on 2026_0 (PEP 783)."""
+        python = tuple(int(part) for part in self.python_version.split("."))
+        interpreter = "cp" + "".join(str(part) for part in python)
+        native = cpython_tags(python, abis=[interpreter], platforms=self._platform_tags)
+        pure = compatible_tags(python, interpreter=interpreter, platforms=self._platform_tags)
+        return {tag: rank for rank, tag in enumerate([*native, *pure])}
+
+    @cached_property
+    def markers(self) -> Mapping[str, str]:
+        """The environment that PEP 508 markers see in this Pyodide; all keys, so that none of ours shows through."""
+        return {
+            "implementation_name": "cpython",
+            "implementation_version": self.python,
+            "os_name": "posix",
+            "platform_machine": "wasm32",
+            "platform_python_implementation": "CPython",
+            "platform_release": self.emscripten,
+            "platform_system": "Emscripten",
+            "platform_version": "#1",
+            "python_full_version": self.python,
+            "python_version": self.python_version,
+            "sys_platform": "emscripten",
+        }
+
+    def closure(self, names: Sequence[str]) -> tuple[Locked, ...]:
+        """These packages and what they depend on, in the lock file's own terms."""
+        found: dict[str, Locked] = {}
+        queue = [canonicalize_name(name) for name in names]
+        while queue:
+            name = queue.pop(0)
+            if name in self.packages and name not in found:
+                found[name] = self.packages[name]
+                queue += [canonicalize_name(other) for other in found[name].depends]
+        return tuple(found.values())
+
+
+def read_runtime(version: str, folder: Path) -> Runtime:
+    """Read the lock file of an unpacked npm package. Raises `Failed("unreadable")`."""
+    file = next((folder / name for name in LOCK_NAMES if (folder / name).is_file()), folder / LOCK_NAMES[0])
+    try:
+        lock = json.loads(file.read_text(encoding="utf-8"))
+        info = lock["info"]
+        packages: dict[str, Locked] = {
+            canonicalize_name(row.get("name", key)): Locked(
+                name=canonicalize_name(row.get("name", key)),
+                version=row["version"],
+                file_name=row["file_name"],
+                sha256=row["sha256"],
+                depends=tuple(row.get("depends", ())),
+            )
+            for key, row in lock["packages"].items()
+        }
+        return Runtime(
+            version=version,
+            folder=folder,
+            python=info["python"],
+            emscripten=info["platform"].removeprefix("emscripten_").replace("_", "."),
+            abi=info.get("abi_version"),
+            packages=packages,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Failed("unreadable", f"{file} is not what Pyodide's lock files are: {error!r}", f"remove {folder}") from error

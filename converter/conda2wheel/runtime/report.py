@@ -1,0 +1,158 @@
+"""What a check ends in: `Checked`, which knows its own JSON and its own lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from conda2wheel.outcome import Warned
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Installer = Literal["loadPackage", "micropip"]
+Reason = Literal["timeout", "fatal", "exit"]
+
+
+@dataclass(frozen=True)
+class Crash:
+    """The interpreter's end before the job's: `timeout` (no news for too long), `fatal` (Pyodide or WebAssembly gave up)
+    or `exit` (the process ended). `last_words` is the error, if there was one, and the end of stdout and stderr."""
+
+    reason: Reason
+    last_words: str
+
+    def json(self) -> dict[str, Any]:
+        """`{"reason", "last_words"}`."""
+        return {"reason": self.reason, "last_words": self.last_words}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A module's verdict. `error` is one line; `crash` is set for the module that took the interpreter with it."""
+
+    name: str
+    ok: bool
+    error: str | None = None
+    traceback: str | None = None
+    seconds: float = field(default=0.0, compare=False)
+    crash: Crash | None = None
+
+    def json(self) -> dict[str, Any]:
+        """`{"name", "ok", "error", "traceback", "seconds", "crash"}`."""
+        return {
+            "name": self.name,
+            "ok": self.ok,
+            "error": self.error,
+            "traceback": self.traceback,
+            "seconds": round(self.seconds, 3),
+            "crash": None if self.crash is None else self.crash.json(),
+        }
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A script's verdict: `error` is one line, `stdout` what the script printed (its first million characters)."""
+
+    ok: bool
+    stdout: str = ""
+    error: str | None = None
+    traceback: str | None = None
+    seconds: float = field(default=0.0, compare=False)
+
+    def json(self) -> dict[str, Any]:
+        """`{"ok", "stdout", "error", "traceback", "seconds"}`."""
+        return {
+            "ok": self.ok,
+            "stdout": self.stdout,
+            "error": self.error,
+            "traceback": self.traceback,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What one wheel did in one Pyodide. `ok` is true if it was installed, all that was tried worked and nothing crashed;
+    warnings do not count. `crash` is the first crash; which module it was says `modules`."""
+
+    wheel: Path
+    pyodide: str
+    platform: str | None
+    installer: Installer
+    installed: tuple[str, ...] = ()
+    install_errors: tuple[str, ...] = ()
+    modules: tuple[Imported, ...] = ()
+    script: Ran | None = None
+    warnings: tuple[Warned, ...] = ()
+    crash: Crash | None = None
+    seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def ok(self) -> bool:
+        """Would a user of this wheel be content?"""
+        return (
+            not self.install_errors
+            and all(module.ok for module in self.modules)
+            and (self.script is None or self.script.ok)
+            and self.crash is None
+        )
+
+    def json(self) -> dict[str, Any]:
+        """One entry of `results`: `{"wheel", "ok", "pyodide", "platform", "installer", "installed", "install_errors",
+        "modules", "script", "warnings", "crash", "seconds"}`."""
+        return {
+            "wheel": str(self.wheel),
+            "ok": self.ok,
+            "pyodide": self.pyodide,
+            "platform": self.platform,
+            "installer": self.installer,
+            "installed": list(self.installed),
+            "install_errors": list(self.install_errors),
+            "modules": [module.json() for module in self.modules],
+            "script": None if self.script is None else self.script.json(),
+            "warnings": [warning.json() for warning in self.warnings],
+            "crash": None if self.crash is None else self.crash.json(),
+            "seconds": round(self.seconds, 3),
+        }
+
+    def line(self) -> str:
+        """One line: the verdict, the wheel, where it ran, and how many modules did."""
+        good = sum(module.ok for module in self.modules)
+        crash = f", {self.crash.reason}" if self.crash else ""
+        verdict = "ok" if self.ok else "FAILED"
+        return f"{verdict} {self.wheel.name} (Pyodide {self.pyodide}, {good} of {len(self.modules)} modules{crash})"
+
+    def details(self) -> Iterable[str]:
+        """What a person wants to read after a failure: installation errors, tracebacks, last words, warnings."""
+        for error in self.install_errors:
+            yield f"{self.wheel.name}: not installed: {error.strip()}"
+        for module in self.modules:
+            if module.traceback:
+                yield f"{self.wheel.name}: import {module.name}\n{module.traceback.rstrip()}"
+        if self.script and self.script.traceback:
+            yield f"{self.wheel.name}: script\n{self.script.traceback.rstrip()}"
+        if self.crash:
+            yield f"{self.wheel.name}: {self.crash.reason}\n{self.crash.last_words.rstrip()}"
+        for warning in self.warnings:
+            yield f"{self.wheel.name}: warning: {warning.code}: {warning.message}"
+
+
+def table(results: Iterable[Checked]) -> Table:
+    """A rich table of every module (and script) of every result, for people."""
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = Table()
+    for heading in ("wheel", "module", "", "seconds", "error"):
+        rows.add_column(heading, overflow="fold", justify="right" if heading == "seconds" else "left")
+    for result in results:
+        tried: list[tuple[str, bool, float, str | None]] = [(m.name, m.ok, m.seconds, m.error) for m in result.modules]
+        if result.script:
+            tried.append(("(script)", result.script.ok, result.script.seconds, result.script.error))
+        for name, ok, seconds, error in tried:
+            verdict = Text("ok", style="green") if ok else Text("FAILED", style="red")
+            rows.add_row(Text(result.wheel.name), Text(name), verdict, f"{seconds:.2f}", Text(error or ""))
+    return rows

@@ -1,0 +1,148 @@
+"""A wheel as this station sees it: its name and tags, what it requires, and which modules a user would import."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.metadata import parse_email
+from packaging.tags import Tag
+from packaging.utils import BuildTag, InvalidWheelFilename, NormalizedName, canonicalize_name, parse_wheel_filename
+from packaging.version import Version
+
+from conda2wheel.outcome import Failed, Refused
+
+METADATA_LIMIT = 16 << 20
+MEMBER_LIMIT = 512 << 20
+NO_MODULES = re.compile(r".*\.(dist-info|data|libs)|__pycache__|.*-stubs")
+SUFFIX = re.compile(r"\.(py|pyc|(?:cpython-(?P<python>\d+)t?-\w+-\w+\.|abi3t?(?:-\w+-\w+)?\.)so|(?P<plain>so))")
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A wheel on disk, as its file name describes it; nothing of it is read yet."""
+
+    path: Path
+    name: NormalizedName
+    version: Version
+    build: BuildTag
+    tags: frozenset[Tag]
+
+
+@dataclass(frozen=True)
+class Wants:
+    """What METADATA asks for: `Requires-Dist` lines as they stand, and `Requires-Python` or None."""
+
+    requires: tuple[str, ...]
+    python: str | None
+
+
+def open_wheel(path: Path) -> Wheel:
+    """A wheel that was named by a user. Raises `Failed("not-found")`, `Refused("corrupt-archive")`."""
+    if not path.is_file():
+        raise Failed("not-found", f"{path}: there is no such file")
+    try:
+        wheel = named(path)
+    except ValueError as error:
+        raise Refused("corrupt-archive", f"{path} is not a wheel: {error}") from error
+    wants(wheel)
+    return wheel
+
+
+def named(path: Path) -> Wheel:
+    """A wheel by its file name alone. Raises ValueError if that is not one of the binary distribution format."""
+    try:
+        name, version, build, tags = parse_wheel_filename(path.name)
+    except InvalidWheelFilename as error:
+        raise ValueError(str(error)) from error
+    return Wheel(path.absolute(), name, version, build, tags)
+
+
+def wants(wheel: Wheel) -> Wants:
+    """Read METADATA. Raises `Refused("corrupt-archive")`, `Refused("too-large")`, `Failed("unreadable")`."""
+    with _Archive(wheel) as archive:
+        found = [
+            info for info in archive.infolist() if info.filename.count("/") == 1 and info.filename.endswith(".dist-info/METADATA")
+        ]
+        own = [i for i in found if canonicalize_name(i.filename.split("-")[0]) == wheel.name] or found
+        if not own:
+            raise Refused("corrupt-archive", f"{wheel.path} has no METADATA in a .dist-info folder")
+        if own[0].file_size > METADATA_LIMIT:
+            raise Refused("too-large", f"{wheel.path}: METADATA has {own[0].file_size} bytes")
+        raw, _ = parse_email(archive.read(own[0]))
+    return Wants(tuple(raw.get("requires_dist", ())), raw.get("requires_python"))
+
+
+def modules(wheel: Wheel, python: str) -> tuple[str, ...]:
+    """The top-level modules of a wheel for a Python (`3.13`), sorted: packages, modules, extension modules.
+
+    A folder without `__init__` is a namespace, where the first real packages and modules below it count. A plain `.so`
+    is a module only if it has the `PyInit_` of its own name: otherwise it is a library that lies there.
+    """
+    with _Archive(wheel) as archive:
+        files = [info for info in archive.infolist() if not info.is_dir()]
+        real = _packages([info.filename for info in files])
+        found = set()
+        for info in files:
+            *folders, file = info.filename.split("/")
+            stem, dot, rest = file.partition(".")
+            match = SUFFIX.fullmatch(dot + rest)
+            if match is None or any(NO_MODULES.fullmatch(folder) for folder in folders):
+                continue
+            if match["python"] and match["python"] != python.replace(".", ""):
+                continue
+            package = next((folders[: n + 1] for n in range(len(folders)) if "/".join(folders[: n + 1]) in real), None)
+            parts = package or [*folders, stem]
+            if not _importable(parts) or (package is None and match["plain"] and not _has_init(archive, info, stem)):
+                continue
+            found.add(".".join(parts))
+    return tuple(sorted(found))
+
+
+def _packages(names: Iterable[str]) -> set[str]:
+    """Folders that have an `__init__` of any kind."""
+    packages = set()
+    for name in names:
+        folder, _, file = name.rpartition("/")
+        stem, dot, rest = file.partition(".")
+        if folder and stem == "__init__" and SUFFIX.fullmatch(dot + rest):
+            packages.add(folder)
+    return packages
+
+
+def _importable(parts: list[str]) -> bool:
+    if parts[-1] in ("__init__", "__main__"):
+        return False
+    return all(part.isidentifier() and not keyword.iskeyword(part) for part in parts)
+
+
+def _has_init(archive: zipfile.ZipFile, info: zipfile.ZipInfo, stem: str) -> bool:
+    if info.file_size > MEMBER_LIMIT:
+        return False
+    return b"PyInit_" + stem.encode() in archive.read(info)
+
+
+class _Archive(zipfile.ZipFile):
+    """A ZipFile whose accidents are ours: what zipfile and zlib raise for damaged input becomes a verdict."""
+
+    def __init__(self, wheel: Wheel) -> None:
+        self._path = wheel.path
+        try:
+            super().__init__(wheel.path)
+        except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+            raise Refused("corrupt-archive", f"{wheel.path} is not a zip archive: {error}") from error
+        except OSError as error:
+            raise Failed("unreadable", f"{wheel.path}: {error.strerror or error}") from error
+
+    def read(self, name: str | zipfile.ZipInfo, pwd: bytes | None = None) -> bytes:
+        try:
+            return super().read(name, pwd)
+        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+            raise Refused("corrupt-archive", f"{self._path}: {error}") from error
+        except OSError as error:
+            raise Failed("unreadable", f"{self._path}: {error.strerror or error}") from error

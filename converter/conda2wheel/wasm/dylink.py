@@ -1,0 +1,207 @@
+"""dylink.0, byte for byte: read it, change NEEDED and RUNTIME_PATH, and give back every other byte as it came.
+
+Format: tool-conventions DynamicLinking.md. The section is a sequence of `type:u8 length:uleb payload`:
+1 MEM_INFO, 2 NEEDED, 3 EXPORT_INFO, 4 IMPORT_INFO, 5 RUNTIME_PATH. Loaders skip types that they do not know, so
+unknown ones are carried. Emscripten's JavaScript reader does not resynchronise at the end of a subsection: one wrong
+count spoils all that follows, hence a subsection that is not changed is never encoded again.
+
+Before Emscripten 2.0.31 the section was called `dylink` and was `memsize memalign tablesize tablealign NEEDED`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from .binary import CUSTOM, Module, Reader, WasmError, encode_name, encode_uleb
+
+MEM_INFO, NEEDED, EXPORT_INFO, IMPORT_INFO, RUNTIME_PATH = 1, 2, 3, 4, 5
+WEAK = 0x01  # Linking.md symbol flags
+
+
+@dataclass(frozen=True)
+class MemInfo:
+    """What the loader allocates: bytes of data and slots of table; alignments are powers of two, as exponents."""
+
+    memory_size: int
+    memory_align: int
+    table_size: int
+    table_align: int
+
+
+@dataclass(frozen=True)
+class ImportInfo:
+    """The flags of one import; an import that is WEAK may stay unresolved and is then 0."""
+
+    module: str
+    field: str
+    flags: int
+
+    @property
+    def weak(self) -> bool:
+        """May stay unresolved."""
+        return bool(self.flags & WEAK)
+
+
+@dataclass(frozen=True)
+class Subsection:
+    """One subsection with its bytes as they came (`raw`: type, length and payload) and its payload."""
+
+    type: int
+    raw: bytes
+    payload: bytes
+
+    @classmethod
+    def encode(cls, type_: int, payload: bytes) -> Subsection:
+        """A new subsection with the shortest length."""
+        return cls(type_, bytes([type_]) + encode_uleb(len(payload)) + payload, payload)
+
+
+@dataclass(frozen=True)
+class Dylink:
+    """A dylink.0 section as the list of its subsections."""
+
+    subsections: tuple[Subsection, ...]
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Dylink:
+        """From the section's bytes after its name. Every known subsection is read once. Raises `WasmError`."""
+        reader = Reader(payload)
+        found = []
+        while reader.pos < reader.end:
+            start = reader.pos
+            type_ = reader.u8()
+            body = reader.take(reader.uleb())
+            found.append(Subsection(type_, payload[start : reader.pos], body))
+        result = cls(tuple(found))
+        _ = (result.mem_info, result.needed, result.exports, result.imports, result.runtime_path)
+        return result
+
+    def encode(self) -> bytes:
+        """The section's bytes after its name."""
+        return b"".join(part.raw for part in self.subsections)
+
+    def _of(self, type_: int) -> list[Reader]:
+        return [Reader(part.payload) for part in self.subsections if part.type == type_]
+
+    @property
+    def mem_info(self) -> MemInfo | None:
+        """The memory and table that the loader must allocate."""
+        for reader in self._of(MEM_INFO):
+            return MemInfo(reader.uleb(), reader.uleb(), reader.uleb(), reader.uleb())
+        return None
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The libraries to load first, in order, by the file names that they had when this was linked."""
+        return self._names(NEEDED)
+
+    @property
+    def runtime_path(self) -> tuple[str, ...]:
+        """Folders to look for NEEDED libraries, in order (`-rpath`)."""
+        return self._names(RUNTIME_PATH)
+
+    @property
+    def exports(self) -> tuple[tuple[str, int], ...]:
+        """(name, flags) of the exports that have any."""
+        return tuple((r.name(), r.uleb()) for r in self._of(EXPORT_INFO) for _ in range(r.count(2)))
+
+    @property
+    def imports(self) -> tuple[ImportInfo, ...]:
+        """The flags of the imports that have any; the count is of entries, not of modules."""
+        return tuple(ImportInfo(r.name(), r.name(), r.uleb()) for r in self._of(IMPORT_INFO) for _ in range(r.count(3)))
+
+    def _names(self, type_: int) -> tuple[str, ...]:
+        names = []
+        for reader in self._of(type_):
+            names += [reader.name() for _ in range(reader.count())]
+            if reader.pos != reader.end:
+                raise WasmError(f"dylink.0 subsection {type_}: {reader.end - reader.pos} bytes too many")
+        return tuple(names)
+
+    def with_needed(self, names: Sequence[str]) -> Dylink:
+        """The same with other NEEDED entries; no entries, no subsection."""
+        return self if tuple(names) == self.needed else self._replace(NEEDED, names)
+
+    def with_runtime_path(self, paths: Sequence[str]) -> Dylink:
+        """The same with another RUNTIME_PATH, one entry per path; no entries, no subsection."""
+        return self if tuple(paths) == self.runtime_path else self._replace(RUNTIME_PATH, paths)
+
+    def _replace(self, type_: int, names: Sequence[str]) -> Dylink:
+        """In the place of the first subsection of that type, else where wasm-ld would write it: by type."""
+        new = Subsection.encode(type_, encode_uleb(len(names)) + b"".join(map(encode_name, names))) if names else None
+        out: list[Subsection] = []
+        had = any(part.type == type_ for part in self.subsections)
+        for part in self.subsections:
+            if part.type == type_ or (not had and part.type > type_):
+                if new is not None:
+                    out.append(new)
+                    new = None
+                if part.type == type_:
+                    continue
+                had = True
+            out.append(part)
+        if new is not None:
+            out.append(new)
+        return replace(self, subsections=tuple(out))
+
+
+@dataclass(frozen=True)
+class LegacyDylink:
+    """The `dylink` section of Emscripten before 2.0.31: no RUNTIME_PATH, no flags."""
+
+    head: bytes
+    needed: tuple[str, ...]
+    tail: bytes
+    mem_info: MemInfo
+
+    @classmethod
+    def decode(cls, payload: bytes) -> LegacyDylink:
+        """From the section's bytes after its name. Raises `WasmError`."""
+        reader = Reader(payload)
+        info = MemInfo(reader.uleb(), reader.uleb(), reader.uleb(), reader.uleb())
+        head = payload[: reader.pos]
+        needed = tuple(reader.name() for _ in range(reader.count()))
+        return cls(head, needed, payload[reader.pos :], info)
+
+    @property
+    def runtime_path(self) -> tuple[str, ...]:
+        """Never any."""
+        return ()
+
+    def with_needed(self, names: Sequence[str]) -> LegacyDylink:
+        """The same with other NEEDED entries."""
+        return replace(self, needed=tuple(names))
+
+    def with_runtime_path(self, paths: Sequence[str]) -> LegacyDylink:
+        """Itself for no paths. Raises `WasmError` for any: the format has no place for them."""
+        if paths:
+            raise WasmError("a legacy dylink section cannot hold a RUNTIME_PATH")
+        return self
+
+    def encode(self) -> bytes:
+        """The section's bytes after its name."""
+        return self.head + encode_uleb(len(self.needed)) + b"".join(map(encode_name, self.needed)) + self.tail
+
+
+def read(module: Module) -> Dylink | LegacyDylink:
+    """The dylink section of a side module. Raises `WasmError` where there is none or a damaged one."""
+    if not module.sections or module.sections[0].id != CUSTOM:
+        raise WasmError("no dylink.0 section: not a side module")
+    first = module.sections[0]
+    payload = module.data[first.payload : first.end]
+    if first.name == "dylink.0":
+        return Dylink.decode(payload)
+    if first.name == "dylink":
+        return LegacyDylink.decode(payload)
+    raise WasmError("no dylink.0 section: not a side module")
+
+
+def write(module: Module, dylink: Dylink | LegacyDylink) -> bytes:
+    """The module with that section in place of its own; all other bytes stay. The same object if nothing changed."""
+    first = module.sections[0]
+    payload = dylink.encode()
+    if payload == module.data[first.payload : first.end]:
+        return module.data
+    body = encode_name(first.name) + payload
+    return module.data[: first.start] + bytes([CUSTOM]) + encode_uleb(len(body)) + body + module.data[first.end :]

@@ -1,0 +1,255 @@
+"""The plan of a wheel: everything that is decided before anything is linked or written."""
+
+from __future__ import annotations
+
+import configparser
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from packaging.tags import Tag
+from packaging.utils import canonicalize_name
+
+from conda2wheel.abi.choice import Decision, decide
+from conda2wheel.abi.platforms import Platform
+from conda2wheel.conda.binaries import SHARED_OBJECT, Binary, read_binaries, read_binary
+from conda2wheel.conda.classify import refuse_unless_python
+from conda2wheel.conda.evidence import claims
+from conda2wheel.conda.info import CondaPackage
+from conda2wheel.outcome import Refused, Warned
+
+from .distributions import Distribution
+from .layout import Layout, Placed, plan_layout
+from .mend import egg_requires, generate, mend, with_extras
+from .metadata import Document
+from .names import is_valid_name, pypi_name
+from .requires import from_depends
+from .tags import Interpreter, check_claims, interpreter, wheel_tags
+from .versions import pep440
+
+EntryPoints = dict[str, dict[str, str]]
+SCRIPT_GROUPS = ("console_scripts", "gui_scripts")
+_ENTRY = re.compile(r"\s*([\w.-]+)\s*=\s*(\S.*?)\s*$")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the wheel will be. `native` are its side modules by path below site-packages, `libraries` the package's own
+    shared libraries outside of it; `decision` is None for a pure wheel."""
+
+    package: CondaPackage
+    name: str
+    version: str
+    interpreter: Interpreter
+    decision: Decision | None
+    tags: frozenset[Tag]
+    placed: tuple[Placed, ...]
+    native: Mapping[str, Binary]
+    libraries: Mapping[str, Binary]
+    distribution: Distribution | None
+    metadata: Document
+    entry_points: EntryPoints
+    dropped: tuple[tuple[str, str], ...]
+    warnings: tuple[Warned, ...]
+
+    @property
+    def file_part(self) -> str:
+        """The name as in file names: PEP 503, with underscores."""
+        return canonicalize_name(self.name).replace("-", "_")
+
+    @property
+    def filename(self) -> str:
+        """NAME-VERSION-PYTHON-ABI-PLATFORM.whl; no build tag, which Pyodide's loader takes for a part of the version."""
+        python, abi = next((tag.interpreter, tag.abi) for tag in self.tags)
+        platforms = ".".join(sorted({tag.platform for tag in self.tags}, key=lambda p: (not p.startswith("pyemscripten"), p)))
+        return f"{self.file_part}-{self.version}-{python}-{abi}-{platforms}.whl"
+
+
+def plan_wheel(package: CondaPackage, forced: Platform | None = None, compat_tags: bool = False) -> Plan:
+    """Decide what the wheel of `package` will be. Raises `Refused` with the code that applies; reads no other package."""
+    refuse_unless_python(package)
+    layout = plan_layout(package)
+    warnings = [*package.warnings, *layout.warnings]
+    placed, native = _native(package, layout, warnings)
+    wheel_file = layout.distribution.text("WHEEL") if layout.distribution else None
+    interp = interpreter(package, native, layout.python, wheel_file)
+    decision = None
+    if native:
+        modules = [(path, binary.signals) for path, binary in sorted(native.items())]
+        decision = decide(
+            package.source, claims(package), interp.exact or interp.built_with, modules, forced, interp.exact is not None
+        )
+        warnings += decision.warnings
+        _abi3_fits(package, interp, decision.platform)
+    warnings += check_claims(interp, wheel_file)
+    name, version = _identity(package, layout.distribution, warnings)
+    entry_points = _entry_points(package, layout.distribution)
+    placed, dropped = _scripts(placed, entry_points, warnings)
+    return Plan(
+        package=package,
+        name=name,
+        version=version,
+        interpreter=interp,
+        decision=decision,
+        tags=wheel_tags(interp, decision.platform if decision else None, compat_tags),
+        placed=placed,
+        native=native,
+        libraries=read_binaries(layout.libraries),
+        distribution=layout.distribution,
+        metadata=_metadata(package, layout.distribution, interp, name, version, warnings),
+        entry_points=entry_points,
+        dropped=(*layout.dropped, *dropped),
+        warnings=tuple(warnings),
+    )
+
+
+def _native(package: CondaPackage, layout: Layout, warnings: list[Warned]) -> tuple[tuple[Placed, ...], dict[str, Binary]]:
+    """The side modules that stay in the wheel. Pyodide opens every file named `.so` when it loads a wheel, and gives up
+    at the first that is no side module; so a package with one is refused, unless it is one for another system."""
+    placed: list[Placed] = []
+    native: dict[str, Binary] = {}
+    strange: list[tuple[Placed, Binary]] = []
+    for item in layout.placed:
+        if item.scheme == "scripts" or not SHARED_OBJECT.search(item.path):
+            placed.append(item)
+            continue
+        binary = read_binary(item.file)
+        if binary.kind.is_loadable:
+            placed.append(item)
+            if item.scheme == "site":
+                native[item.path] = binary
+        else:
+            strange.append((item, binary))
+    for item, binary in strange:
+        what = f"{item.origin} is no side module but {binary.kind}" + (f" ({binary.problem})" if binary.problem else "")
+        if binary.kind.is_wasm or native or package.subdir not in ("noarch", None):
+            if binary.kind.is_foreign:
+                raise Refused("abi-conflict", f"{package.source}: {what}", "it was built for another system")
+            raise Refused("fake-dylib", f"{package.source}: {what}", "link it with -sSIDE_MODULE")
+        warnings.append(
+            Warned("left-out", f"{binary.kind}: Pyodide could not open it and would give up the whole wheel", item.origin)
+        )
+    return tuple(placed), native
+
+
+def _abi3_fits(package: CondaPackage, interp: Interpreter, platform: Platform) -> None:
+    floor = re.fullmatch(r"cp3(\d+)", interp.python_tag)
+    if (
+        interp.abi_tag == "abi3"
+        and floor
+        and platform.on_pypi
+        and platform.python
+        and int(floor[1]) > int(platform.python.split(".")[1])
+    ):
+        raise Refused(
+            "abi-conflict",
+            f"{package.source}: abi3 from CPython 3.{floor[1]} on, but {platform.tag} has CPython {platform.python}",
+            "take another --platform",
+        )
+
+
+def _identity(package: CondaPackage, distribution: Distribution | None, warnings: list[Warned]) -> tuple[str, str]:
+    """Name from the dist-info, else the map, else conda; version always from the conda index (dist-info versions lie)."""
+    own = distribution.name if distribution else None
+    if own is None and distribution is not None and not distribution.document.fields:
+        folder = distribution.folder.partition("-")[0]
+        own = folder if is_valid_name(folder) else None
+    name = own or pypi_name(package.name)
+    if name is None or not is_valid_name(name):
+        why = "PyPI's project of that name is another one" if name is None else "that is no distribution name"
+        raise Refused(
+            "bad-name",
+            f"{package.source}: no metadata, and {package.name}: {why}",
+            "give it a dist-info, or a recipe with its name",
+        )
+    version = pep440(package.version)
+    if version is None:
+        raise Refused("bad-version", f"{package.source}: {package.version} has no PEP 440 form", "a recipe can give it a version")
+    claimed = distribution.document.get("Version") if distribution else None
+    if claimed and pep440(claimed) != version:
+        warnings.append(Warned("version-mended", f"its metadata says {claimed}, the conda index {version}", "METADATA"))
+    if "+" in version:
+        warnings.append(Warned("local-version", f"PyPI takes no local versions such as {version}", "METADATA"))
+    return name, version
+
+
+def _metadata(
+    package: CondaPackage, distribution: Distribution | None, interp: Interpreter, name: str, version: str, warnings: list[Warned]
+) -> Document:
+    document = distribution.document if distribution else Document()
+    requires: Iterable[str] | None = None
+    knows_requires = distribution is not None and (distribution.kind == "dist-info" or bool(document.all("Requires-Dist")))
+    if distribution is not None and not knows_requires and (text := distribution.text("requires.txt")) is not None:
+        requires, knows_requires = egg_requires(text), True
+    if not document.fields or not knows_requires:
+        converted = from_depends(package.depends)
+        requires = converted.requires
+        warnings += converted.warnings
+        if not document.fields:
+            document = generate(package, _requires_python(interp, converted.requires_python))
+            warnings.append(Warned("no-metadata", "the package has none; made from its index, about.json and recipe", "METADATA"))
+        elif not converted.requires:
+            requires = None
+    return with_extras(mend(document, package, name, version, requires, warnings))
+
+
+def _requires_python(interp: Interpreter, from_index: str | None) -> str | None:
+    if interp.exact:
+        return f"=={interp.exact}.*"
+    if interp.abi_tag == "abi3":
+        return f">=3.{interp.python_tag[3:]}"
+    return from_index
+
+
+def _entry_points(package: CondaPackage, distribution: Distribution | None) -> EntryPoints:
+    """entry_points.txt, with what only link.json (noarch) or the recipe declares."""
+    found: EntryPoints = {}
+    text = distribution.text("entry_points.txt") if distribution else None
+    if text:
+        parser = configparser.RawConfigParser(delimiters=("=",), comment_prefixes=("#", ";"), strict=False)
+        parser.optionxform = str  # type: ignore[assignment,method-assign]
+        try:
+            parser.read_string(text)
+            found = {section: dict(parser.items(section)) for section in parser.sections()}
+        except configparser.Error:
+            found = {}
+    for declared in (*_declared(package.link.get("noarch")), *_declared(_recipe_python(package))):
+        match = _ENTRY.match(declared)
+        if match and not any(match[1] in found.get(group, {}) for group in SCRIPT_GROUPS):
+            found.setdefault("console_scripts", {})[match[1]] = match[2]
+    return {
+        g: e for g, entries in found.items() if (e := {k: v for k, v in entries.items() if v and re.fullmatch(r"[\w.-]+", k)})
+    }
+
+
+def _declared(section: Any) -> list[str]:
+    entries = section.get("entry_points") if isinstance(section, dict) else None
+    return [str(entry) for entry in entries] if isinstance(entries, list) else []
+
+
+def _recipe_python(package: CondaPackage) -> Any:
+    recipe = package.rendered_recipe.get("recipe")
+    build = recipe.get("build") if isinstance(recipe, dict) else None
+    return build.get("python") if isinstance(build, dict) else None
+
+
+def _scripts(
+    placed: Iterable[Placed], entry_points: EntryPoints, warnings: list[Warned]
+) -> tuple[tuple[Placed, ...], list[tuple[str, str]]]:
+    """Leave out what installers make from entry points, and programs that no Python runs."""
+    generated = {name for group in SCRIPT_GROUPS for name in entry_points.get(group, {})}
+    kept, dropped = [], []
+    for item in placed:
+        if item.scheme == "scripts":
+            stem = re.sub(r"(-script\.pyw?|\.exe(\.manifest)?)$", "", item.path)
+            if stem in generated:
+                dropped.append((item.origin, "installers make it from entry_points.txt"))
+                continue
+            head = item.file.blob.read()[:128]
+            if head.startswith(b"\0asm") or (head.startswith(b"#!") and b"node" in head.partition(b"\n")[0]):
+                dropped.append((item.origin, "a program, which Pyodide cannot start"))
+                warnings.append(Warned("left-out", "a program, which Pyodide cannot start", item.origin))
+                continue
+        kept.append(item)
+    return tuple(kept), dropped

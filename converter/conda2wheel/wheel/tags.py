@@ -1,0 +1,128 @@
+"""The wheel's interpreter and ABI tags, from file suffixes and PyInit_ exports, checked against depends and WHEEL.
+
+Specifications: PyPA platform compatibility tags (PEP 425), PEP 783 for the platform part. A suffix is what CPython's
+import system looks at (`.cpython-313-wasm32-emscripten.so`, `.abi3.so`), so it counts more than what WHEEL claims:
+`cp313-cp313-unknown_wasm32` in nearly every emscripten-forge package.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from packaging.tags import Tag
+
+from conda2wheel.abi.platforms import Platform
+from conda2wheel.conda.binaries import Binary
+from conda2wheel.conda.info import CondaPackage
+from conda2wheel.outcome import Refused, Warned
+
+_CPYTHON = re.compile(r"\.cpython-(\d)(\d+)t?(-[^.]*)?\.so$")
+_ABI3 = re.compile(r"\.abi3(-[^.]*)?\.so$")
+_WHEEL_TAG = re.compile(r"(?m)^Tag:\s*([^\s-]+)-([^\s-]+)-(\S+)\s*$")
+_LOWEST = re.compile(r">=\s*3\.(\d+)")
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """The first two thirds of a tag. `exact` is the one CPython that it runs on ("3.13"), None for abi3 and for none;
+    `built_with` the CPython that it was built for, as far as that is seen."""
+
+    python_tag: str
+    abi_tag: str
+    exact: str | None
+    built_with: str | None
+
+
+PURE = ("py3", "none")
+
+
+def is_extension(path: str, binary: Binary) -> bool:
+    """Whether a side module is a CPython extension module rather than a library: by its suffix, else by PyInit_."""
+    return bool(_CPYTHON.search(path) or _ABI3.search(path) or binary.init_functions)
+
+
+def interpreter(
+    package: CondaPackage, native: Mapping[str, Binary], folder_python: str | None, wheel_file: str | None
+) -> Interpreter:
+    """The tags for the side modules `native` (by path in site-packages) of a package whose site-packages belongs to
+    CPython `folder_python`; `wheel_file` is the WHEEL that came with it.
+
+    Raises `Refused`: abi-conflict where suffix, folder and depends name different CPythons, unknown-abi where an
+    extension module names none.
+    """
+    extensions = [path for path, binary in native.items() if is_extension(path, binary)]
+    if not extensions:
+        return Interpreter(*PURE, None, folder_python)
+    exact = {f"{m[1]}.{m[2]}" for path in extensions if (m := _CPYTHON.search(path))}
+    plain = [path for path in extensions if not _CPYTHON.search(path) and not _ABI3.search(path)]
+    if plain and not exact:
+        seen = folder_python or _python_abi(package)
+        if seen is None:
+            raise Refused(
+                "unknown-abi", f"{package.source}: {plain[0]} names no CPython, nor does its folder", "its build is incomplete"
+            )
+        exact = {seen}
+    if len(exact) > 1:
+        raise Refused(
+            "abi-conflict", f"{package.source}: extension modules for CPython {' and '.join(sorted(exact))}", "split the package"
+        )
+    if exact:
+        python = exact.pop()
+        _agree(package, python, folder_python)
+        tag = "cp" + python.replace(".", "")
+        return Interpreter(tag, tag, python, python)
+    lowest = _abi3_floor(package, wheel_file, folder_python)
+    return Interpreter(lowest, "abi3", None, folder_python)
+
+
+def _agree(package: CondaPackage, python: str, folder_python: str | None) -> None:
+    for other, where in ((folder_python, "its site-packages"), (_python_abi(package), "its depends")):
+        if other is not None and other != python:
+            raise Refused(
+                "abi-conflict", f"{package.source}: extension modules for CPython {python}, {where} for {other}", "rebuild it"
+            )
+
+
+def _python_abi(package: CondaPackage) -> str | None:
+    for spec in package.depends:
+        match = re.match(r"python_abi\s+=*(3\.\d+)", spec) or re.match(r"python\s+=*(3\.\d+)(\.\*|\s|$)", spec)
+        if match:
+            return match[1]
+    return None
+
+
+def _abi3_floor(package: CondaPackage, wheel_file: str | None, folder_python: str | None) -> str:
+    """The oldest CPython of an abi3 wheel: what its WHEEL says, else `python >=3.N`, else what it was built for."""
+    tags = [m for m in _WHEEL_TAG.finditer(wheel_file or "") if m[2] == "abi3" and m[1].startswith("cp3")]
+    if tags:
+        return tags[0][1]
+    for spec in package.depends:
+        lowest = _LOWEST.search(spec) if spec.split(" ")[0] == "python" else None
+        if lowest:
+            return f"cp3{lowest[1]}"
+    if folder_python:
+        return "cp" + folder_python.replace(".", "")
+    raise Refused(
+        "unknown-abi", f"{package.source}: abi3 modules, and nothing says from which CPython on", "give the package a WHEEL file"
+    )
+
+
+def wheel_tags(interp: Interpreter, platform: Platform | None, compat: bool) -> frozenset[Tag]:
+    """The tags of the file name: PEP 783's alone, or with its older aliases (`--compat-tags`); `py3-none-any` if pure."""
+    if platform is None:
+        return frozenset({Tag(interp.python_tag, interp.abi_tag, "any")})
+    names = (platform.tag, *platform.alias_tags) if compat else (platform.tag,)
+    return frozenset(Tag(interp.python_tag, interp.abi_tag, name) for name in names)
+
+
+def check_claims(interp: Interpreter, wheel_file: str | None) -> list[Warned]:
+    """What the package's own WHEEL says otherwise; the binaries win."""
+    claimed = {(m[1], m[2]) for m in _WHEEL_TAG.finditer(wheel_file or "")}
+    ours = (interp.python_tag, interp.abi_tag)
+    pure_claims = {("py3", "none"), ("py2", "none"), ("py2.py3", "none")}
+    if not claimed or ours in claimed or (ours == PURE and claimed & pure_claims):
+        return []
+    words = ", ".join(sorted("-".join(claim) for claim in claimed))
+    return [Warned("wheel-tag", f"WHEEL says {words}; the files are {'-'.join(ours)}", "WHEEL")]
