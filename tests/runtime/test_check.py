@@ -73,18 +73,16 @@ def test_a_good_wheel_is_imported_and_its_noise_is_not_taken_for_news(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("name", "version", "python", "platform", "pyodide"),
+    ("python", "platform", "pyodide"),
     [
-        ("msgpack", "1.2.4", "3.13", "pyemscripten_2025_0_wasm32", "0.29.5"),
-        ("msgpack", "1.2.4", "3.14", "pyemscripten_2026_0_wasm32", "314.0.7"),
+        ("3.13", "pyemscripten_2025_0_wasm32", "0.29.5"),
+        ("3.14", "pyemscripten_2026_0_wasm32", "314.0.7"),
     ],
 )
-def test_a_real_wheel_runs_in_the_pyodide_that_its_tag_names(
-    name: str, version: str, python: str, platform: str, pyodide: str, tmp_path: Path
-) -> None:
+def test_a_real_wheel_runs_in_the_pyodide_that_its_tag_names(python: str, platform: str, pyodide: str, tmp_path: Path) -> None:
     script = tmp_path / "use.py"
     script.write_text("import msgpack\nprint(msgpack.unpackb(msgpack.packb([1, 'a'])))\nprint('end', end='')\n")
-    [result] = check_wheels([from_pypi(name, version, python, platform)], script=script, cache=CACHE)
+    [result] = check_wheels([from_pypi("msgpack", "1.2.4", python, platform)], script=script, cache=CACHE)
     assert result.ok, result.json()
     assert result.pyodide == pyodide
     assert not result.warnings
@@ -138,8 +136,8 @@ def test_each_module_gets_a_verdict_though_others_kill_the_interpreter(tmp_path:
 def test_an_import_without_end_is_ended_and_the_rest_is_tried(tmp_path: Path) -> None:
     wheel = make(tmp_path, "loops", {"a_loops.py": "print('round', flush=True)\nwhile True: pass\n", "b_good.py": ""})
     started = time.monotonic()
-    [result] = run(wheel, timeout=6.0)
-    assert time.monotonic() - started < 40
+    [result] = run(wheel, timeout=8.0)
+    assert time.monotonic() - started < 60
     assert result.crash is not None
     assert result.crash.reason == "timeout"
     assert "round" in result.crash.last_words
@@ -247,6 +245,7 @@ def test_micropip_is_the_lock_files_or_none(tmp_path: Path) -> None:
     else:
         assert any(error.startswith("micropip: ") for error in result.install_errors)
         assert [warning.code for warning in result.warnings] == ["not-from-pypi"]
+        assert [module.error for module in result.modules] == ["not tried: micropip could not be loaded"]
         assert not any(name.startswith("micropip-") for name in kept)
 
 
@@ -273,9 +272,8 @@ def test_a_damaged_download_is_refused_and_leaves_nothing_behind(tmp_path: Path,
 
 @pytest.mark.parametrize("name", ["package/../../evil", "elsewhere/evil", "/package/evil"])
 def test_an_archive_that_points_outside_is_not_unpacked(name: str, tmp_path: Path) -> None:
-    (tmp_path / "content").write_bytes(b"x")
     with tarfile.open(tmp_path / "bad.tgz", "w:gz") as archive:
-        archive.add(tmp_path / "content", arcname=name, filter=lambda member: member.replace(name=name))
+        archive.addfile(tarfile.TarInfo(name))
     (tmp_path / "out").mkdir()
     with pytest.raises(Failed, match="does not belong there"):
         fetch.unpack(tmp_path / "bad.tgz", tmp_path / "out")

@@ -25,6 +25,7 @@ def inspect(
     max_ratio: MaxRatio = None,
 ) -> None:
     """Show what a package, a wheel or a side module is made of."""
+    import sys
     import time
 
     from rich.console import Console
@@ -34,7 +35,7 @@ def inspect(
     from conda2wheel.outcome import Conda2WheelError, document, error_json
 
     bounds = limits(max_members, max_size, max_member_size, max_ratio)
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 240)
     results = []
     good = True
     for path in expand_all(paths):

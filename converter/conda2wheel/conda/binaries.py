@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from conda2wheel.abi.signals import Signals, read_signals
 from conda2wheel.wasm import dylink as dylink_module
@@ -23,7 +23,7 @@ class Binary:
     kind: FileKind
     module: Module | None = None
     dylink: dylink_module.Dylink | dylink_module.LegacyDylink | None = None
-    signals: Signals = Signals()
+    signals: Signals = field(default_factory=Signals)
     problem: str = ""
 
     @property

@@ -37,7 +37,9 @@ def refuse_unless_python(package: CondaPackage) -> None:
         raise Refused(
             "interpreter", f"{package.source}: {name} depends on {bound[0]}, another main module than Pyodide's", "leave it out"
         )
-    paths = [file.path for file in package.files]
+    # What conda-build leaves for its own tests is no content: a metapackage has such files, too.
+    patterns = _rows()["bookkeeping"]["patterns"]
+    paths = [file.path for file in package.files if not any(fnmatchcase(file.path, pattern) for pattern in patterns)]
     if any(_SITE.match(path) for path in paths):
         return
     if not paths:

@@ -57,7 +57,7 @@ def _matching(spec: str) -> frozenset[str]:
     pin = _PATCH_PIN.fullmatch(spec.replace(" ", ""))
     if pin and int(pin[4]) == int(pin[3]) + 1:
         return frozenset({f"{pin[1]}.{pin[2]}.{pin[3]}"})
-    version_part = spec.split(" ")[0] if re.search(r"\s+\S*[*_]\S*$", spec) else spec
+    version_part = spec.split(" ", maxsplit=1)[0] if re.search(r"\s+\S*[*_]\S*$", spec) else spec
     if exact := re.fullmatch(r"==?=?\s*(\d+\.\d+\.\d+)|(\d+\.\d+\.\d+)", version_part):
         return frozenset({exact[1] or exact[2]})
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import tempfile
@@ -64,6 +63,8 @@ def perform(job: Job, node: Node) -> Told:
         told.script = next((_ran(event) for event in ending.events if event["event"] == "ran"), told.script)
         crash = _crash(ending)
         if crash is None:
+            judged = {module.name for module in told.modules}
+            _not_tried(told, [name for name in left if name not in judged], script, "micropip could not be loaded")
             return told
         told.crash = told.crash or crash
         stage = next((event for event in reversed(ending.events) if event["event"] != "fatal"), {"event": "starting"})
@@ -76,14 +77,19 @@ def perform(job: Job, node: Node) -> Told:
                 pass  # it died of something that the module or the script had left running
             case _:  # it will not come further next time
                 told.install_errors.append(f"{_what(stage)}: {_line(crash)}")
-                told.modules += [Imported(name, ok=False, error="not tried: the interpreter died before") for name in left]
-                told.script = Ran(ok=False, error="not tried: the interpreter died before") if script else None
+                _not_tried(told, left, script, "the interpreter died before")
                 return told
         judged = {module.name for module in told.modules}
         left = tuple(name for name in left if name not in judged)
         script = None if told.script else script
         if not left and script is None:
             return told
+
+
+def _not_tried(told: Told, names: Sequence[str], script: Path | None, why: str) -> None:
+    told.modules += [Imported(name, ok=False, error=f"not tried: {why}") for name in names]
+    if script and told.script is None:
+        told.script = Ran(ok=False, error=f"not tried: {why}")
 
 
 def _session(job: Job, node: Node, modules: Sequence[str], script: Path | None) -> Ending:
@@ -107,10 +113,7 @@ def _session(job: Job, node: Node, modules: Sequence[str], script: Path | None) 
 def _place(wheel: Path, folder: Path) -> Path:
     """The wheel under a path without characters that loadPackage would take for those of a URL."""
     place = folder / wheel.name
-    try:
-        os.link(wheel, place)
-    except OSError:  # another file system
-        shutil.copyfile(wheel, place)
+    shutil.copyfile(wheel, place)  # no link: code under test can write to what it is given
     return place
 
 

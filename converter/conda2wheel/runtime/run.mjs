@@ -92,6 +92,10 @@ for (const name of job.names) {
   if (py.loadedPackages[name]) say('loaded', { name, ok: true, error: null }); // came with one before
   else say('loaded', { name, ...(await load(name)) });
 }
+if (job.installer === 'micropip' && !py.loadedPackages.micropip) {
+  say('done'); // without it nothing gets in, and an import would fail for a reason that is not the wheel's
+  exit(0);
+}
 for (const file of job.wheels) {
   const wheel = path.basename(file);
   say('installing', { wheel });

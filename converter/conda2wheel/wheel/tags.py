@@ -57,7 +57,8 @@ def interpreter(
         return Interpreter(*PURE, None, folder_python)
     exact = {f"{m[1]}.{m[2]}" for path in extensions if (m := _CPYTHON.search(path))}
     plain = [path for path in extensions if not _CPYTHON.search(path) and not _ABI3.search(path)]
-    if plain and not exact:
+    # A bare .so says nothing of its ABI; a WHEEL that claims abi3 is then the only word (pymupdf's real wheels).
+    if plain and not exact and not _claims_abi3(wheel_file):
         seen = folder_python or _python_abi(package)
         if seen is None:
             raise Refused(
@@ -93,11 +94,15 @@ def _python_abi(package: CondaPackage) -> str | None:
     return None
 
 
+def _claims_abi3(wheel_file: str | None) -> list[str]:
+    """The interpreter tags that WHEEL gives to the stable ABI, such as cp313."""
+    return [m[1] for m in _WHEEL_TAG.finditer(wheel_file or "") if m[2] == "abi3" and m[1].startswith("cp3")]
+
+
 def _abi3_floor(package: CondaPackage, wheel_file: str | None, folder_python: str | None) -> str:
     """The oldest CPython of an abi3 wheel: what its WHEEL says, else `python >=3.N`, else what it was built for."""
-    tags = [m for m in _WHEEL_TAG.finditer(wheel_file or "") if m[2] == "abi3" and m[1].startswith("cp3")]
-    if tags:
-        return tags[0][1]
+    if tags := _claims_abi3(wheel_file):
+        return tags[0]
     for spec in package.depends:
         lowest = _LOWEST.search(spec) if spec.split(" ")[0] == "python" else None
         if lowest:
