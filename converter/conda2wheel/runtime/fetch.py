@@ -16,7 +16,10 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import tomllib
 from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
 from conda2wheel.abi import platforms
@@ -138,16 +141,16 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def package_cache(runtime: Runtime, cache: Path) -> Path:
-    """The packageCacheDir of a Pyodide, cleared of what its lock file does not vouch for.
+    """The packageCacheDir of a Pyodide, cleared of what neither its lock file nor `pypi.toml` vouches for.
 
     Pyodide under node takes a file from there without looking at its digest, so that is looked at here.
     """
     folder = cache / "packages" / runtime.version
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        named = {locked.file_name: locked.sha256 for locked in runtime.packages.values()}
+        named = {locked.file_name: _trusted(locked) for locked in runtime.packages.values()}
         for file in folder.iterdir():
-            if not file.name.startswith(".") and named.get(file.name) != _sha256(file):
+            if not file.name.startswith(".") and _sha256(file) not in named.get(file.name, ()):
                 file.unlink(missing_ok=True)
     except OSError as error:
         raise Failed("disk", f"cannot keep packages of Pyodide {runtime.version} in {folder}: {error}") from error
@@ -157,8 +160,8 @@ def package_cache(runtime: Runtime, cache: Path) -> Path:
 def from_pypi(runtime: Runtime, names: Sequence[str], folder: Path) -> tuple[str, ...]:
     """Bring packages of the lock file, with what they depend on, from PyPI into the packageCacheDir.
 
-    Only bytes that the lock file vouches for are kept. Returns why for each package that PyPI did not give so: Pyodide
-    rebuilds many (micropip's own digest has equalled PyPI's in no version measured), and then asks its own CDN.
+    Only bytes that the lock file or `pypi.toml` vouches for are kept. Returns why for each package that PyPI did not give
+    so; Pyodide then asks its own CDN.
     """
     reasons = []
     for locked in runtime.closure(names):
@@ -179,10 +182,21 @@ def _one_from_pypi(runtime: Runtime, locked: Locked, folder: Path) -> str | None
         if answer.returncode:
             return f"{what}: pip download: {(answer.stderr.strip().splitlines() or ['failed'])[-1]}"
         for file in Path(beside).iterdir():
-            if _sha256(file) == locked.sha256:
+            if _sha256(file) in _trusted(locked):
                 file.replace(folder / locked.file_name)
                 return None
     return f"{what}: PyPI's file is not the one of Pyodide {runtime.version}'s lock file (sha256 differs)"
+
+
+@cache
+def _pinned() -> Mapping[str, str]:
+    table = tomllib.loads(files(__package__).joinpath("pypi.toml").read_text(encoding="utf-8"))
+    return {str(name): str(digest) for name, digest in table["files"].items()}
+
+
+def _trusted(locked: Locked) -> tuple[str, ...]:
+    """The digests that a package may have: Pyodide's own build, or PyPI's file that does the same."""
+    return tuple(digest for digest in (locked.sha256, _pinned().get(locked.file_name)) if digest)
 
 
 def _sha256(file: Path) -> str:
