@@ -6,7 +6,7 @@ Places are opened when the first library is looked for, not before: most package
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,15 +53,15 @@ class LibraryIndex:
     def find(self, name: str, package: CondaPackage, platform: Platform) -> tuple[Library | None, list[str]]:
         """The best library of that file name for a package and a platform, and why others of that name were passed over.
 
-        A library of another toolchain does not fit. Of those that do, one that the package depends on (and in a
-        version that it admits) comes first, then the highest version and build number.
+        A library of another toolchain does not fit, nor one in a version that the package's depends forbid. Of the others,
+        one that the package depends on comes first, then the highest version and build number.
         """
         if self._by_name is None:
             self._by_name = self._read()
         rejected: list[str] = []
         fitting: list[tuple[Any, Library]] = []
         for library in self._by_name.get(name, ()):
-            why = _unfit(library, platform)
+            why = _unfit(library, platform) or _forbidden(library, package)
             if why:
                 rejected.append(f"{library.origin}: {why}")
             else:
@@ -120,36 +120,34 @@ def _unfit(library: Library, platform: Platform) -> str:
     return ""
 
 
+def _forbidden(library: Library, package: CondaPackage) -> str:
+    """The dependency of `package` that does not admit this build of the library; empty if none speaks against it."""
+    from rattler import MatchSpec, Version, VersionSpec
+    from rattler.exceptions import InvalidMatchSpecError, InvalidVersionError, InvalidVersionSpecError
+
+    found = library.package
+    for spec in package.depends if found is not None else ():
+        try:
+            if found is None or spec.split(" ")[0] != found.name or not (version := MatchSpec(spec, strict=False).version):
+                continue
+            if not VersionSpec(str(version)).matches(Version(found.version)):
+                return f"{package.name} depends on {spec}"
+        except (InvalidMatchSpecError, InvalidVersionSpecError, InvalidVersionError):
+            continue  # a spec that nobody can read forbids nothing
+    return ""
+
+
 def _rank(library: Library, package: CondaPackage) -> tuple[Any, ...]:
+    """Higher is better: what the package depends on, then versions and builds; the content decides a tie."""
     from rattler import Version
+    from rattler.exceptions import InvalidVersionError
 
     if library.package is None:
-        return (0, Version("0"), 0, library.content)
-    wanted = _wanted(package.depends, library.package)
+        return (False, Version("0"), 0, library.content)
+    named = any(spec.split(" ")[0] == library.package.name for spec in package.depends)
     build = library.package.index.get("build_number")
-    return (wanted, Version(library.package.version), build if isinstance(build, int) else 0, library.content)
-
-
-def _wanted(depends: Iterable[str], candidate: CondaPackage) -> int:
-    """2: a dependency admits this very version; 1: no dependency speaks of it; 0: a dependency forbids it."""
-    from rattler import MatchSpec, Version
-    from rattler.exceptions import InvalidMatchSpecError
-
-    for spec in depends:
-        if spec.split(" ")[0] != candidate.name:
-            continue
-        try:
-            version = MatchSpec(spec, strict=False).version
-        except InvalidMatchSpecError:
-            continue
-        return 2 if version is None or _admits(version, Version(candidate.version)) else 0
-    return 1
-
-
-def _admits(spec: Any, version: Any) -> bool:
-    return bool(spec.matches(version))
-
-
-def labels(index: Mapping[str, Library]) -> list[str]:
-    """Where libraries come from, for messages."""
-    return sorted({library.origin for library in index.values()})
+    try:
+        version = Version(library.package.version)
+    except InvalidVersionError:
+        version = Version("0")
+    return (named, version, build if isinstance(build, int) else 0, library.content)

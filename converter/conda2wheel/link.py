@@ -125,12 +125,13 @@ class _Linker:
         equal libraries with different needs are two files, and a cycle has a name as well."""
         result = {}
         for content, library in self.vendored.items():
-            closure = self._closure(content)
+            closure = self.closure(content)
             digest = hashlib.sha256("\n".join([content, *sorted(closure)]).encode()).hexdigest()
             result[content] = f"{_stem(library)}-{digest[:HASH_LENGTH]}.so"
         return result
 
-    def _closure(self, content: str) -> set[str]:
+    def closure(self, content: str) -> set[str]:
+        """All that a library NEEDs, itself only if it is in a cycle."""
         seen: set[str] = set()
         todo = [content]
         while todo:
@@ -215,7 +216,7 @@ def link(
         users = sorted({f"{linker.libs}/{names[u]}" if u in names else u for (u, _), t in linker.targets.items() if t == content})
         vendored.append(Vendored(path, f"{library.origin}:{library.binary.file.path}", tuple(users)))
     packages = {lib.package.stem: lib.package for lib in linker.vendored.values() if lib.package and lib.package is not package}
-    warnings = [*index.warnings, *_unused(own, linker), *_unreachable(linker)]
+    warnings = [*index.warnings, *_unused(own, linker), *_unreachable(linker), *_cycles(linker, names)]
     return Linked(rewritten, libraries, tuple(vendored), tuple(packages[stem] for stem in sorted(packages)), tuple(warnings))
 
 
@@ -238,6 +239,22 @@ def _unreachable(linker: _Linker) -> list[Warned]:
             why = f"NEEDs {needed} at {target}; the loader of {linker.platform.tag} may not look there"
             found.append(Warned("unreachable-library", why, user))
     return found
+
+
+def _cycles(linker: _Linker, names: Mapping[str, str]) -> list[Warned]:
+    """Libraries that NEED each other, on the loaders that may make two instances of one then (measured: Pyodide 0.27.7, by
+    the order in which it meets them; 0.26.4, 0.28 and later do not)."""
+    if not linker.platform.libs_folder:
+        return []
+    return [
+        Warned(
+            "library-cycle",
+            f"it NEEDs itself in the end; the loader of {linker.platform.tag} may make two instances of it",
+            names[content],
+        )
+        for content in linker.vendored
+        if content in linker.closure(content)
+    ]
 
 
 def _from_origin(entry: str, folder: str) -> str | None:

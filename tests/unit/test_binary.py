@@ -1,0 +1,88 @@
+"""WebAssembly modules: what they are by their bytes, what they import, and no way to hang or crash on damage."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conda2wheel.wasm.binary import HEADER, FileKind, Kind, Module, Reader, WasmError, encode_name, encode_uleb, file_kind
+
+DYLINK = b"\0\x0f" + encode_name("dylink.0") + b"\x01\x04\0\0\0\0"
+
+
+def imports(*entries: bytes) -> bytes:
+    body = encode_uleb(len(entries)) + b"".join(entries)
+    return HEADER + DYLINK + b"\x02" + encode_uleb(len(body)) + body
+
+
+def entry(field: str, kind: int, rest: bytes) -> bytes:
+    return encode_name("env") + encode_name(field) + bytes([kind]) + rest
+
+
+def test_every_kind_of_import_is_read() -> None:
+    module = Module.parse(
+        imports(
+            entry("f", 0, b"\x05"),
+            entry("table", 1, b"\x70\x00\x01"),
+            entry("typed", 1, b"\x63\x70\x01\x01\x02"),
+            entry("plain", 2, b"\x00\x01"),
+            entry("shared", 2, b"\x03\x01\x80\x80\x04"),
+            entry("large", 2, b"\x04\x80\x80\x80\x80\x80\x80\x02"),
+            entry("g", 3, b"\x7f\x01"),
+            entry("tag", 4, b"\x00\x02"),
+        )
+    )
+    assert [(i.field, i.kind) for i in module.imports] == [
+        ("f", Kind.FUNC),
+        ("table", Kind.TABLE),
+        ("typed", Kind.TABLE),
+        ("plain", Kind.MEMORY),
+        ("shared", Kind.MEMORY),
+        ("large", Kind.MEMORY),
+        ("g", Kind.GLOBAL),
+        ("tag", Kind.TAG),
+    ]
+    assert [(i.field, i.shared, i.is64) for i in module.imports if i.kind == Kind.MEMORY] == [
+        ("plain", False, False),
+        ("shared", True, False),
+        ("large", False, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"", FileKind.EMPTY),
+        (HEADER + DYLINK, FileKind.SIDE_MODULE),
+        (HEADER + b"\0\x0b" + encode_name("dylink") + b"\0\0\0\0", FileKind.LEGACY_SIDE_MODULE),
+        (HEADER + b"\0\x08" + encode_name("linking"), FileKind.OBJECT),
+        (HEADER + b"\x01\x01\0" + DYLINK, FileKind.OTHER_WASM),  # dylink.0 counts only as the first section
+        (HEADER, FileKind.OTHER_WASM),
+        (HEADER + b"\x01\xff\x01\0", FileKind.BROKEN_WASM),
+        (b"\0asm\x0d\0\x01\0", FileKind.BROKEN_WASM),  # a component
+        (b"!<arch>\nx", FileKind.AR),
+        (b"\x7fELF\x02", FileKind.ELF),
+        (b"\xcf\xfa\xed\xfe", FileKind.MACH_O),
+        (b"MZ\x90", FileKind.PE),
+        (b"/* GNU ld script */", FileKind.OTHER),
+    ],
+)
+def test_a_file_is_what_its_bytes_say_whatever_it_is_called(data: bytes, kind: FileKind) -> None:
+    assert file_kind(data) == kind
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_numbers_come_back(value: int) -> None:
+    assert Reader(encode_uleb(value)).uleb() == value
+
+
+@given(st.binary(max_size=200))
+def test_damage_is_an_error_of_ours_and_never_a_hang_or_another_exception(noise: bytes) -> None:
+    for data in (HEADER + noise, HEADER + DYLINK + b"\x02" + encode_uleb(len(noise)) + noise):
+        try:
+            module = Module.parse(data)
+            _ = (module.imports, module.exports)
+        except WasmError:
+            pass
+        assert isinstance(file_kind(data), FileKind)
