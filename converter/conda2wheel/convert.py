@@ -20,6 +20,7 @@ from packaging.tags import Tag
 
 from conda2wheel.abi import platforms
 from conda2wheel.abi.platforms import Platform
+from conda2wheel.conda.channel import locate
 from conda2wheel.conda.files import Limits
 from conda2wheel.conda.source import open_package
 from conda2wheel.libdirs import LibraryIndex
@@ -38,6 +39,7 @@ def convert(
     *,
     out: str | Path = "dist",
     libdirs: Iterable[str | Path] | LibraryIndex = (),
+    channels: Iterable[str] = (),
     platform: str | Platform = "auto",
     compat_tags: bool = False,
     level: int = DEFAULT_LEVEL,
@@ -47,9 +49,10 @@ def convert(
     """Convert one conda package into one wheel.
 
     source: a package file (.tar.bz2, .conda, empack's .tar.gz), an unpacked package, a prefix with one package, a record
-        PREFIX/conda-meta/NAME.json, or an https or file URL.
+        PREFIX/conda-meta/NAME.json, an https or file URL, or a match spec such as "emscripten-forge-4x::numpy=2.4".
     out: the folder for the wheel; made if it is not there.
     libdirs: where NEEDED libraries may be found, as for `LibraryIndex`; or an index to share between calls of one thread.
+    channels: where match specs are looked up, names or URLs; emscripten-forge-4x if there are none.
     platform: "auto" (by evidence), a platform tag, a Pyodide version, or a `Platform`.
     compat_tags: add the platform's older aliases to the tag, for micropip before 0.11.1 on an index of your own.
     level: of compression, 1 to 12 (libdeflate).
@@ -68,7 +71,7 @@ def convert(
         raise ValueError(f"level {level}: libdeflate has levels 1 to 12")
     index = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, limits)
 
-    package = open_package(source, limits)
+    package = open_package(locate(str(source), channels), limits)
     plan = plan_wheel(package, _forced(platform), compat_tags)
     linked = _link(plan, index)
     contents, notes = members(plan, linked.rewritten, linked.libraries, linked.packages)

@@ -50,6 +50,7 @@ WHEELS = {
         "2.50.4", "314", "pyemscripten_2026_0_wasm32", "e6da138a1ecc1341c8b788a5ee822670b03788e1f5decf7af9d461de6e508b8e"
     ),
 }
+TYPING_EXTENSIONS = "481caa481374e813c1b176ada14e97f1f67a4539ce9cfeb3f350d78d6370c2e8"
 LOST_VERSION = "msgpack"  # the one whose dist-info says 0.0.0 once it is spoiled
 MAN = "share/man/man1/{name}.1"  # what `as_conda` adds outside site-packages, beside bin/ for console scripts
 
@@ -59,6 +60,11 @@ def xeus(version: str) -> Path:
     name = "jupyterlite-xeus-python"
     wheel = cache.pypi(name, version, XEUS[version])
     return cache.unzipped(wheel) / f"{name.replace('-', '_')}-{version}.data" / "data" / STATIC
+
+
+def typing_extensions() -> Path:
+    """What pydantic-core needs in the version that it asks for, newer than Pyodide's own."""
+    return cache.pypi("typing-extensions", "4.16.0", TYPING_EXTENSIONS)
 
 
 def pypi_wheel(name: str) -> Path:

@@ -37,7 +37,7 @@ def library(name: str, files: conda.Files, *, version: str = "1.0", py: str = "3
 
 
 def chain_packages(chain: zig.Chain, py: str = "313") -> tuple[Path, Path, Path]:
-    count = {"lib/libcount.so.1.2.3": chain.count, "lib/libcount.so.1": conda.Link("libcount.so.1.2.3")}
+    count: conda.Files = {"lib/libcount.so.1.2.3": chain.count, "lib/libcount.so.1": conda.Link("libcount.so.1.2.3")}
     return (
         python({"pkg/__init__.py": "", "pkg/sub/__init__.py": "", "pkg/sub/deep/__init__.py": "", **chain.package()}, py=py),
         library("libcount", {**count, "lib/libcount.so": conda.Link("libcount.so.1")}, py=py),
@@ -112,7 +112,7 @@ def test_libraries_are_found_in_every_form_of_a_libdir(form: str, tmp_path: Path
         conda.lay(tmp_path / "env", {"lib/libcount.so.1": zig.chain().count, "lib/libbase.so": zig.chain().base})
         places = [tmp_path / "env"]
     elif form == "empack":
-        files = {"lib/libcount.so.1.2.3": zig.chain().count, "lib/libcount.so.1": conda.Link("libcount.so.1.2.3")}
+        files: conda.Files = {"lib/libcount.so.1.2.3": zig.chain().count, "lib/libcount.so.1": conda.Link("libcount.so.1.2.3")}
         copies = installed.empack_targz("libcount", "1.0", "h1_0", {**files, "lib/libcount.so": conda.Link("libcount.so.1.2.3")})
         places = [copies, installed.empack_targz("libbase", "1.0", "h1_0", {"lib/libbase.so": zig.chain().base})]
     else:
@@ -140,7 +140,11 @@ def test_a_library_needed_under_two_names_by_one_module_is_named_once(tmp_path: 
     lib = zig.shared_library("libz.so.1.3", "int z(void) { return 1; }", exports=["z"])
     source = zig.extension("_m", {"f": zig.integer("z()")}, declarations="extern int z(void);")
     module = zig.side_module("_m", source, needed=["libz.so", "libz.so.1"])
-    files = {"lib/libz.so.1.3": lib, "lib/libz.so.1": conda.Link("libz.so.1.3"), "lib/libz.so": conda.Link("libz.so.1")}
+    files: conda.Files = {
+        "lib/libz.so.1.3": lib,
+        "lib/libz.so.1": conda.Link("libz.so.1.3"),
+        "lib/libz.so": conda.Link("libz.so.1"),
+    }
     result = convert(python({module.name: module}), out=tmp_path, libdirs=[library("zlib", files)])
     assert len(modules(result)[module.name][0]) == 1
 

@@ -17,7 +17,7 @@ def convert(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE...", help="Package files, unpacked packages, prefixes, https or file URLs.", show_default=False
+            metavar="SOURCE...", help="Package files, unpacked packages, prefixes, URLs, match specs.", show_default=False
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where wheels are written.")] = Path("dist"),
@@ -26,6 +26,10 @@ def convert(
         typer.Option(
             metavar="PATH", help="Where NEEDED libraries may be found: a package, a folder of packages, a prefix. Repeatable."
         ),
+    ] = None,
+    channel: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="Where match specs are looked up; else emscripten-forge-4x. Repeatable."),
     ] = None,
     platform: Annotated[str, typer.Option(metavar="auto|TAG|PYODIDE", help="A platform tag or a Pyodide version.")] = "auto",
     compat_tags: Annotated[bool, typer.Option("--compat-tags", help="Add older names of the platform to the tag.")] = False,
@@ -61,6 +65,7 @@ def convert(
         names,
         out=out,
         libdirs=libdir or (),
+        channels=channel or (),
         platform=platform,
         compat_tags=compat_tags,
         level=level,

@@ -24,12 +24,15 @@ def verdict(error: BaseException | None, started: float) -> str:
     if error is None:
         return json.dumps({"ok": True, "error": None, "traceback": None, "seconds": seconds})
     try:
-        last = "".join(traceback.format_exception_only(type(error), error)).strip().splitlines() or [type(error).__name__]
+        lines = "".join(traceback.format_exception_only(type(error), error)).strip().splitlines()
+        # A SyntaxError shows the source above its own line, Pyodide's ModuleNotFoundError has advice below it.
+        own = [line for line in lines if line.split(":")[0].rpartition(".")[2] == type(error).__name__]
+        last = own or lines or [type(error).__name__]
         below = error.__traceback__.tb_next if error.__traceback__ else None
         full = "".join(traceback.format_exception(type(error), error, below))
     except Exception:  # an exception whose own __str__ raises
         last, full = [type(error).__name__], type(error).__name__
-    return json.dumps({"ok": False, "error": last[-1], "traceback": full[-LIMIT:], "seconds": seconds})
+    return json.dumps({"ok": False, "error": last[0], "traceback": full[-LIMIT:], "seconds": seconds})
 
 
 def flush() -> None:

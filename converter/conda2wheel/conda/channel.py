@@ -1,0 +1,122 @@
+"""A match spec as SOURCE: the newest build that a channel has for it.
+
+Match specs: CEP 29, `CHANNEL::NAME VERSION BUILD`. Repodata in every form that channels serve it (plain, zst, sharded) is
+read by py-rattler's Gateway, which caches it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from conda2wheel.outcome import Failed
+
+if TYPE_CHECKING:
+    from rattler import MatchSpec, RepoDataRecord
+
+CHANNEL_ALIAS = "https://prefix.dev/"
+DEFAULT_CHANNELS = ("emscripten-forge-4x",)
+SUBDIRS: tuple[Literal["emscripten-wasm32"], Literal["noarch"]] = ("emscripten-wasm32", "noarch")
+_SPEC = re.compile(r"^([^\s/]+::)?[A-Za-z0-9_][A-Za-z0-9._-]*(\[[^\]]*\]|\s*[=<>!~\s].*)?$")
+_FILE = re.compile(r"\.(conda|bz2|gz|whl|zip|tar|json|so)$")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A build in a channel: where it is, its hash, and the channel's address."""
+
+    url: str
+    sha256: str | None
+    channel: str
+
+
+def is_spec(text: str) -> bool:
+    """Whether a SOURCE that is no existing path reads as a match spec rather than as a path or URL.
+
+    >>> [is_spec(t) for t in ("numpy", "emscripten-forge-4x::numpy=2.4", "numpy >=2", "./numpy", "numpy-2.4.tar.bz2")]
+    [True, True, True, False, False]
+    """
+    return bool(_SPEC.match(text)) and not _FILE.search(text)
+
+
+def locate(source: str, channels: Iterable[str] = ()) -> str:
+    """A SOURCE that is a match spec as the URL of the build that it means, with its sha256 as a fragment; others as they are.
+
+    What exists as a path is a path, whatever it is called. Raises `Failed` as `find` does.
+    """
+    if os.path.lexists(source) or not is_spec(source):
+        return source
+    found = find(source, channels)
+    return f"{found.url}#sha256={found.sha256}" if found.sha256 and not found.url.startswith("file:") else found.url
+
+
+def find(spec_text: str, channels: Iterable[str] = ()) -> Found:
+    """The newest build (version, then build number, then time) that fits, from the spec's own channel, else from
+    `channels` in order, else from emscripten-forge-4x. A channel is a name or a URL.
+
+    Raises `Failed`: usage (no match spec), not-found, network.
+    """
+    from rattler import MatchSpec
+    from rattler.exceptions import GatewayError, InvalidMatchSpecError
+
+    own, _, rest = spec_text.rpartition("::")
+    try:
+        spec = MatchSpec(rest.strip(), strict=False)
+    except InvalidMatchSpecError as error:
+        raise Failed("usage", f"{spec_text!r} is neither a file nor a match spec: {error}", "quote it: 'numpy >=2'") from None
+    names = [own] if own else [*channels] or [*DEFAULT_CHANNELS]
+    searched = []
+    for name in names:
+        address = name if "://" in name or name.startswith("file:") else CHANNEL_ALIAS + name
+        searched.append(address)
+        try:
+            records = _run(address, spec)
+        except (GatewayError, OSError) as error:
+            why = str(error).splitlines()[0]
+            raise Failed("network", f"{spec_text}: cannot read {address}: {why}", "check the channel and the network") from None
+        if records:
+            best = max(
+                records,
+                key=lambda record: (record.version, record.build_number, record.timestamp.timestamp() if record.timestamp else 0),
+            )
+            return Found(str(best.url), best.sha256.hex() if best.sha256 else None, address)
+    raise Failed(
+        "not-found", f"{spec_text}: no such package in {', '.join(searched)}", "check the spec, or name another --channel"
+    )
+
+
+def _run(address: str, spec: MatchSpec) -> Sequence[RepoDataRecord]:
+    """Query in a thread of its own: the caller may have an event loop, in which asyncio.run is not allowed."""
+    box: dict[str, Any] = {}
+
+    def work() -> None:
+        try:
+            box["records"] = asyncio.run(_query(address, spec))
+        except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
+            box["error"] = error
+
+    thread = threading.Thread(target=work, name="conda2wheel-channel")
+    thread.start()
+    thread.join()
+    if "error" in box:
+        raise box["error"]
+    found: Sequence[RepoDataRecord] = box["records"]
+    return found
+
+
+async def _query(address: str, spec: MatchSpec) -> list[RepoDataRecord]:
+    from rattler import Channel, Gateway, SourceConfig
+    from rattler.exceptions import GatewayError
+
+    try:
+        answer = await Gateway().query([Channel(address)], list(SUBDIRS), [spec], recursive=False)
+    except GatewayError:
+        # py-rattler 0.28 takes the "304 Not Modified" of plain servers for an error when it revalidates shards.
+        plain = Gateway(default_config=SourceConfig(sharded_enabled=False))
+        answer = await plain.query([Channel(address)], list(SUBDIRS), [spec], recursive=False)
+    return [record for records in answer for record in records]
