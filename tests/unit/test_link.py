@@ -14,34 +14,52 @@ from conda2wheel.wasm import dylink
 from conda2wheel.wasm.binary import Module
 from tests.build import conda, installed, judges, zig
 
-ABI = {"311": ">=3.1.45,<3.1.46.0a0", "312": ">=3.1.58,<3.1.59.0a0", "313": ">=4,<5.0a0", "314": ">=5,<6.0a0"}
+ABI = {
+    "310": ">=3.1.27,<3.1.28.0a0",
+    "315": ">=6.0.5,<6.0.6.0a0",
+    "311": ">=3.1.45,<3.1.46.0a0",
+    "312": ">=3.1.58,<3.1.59.0a0",
+    "313": ">=4,<5.0a0",
+    "314": ">=5,<6.0a0",
+}
 
 
-def python(files: conda.Files, *, name: str = "pkg", py: str = "313", depends: tuple[str, ...] = ()) -> Path:
+def python(
+    files: conda.Files, *, name: str = "pkg", py: str = "313", depends: tuple[str, ...] = (), abi: str | None = None
+) -> Path:
     """A package of one extension module's project, with files by place in site-packages, or in the prefix if they start so."""
     dot = f"{py[0]}.{py[1:]}"
     placed = {
         path if path.startswith(("lib/", "bin/")) else f"lib/python{dot}/site-packages/{path}": content
         for path, content in files.items()
     }
-    needs = (f"emscripten-abi {ABI[py]}", f"python_abi {dot}.* *_cp{py}", *depends)
+    needs = (f"emscripten-abi {abi or ABI[py]}", f"python_abi {dot}.* *_cp{py}", *depends)
     return conda.assemble(
         name, "1.0", placed, string=f"py{py}h1234567_0", depends=needs, about={"license": "MIT", "summary": "x"}
     )
 
 
-def library(name: str, files: conda.Files, *, version: str = "1.0", py: str = "313", number: int = 0) -> Path:
+def library(
+    name: str, files: conda.Files, *, version: str = "1.0", py: str = "313", number: int = 0, abi: str | None = None
+) -> Path:
     return conda.assemble(
-        name, version, files, number=number, depends=[f"emscripten-abi {ABI[py]}"], licenses={"COPYING": f"{name}'s license\n"}
+        name,
+        version,
+        files,
+        number=number,
+        depends=[f"emscripten-abi {abi or ABI[py]}"],
+        licenses={"COPYING": f"{name}'s license\n"},
     )
 
 
-def chain_packages(chain: zig.Chain, py: str = "313") -> tuple[Path, Path, Path]:
+def chain_packages(chain: zig.Chain, py: str = "313", abi: str | None = None) -> tuple[Path, Path, Path]:
     count: conda.Files = {"lib/libcount.so.1.2.3": chain.count, "lib/libcount.so.1": conda.Link("libcount.so.1.2.3")}
     return (
-        python({"pkg/__init__.py": "", "pkg/sub/__init__.py": "", "pkg/sub/deep/__init__.py": "", **chain.package()}, py=py),
-        library("libcount", {**count, "lib/libcount.so": conda.Link("libcount.so.1")}, py=py),
-        library("libbase", {"lib/libbase.so": chain.base}, py=py),
+        python(
+            {"pkg/__init__.py": "", "pkg/sub/__init__.py": "", "pkg/sub/deep/__init__.py": "", **chain.package()}, py=py, abi=abi
+        ),
+        library("libcount", {**count, "lib/libcount.so": conda.Link("libcount.so.1")}, py=py, abi=abi),
+        library("libbase", {"lib/libbase.so": chain.base}, py=py, abi=abi),
     )
 
 
