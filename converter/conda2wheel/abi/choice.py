@@ -14,7 +14,7 @@ from typing import Literal
 from conda2wheel.outcome import Refused, Warned
 
 from .platforms import Platform, for_emscripten, platforms, release, toolchains
-from .signals import Signals, choose, contradictions
+from .signals import Signals, cannot_catch, choose, contradictions
 
 Level = Literal["package", "timestamp", "environment"]
 Modules = Sequence[tuple[str, Signals]]
@@ -49,15 +49,9 @@ def decide(
     """
     if forced is not None:
         _veto(source, forced, python if exact else None, modules)
-        return Decision(forced, ("--platform",))
+        return Decision(forced, ("--platform",), tuple(_doubts(modules)))
     texts: list[str] = []
-    candidates = _own(source, [c for c in claims if c.level == "package"], texts)
-    for level in ("timestamp", "environment"):
-        for claim in [c for c in claims if c.level == level]:
-            if candidates is None or len(candidates) > 1:
-                candidates = _narrow(candidates, claim, texts, level)
-    warnings: tuple[Warned, ...] = ()
-    weak = candidates is None or not any(c.level != "timestamp" and c.text in texts for c in claims)
+    candidates, weak = _claimed(source, claims, texts)
     if weak:
         candidates = _by_interpreter(candidates, python, texts)
     names = sorted(candidates or (), key=release)
@@ -66,16 +60,38 @@ def decide(
     fit = [for_emscripten(name) for name in names]
     if len(fit) > 1:
         left = choose(fit, modules)
-        if len(left) == 1 and left != fit:
+        if not left:  # no need to ask which of them it is
+            _veto(source, fit[-1], None, modules)
+        if len(left) == 1:
             texts.append("the binaries' unwinding")
-        fit = left or fit
+        fit = left
     if len(fit) != 1:
         raise _unknown(source, claims, python, fit)
     platform = fit[0]
     _veto(source, platform, python if exact else None, modules)
+    warnings = _doubts(modules)
     if weak:
-        warnings = (Warned("platform-from-interpreter", f"no evidence but {' and '.join(texts)}: taken as {platform.tag}"),)
-    return Decision(platform, tuple(texts), warnings)
+        warnings.append(Warned("platform-from-interpreter", f"no evidence but {' and '.join(texts)}: taken as {platform.tag}"))
+    return Decision(platform, tuple(texts), tuple(warnings))
+
+
+def _doubts(modules: Modules) -> list[Warned]:
+    why = "throws C++ exceptions and was built without any way to catch one: the first one ends the interpreter"
+    return [Warned("cannot-catch", why, name) for name in cannot_catch(modules)]
+
+
+def _claimed(source: str, claims: Sequence[Claim], texts: list[str]) -> tuple[frozenset[str] | None, bool]:
+    """What the claims admit together, and whether nothing but a date stands behind it.
+
+    The package's own words count first; an environment and then a date only choose among what those admit.
+    """
+    candidates = _own(source, [c for c in claims if c.level == "package"], texts)
+    for claim in (c for c in claims if c.level == "environment"):
+        candidates = _narrow(candidates, claim, texts)
+    weak = candidates is None
+    for claim in (c for c in claims if c.level == "timestamp"):
+        candidates = _narrow(candidates, claim, texts)
+    return candidates, weak
 
 
 def _own(source: str, claims: Sequence[Claim], texts: list[str]) -> frozenset[str] | None:
@@ -100,18 +116,12 @@ def _own(source: str, claims: Sequence[Claim], texts: list[str]) -> frozenset[st
     return candidates
 
 
-def _narrow(candidates: frozenset[str] | None, claim: Claim, texts: list[str], level: str) -> frozenset[str] | None:
-    if candidates is None:
-        texts.append(claim.text)
-        return claim.emscriptens
-    both = candidates & claim.emscriptens
-    if both and both != candidates:
-        texts.append(claim.text)
-        return both
-    if not both and level == "environment":  # stronger than a date, weaker than the package's own words
-        texts[:] = [claim.text]
-        return claim.emscriptens
-    return candidates
+def _narrow(candidates: frozenset[str] | None, claim: Claim, texts: list[str]) -> frozenset[str]:
+    both = claim.emscriptens if candidates is None else candidates & claim.emscriptens
+    if not both or both == candidates:
+        return candidates or both
+    texts.append(claim.text)
+    return both
 
 
 def _by_interpreter(candidates: frozenset[str] | None, python: str | None, texts: list[str]) -> frozenset[str]:
@@ -119,8 +129,11 @@ def _by_interpreter(candidates: frozenset[str] | None, python: str | None, texts
     if python is None:
         return frozenset()
     built = frozenset(t.emscripten for t in toolchains() if python in t.pythons)
+    both = built & candidates if candidates is not None else built
+    if not both:  # a date that does not fit says nothing
+        texts.clear()
     texts.append(f"CPython {python}")
-    return built & candidates if candidates is not None and built & candidates else built
+    return both or built
 
 
 def _pythons(emscripten: str) -> set[str]:

@@ -89,6 +89,17 @@ def contradictions(modules: Iterable[tuple[str, Signals]], platform: Platform) -
     return found
 
 
+def cannot_catch(modules: Iterable[tuple[str, Signals]]) -> list[str]:
+    """The extension modules that throw C++ exceptions while nothing in the package can catch one, whichever the platform.
+
+    They load and work until they throw, and then the interpreter ends (a real kiwisolver of 3.1.45 does).
+    """
+    modules = list(modules)
+    if any(s.wasm_unwinding or s.js_unwinding for _, s in modules):
+        return []
+    return [name for name, s in modules if s.throws and s.python_module]
+
+
 def choose(candidates: Iterable[Platform], modules: Iterable[tuple[str, Signals]]) -> list[Platform]:
     """The candidates that the modules do not contradict, newest Emscripten last."""
     modules = list(modules)

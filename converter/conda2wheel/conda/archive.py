@@ -8,8 +8,12 @@ out of the archive while it does (measured), which is why it is not used here.
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
+import lzma
+import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -21,9 +25,22 @@ from conda2wheel.outcome import Failed, Refused
 
 from .files import CHUNK, Entry, Limits, PackageFile, Spool, clean_path, is_executable, resolve_links, unsafe
 
-MAX_ZSTD_WINDOW = 1 << 27  # zstd level 22, the largest that conda's tools write
 _TAR_BLOCK = 512
 _FORMATS = {b"BZh": "tar.bz2", b"PK\x03\x04": "zip", b"\x1f\x8b": "tar.gz"}
+# What the standard library raises for damaged archives. tarfile follows chains of headers by recursion (RuntimeError has
+# RecursionError), zipfile has RuntimeError for encrypted members and NotImplementedError for unknown methods.
+_DAMAGE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+)
 
 
 def open_archive(path: Path, source: str, limits: Limits) -> tuple[PackageFile, ...]:
@@ -33,16 +50,18 @@ def open_archive(path: Path, source: str, limits: Limits) -> tuple[PackageFile, 
     unreadable) for what the disk does.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
+            raise Failed("unreadable", f"{source}: neither a regular file nor a folder", "save it to a file first")
         with path.open("rb") as stream:
             return _open(stream, path, source, limits)
     except FileNotFoundError:
         raise Failed("not-found", f"{source}: no such file", "check the path") from None
     except PermissionError:
         raise Failed("unreadable", f"{source}: permission denied", "make it readable for this user") from None
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, ValueError, NotImplementedError) as error:
+    except _DAMAGE as error:
         raise corrupt(source, str(error)) from error
     except OSError as error:
-        if error.errno is None:  # what bz2 and gzip raise for damaged data
+        if error.errno in (None, errno.EINVAL):  # what bz2 and gzip raise for damaged data; a seek to nowhere in a zip
             raise corrupt(source, str(error)) from error
         raise Failed("unreadable", f"{source}: {error.strerror}") from error
 
@@ -72,6 +91,19 @@ def _open(stream: IO[bytes], path: Path, source: str, limits: Limits) -> tuple[P
     return resolve_links(source, reader.entries, limits)
 
 
+class _Header(tarfile.TarInfo):
+    """A member's header. tarfile takes a damaged one for the end of the archive, and so would lose what follows."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if buf.strip(b"\0"):
+                raise tarfile.ReadError(f"a damaged member ({error})") from error
+            raise
+
+
 class _Bounded(io.RawIOBase):
     """A decompressed stream that refuses to give more than the limits allow, and remembers its last block."""
 
@@ -80,6 +112,7 @@ class _Bounded(io.RawIOBase):
         self._members = members
         self.tail = b""
         self.count = 0
+        self.headers: int | None = 0  # bytes read since the last member; None within contents
 
     def readable(self) -> bool:
         return True
@@ -88,6 +121,10 @@ class _Bounded(io.RawIOBase):
         data = self._inner.read(CHUNK if size < 0 else min(size, CHUNK))
         self.count += len(data)
         self._members.grow(len(data))
+        if self.headers is not None:
+            self.headers += len(data)
+            if self.headers > self._members.limits.header + tarfile.RECORDSIZE:
+                raise self._members.too_large(f"a member's header has more than {self._members.limits.header} bytes", "header")
         self.tail = (self.tail + data[-_TAR_BLOCK:])[-_TAR_BLOCK:]
         return data
 
@@ -104,15 +141,17 @@ class _Members:
         self.entries: dict[str, Entry] = {}
         self.spool = Spool()
 
+    def too_large(self, why: str, bound: str) -> Refused:
+        option = {"size": "--max-size", "ratio": "--max-ratio", "members": "--max-members", "member_size": "--max-member-size"}
+        what = f"raise {option[bound]} if you trust it" if bound in option else f"Limits({bound}=...) raises that bound"
+        return Refused("too-large", f"{self.source}: {why}", what)
+
     def grow(self, size: int) -> None:
         self.unpacked += size
         if self.unpacked > self.limits.size:
-            raise Refused(
-                "too-large", f"{self.source}: unpacks to more than {self.limits.size} bytes", "raise --max-size if you trust it"
-            )
+            raise self.too_large(f"unpacks to more than {self.limits.size} bytes", "size")
         if self.unpacked > self.limits.ratio_from and self.unpacked > self.compressed * self.limits.ratio:
-            why = f"unpacks to more than {self.limits.ratio} times its size"
-            raise Refused("too-large", f"{self.source}: {why}", "raise --max-ratio if you trust it")
+            raise self.too_large(f"unpacks to more than {self.limits.ratio} times its size", "ratio")
 
     def read_conda(self, stream: IO[bytes]) -> None:
         """The `.conda` format: `info-NAME.tar.zst` and `pkg-NAME.tar.zst` in a zip (conda's packaging docs, CEP 6)."""
@@ -126,18 +165,26 @@ class _Members:
                     raise corrupt(self.source, "this is a wheel already, not a conda package")
                 raise corrupt(self.source, "a zip, but no .conda: it needs one info-*.tar.zst and one pkg-*.tar.zst")
             for name in sorted(parts):
+                packed = outer.getinfo(name).file_size  # zipfile reads no more than that
+                if packed > self.compressed:  # the format stores them; a second compression can only hide a bomb
+                    raise self.too_large(f"{name} in it has {packed} bytes, more than the package itself", "size")
                 with outer.open(name) as member:
-                    unpacker = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW)
+                    unpacker = zstandard.ZstdDecompressor(max_window_size=self.limits.zstd_window)
                     try:
                         self.read_tar(unpacker.stream_reader(member, read_across_frames=True))
                     except zstandard.ZstdError as error:
+                        if "too much memory" in str(error):
+                            raise self.too_large(f"{name}: {error}", "zstd_window") from error
                         raise corrupt(self.source, f"{name}: {error}") from error
 
     def read_tar(self, stream: IO[bytes]) -> None:
         bounded = _Bounded(stream, self)
-        with tarfile.open(fileobj=bounded, mode="r|", errorlevel=2) as archive:
+        with tarfile.open(fileobj=bounded, mode="r|", errorlevel=2, tarinfo=_Header) as archive:
             for member in archive:
+                bounded.headers = None
                 self._add(archive, member)
+                bounded.headers = 0
+        bounded.headers = None
         while bounded.read():  # tarfile stops at the first zero block; the stream may still be cut or endless
             pass
         # A zstd stream or a tar that is cut between two members ends silently in their readers. A tar always ends in
@@ -148,9 +195,7 @@ class _Members:
     def _add(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         self.members += 1
         if self.members > self.limits.members:
-            raise Refused(
-                "too-large", f"{self.source}: more than {self.limits.members} members", "raise --max-members if you trust it"
-            )
+            raise self.too_large(f"more than {self.limits.members} members", "members")
         path = clean_path(self.source, member.name)
         if member.isdir():
             return
@@ -159,22 +204,30 @@ class _Members:
         if member.issym() or member.islnk():
             entry = Entry(path, target=member.linkname, hard=member.islnk())
         elif member.isreg():
-            if member.size > self.limits.member_size:
-                why = f"{self.source}: {path} has {member.size} bytes, more than {self.limits.member_size}"
-                raise Refused("too-large", why, "raise --max-member-size if you trust it")
-            content = archive.extractfile(member)
-            if content is None:
-                raise corrupt(self.source, f"{path} cannot be read")
-            blob = self.spool.add(_chunks(content))
-            if blob.size != member.size:
-                raise corrupt(self.source, f"{path} is cut: {blob.size} of {member.size} bytes")
-            entry = Entry(path, blob=blob, executable=is_executable(member.mode))
+            entry = self._file(archive, member, path)
         else:
             raise unsafe(self.source, member.name, "is no file, folder or link")
         before = self.entries.get(path)
         if before is not None and not _same(before, entry):
             raise unsafe(self.source, member.name, "comes twice, with different contents")
         self.entries[path] = entry
+
+    def _file(self, archive: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> Entry:
+        if member.size > self.limits.member_size:
+            raise self.too_large(f"{path} has {member.size} bytes, more than {self.limits.member_size}", "member_size")
+        content = archive.extractfile(member)
+        if content is None or member.size < 0:
+            raise corrupt(self.source, f"{path} cannot be read")
+        # The holes of a sparse file are not in the stream, so nothing has counted them.
+        blob = self.spool.add(self._counted(content) if member.issparse() else _chunks(content))
+        if blob.size != member.size:
+            raise corrupt(self.source, f"{path} is cut: {blob.size} of {member.size} bytes")
+        return Entry(path, blob=blob, executable=is_executable(member.mode))
+
+    def _counted(self, stream: IO[bytes]) -> Iterator[bytes]:
+        for chunk in _chunks(stream):
+            self.grow(len(chunk))
+            yield chunk
 
 
 def _same(one: Entry, other: Entry) -> bool:

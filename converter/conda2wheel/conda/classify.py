@@ -17,6 +17,7 @@ from .info import CondaPackage
 _SITE = re.compile(r"^(?:lib/python\d+\.\d+t?/)?site-packages/(?!README\.txt$)")
 _PROGRAM = re.compile(r"^(?:s?bin/.*\.(?:js|mjs|wasm)|libexec/.*)$")
 _STATIC = re.compile(r"\.(?:a|la|lo|o|h|hh|hpp|hxx|inc|pc|cmake|pxd)$|^include/|/cmake/|/pkgconfig/")
+_NAME_END = re.compile(r"[\s<>=!~\[]")
 _SHARED = re.compile(r"\.so(\.\d+)*$")
 
 
@@ -32,7 +33,7 @@ def refuse_unless_python(package: CondaPackage) -> None:
     for row in _rows()["interpreter"]:
         if any(fnmatchcase(name, pattern) for pattern in row["names"]):
             raise Refused("interpreter", f"{package.source}: {name} has no wheel: {row['why']}", "leave it out")
-    bound = [spec for spec in package.depends if spec.split(" ")[0] in _rows()["bound_to"]["names"]]
+    bound = [spec for spec in package.depends if _NAME_END.split(spec, maxsplit=1)[0] in _rows()["bound_to"]["names"]]
     if bound:
         raise Refused(
             "interpreter", f"{package.source}: {name} depends on {bound[0]}, another main module than Pyodide's", "leave it out"
@@ -44,7 +45,8 @@ def refuse_unless_python(package: CondaPackage) -> None:
         return
     if not paths:
         needs = f"; it stands for {', '.join(package.depends[:3])}" if package.depends else ""
-        raise Refused("metapackage", f"{package.source}: {name} has no files of its own{needs}", "convert what it depends on")
+        hint = "convert what it depends on" if needs else "leave it out"
+        raise Refused("metapackage", f"{package.source}: {name} has no files of its own{needs}", hint)
     raise _without_python(package, paths)
 
 

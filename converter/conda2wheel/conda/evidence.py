@@ -19,52 +19,55 @@ ABI_VARIANTS = ("emscripten-abi", "emscripten_abi")
 SUBDIRS = ("emscripten-wasm32", "noarch")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _PATCH_PIN = re.compile(r">=(\d+)\.(\d+)\.(\d+)(?:\.\d+)?,<\1\.\2\.(\d+)(?:\.0)?(?:a0)?")
+_EXACT = re.compile(r"(?:==?)?(\d+\.\d+\.\d+)(?:\.\*)?")
 
 
 def claims(package: CondaPackage) -> list[Claim]:
     """Every claim, strongest first: own (depends, channel, variant, finalized dependencies, timestamp), environment."""
-    return [
-        *_depends(package),
-        *_channel(package),
-        *_variant(package),
-        *_finalized(package),
-        *_timestamp(package),
-        *_environment(package),
-    ]
+    exact = [*_variant(package), *_finalized(package)]
+    environment = list(_environment(package))
+    # A range admits versions that no table has, where something else names one.
+    named = frozenset(version for claim in (*exact, *environment) for version in claim.emscriptens)
+    return [*_depends(package, named), *_channel(package), *exact, *_timestamp(package), *environment]
 
 
 def channel_name(channel: str) -> str:
     """The channel's name in its address: `https://host/emscripten-forge-4x/emscripten-wasm32` is `emscripten-forge-4x`."""
-    parts = [part for part in re.sub(r"^[a-z+]+://", "", channel).split("/") if part]
+    address = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*://", "", channel.strip().partition("#")[0].partition("?")[0])
+    parts = [part for part in address.split("/") if part]
     while parts and (parts[-1] in SUBDIRS or parts[-1].endswith((".conda", ".bz2"))):
         parts.pop()
     return parts[-1] if parts else ""
 
 
-def _depends(package: CondaPackage) -> Iterator[Claim]:
+def _depends(package: CondaPackage, named: frozenset[str]) -> Iterator[Claim]:
+    from rattler import MatchSpec
+    from rattler.exceptions import InvalidMatchSpecError
+
     for spec in package.depends:
-        name, _, version = spec.strip().partition(" ")
-        if name == ABI_PACKAGE and version.strip() not in ("", "*"):
-            yield Claim("package", f"depends on {spec}", _matching(version.strip()))
+        if not re.match(rf"(?:\S*::)?{ABI_PACKAGE}(?![\w.-])", spec.strip()):
+            continue
+        try:
+            version = MatchSpec(spec.strip()).version
+        except InvalidMatchSpecError:
+            yield Claim("package", f"depends on {spec}", frozenset())
+            continue
+        if version not in (None, "*"):
+            yield Claim("package", f"depends on {spec}", _matching(str(version), named))
 
 
-def _matching(spec: str) -> frozenset[str]:
-    """The Emscripten versions that an `emscripten-abi` range admits: those of the table, and the one that a pin on a
-    single patch release names."""
+def _matching(spec: str, named: frozenset[str]) -> frozenset[str]:
+    """The Emscripten versions that an `emscripten-abi` range admits: those of the table, those that the package names
+    elsewhere, and the one that a pin on a single patch release names."""
     from rattler import Version, VersionSpec
-    from rattler.exceptions import InvalidVersionSpecError
 
-    pin = _PATCH_PIN.fullmatch(spec.replace(" ", ""))
+    pin = _PATCH_PIN.fullmatch(spec)
     if pin and int(pin[4]) == int(pin[3]) + 1:
         return frozenset({f"{pin[1]}.{pin[2]}.{pin[3]}"})
-    version_part = spec.split(" ", maxsplit=1)[0] if re.search(r"\s+\S*[*_]\S*$", spec) else spec
-    if exact := re.fullmatch(r"==?=?\s*(\d+\.\d+\.\d+)|(\d+\.\d+\.\d+)", version_part):
-        return frozenset({exact[1] or exact[2]})
-    try:
-        parsed = VersionSpec(version_part)
-    except (InvalidVersionSpecError, ValueError, TypeError):
-        return frozenset()
-    return frozenset(v for v in known_emscriptens() if parsed.matches(Version(v)))
+    if exact := _EXACT.fullmatch(spec):
+        return frozenset({exact[1]})
+    parsed = VersionSpec(spec)
+    return frozenset(v for v in {*known_emscriptens(), *named} if parsed.matches(Version(v)))
 
 
 def _channel(package: CondaPackage) -> Iterator[Claim]:
@@ -78,23 +81,29 @@ def _channel(package: CondaPackage) -> Iterator[Claim]:
 def _variant(package: CondaPackage) -> Iterator[Claim]:
     for document, where in ((package.variant_config, "variant_config.yaml"), (package.hash_input, "hash_input.json")):
         for key in (*COMPILER_VARIANTS, *ABI_VARIANTS):
-            versions = {str(v) for v in _listed(document.get(key)) if _VERSION.fullmatch(str(v))}
+            compiler = set(_texts(document.get(key.removesuffix("_version"))))
+            if key in COMPILER_VARIANTS and compiler and "emscripten" not in compiler:
+                continue  # the compiler of another platform
+            versions = {text for text in _texts(document.get(key)) if _VERSION.fullmatch(text)}
             if len(versions) == 1:
                 yield Claim("package", f"{where} has {key} {versions.copy().pop()}", frozenset(versions))
 
 
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [] if value is None else [value]
+def _texts(value: Any) -> list[str]:
+    """A scalar or a list of them, as text."""
+    return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)]
 
 
 def _finalized(package: CondaPackage) -> Iterator[Claim]:
     finalized = package.rendered_recipe.get("finalized_dependencies")
     for part in ("build", "host"):
         section = finalized.get(part) if isinstance(finalized, dict) else None
-        for record in (section.get("resolved") or ()) if isinstance(section, dict) else ():
+        resolved = section.get("resolved") if isinstance(section, dict) else None
+        for record in resolved if isinstance(resolved, list) else ():
             if not isinstance(record, dict):
                 continue
-            version = _VERSION.match(str(record.get("version", "")))
+            text = record.get("version")
+            version = _VERSION.match(text) if isinstance(text, str) else None
             if record.get("name") in (*COMPILER_PACKAGES, ABI_PACKAGE) and version:
                 yield Claim("package", f"was built with {record['name']} {version[0]}", frozenset({version[0]}))
 

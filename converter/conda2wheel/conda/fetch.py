@@ -3,58 +3,113 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
 
 from conda2wheel.outcome import Failed, Refused
+
+if TYPE_CHECKING:
+    import requests
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TIMEOUT = (15.0, 60.0)  # seconds to connect, seconds without a byte
 TRIES = 4
+BACKOFF = 0.5  # seconds, doubled with each try
+_CHUNK = 1 << 20
 
 
 def download(url: str, folder: Path, max_bytes: int, sha256: str | None = None) -> Path:
-    """Fetch `url` into `folder` under the last part of its path. Follows redirects to https only.
+    """Fetch `url` into `folder`, under the last part of its path where that is a plain name. Follows redirects to https
+    only.
 
-    A fragment `#sha256=HEX` or the argument is compared with what came. Raises `Failed` (network, not-found) and
+    A fragment `#sha256=HEX` or the argument is compared with what came. Raises `Failed` (network, not-found, disk) and
     `Refused` (too-large, corrupt-archive).
     """
+    import requests
+    import urllib3
+
+    _require_secure(url)
+    expected = sha256 or checksum(url)
+    last = urlsplit(url).path.rpartition("/")[2]
+    target = folder / (last if re.fullmatch(r"\w[\w.+~!=-]{0,200}", last) else "package")
+    try:
+        with _session() as session, session.get(url.partition("#")[0], stream=True, timeout=TIMEOUT) as response:
+            _require_found(url, response)
+            digest = _save(url, response, target, max_bytes)
+    except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
+        raise Failed("network", f"{url}: {_reason(error)}", "check the network and try again") from None
+    except OSError as error:
+        raise Failed("disk", f"{url}: cannot save it: {error.strerror}", "set TMPDIR to a place with room") from None
+    if expected is not None:
+        require_sha256(url, digest, expected)
+    return target
+
+
+def checksum(url: str) -> str | None:
+    """The sha256 in a URL's fragment, if it has one."""
+    fragment = urlsplit(url).fragment
+    return fragment.removeprefix("sha256=").lower() if fragment.startswith("sha256=") else None
+
+
+def require_sha256(url: str, got: str, expected: str) -> None:
+    """Raises `Refused` (corrupt-archive) if they differ."""
+    if got != expected.lower():
+        raise Refused("corrupt-archive", f"{url}: has sha256 {got}, not {expected}", "download it again")
+
+
+def _session() -> requests.Session:
     import requests
     from requests.adapters import HTTPAdapter
     from urllib3.util import Retry
 
-    parts = urlsplit(url)
-    _require_secure(url)
-    expected = sha256 or (parts.fragment.removeprefix("sha256=") if parts.fragment.startswith("sha256=") else None)
-    target = folder / (parts.path.rpartition("/")[2] or "package")
-    retry = Retry(total=TRIES, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), respect_retry_after_header=True)
+    class Session(requests.Session):
+        """One that looks at a redirect before it goes there."""
+
+        def get_redirect_target(self, resp: Any) -> str | None:
+            target = super().get_redirect_target(resp)
+            if target is not None:
+                there = urljoin(resp.url, target)
+                _require_secure(there)
+                if urlsplit(there).scheme == "http" and urlsplit(resp.url).hostname not in LOOPBACK:
+                    raise Failed("network", f"{resp.url}: it redirects to this machine", "use the channel's https address")
+            return target
+
+    retry = Retry(
+        total=TRIES, backoff_factor=BACKOFF, status_forcelist=(429, 500, 502, 503, 504), respect_retry_after_header=True
+    )
+    session = Session()
+    session.headers["Accept-Encoding"] = "identity"  # packages are compressed, and .tar.gz is no encoding of a .tar
+    session.mount("https://", HTTPAdapter(max_retries=retry))
+    session.mount("http://", HTTPAdapter(max_retries=retry))
+    return session
+
+
+def _require_found(url: str, response: requests.Response) -> None:
+    status = f"{response.status_code} {response.reason}".strip()
+    if response.status_code in (404, 410):
+        raise Failed("not-found", f"{url}: the server has no such file ({status})", "check the address")
+    if response.status_code != 200:
+        raise Failed("network", f"{url}: the server answered {status}", "check the address, and whether it wants a password")
+
+
+def _save(url: str, response: requests.Response, target: Path, max_bytes: int) -> str:
+    """Write the body; its sha256."""
+    length = response.headers.get("Content-Length", "")
+    announced = int(length) if length.isdigit() and "Content-Encoding" not in response.headers else None
     digest = hashlib.sha256()
-    try:
-        with requests.Session() as session:
-            session.mount("https://", HTTPAdapter(max_retries=retry))
-            session.mount("http://", HTTPAdapter(max_retries=retry))
-            with session.get(url.partition("#")[0], stream=True, timeout=TIMEOUT) as response:
-                for step in (*response.history, response):
-                    _require_secure(step.url)
-                if response.status_code in (404, 410):
-                    raise Failed("not-found", f"{url}: the server has no such file ({response.status_code})", "check the address")
-                response.raise_for_status()
-                announced = response.headers.get("Content-Length")
-                got = 0
-                with target.open("wb") as out:
-                    for chunk in response.iter_content(1 << 20):
-                        got += len(chunk)
-                        if got > max_bytes:
-                            raise Refused("too-large", f"{url}: more than {max_bytes} bytes", "raise --max-size if you trust it")
-                        digest.update(chunk)
-                        out.write(chunk)
-                if announced is not None and "Content-Encoding" not in response.headers and got != int(announced):
-                    raise Failed("network", f"{url}: the connection broke after {got} of {announced} bytes", "try again")
-    except requests.RequestException as error:
-        raise Failed("network", f"{url}: {_reason(error)}", "check the network and try again") from None
-    if expected is not None and digest.hexdigest() != expected:
-        raise Refused("corrupt-archive", f"{url}: has sha256 {digest.hexdigest()}, not {expected}", "download it again")
-    return target
+    got = 0
+    with target.open("wb") as out:
+        for chunk in response.iter_content(_CHUNK):
+            got += len(chunk)
+            if got > max_bytes or (announced or 0) > max_bytes:
+                raise Refused("too-large", f"{url}: more than {max_bytes} bytes", "download it yourself if you trust it")
+            digest.update(chunk)
+            out.write(chunk)
+    if announced is not None and got != announced:
+        raise Failed("network", f"{url}: the connection broke after {got} of {announced} bytes", "try again")
+    return digest.hexdigest()
 
 
 def _require_secure(url: str) -> None:

@@ -12,6 +12,7 @@ import os
 import stat
 import tempfile
 import threading
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,12 +23,15 @@ from conda2wheel.outcome import Failed, Refused
 
 SPOOL_IN_MEMORY = 512 << 20
 MAX_LINK_HOPS = 40  # as Linux's ELOOP
+MAX_PATH = 4096  # as Linux's PATH_MAX; also keeps the work for one name small
 CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds on what a package may unpack to; `ratio` only counts once `ratio_from` bytes are unpacked."""
+    """Bounds on what a package may unpack to; `ratio` only counts once `ratio_from` bytes are unpacked. `header` is what one
+    member may have in front of its contents (long names, pax records); `zstd_window` the memory that one stream may ask for.
+    """
 
     members: int = 200_000
     size: int = 8 << 30
@@ -35,6 +39,8 @@ class Limits:
     ratio: int = 250
     ratio_from: int = 64 << 20
     download: int = 4 << 30
+    header: int = 1 << 20
+    zstd_window: int = 1 << 27  # zstd level 22, the largest that conda's tools write
 
 
 class Blob(Protocol):
@@ -171,7 +177,7 @@ class Entry:
 def unsafe(source: str, what: str, why: str) -> Refused:
     """The refusal for a hostile member."""
     return Refused(
-        "unsafe-archive", f"{source}: member {what!r} {why}", "do not trust this package; get it again from its channel"
+        "unsafe-archive", f"{source}: member {what[:200]!r} {why}", "do not trust this package; get it again from its channel"
     )
 
 
@@ -179,6 +185,8 @@ def clean_path(source: str, name: str) -> str | None:
     """A member's name as a relative POSIX path, None for the root itself. Raises `Refused` for any other form."""
     if not name or "\0" in name or "\\" in name or any(ord(c) < 32 or ord(c) == 127 for c in name):
         raise unsafe(source, name, "has a name that is no plain path")
+    if len(name) > MAX_PATH:
+        raise unsafe(source, name, f"has a name of more than {MAX_PATH} characters")
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -200,11 +208,12 @@ def resolve_links(source: str, entries: Mapping[str, Entry], limits: Limits) -> 
     links = {path: entry for path, entry in entries.items() if entry.blob is None}
     files = {path: entry for path, entry in entries.items() if entry.blob is not None}
     for path in entries:
-        for parent in _parents(path):
+        for parent in parents(path):
             if parent in entries:
                 raise unsafe(source, path, f"lies below {parent!r}, which is no folder")
-    folders = {parent for path in entries for parent in _parents(path)}
+    folders = {parent for path in entries for parent in parents(path)}
     aliases: dict[str, list[str]] = {path: [] for path in files}
+    ordered = sorted(files)
     names = len(files)
     for path, link in sorted(links.items()):
         real = _follow(source, path, link, links)
@@ -213,7 +222,8 @@ def resolve_links(source: str, entries: Mapping[str, Entry], limits: Limits) -> 
         elif real in folders:
             if path.startswith(real + "/"):
                 raise unsafe(source, path, "links to a folder that it lies in")
-            found = {path + name[len(real) :]: name for name in files if name.startswith(real + "/")}
+            below = ordered[bisect_left(ordered, real + "/") : bisect_left(ordered, real + "0")]  # "0" follows "/"
+            found = {path + name[len(real) :]: name for name in below}
         else:
             raise unsafe(source, path, f"links to {link.target!r}, which is not in the package")
         names += len(found)
@@ -228,7 +238,8 @@ def resolve_links(source: str, entries: Mapping[str, Entry], limits: Limits) -> 
     )
 
 
-def _parents(path: str) -> list[str]:
+def parents(path: str) -> list[str]:
+    """The folders that a path lies in: `a` and `a/b` for `a/b/c`."""
     parts = path.split("/")
     return ["/".join(parts[:n]) for n in range(1, len(parts))]
 
@@ -258,8 +269,8 @@ def _follow(source: str, path: str, link: Entry, links: Mapping[str, Entry]) -> 
 
 def _components(source: str, path: str, link: Entry) -> list[str]:
     target = link.target or ""
-    if not target or target.startswith("/") or "\0" in target or "\\" in target:
-        raise unsafe(source, path, f"links out of the package, to {target!r}")
+    if not target or target.startswith("/") or "\0" in target or "\\" in target or len(target) > MAX_PATH:
+        raise unsafe(source, path, f"links out of the package, to {target[:200]!r}")
     return [part for part in target.split("/") if part not in ("", ".")]
 
 

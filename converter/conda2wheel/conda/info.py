@@ -8,30 +8,26 @@ info/has_prefix; old conda-build packages have only those, so they are the fallb
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from conda2wheel.outcome import Refused, Warned
 
+from . import recipe as recipe_files
 from .archive import corrupt
 from .files import Blob, PackageFile
+from .paths import Placeholder, checked, has_prefix, placeholders, rows
 
-MAX_TEXT = 16 << 20
+__all__ = ["CondaPackage", "Placeholder", "from_record", "read_info", "several"]
+
+MAX_TEXT = 64 << 20  # bytes of one JSON document; a paths.json has about 250 a file
+LATEST = 253402300800.0  # the year 10000, in seconds
 RECIPE_FILES = {
     "recipe": ("recipe.yaml", "meta.yaml"),
     "rendered_recipe": ("rendered_recipe.yaml",),
     "variant_config": ("variant_config.yaml", "conda_build_config.yaml"),
 }
-
-
-@dataclass(frozen=True)
-class Placeholder:
-    """A file that had the build prefix in it: `text`, or as a NUL-terminated string in a `binary`."""
-
-    mode: str
-    prefix: str
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,8 @@ class CondaPackage:
     @property
     def depends(self) -> tuple[str, ...]:
         """Match specs, as written."""
-        return tuple(str(spec) for spec in self.index.get("depends") or ())
+        value = self.index.get("depends")
+        return tuple(str(spec) for spec in value) if isinstance(value, list) else ()
 
     @property
     def subdir(self) -> str | None:
@@ -94,7 +91,7 @@ class CondaPackage:
     def timestamp(self) -> float | None:
         """When it was built, in seconds since 1970; index.json has milliseconds."""
         value = self.index.get("timestamp")
-        if not isinstance(value, (int, float)) or value <= 0:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < LATEST * 1000:
             return None
         return value / 1000 if value > 1e11 else float(value)
 
@@ -115,24 +112,30 @@ def read_info(source: str, files: tuple[PackageFile, ...]) -> CondaPackage:
         record = _json(source, by_name[records[0]])
         return from_record(source, record, contents)
     if records:
-        raise Refused(
-            "several-distributions",
-            f"{source}: a prefix with {len(records)} packages",
-            "name one of its records, such as PREFIX/" + records[0],
-        )
+        raise several(source, records)
     raise corrupt(source, "not a conda package: neither info/index.json nor conda-meta/*.json")
+
+
+def several(source: str, records: list[str]) -> Refused:
+    """The refusal for a prefix that is named as if it were one package; `records` are its records' paths."""
+    return Refused(
+        "several-distributions",
+        f"{source}: a prefix with {len(records)} packages",
+        "name one of its records, such as PREFIX/" + records[0],
+    )
 
 
 def from_record(source: str, record: Mapping[str, Any], contents: tuple[PackageFile, ...]) -> CondaPackage:
     """A package known only by its conda-meta record (empack, an installed prefix)."""
     index = _require_identity(source, record)
+    data = record.get("paths_data")
     about = {key: record[key] for key in ("license", "license_family") if record.get(key)}
     return CondaPackage(
         source=source,
         files=contents,
         index=index,
         about=about,
-        placeholders=_placeholders(record.get("paths_data") or {}),
+        placeholders=placeholders(rows(source, data, "paths_data")) if isinstance(data, dict) and data.get("paths") else {},
         channel=_channel(record),
     )
 
@@ -145,12 +148,7 @@ def _from_info(source: str, names: Mapping[str, PackageFile], contents: tuple[Pa
         return _json(source, names[f"info/{name}"]) if f"info/{name}" in names else {}
 
     recipes = {key: _first_yaml(names, candidates, warnings) for key, candidates in RECIPE_FILES.items()}
-    paths = document("paths.json")
-    if paths:
-        contents = _checked(source, contents, paths, warnings)
-        placeholders = _placeholders(paths)
-    else:
-        placeholders = _has_prefix(names)
+    contents, found = _listed(source, names, contents, warnings)
     licenses = tuple(
         (name.removeprefix("info/licenses/"), file.blob)
         for name, file in sorted(names.items())
@@ -165,7 +163,7 @@ def _from_info(source: str, names: Mapping[str, PackageFile], contents: tuple[Pa
         hash_input=document("hash_input.json"),
         run_exports=document("run_exports.json"),
         licenses=licenses,
-        placeholders=placeholders,
+        placeholders=found,
         channel=_channel(index),
         warnings=tuple(warnings),
         **recipes,
@@ -193,72 +191,36 @@ def _json(source: str, file: PackageFile) -> dict[str, Any]:
 
 def _first_yaml(names: Mapping[str, PackageFile], candidates: tuple[str, ...], warnings: list[Warned]) -> dict[str, Any]:
     """A recipe is a help, not a need: one that cannot be read (a template, say) is a warning."""
-    import yaml
-
     for candidate in candidates:
         file = names.get(f"info/recipe/{candidate}")
-        if file is None or file.blob.size > MAX_TEXT:
+        if file is None:
             continue
         try:
-            value = yaml.load(file.blob.read(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe loaders
-        except (yaml.YAMLError, ValueError, RecursionError):
-            warnings.append(Warned("unreadable-recipe", f"info/recipe/{candidate} is not YAML; it was not used", file.path))
+            value = recipe_files.load(file.blob)
+        except recipe_files.RecipeError as error:
+            warnings.append(Warned("unreadable-recipe", f"info/recipe/{candidate} {error}; it was not used", file.path))
             continue
         if isinstance(value, dict):
             return {str(key): item for key, item in value.items()}
     return {}
 
 
-def _placeholders(paths: Mapping[str, Any]) -> dict[str, Placeholder]:
-    found = {}
-    for entry in paths.get("paths") or ():
-        if isinstance(entry, dict) and entry.get("prefix_placeholder"):
-            mode = str(entry.get("file_mode") or "text")
-            found[str(entry.get("_path"))] = Placeholder(mode, str(entry["prefix_placeholder"]))
-    return found
+def _listed(
+    source: str, names: Mapping[str, PackageFile], contents: tuple[PackageFile, ...], warnings: list[Warned]
+) -> tuple[tuple[PackageFile, ...], dict[str, Placeholder]]:
+    """The contents that the package lists, and which of them have a placeholder; everything where it lists nothing."""
+    if "info/paths.json" in names:
+        listed = rows(source, _json(source, names["info/paths.json"]), "info/paths.json")
+        return checked(source, contents, listed, "info/paths.json", warnings), placeholders(listed)
+    if "info/files" in names:
+        paths = [line.strip() for line in _text(names["info/files"]).splitlines()]
+        plain = {path: {"path_type": "softlink"} for path in paths if path}  # it does not say which are links to folders
+        contents = checked(source, contents, plain, "info/files", warnings)
+    return contents, has_prefix(source, _text(names["info/has_prefix"])) if "info/has_prefix" in names else {}
 
 
-def _has_prefix(names: Mapping[str, PackageFile]) -> dict[str, Placeholder]:
-    """conda-build's older info/has_prefix: `PLACEHOLDER MODE PATH` a line, quoted like a shell's; or the path alone."""
-    file = names.get("info/has_prefix")
-    if file is None:
-        return {}
-    found = {}
-    for line in file.blob.read().decode("utf-8", "replace").splitlines():
-        fields = shlex.split(line)
-        if len(fields) == 3:
-            found[fields[2]] = Placeholder(fields[1], fields[0])
-        elif len(fields) == 1:
-            found[fields[0]] = Placeholder("text", "/opt/anaconda1anaconda2anaconda3")  # conda's oldest placeholder
-    return found
-
-
-def _checked(
-    source: str, contents: tuple[PackageFile, ...], paths: Mapping[str, Any], warnings: list[Warned]
-) -> tuple[PackageFile, ...]:
-    """Compare the contents with paths.json: what it lists must be there with that hash; what it does not list would not
-    be installed by conda and stays out."""
-    listed = {str(e["_path"]): e for e in paths.get("paths") or () if isinstance(e, dict) and "_path" in e}
-    names = {name: file for file in contents for name in (file.path, *file.aliases)}
-    for path, entry in listed.items():
-        if entry.get("path_type") == "directory":
-            continue
-        file = names.get(path)
-        if file is None:
-            raise corrupt(source, f"{path} is listed in info/paths.json and not in the package")
-        digest = entry.get("sha256")
-        if digest and file.blob.sha256 != digest:
-            raise corrupt(source, f"{path} has not the sha256 that info/paths.json gives it")
-        size = entry.get("size_in_bytes")
-        if entry.get("path_type") == "hardlink" and isinstance(size, int) and size != file.blob.size:
-            raise corrupt(source, f"{path} has {file.blob.size} bytes, {size} by info/paths.json")
-    kept = []
-    for file in contents:
-        if file.path in listed or any(alias in listed for alias in file.aliases):
-            kept.append(file)
-        else:
-            warnings.append(Warned("unlisted-file", "not in info/paths.json, so conda would not install it; left out", file.path))
-    return tuple(kept)
+def _text(file: PackageFile) -> str:
+    return file.blob.read().decode("utf-8", "replace")
 
 
 def _channel(record: Mapping[str, Any]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import tempfile
 from collections.abc import Mapping
@@ -11,12 +12,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from conda2wheel.outcome import Failed
+from conda2wheel.outcome import Failed, Refused, Warned
 
 from .archive import corrupt, open_archive
-from .files import Limits
+from .files import FileBlob, Limits
 from .folder import open_folder, open_listed
-from .info import CondaPackage, from_record, read_info
+from .info import CondaPackage, from_record, read_info, several
+from .paths import Placeholder
 
 ENV_META = "empack_env_meta.json"
 PACKAGE_SUFFIXES = (".conda", ".tar.bz2", ".tar.gz")
@@ -30,11 +32,14 @@ def is_url(source: str) -> bool:
 
 
 def expand(source: str) -> list[str]:
-    """A prefix with several packages as the list of its conda-meta records; anything else as itself."""
-    if is_url(source):
+    """A prefix with several packages as the list of its conda-meta records; anything else as itself. Never raises."""
+    if is_url(source) or not os.path.isdir(source):
         return [source]
-    records = sorted((Path(source) / "conda-meta").glob("*.json")) if Path(source).is_dir() else []
-    return [str(record) for record in records] if len(records) > 1 else [source]
+    try:
+        found = _records(Path(source))
+    except Failed:  # opening it will say so
+        return [source]
+    return [str(record) for record in found] if len(found) > 1 else [source]
 
 
 def open_package(source: str | Path, limits: Limits = DEFAULT_LIMITS) -> CondaPackage:
@@ -48,58 +53,124 @@ def open_package(source: str | Path, limits: Limits = DEFAULT_LIMITS) -> CondaPa
         return _open_url(text, limits)
     path = Path(text)
     if path.parent.name == "conda-meta" and path.suffix == ".json":
-        return _open_record(path, text)
-    if path.is_dir():
-        package = read_info(text, open_folder(path, text, limits))
-        return replace(package, environment=_environment(path, package))
+        return _open_record(path, text, limits)
+    if os.path.isdir(path):  # Path.is_dir raises where a folder above is closed to us
+        return _open_folder(path, text, limits)
     package = read_info(text, open_archive(path, text, limits))
-    return replace(package, environment=_environment(path, package))
+    return _in_environment(path, package)
+
+
+def _open_folder(path: Path, text: str, limits: Limits) -> CondaPackage:
+    """An unpacked package, or a prefix with one. What it is is seen before everything in it is listed."""
+    if not _is_there(path / "info" / "index.json"):
+        records = _records(path)
+        if len(records) > 1:
+            raise several(text, [str(record.relative_to(path)) for record in records])
+        if len(records) == 1 and isinstance(_load(records[0], text).get("files"), list):
+            return _open_record(records[0], text, limits)
+        if not records:
+            raise corrupt(text, "not a conda package: neither info/index.json nor conda-meta/*.json")
+    return _in_environment(path, read_info(text, open_folder(path, text, limits)))
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise Failed("unreadable", f"{path}: {error.strerror}", "make it readable for this user") from None
+    return True
+
+
+def _records(prefix: Path) -> list[Path]:
+    folder = prefix / "conda-meta"
+    try:
+        return sorted(folder / name for name in os.listdir(folder) if name.endswith(".json")) if _is_there(folder) else []
+    except OSError as error:
+        raise Failed("unreadable", f"{folder}: {error.strerror}", "make it readable for this user") from None
 
 
 def _open_url(url: str, limits: Limits) -> CondaPackage:
-    parts = urlsplit(url)
+    from .fetch import checksum, download, require_sha256
+
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise Failed("not-found", f"{url}: not a URL ({error})", "check the address") from None
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost"):
             raise Failed("not-found", f"{url}: a file URL names a file of this machine", "write file:///path")
-        return open_package(Path(unquote(parts.path)), limits)
-    from .fetch import download
-
+        path = Path(unquote(parts.path))
+        if (expected := checksum(url)) is not None and path.is_file():
+            require_sha256(url, FileBlob(path, path.stat().st_size).sha256, expected)
+        return open_package(path, limits)
     with tempfile.TemporaryDirectory(prefix="conda2wheel-") as folder:
         path = download(url, Path(folder), limits.download)
         package = read_info(url, open_archive(path, url, limits))
-    channel = package.channel or url.rpartition("/")[0]
+    channel = package.channel or f"{parts.scheme}://{parts.netloc}{parts.path.rpartition('/')[0]}"
     return replace(package, channel=channel)
 
 
-def _open_record(path: Path, text: str) -> CondaPackage:
+def _open_record(path: Path, text: str, limits: Limits) -> CondaPackage:
     """One package of an installed prefix, by its record."""
     record = _load(path, text)
     files = record.get("files")
-    root = path.parent.parent
+    root = path.absolute().parent.parent
     if not isinstance(files, list):
         raise corrupt(text, "the record does not list its files, so they cannot be told from its neighbours'")
-    package = from_record(text, record, open_listed(root, [str(name) for name in files], text))
-    neighbours: dict[str, list[str]] = {}
-    for other in sorted(path.parent.glob("*.json")):
-        entry = _load(other, str(other))
-        neighbours.setdefault(str(entry.get("name")), []).append(str(entry.get("version")))
+    package = from_record(text, record, open_listed(root, [str(name) for name in files], text, limits))
+    versions: dict[str, list[str]] = {}
+    for other in _records(root):
+        entry = record if other.name == path.name else _neighbour(other)
+        versions.setdefault(str(entry.get("name")), []).append(str(entry.get("version")))
     return replace(
         package,
-        environment={name: tuple(versions) for name, versions in neighbours.items()},
-        # An installed file has the prefix in it where the package had its placeholder.
-        placeholders={name: replace(value, prefix=str(root.resolve())) for name, value in package.placeholders.items()},
+        environment={name: tuple(found) for name, found in versions.items()},
+        placeholders=_installed(package, root),
     )
 
 
-def _environment(path: Path, package: CondaPackage) -> Mapping[str, tuple[str, ...]]:
-    """The environment that lists this package: empack writes it beside the archives of one environment.
-
-    Only a list that names this very package counts. Another package's file in the same folder is no evidence.
-    """
-    meta = path.parent / ENV_META
-    if not meta.is_file():
+def _neighbour(path: Path) -> dict[str, Any]:
+    """Another package's record; one that cannot be read is that package's misfortune."""
+    try:
+        return _load(path, str(path))
+    except (Failed, Refused):
         return {}
-    packages = [entry for entry in _load(meta, str(meta)).get("packages") or () if isinstance(entry, dict)]
+
+
+def _installed(package: CondaPackage, root: Path) -> dict[str, Placeholder]:
+    """An installed file has the prefix in it where the package had its placeholder: as it was named at installation, or
+    without links in its path."""
+    contents = {file.path: file for file in package.files}
+    found = {}
+    for name, value in package.placeholders.items():
+        prefix = str(root.resolve())
+        if name in contents and str(root) != prefix and str(root).encode() in contents[name].blob.read():
+            prefix = str(root)
+        found[name] = replace(value, prefix=prefix)
+    return found
+
+
+def _in_environment(path: Path, package: CondaPackage) -> CondaPackage:
+    """With the environment that lists this package: empack writes it beside the archives of one environment.
+
+    Only a list that names this very package counts. Another package's file in the same folder is no evidence, and a list
+    that cannot be read is a warning.
+    """
+    meta = path.absolute().parent / ENV_META
+    if not os.path.isfile(meta):
+        return package
+    try:
+        rows = _load(meta, str(meta)).get("packages")
+    except (Failed, Refused) as error:
+        note = Warned("unreadable-environment", f"{error.message}; it was not used", ENV_META)
+        return replace(package, warnings=(*package.warnings, note))
+    packages = [entry for entry in rows if isinstance(entry, dict)] if isinstance(rows, list) else []
+    return replace(package, environment=_environment(path.absolute(), package, packages))
+
+
+def _environment(path: Path, package: CondaPackage, packages: list[dict[str, Any]]) -> Mapping[str, tuple[str, ...]]:
     identity = (package.name, package.version, package.build)
     listed = any(
         (e.get("name"), e.get("version"), e.get("build")) == identity

@@ -101,9 +101,11 @@ class Checked:
         )
 
     def json(self) -> dict[str, Any]:
-        """One entry of `results`: `{"wheel", "ok", "pyodide", "platform", "installer", "installed", "install_errors",
-        "modules", "script", "warnings", "crash", "seconds"}`."""
+        """One entry of `results`: `{"source", "status" ("passed" or "failed"), "wheel", "ok", "pyodide", "platform",
+        "installer", "installed", "install_errors", "modules", "script", "warnings", "crash", "seconds"}`."""
         return {
+            "source": str(self.wheel),
+            "status": "passed" if self.ok else "failed",
             "wheel": str(self.wheel),
             "ok": self.ok,
             "pyodide": self.pyodide,

@@ -15,6 +15,7 @@ import io
 import os
 import stat
 import struct
+import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -147,7 +148,7 @@ def _central(packed: _Packed, dos_time: int, dos_date: int, offset: int) -> byte
 
 
 def _dos(timestamp: float) -> tuple[int, int]:
-    t = time.gmtime(min(max(int(timestamp), _EARLIEST), _LATEST))
+    t = time.gmtime(int(min(max(timestamp, _EARLIEST), _LATEST)))
     return (t.tm_hour << 11 | t.tm_min << 5 | t.tm_sec // 2, (t.tm_year - 1980) << 9 | t.tm_mon << 5 | t.tm_mday)
 
 
@@ -157,11 +158,13 @@ def write_file(target: Path, chunks: Callable[[], Iterator[bytes]]) -> str:
     The folder is made if it is not there. A process that is killed leaves no file of that name.
     """
     digest = hashlib.sha256()
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        # A name of its own: two threads may write the same wheel, and a killed process leaves its part behind.
+        handle, name = tempfile.mkstemp(prefix=".conda2wheel-", suffix=".part", dir=target.parent)
+        beside = Path(name)
         try:
-            with beside.open("xb") as out:
+            with os.fdopen(handle, "wb") as out:
                 for chunk in chunks():
                     digest.update(chunk)
                     out.write(chunk)

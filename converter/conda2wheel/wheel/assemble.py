@@ -12,10 +12,11 @@ from conda2wheel.conda.info import CondaPackage
 from conda2wheel.outcome import Refused, Warned
 
 from .archive import Member
+from .entry_points import entry_points_text
 from .layout import Placed
 from .metadata import Document
-from .plan import EntryPoints, Plan
-from .relocate import is_python_shebang, relocate
+from .plan import Plan
+from .relocate import is_python_script, relocate, with_python_shebang
 
 # Written by installers for one installation, or made new here.
 NOT_CARRIED = (
@@ -28,6 +29,7 @@ NOT_CARRIED = (
     "direct_url.json",
     "entry_points.txt",
     "uv_*.json",
+    "*.pyc",
 )
 LICENSE_NAMES = ("licen[cs]e*", "copying*", "notice*", "authors*", "copyright*")
 EGG_CARRIED = ("top_level.txt", "namespace_packages.txt")
@@ -39,20 +41,24 @@ def members(
     """Every member but RECORD. `linked` replaces side modules by path, `libraries` joins them, `bundled` are the packages
     that those came from, whose licenses travel with them."""
     warnings: list[Warned] = []
+    bundled = tuple(bundled)
     stem = f"{plan.file_part}-{plan.version}"
     out: dict[str, Member] = {}
     for item in plan.placed:
         path = item.path if item.scheme == "site" else f"{stem}.data/{item.scheme}/{item.path}"
         _add(plan, out, _member(plan, item, path, linked, warnings))
     for path, file in libraries.items():
-        _add(plan, out, Member(path, file.blob, False))
+        # Whichever package it came from: a prefix that is not in the bytes changes nothing.
+        _add(plan, out, Member(path, _relocated(file.blob, (plan.package, *bundled), (file.path,), warnings)))
     info = f"{stem}.dist-info"
     licenses, document = _licenses(plan, bundled, warnings)
-    for name, blob in {**_carried(plan), **licenses}.items():
+    for name, blob in {**_carried(plan, warnings), **licenses}.items():
         _add(plan, out, Member(f"{info}/{name}", blob))
     if plan.entry_points:
         _add(plan, out, Member(f"{info}/entry_points.txt", BytesBlob(entry_points_text(plan.entry_points))))
-    _add(plan, out, Member(f"{info}/METADATA", BytesBlob(document.encode())))
+    core = tuple(file.path for file in plan.distribution.files.values()) if plan.distribution else ()
+    metadata = _relocated(BytesBlob(document.encode()), (plan.package,), core, warnings)
+    _add(plan, out, Member(f"{info}/METADATA", metadata))
     _add(plan, out, Member(f"{info}/WHEEL", BytesBlob(_wheel_file(plan))))
     return list(out.values()), warnings
 
@@ -68,44 +74,41 @@ def _add(plan: Plan, out: dict[str, Member], member: Member) -> None:
 
 def _member(plan: Plan, item: Placed, path: str, linked: Mapping[str, PackageFile], warnings: list[Warned]) -> Member:
     file = linked.get(item.path, item.file) if item.scheme == "site" else item.file
-    blob = file.blob
-    placeholders = plan.package.placeholders
-    placeholder = placeholders.get(item.origin) or placeholders.get(item.file.path)
-    python_script = item.scheme == "scripts" and is_python_shebang(blob.read())
-    if placeholder is not None:
-        data, done, left = relocate(blob.read(), placeholder)
-        blob = BytesBlob(data)
-        if left:
-            warnings.append(
-                Warned("prefix-left", f"{left} times the build prefix, in strings that cannot be shortened", item.origin)
-            )
-        elif done and placeholder.mode == "binary":
-            warnings.append(
-                Warned(
-                    "prefix-in-binary", "the build prefix in it became /; code that stored its length may still fail", item.origin
-                )
-            )
-    if python_script:
-        blob = BytesBlob(b"#!python" + blob.read()[blob.read().find(b"\n") :])
+    blob = _relocated(file.blob, (plan.package,), (item.origin, item.file.path), warnings)
+    if item.scheme == "scripts" and is_python_script(blob.read()):
+        blob = BytesBlob(with_python_shebang(blob.read()))
     # Python files and data need no executable bit, whatever the build machine's umask made of them.
-    return Member(
-        path, blob, item.scheme == "scripts" or item.path in plan.native or (item.file.executable and path.endswith(".sh"))
-    )
+    executable = item.scheme == "scripts" or item.path in plan.native or (item.file.executable and path.endswith(".sh"))
+    return Member(path, blob, executable)
 
 
-def _carried(plan: Plan) -> dict[str, Blob]:
+def _relocated(blob: Blob, packages: Iterable[CondaPackage], names: tuple[str, ...], warnings: list[Warned]) -> Blob:
+    """A file without the build prefix, if one of `packages` lists a placeholder for one of its `names`."""
+    found = {package.placeholders[name] for package in packages for name in names if name in package.placeholders}
+    for placeholder in sorted(found, key=lambda p: (p.prefix, p.mode)):
+        data, done, left = relocate(blob.read(), placeholder)
+        if done:
+            blob = BytesBlob(data)
+        if left:
+            why = f"{left} times the build prefix, in strings that cannot be shortened"
+            warnings.append(Warned("prefix-left", why, names[0]))
+        elif done and placeholder.mode == "binary":
+            why = "the build prefix in it became /; code that stored its length may still fail"
+            warnings.append(Warned("prefix-in-binary", why, names[0]))
+    return blob
+
+
+def _carried(plan: Plan, warnings: list[Warned]) -> dict[str, Blob]:
     """Files of the metadata folder that stay: top_level.txt, sboms/, and what else upstream's backend wrote."""
     distribution = plan.distribution
     if distribution is None:
         return {}
-    if distribution.kind != "dist-info":
-        return {name: file.blob for name, file in distribution.files.items() if name in EGG_CARRIED}
+    egg = distribution.kind != "dist-info"
     return {
-        name: file.blob
+        name: _relocated(file.blob, (plan.package,), (file.path,), warnings)
         for name, file in distribution.files.items()
-        if not any(fnmatchcase(name, pattern) for pattern in NOT_CARRIED)
+        if (name in EGG_CARRIED if egg else not any(fnmatchcase(name, pattern) for pattern in NOT_CARRIED))
         and not _is_license(plan.metadata, name)
-        and not name.endswith(".pyc")
     }
 
 
@@ -141,15 +144,6 @@ def _licenses(plan: Plan, bundled: Iterable[CondaPackage], warnings: list[Warned
             warnings.append(Warned("missing-license", f"{package.stem}, whose library travels, brings no license text"))
     document = plan.metadata.replaced("License-File", sorted(found))
     return {f"licenses/{name}": blob for name, blob in found.items()}, document
-
-
-def entry_points_text(entry_points: EntryPoints) -> bytes:
-    """entry_points.txt (PyPA entry points specification), groups and names in order."""
-    groups = []
-    for group in sorted(entry_points):
-        lines = [f"{name} = {target}" for name, target in sorted(entry_points[group].items())]
-        groups.append("\n".join([f"[{group}]", *lines]) + "\n")
-    return "\n".join(groups).encode()
 
 
 def _wheel_file(plan: Plan) -> bytes:

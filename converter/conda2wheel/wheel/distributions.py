@@ -12,6 +12,7 @@ import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from packaging.utils import canonicalize_name
@@ -46,6 +47,16 @@ class Distribution:
         return name if name and is_valid_name(name) else None
 
     @property
+    def project(self) -> str:
+        """What it is, as PEP 503 compares names: by its name, else by its folder."""
+        return canonicalize_name(self.name or self.folder_name)
+
+    @property
+    def folder_name(self) -> str:
+        """The name as its folder has it: `foo` of foo-1.0-py3.13.egg-info and of foo.egg-info."""
+        return self.folder.removesuffix(f".{self.kind}").partition("-")[0]
+
+    @property
     def root(self) -> str:
         """What its modules lie under: an egg's own folder, else site-packages."""
         return self.folder + "/" if self.kind == "egg" else ""
@@ -55,10 +66,21 @@ class Distribution:
         file = self.files.get(name)
         return None if file is None else file.blob.read().decode("utf-8", "replace")
 
+    @cached_property
     def recorded(self) -> set[str]:
-        """The site-packages paths that its RECORD lists; stale rows and all."""
-        rows = csv.reader(io.StringIO(self.text("RECORD") or ""))
-        return {posixpath.normpath(row[0]) for row in rows if row}
+        """The site-packages paths that its RECORD lists, stale rows and all; an egg-info has installed-files.txt."""
+        if self.kind == "egg-info":
+            lines = (self.text("installed-files.txt") or "").splitlines()
+            return {posixpath.normpath(posixpath.join(self.folder, line.strip())) for line in lines if line.strip()}
+        try:
+            return {posixpath.normpath(row[0]) for row in csv.reader(io.StringIO(self.text("RECORD") or "")) if row}
+        except csv.Error:
+            return set()
+
+    @cached_property
+    def top_level(self) -> set[str]:
+        """The modules and packages that its top_level.txt lists."""
+        return set((self.text("top_level.txt") or "").split())
 
 
 def find_distributions(files: Mapping[str, PackageFile]) -> list[Distribution]:
@@ -88,8 +110,8 @@ def choose(package: CondaPackage, found: list[Distribution]) -> tuple[Distributi
     if len(found) <= 1:
         return (found[0] if found else None), [], []
     expected = {canonicalize_name(name) for name in (package.name, pypi_name(package.name)) if name}
-    named = [d for d in found if canonicalize_name(d.name or _folder_name(d)) in expected]
-    projects = {canonicalize_name(d.name or _folder_name(d)) for d in found}
+    named = [d for d in found if d.project in expected]
+    projects = {d.project for d in found}
     if not named and len(projects) > 1:
         names = ", ".join(sorted(projects))
         raise Refused(
@@ -106,10 +128,6 @@ def choose(package: CondaPackage, found: list[Distribution]) -> tuple[Distributi
     warnings = [
         Warned("several-distributions", f"{d.folder} is left out with its files; the wheel is {ranked[0].folder}", d.folder)
         for d in others
-        if canonicalize_name(d.name or _folder_name(d)) != canonicalize_name(ranked[0].name or _folder_name(ranked[0]))
+        if d.project != ranked[0].project
     ]
     return ranked[0], others, warnings
-
-
-def _folder_name(distribution: Distribution) -> str:
-    return distribution.folder.partition("-")[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
@@ -69,7 +69,8 @@ def _rule(where: str, path: str) -> Mapping[str, Any] | None:
 
 
 def plan_layout(package: CondaPackage) -> Layout:
-    """Place every file. Raises `Refused` (abi-conflict for two interpreters' folders, several-distributions)."""
+    """Place every file. Raises `Refused`: abi-conflict for two interpreters' folders, several-distributions, not-python
+    where nothing is left for site-packages (bytecode alone, a zipped egg)."""
     names = {name: file for file in package.files for name in (file.path, *file.aliases)}
     pythons = {match[1] for name in names if (match := SITE.match(name)) and match[1]}
     if len(pythons) > 1:
@@ -78,44 +79,89 @@ def plan_layout(package: CondaPackage) -> Layout:
         )
     site = {name[match.end() :]: file for name, file in names.items() if (match := SITE.match(name))}
     distribution, others, warnings = choose(package, find_distributions(site))
-    hidden = _hidden(distribution, others)
-    placed: list[Placed] = []
-    libraries: list[PackageFile] = []
-    dropped: list[tuple[str, str]] = []
+    placer = _Placer(distribution, tuple(others), warnings)
     for name, file in sorted(names.items()):
-        match = SITE.match(name)
-        path = name[match.end() :] if match else name
-        rule = _rule("site" if match else "prefix", path)
-        alias = name != file.path
-        if match and rule is None:
-            if _is_metadata(path, distribution, others):
-                continue
-            if path in hidden:
-                dropped.append((name, "belongs to another distribution in the package"))
-            elif alias and SHARED_OBJECT.search(path) and SITE.match(file.path) and not _EXTENSION.search(path):
-                dropped.append((name, f"another name of {file.path}; a second copy would be a second instance"))
-            else:
-                placed.append(Placed("site", _without_egg(path, distribution), file, name))
-        elif rule is None or rule["action"] == "drop":
-            why = str(rule["why"]) if rule else ""
-            dropped.append((name, why))
-            if rule and rule.get("told"):
-                warnings.append(Warned("left-out", why, name))
-        elif rule["action"] == "library":
-            if not alias:
-                libraries.append(file)
-        elif rule["action"] == "scripts":
-            placed.append(Placed("scripts", path.rpartition("/")[2], file, name))
+        if match := SITE.match(name):
+            placer.site(name, name[match.end() :], file)
+    for name, file in sorted(names.items()):
+        if not SITE.match(name):
+            placer.prefix(name, file)
+    if distribution is None and not any(item.scheme == "site" for item in placer.placed):
+        why = next((f"{name}: {why}" for name, why in placer.dropped if SITE.match(name)), "")
+        raise Refused("not-python", f"{package.source}: nothing is left for site-packages ({why})", "rebuild it with pip")
+    placed = sorted(placer.placed, key=lambda item: item.origin)
+    python = next(iter(pythons), None)
+    return Layout(tuple(placed), tuple(placer.libraries), distribution, python, tuple(placer.dropped), tuple(placer.warnings))
+
+
+@dataclass
+class _Placer:
+    """Places one package's files; lives for one call of `plan_layout`."""
+
+    distribution: Distribution | None
+    others: tuple[Distribution, ...]
+    warnings: list[Warned]
+    placed: list[Placed] = field(default_factory=list)
+    libraries: list[PackageFile] = field(default_factory=list)
+    dropped: list[tuple[str, str]] = field(default_factory=list)
+    in_site: dict[str, str] = field(default_factory=dict)  # a library's own path -> the name that it is placed under
+
+    def site(self, name: str, path: str, file: PackageFile) -> None:
+        """A name in site-packages; `path` is relative to it."""
+        rule = _rule("site", path)
+        if rule is not None:
+            self._drop(name, rule)
+        elif _is_metadata(path, self.distribution, self.others):
+            return
+        elif self._is_others(path):
+            self.dropped.append((name, "belongs to another distribution in the package"))
+        elif SHARED_OBJECT.search(path) and not _EXTENSION.search(path) and (twin := self._twin(name, file)):
+            why = f"another name of {twin}; a second copy would be a second instance"
+            self.dropped.append((name, why))
+            self.warnings.append(Warned("alias-left-out", f"{why}; code that opens it by this name will not find it", name))
         else:
-            placed.append(Placed("data", path, file, name))
-    return Layout(tuple(placed), tuple(libraries), distribution, next(iter(pythons), None), tuple(dropped), tuple(warnings))
+            self.in_site.setdefault(file.path, name)
+            self.placed.append(Placed("site", _without_egg(path, self.distribution), file, name))
 
+    def prefix(self, path: str, file: PackageFile) -> None:
+        """A name outside of site-packages."""
+        rule = _rule("prefix", path)
+        if rule is None or rule["action"] == "drop":
+            self._drop(path, rule or {})
+        elif rule["action"] == "library":
+            if path == file.path and path not in self.in_site:
+                self.libraries.append(file)
+        elif rule["action"] == "scripts":
+            self.placed.append(Placed("scripts", path.rpartition("/")[2], file, path))
+        else:
+            self.placed.append(Placed("data", path, file, path))
 
-def _hidden(distribution: Distribution | None, others: Iterable[Distribution]) -> set[str]:
-    """Files that only another distribution's RECORD lists."""
-    ours = distribution.recorded() if distribution else set()
-    theirs = {path for other in others for path in other.recorded()}
-    return theirs - ours if ours else set()
+    def _drop(self, name: str, rule: Mapping[str, Any]) -> None:
+        why = str(rule.get("why", ""))
+        self.dropped.append((name, why))
+        if rule.get("told"):
+            self.warnings.append(Warned("left-out", why, name))
+
+    def _twin(self, name: str, file: PackageFile) -> str | None:
+        """The other name in site-packages under which this library is, or will be, in the wheel."""
+        if name == file.path:
+            return None
+        return file.path if SITE.match(file.path) else self.in_site.get(file.path)
+
+    def _is_others(self, path: str) -> bool:
+        """Whether it belongs to another project in the package: by its RECORD, else by its top_level.txt; or to an egg
+        that was not taken."""
+        ours = self.distribution
+        for other in self.others:
+            if other.kind == "egg" and path.startswith(other.root):
+                return True
+            if ours is None or other.project == ours.project or path in ours.recorded:
+                continue
+            recorded = other.recorded
+            top = path.partition("/")[0].partition(".")[0]
+            if path in recorded or (not recorded and top in other.top_level - ours.top_level):
+                return True
+        return False
 
 
 def _is_metadata(path: str, distribution: Distribution | None, others: Iterable[Distribution]) -> bool:

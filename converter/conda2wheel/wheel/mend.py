@@ -6,6 +6,7 @@ License-Expression, summaries of one line up to 512 characters, labels up to 32,
 
 from __future__ import annotations
 
+import email.utils
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -18,13 +19,14 @@ from packaging.utils import canonicalize_name
 from conda2wheel.conda.info import CondaPackage
 from conda2wheel.outcome import Warned
 
-from .metadata import METADATA_VERSION, Document
+from .metadata import FIELDS, METADATA_VERSION, Document
 
 MAX_SUMMARY = 512
 MAX_LABEL = 32
 CONTENT_TYPES = ("text/plain", "text/x-rst", "text/markdown")
 DYNAMIC_FORBIDDEN = ("name", "version", "metadata-version")
 OBSOLETE = ("Requires", "Provides", "Obsoletes")  # deprecated since PEP 314; PyPI refuses them beside newer fields
+TOO_NEW = ("Import-Name", "Import-Namespace")  # of metadata 2.5; what is written is 2.4
 
 
 def mend(
@@ -36,13 +38,13 @@ def mend(
     that was changed for being invalid.
     """
     fields = Document(
-        tuple(pair for pair in document.fields if pair[0] not in ("Metadata-Version", "Name", "Version", *OBSOLETE)),
+        tuple(pair for pair in document.fields if pair[0] not in ("Metadata-Version", "Name", "Version", *OBSOLETE, *TOO_NEW)),
         document.body,
     )
     if requires is not None:
         fields = fields.replaced("Requires-Dist", requires)
-    for field, check in _CHECKS.items():
-        fields = _kept(fields, field, check, warnings)
+    for field, (check, repair) in _CHECKS.items():
+        fields = _kept(fields, field, check, repair, warnings)
     fields = _summary(fields, package)
     fields = _license(fields, package, warnings)
     fields = _project_urls(fields, warnings)
@@ -95,7 +97,8 @@ def _is_url(text: str) -> bool:
 Check = Callable[[str], str | None]
 
 
-def _kept(document: Document, field: str, check: Check, warnings: list[Warned]) -> Document:
+def _kept(document: Document, field: str, check: Check, repair: Check, warnings: list[Warned]) -> Document:
+    """A field's valid values, the others repaired or left out, and told; none twice."""
     values = document.all(field)
     if not values:
         return document
@@ -103,10 +106,16 @@ def _kept(document: Document, field: str, check: Check, warnings: list[Warned]) 
     for value in values:
         fine = check(value)
         if fine is None:
-            warnings.append(Warned("metadata-field", f"{field} {value[:80]!r} is not valid and was left out", "METADATA"))
-        elif fine not in kept:
+            fine = repair(value)
+            done = f"written as {fine!r}" if fine else "left out"
+            warnings.append(Warned("metadata-field", f"{field} {value[:80]!r} is not valid and was {done}", "METADATA"))
+        if fine and fine not in kept:
             kept.append(fine)
     return document.replaced(field, kept)
+
+
+def _nothing(_: str) -> None:
+    """No repair is known."""
 
 
 def _requirement(value: str) -> str | None:
@@ -114,26 +123,50 @@ def _requirement(value: str) -> str | None:
         parsed = Requirement(value)
     except InvalidRequirement:
         return None
+    if parsed.url:
+        return None  # PyPI refuses `name @ url`, and the url is often a folder of the build machine
     return value if "(" not in value.partition(";")[0] else str(parsed)  # the old form `name (>=1)` reads the same
 
 
-def _requires_python(value: str) -> str | None:
-    for text in (value, re.sub(r"([<>]=?\s*[\d.]+?)\.\*", r"\1", value)):  # `>=3.6.*` was common and never valid
-        try:
-            SpecifierSet(text)
-        except InvalidSpecifier:
-            continue
-        return text
+def _repaired_requirement(value: str) -> str | None:
+    """Without the URL; with `>=1.7.*` as `>=1.7`; else without its version: too much is better than nothing."""
+    match = re.match(r"\s*([A-Za-z0-9][\w.-]*\s*(?:\[[^\]]*\])?)\s*(?=[(<>=!~@])", value)
+    marker = value.partition(" ;" if "@" in value else ";")[2].strip()
+    bare = f"{match[1].strip()} ; {marker}".removesuffix(" ; ") if match else ""
+    for text in (_unglobbed(value), bare):
+        if text and (fine := _requirement(text)):
+            return fine
     return None
 
 
-def _classifier(value: str) -> str | None:
-    from trove_classifiers import classifiers, deprecated_classifiers
+def _unglobbed(specifiers: str) -> str:
+    """`>=3.6.*` was common and never valid."""
+    return re.sub(r"([<>]=?\s*[\d.]+?)\.\*", r"\1", specifiers)
 
-    if value in deprecated_classifiers:
-        replacements = deprecated_classifiers[value]
-        return replacements[0] if len(replacements) == 1 else None
+
+def _requires_python(value: str) -> str | None:
+    try:
+        SpecifierSet(value)
+    except InvalidSpecifier:
+        return None
+    return value
+
+
+def _repaired_python(value: str) -> str | None:
+    return _requires_python(_unglobbed(value.strip("'\" ")))
+
+
+def _classifier(value: str) -> str | None:
+    from trove_classifiers import classifiers
+
     return value if value in classifiers or value.startswith("Private :: ") else None
+
+
+def _newer_classifier(value: str) -> str | None:
+    from trove_classifiers import deprecated_classifiers
+
+    replacements = deprecated_classifiers.get(value, [])
+    return replacements[0] if len(replacements) == 1 else None
 
 
 def _extra(value: str) -> str | None:
@@ -141,21 +174,30 @@ def _extra(value: str) -> str | None:
 
 
 def _dynamic(value: str) -> str | None:
-    return value if value.lower() not in DYNAMIC_FORBIDDEN else None
+    known = value.lower() in (field.lower() for field in FIELDS)
+    return value if known and value.lower() not in DYNAMIC_FORBIDDEN else None
 
 
 def _url(value: str) -> str | None:
     return value if _is_url(value) else None
 
 
-_CHECKS: dict[str, Check] = {
-    "Requires-Dist": _requirement,
-    "Requires-Python": _requires_python,
-    "Classifier": _classifier,
-    "Provides-Extra": _extra,
-    "Dynamic": _dynamic,
-    "Home-page": _url,
-    "Download-URL": _url,
+def _email(value: str) -> str | None:
+    """As PyPI looks at it: the first address, if the parser finds any."""
+    address = email.utils.parseaddr(value)[1]
+    return value if not address or re.fullmatch(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+", address) else None
+
+
+_CHECKS: dict[str, tuple[Check, Check]] = {
+    "Requires-Dist": (_requirement, _repaired_requirement),
+    "Requires-Python": (_requires_python, _repaired_python),
+    "Classifier": (_classifier, _newer_classifier),
+    "Provides-Extra": (_extra, _nothing),
+    "Dynamic": (_dynamic, _nothing),
+    "Home-page": (_url, _nothing),
+    "Download-URL": (_url, _nothing),
+    "Author-email": (_email, _nothing),
+    "Maintainer-email": (_email, _nothing),
 }
 
 
@@ -218,10 +260,12 @@ def _project_urls(document: Document, warnings: list[Warned]) -> Document:
 
 
 def _description(document: Document) -> Document:
-    """A content type that PyPI knows, with parameters that it takes; none stays none (then it is text/x-rst)."""
+    """A content type that PyPI knows, with parameters that it takes."""
     declared = document.get("Description-Content-Type")
-    if declared is None or not document.body.strip():
+    if not document.body.strip():
         return document.without("Description-Content-Type")
+    if declared is None:  # what the specification says it is then; said aloud, since `twine check --strict` asks for it
+        return document.replaced("Description-Content-Type", ["text/x-rst"])
     base = declared.partition(";")[0].strip().lower()
     if base not in CONTENT_TYPES:
         return document.replaced("Description-Content-Type", ["text/plain"])
@@ -234,7 +278,8 @@ def _description(document: Document) -> Document:
 
 def with_extras(document: Document) -> Document:
     """Provides-Extra for every extra that a requirement's marker names; setuptools' requires.txt knows them only so."""
-    named = {m for value in document.all("Requires-Dist") for m in re.findall(r"extra\s*==\s*['\"]([^'\"]+)", value)}
+    markers = (value.partition(";")[2] for value in document.all("Requires-Dist"))
+    named = {m for marker in markers for m in re.findall(r"extra\s*==\s*['\"]([^'\"]+)", marker) if _extra(m)}
     have = {canonicalize_name(extra) for extra in document.all("Provides-Extra")}
     missing = sorted(extra for extra in named if canonicalize_name(extra) not in have)
     return document.replaced("Provides-Extra", [*document.all("Provides-Extra"), *missing]) if missing else document
@@ -259,5 +304,7 @@ def egg_requires(text: str) -> list[str]:
                 parts.append(f"extra == '{extra}'")
             marker = " and ".join(parts)
             continue
-        found.append(f"{line} ; {marker}" if marker else line)
+        requirement, _, own = (part.strip() for part in line.partition(";"))
+        markers = " and ".join(part for part in (f"({own})" if own else "", marker) if part)
+        found.append(f"{requirement} ; {markers}" if markers else requirement)
     return found

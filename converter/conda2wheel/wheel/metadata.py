@@ -29,6 +29,7 @@ SINGLE = frozenset(FIELDS) - {
     "Import-Namespace",
 }  # fmt: skip
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # all that str.splitlines() breaks a line at, and worse
 _LOOKS_LIKE_FIELD = re.compile(r"(?i)(" + "|".join(map(re.escape, FIELDS)) + r")\s*:")
 WORD_JOINER = "\u2060"  # invisible, of no width, no white space: it moves a word from the start of its line and no pixel
 
@@ -72,7 +73,7 @@ class Document:
             text += "\n" + guard(self.body)
             if not text.endswith("\n"):
                 text += "\n"
-        return text.encode()
+        return text.encode("utf-8", "replace")  # JSON may have brought half a surrogate pair
 
 
 def parse(data: bytes) -> Document:
@@ -82,10 +83,9 @@ def parse(data: bytes) -> Document:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = data.decode("latin-1")
-    message = email.parser.Parser(policy=email.policy.compat32).parsestr(text.lstrip("\r\n"))
+    message = email.parser.HeaderParser(policy=email.policy.compat32).parsestr(text.lstrip("\r\n"))
     fields: list[tuple[str, str]] = []
-    body = message.get_payload()
-    description = body if isinstance(body, str) else ""
+    description = str(message.get_payload())
     for key, raw in message.items():
         name = _SPELLING.get(key.lower())
         value = str(raw)
@@ -102,7 +102,7 @@ def parse(data: bytes) -> Document:
 
 
 def _one_line(value: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in line).strip() for line in value.splitlines()).strip()
+    return " ".join(part.strip() for part in _CONTROL.split(value) if part.strip())
 
 
 def _undent(value: str) -> str:

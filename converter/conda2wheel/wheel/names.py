@@ -27,6 +27,10 @@ def _nobodys() -> frozenset[str]:
     return frozenset([*rows["deny"]["names"], *rows["not_python"]["names"]])
 
 
+def _is_nobodys(name: str) -> bool:
+    return name in _nobodys() or any(fnmatchcase(name, pattern) for pattern in _rows()["not_python"]["patterns"])
+
+
 def is_marker(conda_name: str) -> bool:
     """A dependency that says nothing about distributions: markers, the interpreter, build tools."""
     return any(fnmatchcase(conda_name, pattern) for pattern in _rows()["drop"]["patterns"])
@@ -38,10 +42,11 @@ def pypi_name(conda_name: str) -> str | None:
     >>> pypi_name("matplotlib-base"), pypi_name("zlib"), pypi_name("attrs")
     ('matplotlib', None, 'attrs')
     """
+    conda_name = conda_name.lower()  # conda's names are; what writes them otherwise means the same package
     mapped = _rows()["pypi"].get(conda_name)
     if mapped is not None:
         return mapped or None
-    return None if conda_name in _nobodys() else conda_name
+    return None if _is_nobodys(conda_name) else conda_name
 
 
 def is_valid_name(name: str) -> bool:

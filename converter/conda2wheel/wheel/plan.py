@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import configparser
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from packaging.tags import Tag
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from conda2wheel.abi.choice import Decision, decide
 from conda2wheel.abi.platforms import Platform
@@ -18,19 +17,18 @@ from conda2wheel.conda.classify import refuse_unless_python
 from conda2wheel.conda.evidence import claims
 from conda2wheel.conda.info import CondaPackage
 from conda2wheel.outcome import Refused, Warned
+from conda2wheel.wasm.binary import file_kind
 
 from .distributions import Distribution
+from .entry_points import SCRIPT_GROUPS, EntryPoints, read_entry_points
 from .layout import Layout, Placed, plan_layout
 from .mend import egg_requires, generate, mend, with_extras
 from .metadata import Document
 from .names import is_valid_name, pypi_name
+from .relocate import interpreter_of
 from .requires import from_depends
 from .tags import Interpreter, check_claims, interpreter, wheel_tags
 from .versions import pep440
-
-EntryPoints = dict[str, dict[str, str]]
-SCRIPT_GROUPS = ("console_scripts", "gui_scripts")
-_ENTRY = re.compile(r"\s*([\w.-]+)\s*=\s*(\S.*?)\s*$")
 
 
 @dataclass(frozen=True)
@@ -71,12 +69,12 @@ def plan_wheel(package: CondaPackage, forced: Platform | None = None, compat_tag
     refuse_unless_python(package)
     layout = plan_layout(package)
     warnings = [*package.warnings, *layout.warnings]
-    placed, native = _native(package, layout, warnings)
+    placed, native, elsewhere = _native(package, layout, warnings)
     wheel_file = layout.distribution.text("WHEEL") if layout.distribution else None
     interp = interpreter(package, native, layout.python, wheel_file)
     decision = None
-    if native:
-        modules = [(path, binary.signals) for path, binary in sorted(native.items())]
+    if native or elsewhere:
+        modules = [(path, binary.signals) for path, binary in sorted({**native, **elsewhere}.items())]
         decision = decide(
             package.source, claims(package), interp.exact or interp.built_with, modules, forced, interp.exact is not None
         )
@@ -84,7 +82,7 @@ def plan_wheel(package: CondaPackage, forced: Platform | None = None, compat_tag
         _abi3_fits(package, interp, decision.platform)
     warnings += check_claims(interp, wheel_file)
     name, version = _identity(package, layout.distribution, warnings)
-    entry_points = _entry_points(package, layout.distribution)
+    entry_points = read_entry_points(package, layout.distribution, warnings)
     placed, dropped = _scripts(placed, entry_points, warnings)
     return Plan(
         package=package,
@@ -104,11 +102,17 @@ def plan_wheel(package: CondaPackage, forced: Platform | None = None, compat_tag
     )
 
 
-def _native(package: CondaPackage, layout: Layout, warnings: list[Warned]) -> tuple[tuple[Placed, ...], dict[str, Binary]]:
-    """The side modules that stay in the wheel. Pyodide opens every file named `.so` when it loads a wheel, and gives up
-    at the first that is no side module; so a package with one is refused, unless it is one for another system."""
+def _native(
+    package: CondaPackage, layout: Layout, warnings: list[Warned]
+) -> tuple[tuple[Placed, ...], dict[str, Binary], dict[str, Binary]]:
+    """What stays in the wheel, its side modules in site-packages, and those elsewhere (data), which are not linked.
+
+    Pyodide opens every file named `.so` when it loads a wheel, and gives up at the first that is no side module; so a
+    package with one is refused, unless it is one for another system.
+    """
     placed: list[Placed] = []
     native: dict[str, Binary] = {}
+    elsewhere: dict[str, Binary] = {}
     strange: list[tuple[Placed, Binary]] = []
     for item in layout.placed:
         if item.scheme == "scripts" or not SHARED_OBJECT.search(item.path):
@@ -119,6 +123,11 @@ def _native(package: CondaPackage, layout: Layout, warnings: list[Warned]) -> tu
             placed.append(item)
             if item.scheme == "site":
                 native[item.path] = binary
+            else:
+                elsewhere[item.origin] = binary
+                if binary.needed:
+                    why = f"lies outside of site-packages, so what it NEEDs ({', '.join(binary.needed)}) was not looked for"
+                    warnings.append(Warned("not-linked", why, item.origin))
         else:
             strange.append((item, binary))
     for item, binary in strange:
@@ -130,7 +139,7 @@ def _native(package: CondaPackage, layout: Layout, warnings: list[Warned]) -> tu
         warnings.append(
             Warned("left-out", f"{binary.kind}: Pyodide could not open it and would give up the whole wheel", item.origin)
         )
-    return tuple(placed), native
+    return tuple(placed), native, elsewhere
 
 
 def _abi3_fits(package: CondaPackage, interp: Interpreter, platform: Platform) -> None:
@@ -152,9 +161,8 @@ def _abi3_fits(package: CondaPackage, interp: Interpreter, platform: Platform) -
 def _identity(package: CondaPackage, distribution: Distribution | None, warnings: list[Warned]) -> tuple[str, str]:
     """Name from the dist-info, else the map, else conda; version always from the conda index (dist-info versions lie)."""
     own = distribution.name if distribution else None
-    if own is None and distribution is not None and not distribution.document.fields:
-        folder = distribution.folder.partition("-")[0]
-        own = folder if is_valid_name(folder) else None
+    if own is None and distribution is not None and is_valid_name(distribution.folder_name):
+        own = distribution.folder_name
     name = own or pypi_name(package.name)
     if name is None or not is_valid_name(name):
         why = "PyPI's project of that name is another one" if name is None else "that is no distribution name"
@@ -167,7 +175,7 @@ def _identity(package: CondaPackage, distribution: Distribution | None, warnings
     if version is None:
         raise Refused("bad-version", f"{package.source}: {package.version} has no PEP 440 form", "a recipe can give it a version")
     claimed = distribution.document.get("Version") if distribution else None
-    if claimed and pep440(claimed) != version:
+    if claimed and Version(pep440(claimed) or "0+none") != Version(version):
         warnings.append(Warned("version-mended", f"its metadata says {claimed}, the conda index {version}", "METADATA"))
     if "+" in version:
         warnings.append(Warned("local-version", f"PyPI takes no local versions such as {version}", "METADATA"))
@@ -202,38 +210,6 @@ def _requires_python(interp: Interpreter, from_index: str | None) -> str | None:
     return from_index
 
 
-def _entry_points(package: CondaPackage, distribution: Distribution | None) -> EntryPoints:
-    """entry_points.txt, with what only link.json (noarch) or the recipe declares."""
-    found: EntryPoints = {}
-    text = distribution.text("entry_points.txt") if distribution else None
-    if text:
-        parser = configparser.RawConfigParser(delimiters=("=",), comment_prefixes=("#", ";"), strict=False)
-        parser.optionxform = str  # type: ignore[assignment,method-assign]
-        try:
-            parser.read_string(text)
-            found = {section: dict(parser.items(section)) for section in parser.sections()}
-        except configparser.Error:
-            found = {}
-    for declared in (*_declared(package.link.get("noarch")), *_declared(_recipe_python(package))):
-        match = _ENTRY.match(declared)
-        if match and not any(match[1] in found.get(group, {}) for group in SCRIPT_GROUPS):
-            found.setdefault("console_scripts", {})[match[1]] = match[2]
-    return {
-        g: e for g, entries in found.items() if (e := {k: v for k, v in entries.items() if v and re.fullmatch(r"[\w.-]+", k)})
-    }
-
-
-def _declared(section: Any) -> list[str]:
-    entries = section.get("entry_points") if isinstance(section, dict) else None
-    return [str(entry) for entry in entries] if isinstance(entries, list) else []
-
-
-def _recipe_python(package: CondaPackage) -> Any:
-    recipe = package.rendered_recipe.get("recipe")
-    build = recipe.get("build") if isinstance(recipe, dict) else None
-    return build.get("python") if isinstance(build, dict) else None
-
-
 def _scripts(
     placed: Iterable[Placed], entry_points: EntryPoints, warnings: list[Warned]
 ) -> tuple[tuple[Placed, ...], list[tuple[str, str]]]:
@@ -246,8 +222,9 @@ def _scripts(
             if stem in generated:
                 dropped.append((item.origin, "installers make it from entry_points.txt"))
                 continue
-            head = item.file.blob.read()[:128]
-            if head.startswith(b"\0asm") or (head.startswith(b"#!") and b"node" in head.partition(b"\n")[0]):
+            data = item.file.blob.read()
+            kind = file_kind(data)
+            if kind.is_wasm or kind.is_foreign or interpreter_of(data) == "node":
                 dropped.append((item.origin, "a program, which Pyodide cannot start"))
                 warnings.append(Warned("left-out", "a program, which Pyodide cannot start", item.origin))
                 continue

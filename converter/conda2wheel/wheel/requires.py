@@ -19,7 +19,8 @@ from conda2wheel.outcome import Warned
 from .names import is_marker, pypi_name
 from .versions import pep440
 
-_CLAUSE = re.compile(r"(==|!=|>=|<=|~=|>|<|=)?\s*([^\s=<>!~]+)")
+_FIRST_PRERELEASE = re.compile(r"(?<=\d)\.?(?:a|alpha|dev)0?$")
+_CLAUSE = re.compile(r"(==|!=|>=|<=|~=|>|<|=)?\s*((?:\d+!)?[^\s=<>!~]+)")
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,9 @@ def _convert(version: str) -> SpecifierSet | None:
             return None
         if glob and operator in (">=", ">", "<", "<=", "~="):
             glob = False
+        if operator == ">":  # PEP 440's leaves out 1.0.post1 for >1.0, conda's does not
+            clauses += [f">={normal}", f"!={normal}"]
+            continue
         clauses.append(f"{operator}{normal}{'.*' if glob else ''}")
     try:
         return SpecifierSet(",".join(clauses))
@@ -119,10 +123,10 @@ def _convert(version: str) -> SpecifierSet | None:
 
 def _before_prereleases(value: str) -> str:
     """`<5.0a0` is conda's "before any pre-release of 5.0", which `<5.0` already is in PEP 440."""
-    if not value.endswith("a0"):
+    plain = _FIRST_PRERELEASE.sub("", value)
+    if plain == value:
         return value
-    value = value[:-2]
-    return value[:-2] if value.endswith(".0") and value.count(".") > 1 else value
+    return plain[:-2] if plain.endswith(".0") and plain.count(".") > 1 else plain
 
 
 def _text(specifiers: SpecifierSet) -> str:

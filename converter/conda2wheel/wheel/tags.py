@@ -96,13 +96,14 @@ def _python_abi(package: CondaPackage) -> str | None:
 
 def _claims_abi3(wheel_file: str | None) -> list[str]:
     """The interpreter tags that WHEEL gives to the stable ABI, such as cp313."""
-    return [m[1] for m in _WHEEL_TAG.finditer(wheel_file or "") if m[2] == "abi3" and m[1].startswith("cp3")]
+    claims = _WHEEL_TAG.finditer(wheel_file or "")
+    return [python for m in claims if m[2] == "abi3" for python in m[1].split(".") if re.fullmatch(r"cp3\d+", python)]
 
 
 def _abi3_floor(package: CondaPackage, wheel_file: str | None, folder_python: str | None) -> str:
     """The oldest CPython of an abi3 wheel: what its WHEEL says, else `python >=3.N`, else what it was built for."""
     if tags := _claims_abi3(wheel_file):
-        return tags[0]
+        return min(tags, key=lambda tag: int(tag[3:]))
     for spec in package.depends:
         lowest = _LOWEST.search(spec) if spec.split(" ")[0] == "python" else None
         if lowest:

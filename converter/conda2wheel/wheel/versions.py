@@ -7,7 +7,7 @@ import re
 from packaging.version import InvalidVersion, Version
 
 # `2023c` is a release of a letter in conda and the release candidate 2023rc0 in PEP 440.
-_LETTER_RELEASE = re.compile(r"\d[a-z]$")
+_LETTER_RELEASE = re.compile(r"[^+]*\d[._]?[a-z](\+.*)?")
 
 
 def pep440(conda_version: str) -> str | None:
@@ -17,7 +17,7 @@ def pep440(conda_version: str) -> str | None:
     ('1.0.2.post1', '2.0.0.0a1', None, None)
     """
     text = conda_version.strip().lower()
-    if _LETTER_RELEASE.search(text):
+    if _LETTER_RELEASE.fullmatch(text):
         return None
     try:
         return str(Version(text))

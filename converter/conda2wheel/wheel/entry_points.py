@@ -1,0 +1,73 @@
+"""Entry points: what the package declares, read as importlib.metadata reads it, and entry_points.txt as PyPI takes it.
+
+Specification: PyPA entry points; PyPI asks of the names of scripts that they are words (warehouse utils/wheel.py).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from conda2wheel.conda.info import CondaPackage
+from conda2wheel.outcome import Warned
+
+from .distributions import Distribution
+
+EntryPoints = dict[str, dict[str, str]]
+SCRIPT_GROUPS = ("console_scripts", "gui_scripts")
+_LINE = re.compile(r"\s*([^=\s\[#;](?:[^=]*[^=\s])?)\s*=\s*(\S.*?)\s*$")
+_SCRIPT = re.compile(r"[\w.-]+")
+
+
+def read_entry_points(package: CondaPackage, distribution: Distribution | None, warnings: list[Warned]) -> EntryPoints:
+    """entry_points.txt of the distribution, and the scripts that only link.json (noarch) or the recipe declares.
+
+    A script whose name is no word is left out and told: PyPI refuses the whole wheel for it.
+    """
+    found = parse_entry_points((distribution.text("entry_points.txt") if distribution else None) or "")
+    for declared in (*_declared(package.link.get("noarch")), *_declared(_recipe_python(package))):
+        match = _LINE.match(declared)
+        if match and not any(match[1] in found.get(group, {}) for group in SCRIPT_GROUPS):
+            found.setdefault("console_scripts", {})[match[1]] = match[2]
+    for group in SCRIPT_GROUPS:
+        for name in [name for name in found.get(group, {}) if not _SCRIPT.fullmatch(name)]:
+            del found[group][name]
+            warnings.append(Warned("left-out", f"the script {name!r} has a name that PyPI does not take", "entry_points.txt"))
+    return {group: entries for group, entries in found.items() if entries}
+
+
+def parse_entry_points(text: str) -> EntryPoints:
+    """Groups and what is in them; lines that are neither are passed over, as importlib.metadata does.
+
+    >>> parse_entry_points("[console_scripts]\\nf2py = numpy.f2py.f2py2e:main\\n")
+    {'console_scripts': {'f2py': 'numpy.f2py.f2py2e:main'}}
+    """
+    found: EntryPoints = {}
+    group = None
+    for raw in text.splitlines():
+        line = raw.strip()
+        if line.startswith("[") and line.endswith("]"):
+            group = line[1:-1].strip()
+        elif group and (match := _LINE.match(line)):
+            found.setdefault(group, {})[match[1]] = match[2]
+    return found
+
+
+def entry_points_text(entry_points: EntryPoints) -> bytes:
+    """entry_points.txt, groups and names in order."""
+    groups = []
+    for group in sorted(entry_points):
+        lines = [f"{name} = {target}" for name, target in sorted(entry_points[group].items())]
+        groups.append("\n".join([f"[{group}]", *lines]) + "\n")
+    return "\n".join(groups).encode()
+
+
+def _declared(section: Any) -> list[str]:
+    entries = section.get("entry_points") if isinstance(section, dict) else None
+    return [str(entry) for entry in entries] if isinstance(entries, list) else []
+
+
+def _recipe_python(package: CondaPackage) -> Any:
+    recipe = package.rendered_recipe.get("recipe")
+    build = recipe.get("build") if isinstance(recipe, dict) else None
+    return build.get("python") if isinstance(build, dict) else None
