@@ -104,7 +104,7 @@ def _link(plan: Plan, index: LibraryIndex) -> Linked:
 
 def _timestamp(own: float | None) -> float:
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
-    return float(epoch) if epoch.isdigit() else own or 0.0
+    return float(epoch) if epoch.isascii() and epoch.isdecimal() else own or 0.0
 
 
 def _size_warning(wheel: Path) -> list[Warned]:

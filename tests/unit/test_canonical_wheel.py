@@ -223,7 +223,14 @@ def test_threads_that_write_the_same_wheel_all_succeed(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [results[0].filename]
 
 
-def test_an_error_half_way_leaves_the_old_wheel_as_it_was(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unnamed", [True, False], ids=["O_TMPFILE", "a file system without it"])
+def test_an_error_half_way_leaves_the_old_wheel_as_it_was(unnamed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not unnamed:
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    whole = tmp_path / "sub" / "b.whl"
+    assert write_file(whole, lambda: iter([b"a", b"b"])) == hashlib.sha256(b"ab").hexdigest()
+    assert (whole.read_bytes(), list(whole.parent.iterdir())) == (b"ab", [whole])
+    shutil.rmtree(whole.parent)
     target = tmp_path / "a.whl"
     target.write_bytes(b"old")
 

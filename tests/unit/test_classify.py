@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from conda2wheel.conda.classify import refuse_unless_python
+from conda2wheel.conda.source import open_package
 from conda2wheel.convert import convert
 from conda2wheel.outcome import Refused
 from tests.build import conda, installed, real, zig
@@ -146,6 +148,10 @@ def test_what_has_nothing_for_site_packages_is_not_python(files: conda.Files) ->
 def test_one_file_in_site_packages_is_enough(path: str) -> None:
     noise: conda.Files = {"bin/tool.js": "x", "lib/libtool.a": b"!<arch>\n", "share/x": "y"}
     assert convert(package({path: "", **noise}), dry_run=True).platform == "any"
+
+
+def test_site_packages_of_a_free_threaded_python_are_python() -> None:
+    refuse_unless_python(open_package(package({"lib/python3.14t/site-packages/x.py": "", "bin/tool.js": ""})))
 
 
 # jupyterlite-xeus-python's packages that cannot become wheels; all others can.

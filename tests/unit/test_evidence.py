@@ -120,6 +120,7 @@ def test_the_interpreter_vetoes_what_the_caller_says() -> None:
         ("emscripten-abi ==4.0.9 h1_0", V2025),
         ("emscripten-abi >=3.1.73,<3.1.74.0a0", V3173),
         ("emscripten-abi >=3.1.73,<3.1.74", V3173),
+        ("emscripten-abi >=3.1.45,<3.1.74", V3173),
         ("emscripten-abi ==3.1.73", V3173),
         ("emscripten-abi 3.1.73.*", V3173),
         ("emscripten-abi =3.1.73", V3173),

@@ -222,17 +222,24 @@ def test_an_encrypted_or_strangely_packed_conda_file_is_refused(tmp_path: Path) 
     path = installed.raw_zip(tmp_path / "a.conda", [("info-a.tar.zst", tar), ("pkg-a.tar.zst", tar)])
     data = path.read_bytes()
     for flag in (1, 0x20):  # encrypted; compressed patched data
-        spoiled = bytearray(data)
-        for magic, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-            at = data.find(magic)
-            while at >= 0:
-                spoiled[at + offset] |= flag
-                at = data.find(magic, at + 1)
-        path.write_bytes(spoiled)
+        path.write_bytes(patched(data, {b"PK\x03\x04": 6, b"PK\x01\x02": 8}, 0xFF, flag))
         assert_refused(path, "corrupt-archive", ".")
-    spoiled = bytearray(data.replace(b"PK\x03\x04\x14\0\0\0\0\0", b"PK\x03\x04\x14\0\0\0\x0e\0"))  # says LZMA
-    path.write_bytes(spoiled.replace(b"PK\x01\x02\x14\x03\x14\0\0\0\0\0", b"PK\x01\x02\x14\x03\x14\0\0\0\x0e\0"))
+    for method in (9, 12, 14, 99):  # Deflate64, bzip2, LZMA, AES: none of them is what the bytes are
+        path.write_bytes(patched(data, {b"PK\x03\x04": 8, b"PK\x01\x02": 10}, 0, method))
+        assert_refused(path, "corrupt-archive", ".")
+    path.write_bytes(patched(data, {b"PK\x05\x06": 15}, 0xFF, 0x7F))  # a directory longer than the file
     assert_refused(path, "corrupt-archive", ".")
+
+
+def patched(data: bytes, places: dict[bytes, int], mask: int, bits: int) -> bytes:
+    """One byte changed at an offset behind every occurrence of these magic numbers."""
+    out = bytearray(data)
+    for magic, offset in places.items():
+        at = data.find(magic)
+        while at >= 0:
+            out[at + offset] = out[at + offset] & mask | bits
+            at = data.find(magic, at + 1)
+    return bytes(out)
 
 
 def test_a_missing_file_a_folder_in_the_way_and_a_pipe_are_accidents(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
 from urllib3.util import connection
 
 from conda2wheel.conda import fetch
@@ -190,6 +191,13 @@ def test_a_redirect_to_an_open_line_is_not_followed(target: str, server: Server,
     failed(server.url(), "network", "only https and file URLs")
     assert server.seen == [f"/emscripten-forge-4x/emscripten-wasm32/{NAME}"]
     assert asked == [("127.0.0.1", server.port)]
+
+
+def test_another_machine_does_not_redirect_to_this_one() -> None:
+    answer = requests.Response()
+    answer.url, answer.status_code, answer.headers["Location"] = "https://example.org/a", 302, "http://127.0.0.1:8080/admin"
+    with fetch._session() as session, pytest.raises(Failed, match="redirects to this machine"):
+        session.get_redirect_target(answer)
 
 
 def test_redirects_in_a_circle_end(server: Server) -> None:

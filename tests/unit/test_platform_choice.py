@@ -11,7 +11,7 @@ import pytest
 
 from conda2wheel.abi import platforms
 from conda2wheel.abi.choice import Claim, decide
-from conda2wheel.abi.signals import Signals, read_signals
+from conda2wheel.abi.signals import Signals, contradictions, read_signals
 from conda2wheel.convert import convert
 from conda2wheel.wasm.binary import Module
 from tests.build import conda, zig
@@ -175,6 +175,7 @@ def test_a_stable_abi_is_tied_to_no_interpreter_but_still_to_a_platform() -> Non
     abi3 = {"mod.abi3.so": module("312")}
     source = package("312", depends=ABI4, modules=abi3)
     assert convert(source, dry_run=True).filename == f"mod-1.0-cp312-abi3-{V2025}.whl"
+    assert platform(source, V2025) == V2025
     refused(package("314", depends=ABI4, modules={"mod.abi3.so": module("314")}), "abi-conflict", r"abi3 from CPython 3\.14 on")
 
 
@@ -214,6 +215,15 @@ def test_signals_are_read_from_binaries() -> None:
     assert read_signals(Module.parse(longjmp_tag())) == Signals(wasm_unwinding=True, python_module=True)
     assert read_signals(Module.parse(throws().read_bytes())) == Signals(throws=True, python_module=True)
     assert read_signals(Module.parse(invokes().read_bytes())).js_unwinding == ("invoke_vi",)
+
+
+def test_a_legacy_dylink_section_contradicts_every_loader_that_dropped_it() -> None:
+    legacy = read_signals(Module.parse(b"\0asm\1\0\0\0\0\x0c\x06dylink\0\0\0\0\0"))
+    assert legacy == Signals(legacy_dylink=True)
+    kept = {row.tag for row in platforms.platforms() if not contradictions([("m", legacy)], row)}
+    assert {V3145, V2024} <= kept
+    (words,) = contradictions([("m", legacy)], platforms.for_emscripten("4.0.9"))
+    assert words == f"m has a legacy dylink section, which {V2025} no longer loads"
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def download(url: str, folder: Path, max_bytes: int, sha256: str | None = None) 
 def checksum(url: str) -> str | None:
     """The sha256 in a URL's fragment, if it has one."""
     fragment = urlsplit(url).fragment
-    return fragment.removeprefix("sha256=").lower() if fragment.startswith("sha256=") else None
+    return fragment.removeprefix("sha256=") if fragment.startswith("sha256=") else None
 
 
 def require_sha256(url: str, got: str, expected: str) -> None:
