@@ -41,6 +41,19 @@ def names_of(file: PackageFile) -> set[str]:
     return {path.rpartition("/")[2] for path in (file.path, *file.aliases)}
 
 
+def same_library(one: str, other: str) -> bool:
+    """Whether two file names differ only in how much of one version they spell: the names that symlinks of one library have.
+
+    >>> same_library("libz.so.1.3.2", "libz.so"), same_library("libz.so.1", "libz.so.1.3"), same_library("libz.so.1", "libz.so.2")
+    (True, True, False)
+    """
+    stem, _, version = one.partition(".so")
+    other_stem, _, other_version = other.partition(".so")
+    parts, other_parts = version.split("."), other_version.split(".")
+    shared = min(len(parts), len(other_parts))
+    return stem == other_stem and parts[:shared] == other_parts[:shared]
+
+
 class LibraryIndex:
     """Libraries by file name over all places, best first."""
 
@@ -60,7 +73,7 @@ class LibraryIndex:
             self._by_name = self._read()
         rejected: list[str] = []
         fitting: list[tuple[Any, Library]] = []
-        for library in self._by_name.get(name, ()):
+        for library in self._by_name.get(name) or self._by_lost_link(name):
             why = _unfit(library, platform) or _forbidden(library, package)
             if why:
                 rejected.append(f"{library.origin}: {why}")
@@ -68,6 +81,17 @@ class LibraryIndex:
                 fitting.append((_rank(library, package), library))
         fitting.sort(key=lambda pair: pair[0], reverse=True)
         return (fitting[0][1] if fitting else None), rejected
+
+    def _by_lost_link(self, name: str) -> list[Library]:
+        """Libraries whose names could be symlinks' names of this one. empack's filters and copies lose symlinks: a real
+        libbrotlidec.so NEEDs libbrotlicommon.so.1.0.9, and only libbrotlicommon.so is there."""
+        found = {
+            (library.content, library.origin): library
+            for other, libraries in (self._by_name or {}).items()
+            if same_library(name, other)
+            for library in libraries
+        }
+        return list(found.values())
 
     def _read(self) -> dict[str, list[Library]]:
         index: dict[str, list[Library]] = {}

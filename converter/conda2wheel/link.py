@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from conda2wheel.abi.platforms import Platform
-from conda2wheel.conda.binaries import Binary, read_binaries
+from conda2wheel.conda.binaries import SHARED_OBJECT, Binary, read_binaries
 from conda2wheel.conda.files import BytesBlob, PackageFile
 from conda2wheel.conda.info import CondaPackage
-from conda2wheel.libdirs import Library, LibraryIndex, names_of
+from conda2wheel.libdirs import Library, LibraryIndex, names_of, same_library
 from conda2wheel.outcome import Refused, Vendored, Warned
 from conda2wheel.wasm.dylink import write
 
@@ -52,6 +52,7 @@ class _Linker:
     vendored: dict[str, Library] = field(default_factory=dict)  # content -> library
     targets: dict[tuple[str, str], str] = field(default_factory=dict)  # (user, NEEDED) -> content, or path in the wheel
     missing: list[str] = field(default_factory=list)
+    warnings: list[Warned] = field(default_factory=list)
 
     def resolve(self) -> None:
         """Find every NEEDED library, and what those NEED, until nothing is new. Cycles end by themselves."""
@@ -100,18 +101,26 @@ class _Linker:
         )
 
     def _find(self, needed: str, via: Library | None) -> Library | None:
-        """A library by file name: in the package, in the package that brought its user, then in the libdirs."""
+        """A library by file name: in the package, in the package that brought its user, then in the libdirs.
+
+        A name that only a lost symlink had is found by the names that symlinks of that library have, and told.
+        """
         name = posixpath.basename(needed)
         if name in self.own:
             return self.own[name]
-        package = via.package if via is not None and via.package is not None else self.package
-        if via is not None and via.package is not None:
-            for file in via.package.files:
-                if name in names_of(file):
-                    found = read_binaries([file]).get(file.path)
-                    if found is not None and found.kind.is_loadable:
-                        return Library(found, via.origin, via.package)
-        return self.index.find(name, package, self.platform)[0]
+        brought = via.package if via is not None and via.package is not None else None
+        siblings = _libraries(brought, via.origin) if brought is not None and via is not None else {}
+        if name in siblings:
+            return siblings[name]
+        found = self.index.find(name, brought or self.package, self.platform)[0]
+        for lost in (self.own, siblings):
+            near = {library.content: library for other, library in lost.items() if same_library(name, other)}
+            if found is None and len(near) == 1:
+                (found,) = near.values()
+        if found is not None and name not in names_of(found.binary.file):
+            why = f"{needed} is taken to be {found.binary.file.name} of {found.origin}, whose link of that name is lost"
+            self.warnings.append(Warned("lost-link", why, None if via else self.package.stem))
+        return found
 
     def _miss(self, user: str, needed: str, via: Library | None) -> None:
         who = user if via is None else f"{via.binary.file.path} of {via.origin}"
@@ -216,8 +225,19 @@ def link(
         users = sorted({f"{linker.libs}/{names[u]}" if u in names else u for (u, _), t in linker.targets.items() if t == content})
         vendored.append(Vendored(path, f"{library.origin}:{library.binary.file.path}", tuple(users)))
     packages = {lib.package.stem: lib.package for lib in linker.vendored.values() if lib.package and lib.package is not package}
-    warnings = [*index.warnings, *_unused(own, linker), *_unreachable(linker), *_cycles(linker, names)]
+    warnings = [*index.warnings, *linker.warnings, *_unused(own, linker), *_unreachable(linker), *_cycles(linker, names)]
     return Linked(rewritten, libraries, tuple(vendored), tuple(packages[stem] for stem in sorted(packages)), tuple(warnings))
+
+
+def _libraries(package: CondaPackage, origin: str) -> dict[str, Library]:
+    """The loadable libraries of a package, by every file name."""
+    found = read_binaries(file for file in package.files if any(SHARED_OBJECT.search(name) for name in names_of(file)))
+    return {
+        name: Library(binary, origin, package)
+        for binary in found.values()
+        if binary.kind.is_loadable
+        for name in names_of(binary.file)
+    }
 
 
 def _unused(own: Mapping[str, Binary], linker: _Linker) -> list[Warned]:

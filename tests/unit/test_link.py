@@ -280,3 +280,24 @@ def test_a_damaged_package_in_a_folder_does_not_hide_the_others(tmp_path: Path) 
     result = convert(package, out=tmp_path / "dist", libdirs=[folder])
     assert len(result.vendored) == 2
     assert [w.code for w in result.warnings if w.file and "broken" in w.file] == ["libdir-skipped"]
+
+
+def test_a_name_that_only_a_lost_symlink_had_is_found_and_told(tmp_path: Path) -> None:
+    """A real libbrotlidec.so NEEDs libbrotlicommon.so.1.0.9, and empack left libbrotlicommon.so alone."""
+    common = zig.shared_library("libcommon.so", "int common(void) { return 1; }", exports=["common"])
+    wrong = zig.shared_library("libcommon.so.2", "int common(void) { return 2; }", exports=["common"])
+    dec = zig.shared_library(
+        "libdec.so", "int common(void); int dec(void) { return common(); }", exports=["dec"], needed=["libcommon.so.1.0.9"]
+    )
+    source = zig.extension("_m", {"f": zig.integer("dec()")}, declarations="extern int dec(void);")
+    module = zig.side_module("_m", source, needed=[dec])
+    brotli = library("brotli", {"lib/libdec.so": dec, "lib/libcommon.so": common})
+    result = convert(python({module.name: module}), out=tmp_path, libdirs=[brotli])
+    assert sorted(lib.source for lib in result.vendored) == [
+        "brotli-1.0-h1234567_0:lib/libcommon.so",
+        "brotli-1.0-h1234567_0:lib/libdec.so",
+    ]
+    assert [warning.code for warning in result.warnings if warning.code == "lost-link"] == ["lost-link"]
+    other = library("brotli", {"lib/libdec.so": dec, "lib/libcommon.so.2": wrong})
+    with pytest.raises(Refused, match=r"NEEDs libcommon\.so\.1\.0\.9"):
+        convert(python({module.name: module}), out=tmp_path, libdirs=[other])

@@ -227,6 +227,11 @@ def test_an_encrypted_or_strangely_packed_conda_file_is_refused(tmp_path: Path) 
     for method in (9, 12, 14, 99):  # Deflate64, bzip2, LZMA, AES: none of them is what the bytes are
         path.write_bytes(patched(data, {b"PK\x03\x04": 8, b"PK\x01\x02": 10}, 0, method))
         assert_refused(path, "corrupt-archive", ".")
+    lzma = [("info-a.tar.zst", tar), ("pkg-a.tar.zst", tar)]
+    spoiled = bytearray(installed.raw_zip(path, lzma, compression=zipfile.ZIP_LZMA).read_bytes())
+    spoiled[70:150] = b"\xff" * 80
+    path.write_bytes(spoiled)
+    assert_refused(path, "corrupt-archive", ".")
     path.write_bytes(patched(data, {b"PK\x05\x06": 15}, 0xFF, 0x7F))  # a directory longer than the file
     assert_refused(path, "corrupt-archive", ".")
 
