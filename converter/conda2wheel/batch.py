@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from conda2wheel.abi.platforms import Platform
+from conda2wheel.conda.fetch import redacted
 from conda2wheel.conda.files import Limits
-from conda2wheel.conda.source import expand
+from conda2wheel.conda.source import expand, is_url
 from conda2wheel.convert import convert
 from conda2wheel.libdirs import LibraryIndex
 from conda2wheel.outcome import Conda2WheelError, Converted, Failed, Warned, error_json
@@ -61,6 +62,7 @@ def convert_each(
     written: dict[str, str] = {}
     for source in sources:
         started = time.monotonic()
+        shown = redacted(source) if is_url(source) else source
         bug: BaseException | None = None
         try:
             result = convert(
@@ -79,14 +81,14 @@ def convert_each(
         except Exception as caught:  # noqa: BLE001 - a bug of ours must not stop the other packages; it is reported whole
             bug = caught
             error = Failed(
-                "internal", f"{source}: {type(caught).__name__}: {caught}", "this is a bug of conda2wheel; -v shows where"
+                "internal", f"{shown}: {type(caught).__name__}: {caught}", "this is a bug of conda2wheel; -v shows where"
             )
         else:
             before = written.get(result.filename)
-            if before is not None and before != source:
+            if before is not None and before != shown:
                 note = Warned("replaced-wheel", f"the same file name as {before} gave; that wheel is replaced", result.filename)
                 result = replace(result, warnings=(*result.warnings, note))
-            written[result.filename] = source
-            yield Outcome(source, result, None, time.monotonic() - started)
+            written[result.filename] = shown
+            yield Outcome(shown, result, None, time.monotonic() - started)
             continue
-        yield Outcome(source, None, error, time.monotonic() - started, bug)
+        yield Outcome(shown, None, error, time.monotonic() - started, bug)

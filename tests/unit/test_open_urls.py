@@ -16,6 +16,7 @@ import pytest
 import requests
 from urllib3.util import connection
 
+from conda2wheel.batch import convert_each
 from conda2wheel.conda import fetch
 from conda2wheel.conda.files import Limits
 from conda2wheel.conda.source import open_package
@@ -265,3 +266,19 @@ def refused(url: str, code: str, words: str, limits: Limits | None = None) -> No
     with pytest.raises(Refused, match=words) as caught:
         open_package(url, limits or Limits())
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize("status", [200, 403, 404, 0])
+def test_what_opens_a_private_channel_is_sent_and_not_shown(status: int, server: Server, tmp_path: Path) -> None:
+    url = server.url(f"t/tk-secret/emscripten-forge-4x/emscripten-wasm32/{NAME}").replace("://", "://me:secret@")
+    if status in (403, 404):
+        server.answers = [send(b"no", status)]
+    elif status == 0:
+        server.answers = [send(b"<html>please log in</html>")]
+    (outcome,) = convert_each([url], out=tmp_path / "dist", dry_run=True)
+    assert server.seen[0].startswith("/t/tk-secret/")
+    assert server.headers[0]["Authorization"].startswith("Basic ")
+    assert "secret" not in repr(outcome)
+    assert "127.0.0.1" in outcome.source
+    if status == 200:
+        assert "secret" not in repr(open_package(url).channel)

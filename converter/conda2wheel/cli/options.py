@@ -34,6 +34,8 @@ def limits(members: int | None, size: str | None, member_size: str | None, ratio
     given: dict[str, Any] = {
         "members": members,
         "size": _bytes("--max-size", size),
+        # What is packed is smaller than what it unpacks to: who allows the one allows the other.
+        "download": _bytes("--max-size", size),
         "member_size": _bytes("--max-member-size", member_size),
         "ratio": ratio,
     }

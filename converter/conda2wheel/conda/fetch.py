@@ -30,21 +30,31 @@ def download(url: str, folder: Path, max_bytes: int, sha256: str | None = None) 
     import requests
     import urllib3
 
+    shown = redacted(url)
     _require_secure(url)
     expected = sha256 or checksum(url)
     last = urlsplit(url).path.rpartition("/")[2]
     target = folder / (last if re.fullmatch(r"\w[\w.+~!=-]{0,200}", last) else "package")
     try:
         with _session() as session, session.get(url.partition("#")[0], stream=True, timeout=TIMEOUT) as response:
-            _require_found(url, response)
-            digest = _save(url, response, target, max_bytes)
+            _require_found(shown, response)
+            digest = _save(shown, response, target, max_bytes)
     except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
-        raise Failed("network", f"{url}: {_reason(error)}", "check the network and try again") from None
+        raise Failed("network", f"{shown}: {_reason(error)}", "check the network and try again") from None
     except OSError as error:
-        raise Failed("disk", f"{url}: cannot save it: {error.strerror}", "set TMPDIR to a place with room") from None
+        raise Failed("disk", f"{shown}: cannot save it: {error.strerror}", "set TMPDIR to a place with room") from None
     if expected is not None:
-        require_sha256(url, digest, expected)
+        require_sha256(shown, digest, expected)
     return target
+
+
+def redacted(url: str) -> str:
+    """A URL as it may be shown and kept: without a user's name and password, and without conda's `/t/TOKEN/`.
+
+    >>> redacted("https://me:secret@host/t/tk-123/channel/noarch/x-1-0.conda#sha256=0")
+    'https://host/channel/noarch/x-1-0.conda#sha256=0'
+    """
+    return re.sub(r"^([a-zA-Z][\w+.-]*://)(?:[^/?#@]*@)?([^/?#]*)(?:/t/[^/?#]+)?", r"\1\2", url)
 
 
 def checksum(url: str) -> str | None:
@@ -73,7 +83,9 @@ def _session() -> requests.Session:
                 there = urljoin(resp.url, target)
                 _require_secure(there)
                 if urlsplit(there).scheme == "http" and urlsplit(resp.url).hostname not in LOOPBACK:
-                    raise Failed("network", f"{resp.url}: it redirects to this machine", "use the channel's https address")
+                    raise Failed(
+                        "network", f"{redacted(resp.url)}: it redirects to this machine", "use the channel's https address"
+                    )
             return target
 
     retry = Retry(
@@ -116,7 +128,7 @@ def _require_secure(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK):
         return
-    raise Failed("network", f"{url}: only https and file URLs are opened", "use the channel's https address")
+    raise Failed("network", f"{redacted(url)}: only https and file URLs are opened", "use the channel's https address")
 
 
 def _reason(error: Exception) -> str:

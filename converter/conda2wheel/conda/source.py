@@ -92,12 +92,12 @@ def _records(prefix: Path) -> list[Path]:
 
 
 def _open_url(url: str, limits: Limits) -> CondaPackage:
-    from .fetch import checksum, download, require_sha256
+    from .fetch import checksum, download, redacted, require_sha256
 
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise Failed("not-found", f"{url}: not a URL ({error})", "check the address") from None
+        raise Failed("not-found", f"{redacted(url)}: not a URL ({error})", "check the address") from None
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost"):
             raise Failed("not-found", f"{url}: a file URL names a file of this machine", "write file:///path")
@@ -105,10 +105,11 @@ def _open_url(url: str, limits: Limits) -> CondaPackage:
         if (expected := checksum(url)) is not None and path.is_file():
             require_sha256(url, FileBlob(path, path.stat().st_size).sha256, expected)
         return open_package(path, limits)
+    shown = redacted(url)
     with tempfile.TemporaryDirectory(prefix="conda2wheel-") as folder:
         path = download(url, Path(folder), limits.download)
-        package = read_info(url, open_archive(path, url, limits))
-    channel = package.channel or f"{parts.scheme}://{parts.netloc}{parts.path.rpartition('/')[0]}"
+        package = read_info(shown, open_archive(path, shown, limits))
+    channel = package.channel or urlsplit(shown)._replace(query="", fragment="").geturl().rpartition("/")[0]
     return replace(package, channel=channel)
 
 
