@@ -71,8 +71,10 @@ def open_listed(root: Path, names: list[str], source: str, limits: Limits) -> tu
 def _inside(path: Path, real_root: Path, name: str, source: str) -> Path:
     """Where a path of a prefix really is; refused if that is not in the prefix."""
     try:
-        real = path.resolve()
-    except (RuntimeError, OSError):  # RuntimeError: a loop, before Python 3.13
+        real = Path(os.path.realpath(path, strict=True))  # Path.resolve tells of a loop by another error in each Python
+    except FileNotFoundError:
+        real = Path(os.path.realpath(path))  # a link to what is gone: where it would be
+    except OSError:
         raise unsafe(source, name, "links in a circle") from None
     if not real.is_relative_to(real_root):
         if path.is_symlink():
