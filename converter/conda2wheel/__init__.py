@@ -4,6 +4,8 @@
 >>> result = convert("numpy-2.4.4-py313hcf5bae3_0.tar.bz2", out="dist", libdirs=["pkgs/"])  # doctest: +SKIP
 """
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from conda2wheel._version import __version__
@@ -14,12 +16,27 @@ if TYPE_CHECKING:
     from conda2wheel.inspect import inspect
 
 __all__ = ["Converted", "Failed", "Refused", "Vendored", "Warned", "__version__", "convert", "inspect"]
+_FUNCTIONS = ("convert", "inspect")
 
 
-def __getattr__(name: str) -> Any:
-    """Import the heavy functions when they are first asked for, so that `conda2wheel --help` stays quick."""
-    if name in ("convert", "inspect"):
-        from importlib import import_module
+class _Package(ModuleType):
+    """This package, whose heavy functions are imported when they are first asked for: `conda2wheel --help` stays quick.
 
-        return getattr(import_module(f"conda2wheel.{name}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    Each lies in a module of its own name, and importing a module sets it as an attribute of its package. So that
+    `conda2wheel.convert` is the function whoever imported what before, the function is set in the module's place.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _FUNCTIONS and isinstance(value, ModuleType):
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _FUNCTIONS:
+            from importlib import import_module
+
+            return getattr(import_module(f"{__name__}.{name}"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+sys.modules[__name__].__class__ = _Package

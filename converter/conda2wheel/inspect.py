@@ -112,6 +112,7 @@ def _wheel(path: Path, limits: Limits) -> Report:
 
 
 def _package(source: str, limits: Limits) -> Report:
+    from conda2wheel.conda.classify import refuse_unless_python
     from conda2wheel.wheel.layout import plan_layout
     from conda2wheel.wheel.plan import plan_wheel
 
@@ -129,6 +130,7 @@ def _package(source: str, limits: Limits) -> Report:
     ]
     files: tuple[tuple[str, str], ...] = ()
     try:
+        refuse_unless_python(package)
         layout = plan_layout(package)
         files = (*layout.dropped, *((item.origin, f".data/{item.scheme}") for item in layout.placed if item.scheme != "site"))
         facts.append(("distribution", layout.distribution.folder if layout.distribution else None))

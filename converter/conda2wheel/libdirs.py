@@ -6,6 +6,7 @@ Places are opened when the first library is looked for, not before: most package
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,11 @@ class LibraryIndex:
     """Libraries by file name over all places, best first."""
 
     def __init__(self, places: Iterable[str | Path], limits: Limits) -> None:
+        """Raises `Failed` (not-found) for a place that is not there; opens none."""
         self.places = tuple(str(place) for place in places)
+        for place in self.places:  # the libraries are looked for late or never; a mistyped place is told at once
+            if not is_url(place) and not os.path.exists(place):
+                raise Failed("not-found", f"--libdir {place}: no such file or folder", "check the path")
         self._limits = limits
         self._by_name: dict[str, list[Library]] | None = None
         self.warnings: list[Warned] = []
@@ -110,8 +115,6 @@ class LibraryIndex:
             package = open_package(place, self._limits)
             yield package.stem, package, package.files
             return
-        if not path.is_dir():
-            raise Failed("not-found", f"--libdir {place}: no such file or folder", "check the path")
         archives = sorted(p for p in path.iterdir() if p.name.endswith(PACKAGE_SUFFIXES) and p.is_file())
         if (path / "info" / "index.json").is_file() or any((path / "conda-meta").glob("*.json")):
             for source in expand(place):

@@ -371,3 +371,15 @@ def test_a_refused_wheel_does_not_keep_the_others_from_their_verdict(tmp_path: P
     assert isinstance(first, Refused)
     assert isinstance(second, Checked)
     assert second.ok
+
+
+def test_what_a_script_prints_is_shown(tmp_path: Path) -> None:
+    wheel = make(tmp_path, "good", {"good.py": ""})
+    script = tmp_path / "script.py"
+    script.write_text("print('seen from outside')")
+    app = typer.Typer()
+    app.command()(check)
+    done = CliRunner().invoke(app, [str(wheel), "--pyodide", PYODIDE, "--run", str(script)])
+    assert done.exit_code == 0
+    assert "seen from outside" in done.stderr
+    assert "seen from outside" not in done.stdout

@@ -330,3 +330,32 @@ def test_a_bug_is_told_as_one_and_shown_with_v(tmp_path: Path) -> None:
     loud = subprocess.run([sys.executable, "-c", code, "-o", str(tmp_path), "-v"], capture_output=True, text=True, check=False)
     assert "Traceback" in loud.stderr
     assert loud.returncode == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_result_that_cannot_be_written_is_one_line(options: tuple[str, ...], tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [*CLI, "convert", str(demo()), "-o", str(tmp_path), *options]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    errors = [line for line in done.stderr.splitlines() if "warning" not in line]
+    assert errors == ["conda2wheel: error: cannot write the result: No space left on device"]
+
+
+def test_a_mistyped_libdir_is_told_even_if_nothing_is_needed(tmp_path: Path) -> None:
+    done = run("convert", demo(), "--libdir", tmp_path / "nowhere", "-o", tmp_path / "dist")
+    assert done.returncode == 2
+    assert "nowhere: no such file or folder" in done.stderr
+    assert not (tmp_path / "dist").exists()
+
+
+def test_inspect_gives_the_verdict_that_convert_gives() -> None:
+    package = conda.assemble("python", "3.13.1", {"lib/python3.13/os.py": "", "bin/python3.13": "\0asm"})
+    told = json.loads(run("inspect", package, "--json").stdout)["results"][0]
+    assert (told["refused"], json.loads(run("convert", package, "--json").stdout)["results"][0]["code"]) == ("interpreter",) * 2
+
+
+def test_a_mistyped_file_name_says_that_there_is_no_such_file() -> None:
+    line = one_line(run("convert", "nonexist", "--channel", "http://127.0.0.1:9/none"))
+    assert "nonexist: no such file here" in line

@@ -203,7 +203,8 @@ def test_a_channel_without_any_interpreter_is_no_candidate_of_one() -> None:
 def test_claims_are_weighed_in_their_order(claims: list[tuple[str, set[str]]], emscripten: str) -> None:
     given = [Claim(level, f"{level} says", frozenset(found)) for level, found in claims]  # type: ignore[arg-type]
     decision = decide("x", given, None, [("m", Signals())])
-    assert (decision.platform.emscripten, decision.warnings) == (emscripten, ())
+    assert decision.platform.emscripten == emscripten
+    assert "platform-from-interpreter" not in [warning.code for warning in decision.warnings]
 
 
 # Signals and the table
@@ -313,3 +314,16 @@ def test_the_toolchains_agree_with_the_rows() -> None:
         if toolchain.emscripten in known:
             assert toolchain.unwinding == known[toolchain.emscripten].unwinding
             assert known[toolchain.emscripten].python in toolchain.pythons
+
+
+def test_a_platform_that_no_pyodide_has_is_told() -> None:
+    result = convert(with_module(module(), depends=["emscripten-abi >=3.1.73,<3.1.74.0a0"]), dry_run=True)
+    assert (result.platform, "no-pyodide" in warned(result)) == (V3173, True)
+    assert "no-pyodide" not in warned(convert(with_module(module(), depends=ABI4), dry_run=True))
+
+
+@pytest.mark.parametrize(("call", "told"), [("__cxa_throw(0, 0, 0)", True), ("1", False)])
+def test_an_extension_that_throws_and_cannot_catch_is_told_where_it_is_no_contradiction(call: str, told: bool) -> None:
+    binary = built("extern void __cxa_throw(void *, void *, void *);" + INIT % call, python="311")
+    result = convert(with_module(binary, python="311", depends=["emscripten-abi ==3.1.45"]), dry_run=True)
+    assert ("cannot-catch" in warned(result)) is told

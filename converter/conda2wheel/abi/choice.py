@@ -49,7 +49,7 @@ def decide(
     """
     if forced is not None:
         _veto(source, forced, python if exact else None, modules)
-        return Decision(forced, ("--platform",), tuple(_doubts(modules)))
+        return Decision(forced, ("--platform",), tuple(_doubts(forced, modules)))
     texts: list[str] = []
     candidates, weak = _claimed(source, claims, texts)
     if weak:
@@ -69,15 +69,19 @@ def decide(
         raise _unknown(source, claims, python, fit)
     platform = fit[0]
     _veto(source, platform, python if exact else None, modules)
-    warnings = _doubts(modules)
+    warnings = _doubts(platform, modules)
     if weak:
         warnings.append(Warned("platform-from-interpreter", f"no evidence but {' and '.join(texts)}: taken as {platform.tag}"))
     return Decision(platform, tuple(texts), tuple(warnings))
 
 
-def _doubts(modules: Modules) -> list[Warned]:
+def _doubts(platform: Platform, modules: Modules) -> list[Warned]:
     why = "throws C++ exceptions and was built without any way to catch one: the first one ends the interpreter"
-    return [Warned("cannot-catch", why, name) for name in cannot_catch(modules)]
+    found = [Warned("cannot-catch", why, name) for name in cannot_catch(modules)]
+    if not platform.pyodide:
+        said = f"no Pyodide has Emscripten {platform.emscripten}: nothing is known to run {platform.tag}"
+        found.append(Warned("no-pyodide", said))
+    return found
 
 
 def _claimed(source: str, claims: Sequence[Claim], texts: list[str]) -> tuple[frozenset[str] | None, bool]:

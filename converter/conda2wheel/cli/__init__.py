@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -50,7 +51,19 @@ def main() -> None:
     """The console script. Exit status: 0 all done, 1 something was refused or failed, 2 the command line is wrong."""
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        app()
-    except BrokenPipeError:
-        sys.stderr.close()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # who reads has enough
+        _silence()
         raise SystemExit(1) from None
+    except OSError as error:
+        _silence()
+        print(f"conda2wheel: error: cannot write the result: {error.strerror or error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _silence() -> None:
+    """Give the rest of stdout to nobody, or Python complains of it once more on its way out."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -32,7 +32,10 @@ def check(
     run: Annotated[Path | None, typer.Option(metavar="FILE", help="A Python file to run after the imports.")] = None,
     installer: Annotated[Installer, typer.Option(help="Who installs.")] = Installer.loadPackage,
     timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.1, help="How long the interpreter may be silent at one step.")
+        float,
+        typer.Option(
+            metavar="SECONDS", min=0.1, help="How long one step may take: the start, an install, an import, the script."
+        ),
     ] = 120.0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,12 +52,16 @@ def convert(
     from conda2wheel.abi.platforms import parse
     from conda2wheel.batch import convert_each, expand_all
     from conda2wheel.cli.progress import bar
+    from conda2wheel.conda.source import is_url
     from conda2wheel.outcome import document
 
     if platform != "auto" and parse(platform) is None:
         raise typer.BadParameter(
             f"{platform!r} is neither auto, nor a platform tag, nor a Pyodide version", param_hint="--platform"
         )
+    for place in libdir or ():
+        if not is_url(place) and not os.path.exists(place):
+            raise typer.BadParameter(f"{place}: no such file or folder", param_hint="--libdir")
     bounds = limits(max_members, max_size, max_member_size, max_ratio)
     names = expand_all(sources)
     results = []
@@ -102,7 +107,7 @@ def _show(outcome: Outcome, json: bool, verbose: bool) -> None:
             typer.echo(f"conda2wheel: warning: {converted.filename}: {where}{warning.message} [{warning.code}]", err=True)
     if verbose:
         if converted.evidence:
-            typer.echo(f"{converted.filename}: {converted.platform}, because it {' and it '.join(converted.evidence)}", err=True)
+            typer.echo(f"{converted.filename}: {converted.platform}, by this: {'; '.join(converted.evidence)}", err=True)
         for library in converted.vendored:
             users = ", ".join(library.needed_by)
             typer.echo(f"{converted.filename}: vendored {library.name} from {library.source}, NEEDED by {users}", err=True)

@@ -66,11 +66,13 @@ def open_archive(path: Path, source: str, limits: Limits) -> tuple[PackageFile, 
         raise Failed("unreadable", f"{source}: {error.strerror}") from error
 
 
-def corrupt(source: str, why: str) -> Refused:
-    """The refusal for a damaged archive."""
-    return Refused(
-        "corrupt-archive", f"{source}: {why or 'damaged'}", "download it again and compare its sha256 with the channel's"
-    )
+DOWNLOAD_AGAIN = "download it again and compare its sha256 with the channel's"
+NO_PACKAGE = "give a .conda, .tar.bz2 or .tar.gz package, an unpacked one, or a prefix"
+
+
+def corrupt(source: str, why: str, hint: str = DOWNLOAD_AGAIN) -> Refused:
+    """The refusal for a damaged archive, or for what is none."""
+    return Refused("corrupt-archive", f"{source}: {why or 'damaged'}", hint)
 
 
 def _open(stream: IO[bytes], path: Path, source: str, limits: Limits) -> tuple[PackageFile, ...]:
@@ -87,7 +89,7 @@ def _open(stream: IO[bytes], path: Path, source: str, limits: Limits) -> tuple[P
     elif kind == "zip":
         reader.read_conda(stream)
     else:
-        raise corrupt(source, "not a conda package (neither .tar.bz2 nor .conda nor .tar.gz by its first bytes)")
+        raise corrupt(source, "not a conda package (neither .tar.bz2 nor .conda nor .tar.gz by its first bytes)", NO_PACKAGE)
     return resolve_links(source, reader.entries, limits)
 
 
@@ -162,7 +164,7 @@ class _Members:
             parts = [n for n in names if "/" not in n and n.startswith(("info-", "pkg-")) and n.endswith(".tar.zst")]
             if sorted(n.partition("-")[0] for n in parts) != ["info", "pkg"]:
                 if any(n.endswith(".dist-info/WHEEL") for n in names):
-                    raise corrupt(self.source, "this is a wheel already, not a conda package")
+                    raise corrupt(self.source, "this is a wheel already, not a conda package", "there is nothing to convert")
                 raise corrupt(self.source, "a zip, but no .conda: it needs one info-*.tar.zst and one pkg-*.tar.zst")
             for name in sorted(parts):
                 packed = outer.getinfo(name).file_size  # zipfile reads no more than that

@@ -12,6 +12,7 @@ import re
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from conda2wheel.outcome import Failed
@@ -51,7 +52,10 @@ def locate(source: str, channels: Iterable[str] = ()) -> str:
     """
     if os.path.lexists(source) or not is_spec(source):
         return source
-    found = find(source, channels)
+    try:
+        found = find(source, channels)
+    except Failed as error:
+        raise Failed(error.code, f"{source}: no such file here; as a match spec: {error.message}", error.hint) from None
     return f"{found.url}#sha256={found.sha256}" if found.sha256 and not found.url.startswith("file:") else found.url
 
 
@@ -72,7 +76,7 @@ def find(spec_text: str, channels: Iterable[str] = ()) -> Found:
     names = [own] if own else [*channels] or [*DEFAULT_CHANNELS]
     searched = []
     for name in names:
-        address = name if "://" in name or name.startswith("file:") else CHANNEL_ALIAS + name
+        address = _address(name)
         searched.append(address)
         try:
             records = _run(address, spec)
@@ -88,6 +92,15 @@ def find(spec_text: str, channels: Iterable[str] = ()) -> Found:
     raise Failed(
         "not-found", f"{spec_text}: no such package in {', '.join(searched)}", "check the spec, or name another --channel"
     )
+
+
+def _address(channel: str) -> str:
+    """A channel's URL: its own, that of a local folder, or the one that its name has on prefix.dev."""
+    if "://" in channel or channel.startswith("file:"):
+        return channel
+    if os.path.isdir(channel) or channel.startswith((".", "/", "~")):
+        return Path(channel).expanduser().absolute().as_uri()
+    return CHANNEL_ALIAS + channel
 
 
 def _run(address: str, spec: MatchSpec) -> Sequence[RepoDataRecord]:

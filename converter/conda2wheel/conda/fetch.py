@@ -137,4 +137,4 @@ def _reason(error: Exception) -> str:
     while (inner.__context__ or inner.__cause__) is not None and not isinstance(inner, OSError | TimeoutError):
         inner = inner.__cause__ or inner.__context__  # type: ignore[assignment]
     text = str(error.args[0] if error.args else error)
-    return text.rpartition(": ")[2][:200] or type(error).__name__
+    return text.rpartition(": ")[2].strip("()'\"")[:200] or type(error).__name__

@@ -31,7 +31,8 @@ def open_folder(root: Path, source: str, limits: Limits) -> tuple[PackageFile, .
 
 
 def open_listed(root: Path, names: list[str], source: str, limits: Limits) -> tuple[PackageFile, ...]:
-    """The files of an installed package by the list of its conda-meta record; what is gone from the prefix is missing.
+    """The files of an installed package by the list of its conda-meta record. Files that are gone from the prefix are told;
+    only bytecode may be.
 
     A link to a listed file is one more name of it; a link to another package's file is a file of this one, as long as it
     lies in the prefix. Raises as `open_folder`.
@@ -40,9 +41,14 @@ def open_listed(root: Path, names: list[str], source: str, limits: Limits) -> tu
     entries: dict[str, Entry] = {}
     links: dict[str, str] = {}
     total = 0
+    gone: list[str] = []
     for listed in names:
         name = clean_path(source, listed)
-        if name is None or not os.path.lexists(root / name):
+        if name is None:
+            continue
+        if not os.path.lexists(root / name):
+            if not name.endswith(".pyc"):
+                gone.append(name)
             continue
         path = _inside(root / name, real_root, name, source)
         if (root / name).is_symlink():
@@ -53,6 +59,10 @@ def open_listed(root: Path, names: list[str], source: str, limits: Limits) -> tu
         entries[name] = entry
         total += entry.blob.size if entry.blob else 0
         _bound(source, entry, len(entries), total, limits)
+    if gone:
+        named = ", ".join(sorted(gone)[:3]) + (" ..." if len(gone) > 3 else "")
+        why = f"{source}: {len(gone)} of the files that its record lists are gone from the prefix: {named}"
+        raise Refused("corrupt-archive", why, "install it again, or convert its archive")
     aliases: dict[str, list[str]] = {name: [] for name in entries}
     own = sorted(name for name in entries if name not in links)
     for name, real in sorted(links.items()):

@@ -15,7 +15,7 @@ from typing import Any
 from conda2wheel.outcome import Refused, Warned
 
 from . import recipe as recipe_files
-from .archive import corrupt
+from .archive import NO_PACKAGE, corrupt
 from .files import Blob, PackageFile
 from .paths import Placeholder, checked, has_prefix, placeholders, rows
 
@@ -113,7 +113,7 @@ def read_info(source: str, files: tuple[PackageFile, ...]) -> CondaPackage:
         return from_record(source, record, contents)
     if records:
         raise several(source, records)
-    raise corrupt(source, "not a conda package: neither info/index.json nor conda-meta/*.json")
+    raise corrupt(source, "not a conda package: neither info/index.json nor conda-meta/*.json", NO_PACKAGE)
 
 
 def several(source: str, records: list[str]) -> Refused:

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from conda2wheel.outcome import Failed, Refused, Warned
 
-from .archive import corrupt, open_archive
+from .archive import NO_PACKAGE, corrupt, open_archive
 from .files import FileBlob, Limits
 from .folder import open_folder, open_listed
 from .info import CondaPackage, from_record, read_info, several
@@ -69,7 +69,9 @@ def _open_folder(path: Path, text: str, limits: Limits) -> CondaPackage:
         if len(records) == 1 and isinstance(_load(records[0], text).get("files"), list):
             return _open_record(records[0], text, limits)
         if not records:
-            raise corrupt(text, "not a conda package: neither info/index.json nor conda-meta/*.json")
+            inside = any(name.endswith(PACKAGE_SUFFIXES) for name in os.listdir(path))
+            hint = "give the packages in it one by one, or as a pattern of the shell" if inside else NO_PACKAGE
+            raise corrupt(text, "not a conda package: neither info/index.json nor conda-meta/*.json", hint)
     return _in_environment(path, read_info(text, open_folder(path, text, limits)))
 
 
@@ -119,7 +121,8 @@ def _open_record(path: Path, text: str, limits: Limits) -> CondaPackage:
     files = record.get("files")
     root = path.absolute().parent.parent
     if not isinstance(files, list):
-        raise corrupt(text, "the record does not list its files, so they cannot be told from its neighbours'")
+        why = "the record does not list its files (empack's do not), so they cannot be told from its neighbours'"
+        raise corrupt(text, why, "convert the archives, or each unpacked in a folder of its own")
     package = from_record(text, record, open_listed(root, [str(name) for name in files], text, limits))
     versions: dict[str, list[str]] = {}
     for other in _records(root):

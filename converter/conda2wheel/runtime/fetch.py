@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -28,7 +29,10 @@ from conda2wheel.runtime.lock import Locked, Runtime, read_runtime
 from conda2wheel.runtime.node import HINT, Node
 
 PACK_TIMEOUT = 600
+# Errors, so that there is a reason to give; and not npm's own minutes of retries where there is no network.
+NPM_OPTIONS = ("--loglevel=error", "--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000")
 MEMBERS = 1000  # the npm package has some 20 files
+SIZES = ".sizes.json"  # of every file, beside them
 UNPACKED = 256 << 20  # and 30 MB
 
 
@@ -50,26 +54,40 @@ def pyodide(version: str, node: Node, cache: Path) -> Runtime:
     table, or npm itself, promises), "dependency" (no npm), "disk".
     """
     place = cache / "pyodide" / version
-    if not (place / "pyodide.mjs").is_file():
+    if not is_whole(place):
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
+            if place.exists():  # something cut it or took from it: away with it, in one step
+                with tempfile.TemporaryDirectory(prefix=f".{version}-broken-", dir=place.parent) as away:
+                    place.rename(Path(away) / "package")
             with tempfile.TemporaryDirectory(prefix=f".{version}-", dir=place.parent) as beside:
                 archive = download(version, node, Path(beside))
                 verify(archive, platforms.integrity(version) or promised(version, node), f"pyodide@{version}")
                 made = Path(beside) / "package"
                 made.mkdir()
                 unpack(archive, made)
+                sizes = {str(file.relative_to(made)): file.stat().st_size for file in made.rglob("*") if file.is_file()}
+                (made / SIZES).write_text(json.dumps(sizes), encoding="utf-8")
                 _rename(made, place)
         except OSError as error:
             raise Failed("disk", f"cannot keep Pyodide {version} in {place.parent}: {error}") from error
     return read_runtime(version, place)
 
 
+def is_whole(place: Path) -> bool:
+    """Whether an unpacked Pyodide has every file that it came with, in its size. Hashes were compared when it came."""
+    try:
+        sizes = json.loads((place / SIZES).read_text(encoding="utf-8"))
+        return bool(sizes) and all((place / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, AttributeError, TypeError):
+        return False
+
+
 def _rename(made: Path, place: Path) -> None:
     try:
         made.rename(place)
     except OSError:
-        if not (place / "pyodide.mjs").is_file():  # else another process was faster: its folder is as good
+        if not is_whole(place):  # else another process was faster: its folder is as good
             raise
 
 
@@ -79,7 +97,7 @@ def npm(node: Node, *arguments: str, folder: Path | None = None) -> str:
         raise Failed("dependency", "there is no npm to fetch Pyodide with", HINT)
     try:
         answer = subprocess.run(
-            [*node.npm, *arguments], cwd=folder, capture_output=True, text=True, timeout=PACK_TIMEOUT, check=False
+            [*node.npm, *NPM_OPTIONS, *arguments], cwd=folder, capture_output=True, text=True, timeout=PACK_TIMEOUT, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Failed("network", f"npm {arguments[0]} {arguments[1]}: {error}") from error
@@ -93,7 +111,7 @@ def npm(node: Node, *arguments: str, folder: Path | None = None) -> str:
 
 def download(version: str, node: Node, folder: Path) -> Path:
     """`npm pack pyodide@VERSION` into a folder; the archive's path. It is not verified yet."""
-    npm(node, "pack", f"pyodide@{version}", "--ignore-scripts", "--silent", "--pack-destination", str(folder), folder=folder)
+    npm(node, "pack", f"pyodide@{version}", "--ignore-scripts", "--pack-destination", str(folder), folder=folder)
     archives = sorted(folder.glob("*.tgz"))
     if len(archives) != 1:
         raise Failed("network", f"npm pack pyodide@{version} brought {len(archives)} archives instead of one")

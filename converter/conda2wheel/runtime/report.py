@@ -128,12 +128,14 @@ class Checked:
         return f"{verdict} {self.wheel.name} (Pyodide {self.pyodide}, {good} of {len(self.modules)} modules{crash})"
 
     def details(self) -> Iterable[str]:
-        """What a person wants to read after a failure: installation errors, tracebacks, last words, warnings."""
+        """What a person wants to read: installation errors, tracebacks, what the script printed, last words, warnings."""
         for error in self.install_errors:
             yield f"{self.wheel.name}: not installed: {error.strip()}"
         for module in self.modules:
             if module.traceback:
                 yield f"{self.wheel.name}: import {module.name}\n{module.traceback.rstrip()}"
+        if self.script and self.script.stdout:
+            yield f"{self.wheel.name}: script printed\n{self.script.stdout.rstrip()}"
         if self.script and self.script.traceback:
             yield f"{self.wheel.name}: script\n{self.script.traceback.rstrip()}"
         if self.crash:

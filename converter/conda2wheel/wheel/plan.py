@@ -196,7 +196,8 @@ def _metadata(
         warnings += converted.warnings
         if not document.fields:
             document = generate(package, _requires_python(interp, converted.requires_python))
-            warnings.append(Warned("no-metadata", "the package has none; made from its index, about.json and recipe", "METADATA"))
+            known = "" if "depends" in package.index else "; nothing says what it requires"
+            warnings.append(Warned("no-metadata", f"the package has none; made from what conda knows of it{known}", "METADATA"))
         elif not converted.requires:
             requires = None
     return with_extras(mend(document, package, name, version, requires, warnings))
