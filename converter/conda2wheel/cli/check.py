@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,11 +40,12 @@ def check(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Install wheels into a real Pyodide and import what is in them."""
-    import json as json_module
     import time
 
     from rich.console import Console
 
+    from conda2wheel.cli.options import complaint, print_json
+    from conda2wheel.cli.progress import bar
     from conda2wheel.outcome import Conda2WheelError, document, error_json
     from conda2wheel.runtime import Checked, check_each
     from conda2wheel.runtime.report import table
@@ -52,40 +53,31 @@ def check(
     people = Console(stderr=True)
     started = time.monotonic()
     entries, checked = [], []
-    failed = False
-
-    def complain(error: Conda2WheelError) -> None:
-        typer.echo(f"conda2wheel: error: {error}", err=True)
-
+    good = True
+    options: dict[str, Any] = {"pyodide": pyodide, "find_links": find_links or (), "imports": imports or (), "script": run}
     try:
-        for wheel, result in check_each(
-            wheels,
-            pyodide=pyodide,
-            find_links=find_links or (),
-            imports=imports or (),
-            script=run,
-            installer=installer.value,
-            timeout=timeout,
-        ):
-            if isinstance(result, Checked):
-                checked.append(result)
-                entries.append(result.json())
-                failed |= not result.ok
-                if not json:
-                    typer.echo(result.line())
-            else:
-                complain(result)
-                entries.append({**error_json(str(wheel), result, time.monotonic() - started), "ok": False})
-                failed = True
+        with bar(len(wheels), "running in Pyodide") as watched:
+            for wheel, result in check_each(wheels, **options, installer=installer.value, timeout=timeout):
+                watched.advance()
+                if isinstance(result, Checked):
+                    checked.append(result)
+                    entries.append(result.json())
+                    good &= result.ok
+                    if not json:
+                        watched.echo(result.line())
+                else:
+                    watched.echo(complaint(result), err=True)
+                    entries.append({**error_json(str(wheel), result, time.monotonic() - started), "ok": False})
+                    good = False
     except Conda2WheelError as error:  # it concerns all wheels
-        complain(error)
-        failed = True
+        typer.echo(complaint(error), err=True)
+        good = False
         entries = [{**error_json(str(wheel), error, 0.0), "ok": False} for wheel in wheels]
     if json:
-        typer.echo(json_module.dumps(document(entries), indent=2))
+        print_json(document(entries))
     elif checked:
         people.print(table(checked))
         for result in checked:
             for detail in result.details():
                 people.print(detail, markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(1 if failed else 0)
+    raise typer.Exit(0 if good else 1)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Json, MaxMembers, MaxMemberSize, MaxRatio, MaxSize, complain, limits, print_json
+from .options import Json, MaxMembers, MaxMemberSize, MaxRatio, MaxSize, complaint, limits, print_json
 
 if TYPE_CHECKING:
     from conda2wheel.batch import Outcome
+    from conda2wheel.cli.progress import Watched
 
 
 def convert(
@@ -77,37 +78,37 @@ def convert(
         dry_run=dry_run,
         limits=bounds,
     )
-    with bar(len(names), "converting") as advance:
+    with bar(len(names), "converting") as watched:
         for outcome in outcomes:
             good &= outcome.error is None
             results.append(outcome.json())
-            _show(outcome, json, verbose)
-            advance()
+            _show(watched, outcome, json, verbose)
+            watched.advance()
     if json:
         print_json(document(results))
     raise typer.Exit(0 if good else 1)
 
 
-def _show(outcome: Outcome, json: bool, verbose: bool) -> None:
+def _show(watched: Watched, outcome: Outcome, json: bool, verbose: bool) -> None:
     if outcome.error is not None:
-        complain(outcome.error)
+        watched.echo(complaint(outcome.error), err=True)
         if verbose and outcome.bug is not None:
             import traceback
 
-            typer.echo("".join(traceback.format_exception(outcome.bug)), err=True)
+            watched.echo("".join(traceback.format_exception(outcome.bug)), err=True)
         return
     converted = outcome.converted
     if converted is None:
         return
     if not json:
-        typer.echo(str(converted.wheel or converted.filename))
+        watched.echo(str(converted.wheel or converted.filename))
     for warning in converted.warnings:
         if verbose or warning.code not in ("missing-license", "left-out", "dropped-requirement"):
             where = f"{warning.file}: " if warning.file else ""
-            typer.echo(f"conda2wheel: warning: {converted.filename}: {where}{warning.message} [{warning.code}]", err=True)
+            watched.echo(f"conda2wheel: warning: {converted.filename}: {where}{warning.message} [{warning.code}]", err=True)
     if verbose:
         if converted.evidence:
-            typer.echo(f"{converted.filename}: {converted.platform}, by this: {'; '.join(converted.evidence)}", err=True)
+            watched.echo(f"{converted.filename}: {converted.platform}, by this: {'; '.join(converted.evidence)}", err=True)
         for library in converted.vendored:
             users = ", ".join(library.needed_by)
-            typer.echo(f"{converted.filename}: vendored {library.name} from {library.source}, NEEDED by {users}", err=True)
+            watched.echo(f"{converted.filename}: vendored {library.name} from {library.source}, NEEDED by {users}", err=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Json, MaxMembers, MaxMemberSize, MaxRatio, MaxSize, complain, limits, print_json
+from .options import Json, MaxMembers, MaxMemberSize, MaxRatio, MaxSize, complaint, limits, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,7 +43,7 @@ def inspect(
         try:
             report = look(path, bounds)
         except Conda2WheelError as error:
-            complain(error)
+            typer.echo(complaint(error), err=True)
             good = False
             results.append(error_json(path, error, time.monotonic() - started))
             continue

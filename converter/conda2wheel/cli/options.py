@@ -51,10 +51,10 @@ def _bytes(option: str, text: str | None) -> int | None:
     return int(match[1]) * _UNITS[match[2].upper()]
 
 
-def complain(error: Exception) -> None:
-    """One line on stderr: what, where, why, and what to do."""
+def complaint(error: Exception) -> str:
+    """One line: what, where, why, and what to do."""
     line = str(error).replace("\n", " ")
-    typer.echo(f"conda2wheel: error: {line}", err=True)
+    return f"conda2wheel: error: {line}"
 
 
 def print_json(document: dict[str, Any]) -> None:

@@ -1,0 +1,65 @@
+"""A person watches on a terminal: what moves there does not touch the result, which may go to a file."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.build import conda
+
+ABOUT = {"license": "MIT", "summary": "a demo"}
+
+
+def demo(name: str) -> Path:
+    return conda.assemble(name, "1.0", {"site-packages/demo.py": "x = 1\n"}, noarch="python", string="pyh1_0", about=ABOUT)
+
+
+def watched(arguments: list[str], stdout: Path) -> tuple[int, str]:
+    """Exit status, and what a terminal showed of stderr; stdout goes to a file."""
+    leader, follower = pty.openpty()
+    shown: list[bytes] = []
+
+    def read() -> None:
+        try:
+            while data := os.read(leader, 65536):
+                shown.append(data)
+        except OSError:  # the other end is closed
+            return
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with stdout.open("wb") as out:
+        command = [sys.executable, "-m", "conda2wheel", *arguments]
+        done = subprocess.run(command, stdout=out, stderr=follower, env={**os.environ, "TERM": "xterm"}, check=False)
+    os.close(follower)
+    reader.join()
+    os.close(leader)
+    return done.returncode, b"".join(shown).decode()
+
+
+@pytest.mark.parametrize("names", [["one"], ["one", "two", "three"]])
+def test_the_result_goes_to_its_file_and_the_bar_to_the_terminal(names: list[str], tmp_path: Path) -> None:
+    sources = [str(demo(name)) for name in names]
+    status, shown = watched(["convert", *sources, "-o", str(tmp_path / "dist")], tmp_path / "out.txt")
+    assert status == 0
+    expected = [str(tmp_path / "dist" / f"{name}-1.0-py3-none-any.whl") for name in names]
+    assert (tmp_path / "out.txt").read_text().splitlines() == expected
+    assert "converting" in shown
+    assert (f"{len(names)}/{len(names)}" in shown) is (len(names) > 1)
+    assert not any(path in shown for path in expected)
+
+
+def test_warnings_and_errors_are_lines_of_their_own_below_the_bar(tmp_path: Path) -> None:
+    status, shown = watched(
+        ["convert", str(demo("one")), str(tmp_path / "gone.conda"), "-o", str(tmp_path)], tmp_path / "out.txt"
+    )
+    assert status == 1
+    lines = [line.rpartition("\x1b[2K")[2].rpartition("\r")[2] for line in shown.replace("\r\n", "\n").splitlines()]
+    assert any(line.startswith("conda2wheel: error: not-found: ") for line in lines), shown
+    assert any(line.startswith("conda2wheel: warning: one-1.0") for line in lines), shown
