@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Json, MaxMembers, MaxMemberSize, MaxRatio, MaxSize, complaint, limits, print_json
+from .options import Json, MaxMembers, MaxMemberSize, MaxRatio, MaxSize, complaint, limits, print_json, require_places
 
 if TYPE_CHECKING:
     from conda2wheel.batch import Outcome
@@ -53,16 +52,13 @@ def convert(
     from conda2wheel.abi.platforms import parse
     from conda2wheel.batch import convert_each, expand_all
     from conda2wheel.cli.progress import bar
-    from conda2wheel.conda.source import is_url
     from conda2wheel.outcome import document
 
     if platform != "auto" and parse(platform) is None:
         raise typer.BadParameter(
             f"{platform!r} is neither auto, nor a platform tag, nor a Pyodide version", param_hint="--platform"
         )
-    for place in libdir or ():
-        if not is_url(place) and not os.path.exists(place):
-            raise typer.BadParameter(f"{place}: no such file or folder", param_hint="--libdir")
+    require_places(libdir or ())
     bounds = limits(max_members, max_size, max_member_size, max_ratio)
     names = expand_all(sources)
     results = []

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -40,6 +42,15 @@ def limits(members: int | None, size: str | None, member_size: str | None, ratio
         "ratio": ratio,
     }
     return Limits(**{key: value for key, value in given.items() if value is not None})
+
+
+def require_places(libdirs: Iterable[str]) -> None:
+    """A mistyped --libdir is a wrong command line, even where no library will be looked for."""
+    from conda2wheel.conda.source import is_url
+
+    for place in libdirs:
+        if not is_url(place) and not os.path.exists(place):
+            raise typer.BadParameter(f"{place}: no such file or folder", param_hint="--libdir")
 
 
 def _bytes(option: str, text: str | None) -> int | None:
