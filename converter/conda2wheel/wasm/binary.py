@@ -11,14 +11,31 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from functools import cached_property
 
+from .encoding import Reader, WasmError, encode_name, encode_uleb
+from .signature import FUNCTION_TYPE, UNKNOWN, skip_constant, value_type
+
+__all__ = [
+    "CUSTOM",
+    "EXPORT",
+    "HEADER",
+    "IMPORT",
+    "MAGIC",
+    "Export",
+    "FileKind",
+    "Import",
+    "Kind",
+    "Module",
+    "Reader",
+    "Section",
+    "WasmError",
+    "encode_name",
+    "encode_uleb",
+    "file_kind",
+]
+
 MAGIC = b"\0asm"
 HEADER = MAGIC + b"\x01\0\0\0"
-CUSTOM, IMPORT, EXPORT = 0, 2, 7
-_REF_HEAP = (0x63, 0x64)  # (ref null ht), (ref ht): a heap type follows
-
-
-class WasmError(ValueError):
-    """The bytes are no WebAssembly module, or a damaged one; the text says where."""
+CUSTOM, TYPE, IMPORT, FUNCTION, GLOBAL, EXPORT, TAG = 0, 1, 2, 3, 6, 7, 13
 
 
 class Kind(IntEnum):
@@ -62,91 +79,6 @@ class FileKind(StrEnum):
         return self in (self.ELF, self.MACH_O, self.PE)
 
 
-class Reader:
-    """A cursor over bytes; every read is bounded by `end` and raises `WasmError` past it."""
-
-    def __init__(self, data: bytes, start: int = 0, end: int | None = None) -> None:
-        self.data = data
-        self.pos = start
-        self.end = len(data) if end is None else end
-
-    def u8(self) -> int:
-        """One byte."""
-        if self.pos >= self.end:
-            raise WasmError(f"truncated at byte {self.pos}")
-        value = self.data[self.pos]
-        self.pos += 1
-        return value
-
-    def uleb(self, bits: int = 32) -> int:
-        """An unsigned LEB128 number of at most `bits` bits, padded or not."""
-        result = shift = 0
-        start = self.pos
-        while True:
-            byte = self.u8()
-            result |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                break
-            if shift >= bits + 7 - bits % 7:
-                raise WasmError(f"number too long at byte {start}")
-        if result >> bits:
-            raise WasmError(f"number too large at byte {start}")
-        return result
-
-    def sleb(self) -> int:
-        """A signed LEB128 number (heap types)."""
-        result = shift = 0
-        while True:
-            byte = self.u8()
-            result |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return result - (1 << shift) if byte & 0x40 else result
-            if shift > 70:
-                raise WasmError(f"number too long at byte {self.pos}")
-
-    def take(self, size: int) -> bytes:
-        """The next `size` bytes."""
-        if size > self.end - self.pos:
-            raise WasmError(f"{size} bytes announced at byte {self.pos}, {self.end - self.pos} there")
-        self.pos += size
-        return self.data[self.pos - size : self.pos]
-
-    def name(self) -> str:
-        """A length and that many bytes of UTF-8."""
-        start = self.pos
-        raw = self.take(self.uleb())
-        try:
-            return raw.decode()
-        except UnicodeDecodeError:
-            raise WasmError(f"name at byte {start} is not UTF-8") from None
-
-    def count(self, smallest: int = 1) -> int:
-        """A vector's length, refused where that many elements of `smallest` bytes cannot follow."""
-        start = self.pos
-        value = self.uleb()
-        if value * smallest > self.end - self.pos:
-            raise WasmError(f"{value} elements announced at byte {start}, no room for them")
-        return value
-
-
-def encode_uleb(value: int) -> bytes:
-    """The shortest unsigned LEB128 form."""
-    out = bytearray()
-    while True:
-        byte, value = value & 0x7F, value >> 7
-        out.append(byte | (0x80 if value else 0))
-        if not value:
-            return bytes(out)
-
-
-def encode_name(name: str) -> bytes:
-    """A length and the name in UTF-8."""
-    raw = name.encode()
-    return encode_uleb(len(raw)) + raw
-
-
 @dataclass(frozen=True)
 class Section:
     """A section: `data[start:end]` is all of it, `data[payload:end]` what follows its id and length (and, for a custom
@@ -161,21 +93,25 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """An import. For a memory, `shared` and `is64` are its limits' flags; else they are False."""
+    """An import. For a memory, `shared` and `is64` are its limits' flags; else they are False. `index` is the type index of
+    a function or tag; `type` the type of a global (`i`, or `i*` if it is mutable) or of a table's elements."""
 
     module: str
     field: str
     kind: Kind
     shared: bool = False
     is64: bool = False
+    index: int = 0
+    type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """An export."""
+    """An export and its index in the index space of its kind, which begins with the imports of that kind."""
 
     name: str
     kind: Kind
+    index: int = 0
 
 
 @dataclass(frozen=True)
@@ -207,6 +143,46 @@ class Module:
     def exports(self) -> tuple[Export, ...]:
         """Every export, in order. Raises `WasmError`."""
         return tuple(entry for s in self.sections if s.id == EXPORT for entry in _exports(self.data, s))
+
+    @cached_property
+    def types(self) -> tuple[str, ...]:
+        """Every function type as `PARAMETERS>RESULTS` (see `signature`); `?` for what is none. Raises `WasmError`."""
+        return tuple(entry for s in self.sections if s.id == TYPE for entry in _types(self.data, s))
+
+    @cached_property
+    def _functions(self) -> tuple[int, ...]:
+        """The type index of every function, imported ones first."""
+        imported = tuple(entry.index for entry in self.imports if entry.kind == Kind.FUNC)
+        return imported + tuple(entry for s in self.sections if s.id == FUNCTION for entry in _indices(self.data, s))
+
+    @cached_property
+    def _tags(self) -> tuple[int, ...]:
+        """The type index of every tag, imported ones first."""
+        imported = tuple(entry.index for entry in self.imports if entry.kind == Kind.TAG)
+        return imported + tuple(entry for s in self.sections if s.id == TAG for entry in _tag_indices(self.data, s))
+
+    @cached_property
+    def _globals(self) -> tuple[str, ...]:
+        """The type of every global, imported ones first."""
+        imported = tuple(entry.type for entry in self.imports if entry.kind == Kind.GLOBAL)
+        return imported + tuple(entry for s in self.sections if s.id == GLOBAL for entry in _global_types(self.data, s))
+
+    def signature(self, entry: Import | Export) -> str:
+        """The type of an import or export: `ii>j` of a function or tag, `i` or `i*` (mutable) of a global, else "".
+
+        Raises `WasmError` where the module has no such type, function or global.
+        """
+        try:
+            if isinstance(entry, Import):
+                return self.types[entry.index] if entry.kind in (Kind.FUNC, Kind.TAG) else entry.type
+            if entry.kind == Kind.FUNC:
+                return self.types[self._functions[entry.index]]
+            if entry.kind == Kind.TAG:
+                return self.types[self._tags[entry.index]]
+            return self._globals[entry.index] if entry.kind == Kind.GLOBAL else ""
+        except IndexError:
+            name = entry.field if isinstance(entry, Import) else entry.name
+            raise WasmError(f"{name} has a type that is not there") from None
 
     def exports_named(self, prefix: str) -> tuple[str, ...]:
         """The names of the exports that start with `prefix`, such as `PyInit_`."""
@@ -242,32 +218,27 @@ def _limits(reader: Reader) -> tuple[bool, bool]:
     return bool(flags & 2), bool(flags & 4)
 
 
-def _value_type(reader: Reader) -> None:
-    if reader.u8() in _REF_HEAP:
-        reader.sleb()
-
-
 def _imports(data: bytes, section: Section) -> Iterator[Import]:
     reader = Reader(data, section.payload, section.end)
     for _ in range(reader.count(smallest=4)):
         module, field, kind = reader.name(), reader.name(), reader.u8()
         shared = is64 = False
+        index, type_ = 0, ""
         if kind == Kind.FUNC:
-            reader.uleb()
+            index = reader.uleb()
         elif kind == Kind.TABLE:
-            _value_type(reader)
+            type_ = value_type(reader)
             _limits(reader)
         elif kind == Kind.MEMORY:
             shared, is64 = _limits(reader)
         elif kind == Kind.GLOBAL:
-            _value_type(reader)
-            reader.u8()
+            type_ = value_type(reader) + ("*" if reader.u8() else "")
         elif kind == Kind.TAG:
             reader.u8()
-            reader.uleb()
+            index = reader.uleb()
         else:
             raise WasmError(f"import {module}.{field} is of unknown kind {kind}")
-        yield Import(module, field, Kind(kind), shared, is64)
+        yield Import(module, field, Kind(kind), shared, is64, index, type_)
 
 
 def _exports(data: bytes, section: Section) -> Iterator[Export]:
@@ -276,8 +247,40 @@ def _exports(data: bytes, section: Section) -> Iterator[Export]:
         name, kind = reader.name(), reader.u8()
         if kind > Kind.TAG:
             raise WasmError(f"export {name} is of unknown kind {kind}")
-        reader.uleb()
-        yield Export(name, Kind(kind))
+        yield Export(name, Kind(kind), reader.uleb())
+
+
+def _types(data: bytes, section: Section) -> Iterator[str]:
+    """Types of the garbage collection proposal, which no side module has yet, end the list: what follows is unknown."""
+    reader = Reader(data, section.payload, section.end)
+    count = reader.count()
+    for done in range(count):
+        if reader.u8() != FUNCTION_TYPE:
+            yield from [UNKNOWN] * (count - done)
+            return
+        parameters = "".join([value_type(reader) for _ in range(reader.count())])
+        yield f"{parameters}>{''.join([value_type(reader) for _ in range(reader.count())])}"
+
+
+def _indices(data: bytes, section: Section) -> Iterator[int]:
+    reader = Reader(data, section.payload, section.end)
+    for _ in range(reader.count()):
+        yield reader.uleb()
+
+
+def _tag_indices(data: bytes, section: Section) -> Iterator[int]:
+    reader = Reader(data, section.payload, section.end)
+    for _ in range(reader.count(smallest=2)):
+        reader.u8()
+        yield reader.uleb()
+
+
+def _global_types(data: bytes, section: Section) -> Iterator[str]:
+    """Types alone: initial values are constant expressions, of which side modules have the plain ones."""
+    reader = Reader(data, section.payload, section.end)
+    for _ in range(reader.count(smallest=3)):
+        yield value_type(reader) + ("*" if reader.u8() else "")
+        skip_constant(reader)
 
 
 def file_kind(data: bytes) -> FileKind:

@@ -1,0 +1,95 @@
+"""The values of the WebAssembly binary format: LEB128 numbers, names, vectors (core specification 5.2)."""
+
+from __future__ import annotations
+
+
+class WasmError(ValueError):
+    """The bytes are no WebAssembly module, or a damaged one; the text says where."""
+
+
+class Reader:
+    """A cursor over bytes; every read is bounded by `end` and raises `WasmError` past it."""
+
+    def __init__(self, data: bytes, start: int = 0, end: int | None = None) -> None:
+        self.data = data
+        self.pos = start
+        self.end = len(data) if end is None else end
+
+    def u8(self) -> int:
+        """One byte."""
+        if self.pos >= self.end:
+            raise WasmError(f"truncated at byte {self.pos}")
+        value = self.data[self.pos]
+        self.pos += 1
+        return value
+
+    def uleb(self, bits: int = 32) -> int:
+        """An unsigned LEB128 number of at most `bits` bits, padded or not."""
+        if self.pos < self.end and self.data[self.pos] < 0x80:  # most numbers are small
+            self.pos += 1
+            return self.data[self.pos - 1]
+        result = shift = 0
+        start = self.pos
+        while True:
+            byte = self.u8()
+            result |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+            if shift >= bits + 7 - bits % 7:
+                raise WasmError(f"number too long at byte {start}")
+        if result >> bits:
+            raise WasmError(f"number too large at byte {start}")
+        return result
+
+    def sleb(self) -> int:
+        """A signed LEB128 number (heap types)."""
+        result = shift = 0
+        while True:
+            byte = self.u8()
+            result |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return result - (1 << shift) if byte & 0x40 else result
+            if shift > 70:
+                raise WasmError(f"number too long at byte {self.pos}")
+
+    def take(self, size: int) -> bytes:
+        """The next `size` bytes."""
+        if size > self.end - self.pos:
+            raise WasmError(f"{size} bytes announced at byte {self.pos}, {self.end - self.pos} there")
+        self.pos += size
+        return self.data[self.pos - size : self.pos]
+
+    def name(self) -> str:
+        """A length and that many bytes of UTF-8."""
+        start = self.pos
+        raw = self.take(self.uleb())
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            raise WasmError(f"name at byte {start} is not UTF-8") from None
+
+    def count(self, smallest: int = 1) -> int:
+        """A vector's length, refused where that many elements of `smallest` bytes cannot follow."""
+        start = self.pos
+        value = self.uleb()
+        if value * smallest > self.end - self.pos:
+            raise WasmError(f"{value} elements announced at byte {start}, no room for them")
+        return value
+
+
+def encode_uleb(value: int) -> bytes:
+    """The shortest unsigned LEB128 form."""
+    out = bytearray()
+    while True:
+        byte, value = value & 0x7F, value >> 7
+        out.append(byte | (0x80 if value else 0))
+        if not value:
+            return bytes(out)
+
+
+def encode_name(name: str) -> bytes:
+    """A length and the name in UTF-8."""
+    raw = name.encode()
+    return encode_uleb(len(raw)) + raw
