@@ -31,7 +31,6 @@ from conda2wheel.wheel.assemble import members
 from conda2wheel.wheel.plan import Plan, plan_wheel
 
 PYPI_FILE_LIMIT = 100 << 20  # warehouse: MAX_FILESIZE
-NOTHING_TO_LINK = Linked({}, {}, (), (), ())
 
 
 def convert(
@@ -98,7 +97,7 @@ def _forced(platform: str | Platform) -> Platform | None:
 
 def _link(plan: Plan, index: LibraryIndex) -> Linked:
     if plan.decision is None:
-        return NOTHING_TO_LINK
+        return Linked()
     return link(plan.package, plan.decision.platform, plan.native, plan.libraries, index, plan.file_part)
 
 
@@ -132,7 +131,7 @@ def _result(
         tags=_tag_strings(plan.tags),
         requires=tuple(plan.metadata.all("Requires-Dist")),
         vendored=linked.vendored,
-        provided=(),
+        provided=linked.provided,
         warnings=tuple(dict.fromkeys(warnings)),
         evidence=plan.decision.evidence if plan.decision else (),
         seconds=seconds,

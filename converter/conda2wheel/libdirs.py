@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.signals import contradictions
@@ -21,6 +21,26 @@ from conda2wheel.conda.folder import open_folder
 from conda2wheel.conda.info import CondaPackage
 from conda2wheel.conda.source import PACKAGE_SUFFIXES, expand, is_url, open_package
 from conda2wheel.outcome import Failed, Refused, Warned
+
+
+class Subject(Protocol):
+    """Whose NEEDED libraries are looked for: a `CondaPackage`, or a wheel that somebody else built."""
+
+    @property
+    def source(self) -> str:
+        """As a person named it."""
+
+    @property
+    def name(self) -> str:
+        """Its name, as `depends` of others would call it."""
+
+    @property
+    def stem(self) -> str:
+        """Its name with version and build."""
+
+    @property
+    def depends(self) -> tuple[str, ...]:
+        """Match specs; none where it has none."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +88,7 @@ class LibraryIndex:
         self._by_name: dict[str, list[Library]] | None = None
         self.warnings: list[Warned] = []
 
-    def find(self, name: str, package: CondaPackage, platform: Platform) -> tuple[Library | None, list[str]]:
+    def find(self, name: str, package: Subject, platform: Platform) -> tuple[Library | None, list[str]]:
         """The best library of that file name for a package and a platform, and why others of that name were passed over.
 
         A library of another toolchain does not fit, nor one in a version that the package's depends forbid. Of the others,
@@ -147,7 +167,7 @@ def _unfit(library: Library, platform: Platform) -> str:
     return ""
 
 
-def _forbidden(library: Library, package: CondaPackage) -> str:
+def _forbidden(library: Library, package: Subject) -> str:
     """The dependency of `package` that does not admit this build of the library; empty if none speaks against it."""
     from rattler import MatchSpec, Version, VersionSpec
     from rattler.exceptions import InvalidMatchSpecError, InvalidVersionError, InvalidVersionSpecError
@@ -164,7 +184,7 @@ def _forbidden(library: Library, package: CondaPackage) -> str:
     return ""
 
 
-def _rank(library: Library, package: CondaPackage) -> tuple[Any, ...]:
+def _rank(library: Library, package: Subject) -> tuple[Any, ...]:
     """Higher is better: what the package depends on, then versions and builds; the content decides a tie."""
     from rattler import Version
     from rattler.exceptions import InvalidVersionError

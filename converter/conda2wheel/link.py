@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from conda2wheel.abi.platforms import Platform
-from conda2wheel.conda.binaries import SHARED_OBJECT, Binary, read_binaries
+from conda2wheel.conda.binaries import SHARED_OBJECT, Binary, read_binaries, read_binary
 from conda2wheel.conda.files import BytesBlob, PackageFile
 from conda2wheel.conda.info import CondaPackage
-from conda2wheel.libdirs import Library, LibraryIndex, names_of, same_library
-from conda2wheel.outcome import Refused, Vendored, Warned
+from conda2wheel.libdirs import Library, LibraryIndex, Subject, names_of, same_library
+from conda2wheel.outcome import Provided, Refused, Vendored, Warned
 from conda2wheel.wasm.dylink import write
 
 ORIGIN = "$ORIGIN"  # never ${ORIGIN}, and one entry a path: other forms are not read (emscripten's libdylink.js)
@@ -26,24 +26,38 @@ HASH_LENGTH = 8
 
 
 @dataclass(frozen=True)
+class Change:
+    """What linking changed in one module: its new NEEDED and RUNTIME_PATH entries where they are others than they were
+    (else None), and how many names of symbols."""
+
+    needed: tuple[str, ...] | None = None
+    runtime_path: tuple[str, ...] | None = None
+    renamed: int = 0
+
+
+@dataclass(frozen=True)
 class Linked:
     """The result: what changes among the wheel's own side modules, what joins them, and what a person should know.
 
-    `rewritten` and `libraries` are keyed by path below site-packages; `licenses` by the package that brought them.
+    `rewritten`, `libraries` and `changes` are keyed by path below site-packages; `origins` says of each of `libraries`
+    which one it is, and `packages` are those that they came from, without the package that was linked.
     """
 
-    rewritten: Mapping[str, PackageFile]
-    libraries: Mapping[str, PackageFile]
-    vendored: tuple[Vendored, ...]
-    packages: tuple[CondaPackage, ...]
-    warnings: tuple[Warned, ...]
+    rewritten: Mapping[str, PackageFile] = field(default_factory=dict)
+    libraries: Mapping[str, PackageFile] = field(default_factory=dict)
+    origins: Mapping[str, Library] = field(default_factory=dict)
+    changes: Mapping[str, Change] = field(default_factory=dict)
+    vendored: tuple[Vendored, ...] = ()
+    provided: tuple[Provided, ...] = ()
+    packages: tuple[CondaPackage, ...] = ()
+    warnings: tuple[Warned, ...] = ()
 
 
 @dataclass
 class _Linker:
     """One package's linking; lives for one call of `link`."""
 
-    package: CondaPackage
+    package: Subject
     platform: Platform
     native: Mapping[str, Binary]
     own: Mapping[str, Library]
@@ -194,7 +208,7 @@ class _Linker:
 
 
 def link(
-    package: CondaPackage,
+    package: Subject,
     platform: Platform,
     native: Mapping[str, Binary],
     own: Mapping[str, Binary],
@@ -207,7 +221,7 @@ def link(
     name. Raises `Refused` (missing-library) naming everyone who NEEDs something that is nowhere.
     """
     own_by_name = {
-        name: Library(binary, package.stem, package)
+        name: Library(binary, package.stem, package if isinstance(package, CondaPackage) else None)
         for binary in own.values()
         if binary.kind.is_loadable
         for name in names_of(binary.file)
@@ -217,16 +231,35 @@ def link(
     names = linker.names()
     rewritten = {path: new for path, binary in native.items() if (new := linker.rewrite(path, path, binary, names))}
     libraries: dict[str, PackageFile] = {}
+    origins: dict[str, Library] = {}
     vendored: list[Vendored] = []
     for content, library in sorted(linker.vendored.items(), key=lambda item: names[item[0]]):
         path = f"{linker.libs}/{names[content]}"
         new = linker.rewrite(content, path, library.binary, names)
         libraries[path] = new or PackageFile(library.binary.file.path, library.binary.file.blob)
+        origins[path] = library
         users = sorted({f"{linker.libs}/{names[u]}" if u in names else u for (u, _), t in linker.targets.items() if t == content})
         vendored.append(Vendored(path, f"{library.origin}:{library.binary.file.path}", tuple(users)))
     packages = {lib.package.stem: lib.package for lib in linker.vendored.values() if lib.package and lib.package is not package}
     warnings = [*index.warnings, *linker.warnings, *_unused(own, linker), *_unreachable(linker), *_cycles(linker, names)]
-    return Linked(rewritten, libraries, tuple(vendored), tuple(packages[stem] for stem in sorted(packages)), tuple(warnings))
+    befores = {**native, **{path: library.binary for path, library in origins.items()}}
+    return Linked(
+        rewritten=rewritten,
+        libraries=libraries,
+        origins=origins,
+        changes={path: _change(befores[path], new) for path, new in {**rewritten, **libraries}.items()},
+        vendored=tuple(vendored),
+        packages=tuple(packages[stem] for stem in sorted(packages)),
+        warnings=tuple(warnings),
+    )
+
+
+def _change(before: Binary, new: PackageFile) -> Change:
+    after = read_binary(new)
+    return Change(
+        needed=after.needed if after.needed != before.needed else None,
+        runtime_path=after.runtime_path if after.runtime_path != before.runtime_path else None,
+    )
 
 
 def _libraries(package: CondaPackage, origin: str) -> dict[str, Library]:

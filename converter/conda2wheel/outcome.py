@@ -90,6 +90,21 @@ class Vendored:
 
 
 @dataclass(frozen=True)
+class Provided:
+    """A NEEDED library that does not travel, since the main module has all that its users take from it: its NEEDED name,
+    who has them, how many symbols they are, and which members NEEDed it."""
+
+    name: str
+    by: str
+    symbols: int
+    needed_by: tuple[str, ...]
+
+    def json(self) -> dict[str, Any]:
+        """`{"name", "by", "symbols", "needed_by"}`."""
+        return {"name": self.name, "by": self.by, "symbols": self.symbols, "needed_by": list(self.needed_by)}
+
+
+@dataclass(frozen=True)
 class Converted:
     """A wheel, written or (with `dry_run`) only planned: then `wheel` and `sha256` are None."""
 
@@ -103,7 +118,7 @@ class Converted:
     tags: frozenset[str]
     requires: tuple[str, ...] = ()
     vendored: tuple[Vendored, ...] = ()
-    provided: tuple[str, ...] = ()
+    provided: tuple[Provided, ...] = ()
     warnings: tuple[Warned, ...] = ()
     evidence: tuple[str, ...] = ()
     seconds: float = field(default=0.0, compare=False)
@@ -124,7 +139,7 @@ class Converted:
             "version": self.version,
             "requires": list(self.requires),
             "vendored": [lib.json() for lib in self.vendored],
-            "provided": list(self.provided),
+            "provided": [lib.json() for lib in self.provided],
             "warnings": [warning.json() for warning in self.warnings],
             "evidence": list(self.evidence),
             "seconds": round(self.seconds, 3),

@@ -1,0 +1,88 @@
+"""What an audit finds: a severity, a stable code, the module, and one line that says what would happen and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Severity(StrEnum):
+    """How bad a finding is, worst first. The first two mean that the module would not run."""
+
+    LOAD = "load"  # the module cannot be loaded at all
+    FATAL = "fatal"  # it loads; the interpreter ends when that code is reached
+    SUSPICIOUS = "suspicious"  # it runs, perhaps with wrong results
+    NOTE = "note"  # worth knowing, nothing to do
+
+    @property
+    def rank(self) -> int:
+        """0 for the worst."""
+        return list(Severity).index(self)
+
+    @property
+    def runs(self) -> bool:
+        """Whether a module with only this kind of finding runs."""
+        return self in (Severity.SUSPICIOUS, Severity.NOTE)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a code means; `refusal` is the code with which `convert` refuses a package for it, where it does."""
+
+    meaning: str
+    refusal: str | None = None
+
+
+RULES: dict[str, Rule] = {
+    "missing-library": Rule("a NEEDED library is not where the loader looks", "missing-library"),
+    "unresolved-symbol": Rule("an import that nobody provides", "unresolved-symbol"),
+    "signature-mismatch": Rule("an import whose type differs from what is provided", "signature-mismatch"),
+    "fake-dylib": Rule("a file named .so that is no side module: an object file, an archive, another system's", "fake-dylib"),
+    "damaged-module": Rule("a module that cannot be read", "corrupt-archive"),
+    "legacy-dylink": Rule("a `dylink` section of Emscripten before 2.0.31, which this loader no longer takes", "abi-conflict"),
+    "unwinding": Rule("exceptions or longjmp of the other kind, JavaScript's or WebAssembly's", "abi-conflict"),
+    "cannot-catch": Rule("throws C++ exceptions and was built without any way to catch one", "abi-conflict"),
+    "shared-memory": Rule("built with -pthread; Pyodide has no threads", "abi-conflict"),
+    "memory64": Rule("built for 64-bit memory; Pyodide is wasm32", "abi-conflict"),
+    "no-bigint": Rule("i64 legalised: built without WASM_BIGINT, which every Pyodide has", "abi-conflict"),
+    "exnref": Rule("the newer exception opcodes (try_table), which not every engine compiles", "abi-conflict"),
+    "simd": Rule("uses 128-bit SIMD: needs an engine that has it"),
+    "wrong-python": Rule("its file suffix or tag is of another CPython, whose import system passes it over", "abi-conflict"),
+    "cpython-symbol": Rule("a function of CPython that this version does not have", "unresolved-symbol"),
+    "private-api": Rule("takes private functions of CPython (_Py*)"),
+    "not-abi3": Rule("is tagged abi3 and takes what is not in the limited API of that version"),
+    "duplicate-instance": Rule("one library would be loaded more than once, each with its own state"),
+    "main-wins": Rule("a library's symbol that the main module has too: the main module's is taken"),
+    "symbol-clash": Rule("a symbol that another library defines too: data and function pointers of the first loaded are taken"),
+    "runtime-path-form": Rule("a RUNTIME_PATH entry that the loader does not read as it was meant"),
+    "needed-path": Rule("a NEEDED entry with a slash, which is not searched for"),
+    "weak-missing": Rule("a weak import that nobody provides: it is null, and code is expected to look"),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One finding. `module` is a path in the wheel or package; `symbol` what it is about, where it is about one."""
+
+    code: str
+    severity: Severity
+    module: str
+    message: str
+    symbol: str | None = None
+    hint: str = ""
+
+    def __post_init__(self) -> None:
+        if self.code not in RULES:
+            raise ValueError(f"unknown finding code {self.code!r}")
+
+    def json(self) -> dict[str, Any]:
+        """`{"code", "severity", "module", "symbol", "message", "hint"}`."""
+        return {
+            "code": self.code,
+            "severity": str(self.severity),
+            "module": self.module,
+            "symbol": self.symbol,
+            "message": self.message,
+            "hint": self.hint or None,
+        }
