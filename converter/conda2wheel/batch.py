@@ -13,6 +13,7 @@ from conda2wheel.conda.fetch import redacted
 from conda2wheel.conda.files import Limits
 from conda2wheel.conda.source import expand, is_url
 from conda2wheel.convert import convert
+from conda2wheel.gate import check_allow
 from conda2wheel.libdirs import LibraryIndex
 from conda2wheel.outcome import Conda2WheelError, Converted, Failed, Warned, error_json
 
@@ -52,6 +53,7 @@ def convert_each(
     compat_tags: bool = False,
     level: int = 6,
     dry_run: bool = False,
+    allow: Iterable[str] = (),
     limits: Limits | None = None,
 ) -> Iterator[Outcome]:
     """Convert sources in order, with the arguments of `convert`. Never raises for a source.
@@ -59,6 +61,7 @@ def convert_each(
     Two builds of one version have the same file name; the later one replaces the earlier, and a warning says so.
     """
     index = LibraryIndex(libdirs, limits or Limits())
+    allow = check_allow(allow)
     written: dict[str, str] = {}
     for source in sources:
         started = time.monotonic()
@@ -74,6 +77,7 @@ def convert_each(
                 compat_tags=compat_tags,
                 level=level,
                 dry_run=dry_run,
+                allow=allow,
                 limits=limits,
             )
         except Conda2WheelError as caught:

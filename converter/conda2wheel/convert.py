@@ -3,6 +3,7 @@
     open, read  conda.source     a package file, folder, prefix or URL as files and what it says of itself
     plan        wheel.plan       layout, names, requirements, tags: all decisions
     link        link             NEEDED libraries found, named, rewritten
+    audit       gate             every symbol against the platform's newest Pyodide
     assemble    wheel.assemble   the members of the wheel
     write       wheel.archive    the same bytes anywhere, whole or not at all
 
@@ -19,10 +20,13 @@ from pathlib import Path
 from packaging.tags import Tag
 
 from conda2wheel.abi import platforms
+from conda2wheel.abi.audit import Unit
 from conda2wheel.abi.platforms import Platform
+from conda2wheel.conda.binaries import SHARED_OBJECT
 from conda2wheel.conda.channel import locate
 from conda2wheel.conda.files import Limits
 from conda2wheel.conda.source import open_package
+from conda2wheel.gate import Gated, check_allow, gate
 from conda2wheel.libdirs import LibraryIndex
 from conda2wheel.link import Linked, link
 from conda2wheel.outcome import Converted, Failed, Warned
@@ -43,6 +47,7 @@ def convert(
     compat_tags: bool = False,
     level: int = DEFAULT_LEVEL,
     dry_run: bool = False,
+    allow: Iterable[str] = (),
     limits: Limits | None = None,
 ) -> Converted:
     """Convert one conda package into one wheel.
@@ -55,7 +60,8 @@ def convert(
     platform: "auto" (by evidence), a platform tag, a Pyodide version, or a `Platform`.
     compat_tags: add the platform's older aliases to the tag, for micropip before 0.11.1 on an index of your own.
     level: of compression, 1 to 12 (libdeflate).
-    dry_run: plan and link, write nothing; the result's `wheel` and `sha256` are None.
+    dry_run: plan, link and audit, write nothing; the result's `wheel` and `sha256` are None.
+    allow: refusal codes (one of `gate.ALLOWABLE`) that shall be warnings instead; the wheel records what was let pass.
 
     Raises `Refused` (a verdict, with one of `outcome.REFUSAL_CODES`) or `Failed` (an accident). Nothing half-written
     stays behind. The same input and version of this library give the same bytes; SOURCE_DATE_EPOCH, where set, is the
@@ -66,15 +72,17 @@ def convert(
     """
     started = time.monotonic()
     limits = limits or Limits()
+    allowed = check_allow(allow)
     if not 1 <= level <= 12:
         raise ValueError(f"level {level}: libdeflate has levels 1 to 12")
     index = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, limits)
 
     package = open_package(locate(str(source), channels), limits)
-    plan = plan_wheel(package, _forced(platform), compat_tags)
+    plan = plan_wheel(package, _forced(platform), compat_tags, allowed)
     linked = _link(plan, index)
+    gated = _audit(plan, linked, allowed)
     contents, notes = members(plan, linked.rewritten, linked.libraries, linked.packages)
-    warnings = [*plan.warnings, *linked.warnings, *notes]
+    warnings = [*plan.warnings, *linked.warnings, *gated.warnings, *notes]
     target = Path(out) / plan.filename
     sha256 = None
     if not dry_run:
@@ -99,6 +107,20 @@ def _link(plan: Plan, index: LibraryIndex) -> Linked:
     if plan.decision is None:
         return Linked()
     return link(plan.package, plan.decision.platform, plan.native, plan.libraries, index, plan.file_part)
+
+
+def _audit(plan: Plan, linked: Linked, allow: frozenset[str]) -> Gated:
+    if plan.decision is None:
+        return Gated()
+    modules = {item.path: item.file for item in plan.placed if SHARED_OBJECT.search(item.path) and item.scheme != "scripts"}
+    modules |= {**linked.rewritten, **linked.libraries}
+    unit = Unit(
+        name=plan.filename,
+        modules={path: file.blob.read() for path, file in modules.items()},
+        distribution=plan.file_part,
+        abi3=plan.interpreter.python_tag if plan.interpreter.abi_tag == "abi3" else None,
+    )
+    return gate(plan.package.source, unit, plan.decision.platform, allow)
 
 
 def _timestamp(own: float | None) -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 SCHEMA_VERSION = 1
+ALLOWED = "allowed"  # the code of a warning that would be a refusal if nobody had allowed it
 
 REFUSAL_CODES: dict[str, str] = {
     "not-python": "nothing in the package belongs into site-packages",

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from conda2wheel.outcome import Refused, Warned
+from conda2wheel.outcome import ALLOWED, Refused, Warned
 
 from .platforms import Platform, for_emscripten, platforms, release, toolchains
 from .signals import Signals, cannot_catch, choose, contradictions
@@ -39,17 +39,24 @@ class Decision:
 
 
 def decide(
-    source: str, claims: Sequence[Claim], python: str | None, modules: Modules, forced: Platform | None = None, exact: bool = True
+    source: str,
+    claims: Sequence[Claim],
+    python: str | None,
+    modules: Modules,
+    forced: Platform | None = None,
+    exact: bool = True,
+    tolerant: bool = False,
 ) -> Decision:
     """The platform for native `modules` (name, signals) built with CPython `python` ("3.13"; None: nothing names one).
-    `exact`: they run on that CPython only; not so for abi3 and for libraries.
+    `exact`: they run on that CPython only; not so for abi3 and for libraries. `tolerant`: what the binaries contradict is a
+    warning (`allowed`) instead of a refusal.
 
     Raises `Refused`: `unknown-abi` where the evidence leads nowhere, with the candidates in the hint; `abi-conflict`
     where two of the package's own claims, the interpreter or the binaries contradict each other.
     """
     if forced is not None:
-        _veto(source, forced, python if exact else None, modules)
-        return Decision(forced, ("--platform",), tuple(_doubts(forced, modules)))
+        allowed = _veto(source, forced, python if exact else None, modules, tolerant)
+        return Decision(forced, ("--platform",), (*_doubts(forced, modules), *allowed))
     texts: list[str] = []
     candidates, weak = _claimed(source, claims, texts)
     if weak:
@@ -61,15 +68,15 @@ def decide(
     if len(fit) > 1:
         left = choose(fit, modules)
         if not left:  # no need to ask which of them it is
-            _veto(source, fit[-1], None, modules)
+            _veto(source, fit[-1], None, modules, tolerant)
         if len(left) == 1:
             texts.append("the binaries' unwinding")
         fit = left
     if len(fit) != 1:
         raise _unknown(source, claims, python, fit)
     platform = fit[0]
-    _veto(source, platform, python if exact else None, modules)
-    warnings = _doubts(platform, modules)
+    allowed = _veto(source, platform, python if exact else None, modules, tolerant)
+    warnings = [*_doubts(platform, modules), *allowed]
     if weak:
         warnings.append(Warned("platform-from-interpreter", f"no evidence but {' and '.join(texts)}: taken as {platform.tag}"))
     return Decision(platform, tuple(texts), tuple(warnings))
@@ -146,7 +153,8 @@ def _pythons(emscripten: str) -> set[str]:
     return found | ({row} if row else set())
 
 
-def _veto(source: str, platform: Platform, python: str | None, modules: Modules) -> None:
+def _veto(source: str, platform: Platform, python: str | None, modules: Modules, tolerant: bool) -> list[Warned]:
+    """Refuse what cannot be; what was allowed all the same, as warnings."""
     # Only PEP 783 ties a platform to one CPython.
     if platform.on_pypi and python is not None and python != platform.python:
         raise Refused(
@@ -155,11 +163,14 @@ def _veto(source: str, platform: Platform, python: str | None, modules: Modules)
             "take the build for that CPython, or another --platform",
         )
     found = contradictions(modules, platform)
-    if found:
+    if found and not tolerant:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise Refused(
-            "abi-conflict", f"{source}: {found[0]}{more}", f"it was not built for {platform.tag}; take a build that was"
+            "abi-conflict",
+            f"{source}: {found[0]}{more}",
+            f"it was not built for {platform.tag}; take a build that was, or --allow abi-conflict if you know better",
         )
+    return [Warned(ALLOWED, f"abi-conflict: {text}") for text in found]
 
 
 def _tags(rows: Sequence[Platform]) -> str:

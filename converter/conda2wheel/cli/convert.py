@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Json, MaxMembers, MaxMemberSize, MaxRatio, MaxSize, complaint, limits, print_json, require_places
+from .options import (
+    Allow,
+    Json,
+    MaxMembers,
+    MaxMemberSize,
+    MaxRatio,
+    MaxSize,
+    allowed,
+    complaint,
+    limits,
+    print_json,
+    require_places,
+)
 
 if TYPE_CHECKING:
     from conda2wheel.batch import Outcome
@@ -36,6 +48,7 @@ def convert(
     compat_tags: Annotated[bool, typer.Option("--compat-tags", help="Add older names of the platform to the tag.")] = False,
     level: Annotated[int, typer.Option(min=1, max=12, help="Compression level.")] = 6,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide and link, write nothing.")] = False,
+    allow: Allow = None,
     json: Json = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show the evidence, every warning, and where a bug is.")
@@ -59,6 +72,7 @@ def convert(
             f"{platform!r} is neither auto, nor a platform tag, nor a Pyodide version", param_hint="--platform"
         )
     require_places(libdir or ())
+    codes = allowed(allow)
     bounds = limits(max_members, max_size, max_member_size, max_ratio)
     names = expand_all(sources)
     results = []
@@ -72,6 +86,7 @@ def convert(
         compat_tags=compat_tags,
         level=level,
         dry_run=dry_run,
+        allow=codes,
         limits=bounds,
     )
     with bar(len(names), "converting") as watched:

@@ -25,6 +25,10 @@ MaxMemberSize = Annotated[
 MaxRatio = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Bound on unpacked to packed size: 250.", rich_help_panel="Bounds")
 ]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(metavar="CODE", help="Make this refusal a warning, and record it in the wheel. Repeatable."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -51,6 +55,17 @@ def require_places(libdirs: Iterable[str]) -> None:
     for place in libdirs:
         if not is_url(place) and not os.path.exists(place):
             raise typer.BadParameter(f"{place}: no such file or folder", param_hint="--libdir")
+
+
+def allowed(codes: Iterable[str] | None) -> frozenset[str]:
+    """The codes of --allow; one that cannot be allowed is a wrong command line."""
+    from conda2wheel.gate import check_allow
+    from conda2wheel.outcome import Failed
+
+    try:
+        return check_allow(codes or ())
+    except Failed as error:
+        raise typer.BadParameter(f"{error.message}; {error.hint}", param_hint="--allow") from None
 
 
 def _bytes(option: str, text: str | None) -> int | None:

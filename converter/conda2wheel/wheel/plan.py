@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from packaging.tags import Tag
@@ -64,8 +64,13 @@ class Plan:
         return f"{self.file_part}-{self.version}-{python}-{abi}-{platforms}.whl"
 
 
-def plan_wheel(package: CondaPackage, forced: Platform | None = None, compat_tags: bool = False) -> Plan:
-    """Decide what the wheel of `package` will be. Raises `Refused` with the code that applies; reads no other package."""
+def plan_wheel(
+    package: CondaPackage, forced: Platform | None = None, compat_tags: bool = False, allow: Collection[str] = ()
+) -> Plan:
+    """Decide what the wheel of `package` will be; `allow` are refusal codes that shall be warnings instead.
+
+    Raises `Refused` with the code that applies; reads no other package.
+    """
     refuse_unless_python(package)
     layout = plan_layout(package)
     warnings = [*package.warnings, *layout.warnings]
@@ -76,7 +81,13 @@ def plan_wheel(package: CondaPackage, forced: Platform | None = None, compat_tag
     if native or elsewhere:
         modules = [(path, binary.signals) for path, binary in sorted({**native, **elsewhere}.items())]
         decision = decide(
-            package.source, claims(package), interp.exact or interp.built_with, modules, forced, interp.exact is not None
+            package.source,
+            claims(package),
+            interp.exact or interp.built_with,
+            modules,
+            forced,
+            interp.exact is not None,
+            "abi-conflict" in allow,
         )
         warnings += decision.warnings
         _abi3_fits(package, interp, decision.platform)
