@@ -1,0 +1,84 @@
+"""What the main module of each Pyodide provides to side modules: every name with its kind and type.
+
+One file a Pyodide version in `data/`, made by `scripts/update-abi` from its npm package (see `extract`): compressed with
+zstandard, a JSON line that tells the origin, then a line for each kind and type, `KIND SIGNATURE` and the names, separated
+by tabs. All ten versions together take about as much space as one middling wheel, and a version is read in milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.resources import files
+from types import MappingProxyType
+from typing import NamedTuple
+
+import zstandard
+
+from .platforms import platforms
+
+SUFFIX = ".symbols.zst"
+LEVEL = 22
+MAX_SIZE = 16 << 20  # bytes of one version, unpacked
+
+
+class Symbol(NamedTuple):
+    """One name. `kind` is func (a WebAssembly function), js (a JavaScript function), data (the address of data), global (a
+    mutable one, such as __stack_pointer), tag, memory, table, or object (a JavaScript value that no import can be).
+
+    `signature` is as in `wasm.signature`: `ij>d` of a function or tag, `i` of data. For a JavaScript function it is what
+    Emscripten wrote in `.sig`, or "": without it, the function has no place in the table and cannot be pointed to.
+    """
+
+    kind: str
+    signature: str
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the data of one version was made from: the npm package with its integrity (sha512-...), and the sha256 of the
+    two files in it that were read."""
+
+    pyodide: str
+    integrity: str
+    wasm_sha256: str
+    script_sha256: str
+
+
+@cache
+def symbols(pyodide: str) -> Mapping[str, Symbol]:
+    """Every symbol by name. Raises `LookupError` for a version that there is no data of."""
+    found: dict[str, Symbol] = {}
+    for line in _text(pyodide).split("\n")[1:]:
+        kind, signature, *names = line.split("\t")
+        found.update(dict.fromkeys(names, Symbol(kind, signature)))
+    return MappingProxyType(found)
+
+
+def known() -> tuple[str, ...]:
+    """The Pyodide versions with data, in the order of the table: oldest first."""
+    folder = files(__package__) / "data"
+    return tuple(v for row in platforms() for v, _ in row.pyodide if (folder / f"{v}{SUFFIX}").is_file())
+
+
+def origin(pyodide: str) -> Origin:
+    """What the data of a version was made from. Raises `LookupError`."""
+    return Origin(**json.loads(_text(pyodide).partition("\n")[0]))
+
+
+def encode(made_from: Origin, found: Mapping[str, Symbol]) -> bytes:
+    """The data file of one version; the same symbols give the same bytes."""
+    groups: dict[Symbol, list[str]] = {}
+    for name, symbol in sorted(found.items()):
+        groups.setdefault(symbol, []).append(name)
+    lines = [json.dumps(asdict(made_from)), *("\t".join([*symbol, *groups[symbol]]) for symbol in sorted(groups))]
+    return zstandard.ZstdCompressor(level=LEVEL).compress("\n".join(lines).encode())
+
+
+def _text(pyodide: str) -> str:
+    file = files(__package__) / "data" / f"{pyodide}{SUFFIX}"
+    if not file.is_file():
+        raise LookupError(f"no symbol data of Pyodide {pyodide}; there is of {', '.join(known())}")
+    return zstandard.ZstdDecompressor().decompress(file.read_bytes(), max_output_size=MAX_SIZE).decode()
