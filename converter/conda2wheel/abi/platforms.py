@@ -36,7 +36,9 @@ class Platform:
     legacy_dylink: bool = False
     libs_folder: bool = False
     prerelease: bool = False
+    prefix: str = "/"
     site_packages: str = ""
+    provides: tuple[str, ...] = ()  # libraries in the main module, such as "zlib 1.3.1"
     pyodide: tuple[tuple[str, str], ...] = ()  # (version, npm integrity), oldest first
 
     @property
@@ -82,7 +84,8 @@ def platforms() -> tuple[Platform, ...]:
     """Every row of the table, oldest Emscripten first."""
     rows = []
     for row in _table()["platform"]:
-        values = {**row, "aliases": tuple(row["aliases"]), "pyodide": tuple(row["pyodide"].items())}
+        listed = {key: tuple(row[key]) for key in ("aliases", "provides")}
+        values = {**row, **listed, "pyodide": tuple(row["pyodide"].items())}
         rows.append(Platform(**values))
     return tuple(rows)
 
