@@ -9,14 +9,28 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from conda2wheel._version import __version__
-from conda2wheel.outcome import Converted, Failed, Refused, Vendored, Warned
+from conda2wheel.outcome import Converted, Failed, Refused, Repaired, Vendored, Warned
 
 if TYPE_CHECKING:
+    from conda2wheel.audit import audit
     from conda2wheel.convert import convert
     from conda2wheel.inspect import inspect
+    from conda2wheel.repair import repair
 
-__all__ = ["Converted", "Failed", "Refused", "Vendored", "Warned", "__version__", "convert", "inspect"]
-_FUNCTIONS = ("convert", "inspect")
+__all__ = [
+    "Converted",
+    "Failed",
+    "Refused",
+    "Repaired",
+    "Vendored",
+    "Warned",
+    "__version__",
+    "audit",
+    "convert",
+    "inspect",
+    "repair",
+]
+_FUNCTIONS = ("audit", "convert", "inspect", "repair")
 
 
 class _Package(ModuleType):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from packaging.tags import Tag
@@ -78,8 +78,8 @@ def convert(
     index = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, limits)
 
     package = open_package(locate(str(source), channels), limits)
-    plan = plan_wheel(package, _forced(platform), compat_tags, allowed)
-    linked = _link(plan, index)
+    plan = plan_wheel(package, forced_platform(platform), compat_tags, allowed)
+    linked = link_plan(plan, index, allow=allowed)
     gated = _audit(plan, linked, allowed)
     contents, notes = members(plan, linked.rewritten, linked.libraries, linked.packages)
     warnings = [*plan.warnings, *linked.warnings, *gated.warnings, *notes]
@@ -87,13 +87,14 @@ def convert(
     sha256 = None
     if not dry_run:
         dist_info = f"{plan.file_part}-{plan.version}.dist-info"
-        moment = _timestamp(package.timestamp)
+        moment = member_time(package.timestamp)
         sha256 = write_file(target, lambda: build_wheel(contents, dist_info, moment, level))
-        warnings += _size_warning(target)
+        warnings += size_warning(target)
     return _result(plan, linked, None if dry_run else target, sha256, warnings, time.monotonic() - started)
 
 
-def _forced(platform: str | Platform) -> Platform | None:
+def forced_platform(platform: str | Platform) -> Platform | None:
+    """The platform that a caller names, None for "auto". Raises `Failed` (usage) for one that nobody knows."""
     if isinstance(platform, Platform) or platform == "auto":
         return None if isinstance(platform, str) else platform
     found = platforms.parse(platform)
@@ -103,32 +104,39 @@ def _forced(platform: str | Platform) -> Platform | None:
     return found
 
 
-def _link(plan: Plan, index: LibraryIndex) -> Linked:
+def link_plan(plan: Plan, index: LibraryIndex, *, allow: Collection[str] = ()) -> Linked:
+    """Link what was planned; nothing for a pure wheel. Raises `Refused` (missing-library), unless `allow` has that code."""
     if plan.decision is None:
         return Linked()
     return link(plan.package, plan.decision.platform, plan.native, plan.libraries, index, plan.file_part)
 
 
-def _audit(plan: Plan, linked: Linked, allow: frozenset[str]) -> Gated:
-    if plan.decision is None:
-        return Gated()
+def unit_of(plan: Plan, linked: Linked) -> Unit:
+    """The side modules of the wheel to come, as they will be in it."""
     modules = {item.path: item.file for item in plan.placed if SHARED_OBJECT.search(item.path) and item.scheme != "scripts"}
     modules |= {**linked.rewritten, **linked.libraries}
-    unit = Unit(
+    return Unit(
         name=plan.filename,
         modules={path: file.blob.read() for path, file in modules.items()},
         distribution=plan.file_part,
         abi3=plan.interpreter.python_tag if plan.interpreter.abi_tag == "abi3" else None,
     )
-    return gate(plan.package.source, unit, plan.decision.platform, allow)
 
 
-def _timestamp(own: float | None) -> float:
+def _audit(plan: Plan, linked: Linked, allow: frozenset[str]) -> Gated:
+    if plan.decision is None:
+        return Gated()
+    return gate(plan.package.source, unit_of(plan, linked), plan.decision.platform, allow)
+
+
+def member_time(own: float | None) -> float:
+    """The time of a wheel's members: SOURCE_DATE_EPOCH, where set, else the package's own; seconds since 1970."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     return float(epoch) if epoch.isascii() and epoch.isdecimal() else own or 0.0
 
 
-def _size_warning(wheel: Path) -> list[Warned]:
+def size_warning(wheel: Path) -> list[Warned]:
+    """What PyPI will say of a large wheel."""
     size = wheel.stat().st_size
     if size <= PYPI_FILE_LIMIT:
         return []

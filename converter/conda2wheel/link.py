@@ -19,9 +19,9 @@ from conda2wheel.conda.files import BytesBlob, PackageFile
 from conda2wheel.conda.info import CondaPackage
 from conda2wheel.libdirs import Library, LibraryIndex, Subject, names_of, same_library
 from conda2wheel.outcome import Provided, Refused, Vendored, Warned
+from conda2wheel.reach import ORIGIN, finds, search_order
 from conda2wheel.wasm.dylink import write
 
-ORIGIN = "$ORIGIN"  # never ${ORIGIN}, and one entry a path: other forms are not read (emscripten's libdylink.js)
 HASH_LENGTH = 8
 
 
@@ -98,21 +98,27 @@ class _Linker:
             )
 
     def _in_wheel(self, user: str, needed: str) -> str | None:
-        """A side module of the wheel itself by that name: beside its user, where its RUNTIME_PATH leads, or anywhere."""
+        """A side module of the wheel itself by that name: where its user's loader looks, else anywhere.
+
+        Of copies beside each other (links that a zip tool followed) it is the first, for all users: so it is one instance.
+        """
         name = posixpath.basename(needed)
-        places = [
-            path
-            for path, binary in self.native.items()
-            if name in names_of(binary.file) | {posixpath.basename(path)} and path != user
-        ]
+        others = {path: binary for path, binary in self.native.items() if path != user}
+        places = [p for p, binary in others.items() if name in names_of(binary.file) | {posixpath.basename(p)}]
+        if not places:
+            near = [p for p, b in others.items() if not b.init_functions and same_library(name, posixpath.basename(p))]
+            places = near if len({others[p].file.blob.sha256 for p in near}) == 1 else []
         if not places:
             return None
         folder = posixpath.dirname(user)
         binary = self.native.get(user)
-        wanted = [folder, *(_from_origin(entry, folder) for entry in (binary.runtime_path if binary else ()))]
-        return min(
-            places, key=lambda p: (wanted.index(posixpath.dirname(p)) if posixpath.dirname(p) in wanted else len(wanted), p)
-        )
+        order = search_order(binary.runtime_path if binary else (), folder, self.libs, self.platform)
+        rank = {place: n for n, place in reversed(list(enumerate(order)))}
+        found = min(places, key=lambda p: (rank.get(posixpath.dirname(p), len(order)), p))
+        if others[found].init_functions:
+            return found
+        sha256, place = others[found].file.blob.sha256, posixpath.dirname(found)
+        return min(p for p, b in others.items() if b.file.blob.sha256 == sha256 and posixpath.dirname(p) == place)
 
     def _find(self, needed: str, via: Library | None) -> Library | None:
         """A library by file name: in the package, in the package that brought its user, then in the libdirs.
@@ -170,18 +176,15 @@ class _Linker:
         """The module at `path` with its NEEDED and RUNTIME_PATH; None if it may stay as it is."""
         if binary.module is None or binary.dylink is None or not binary.needed:
             return None
-        needed: list[str] = []
-        folders: list[str] = []
+        wanted: list[str] = []
         for entry in binary.needed:
             target = self.targets[user, entry]
-            name = names.get(target) or posixpath.basename(target)
-            place = self.libs if target in names else posixpath.dirname(target)
-            if name not in needed:
-                needed.append(name)
-            if place not in folders:
-                folders.append(place)
-        paths = self._runtime_path(path, binary, folders)
-        dylink = binary.dylink.with_needed(needed)
+            place = f"{self.libs}/{names[target]}" if target in names else target
+            if place not in wanted:
+                wanted.append(place)
+        files = {*self.native, *(f"{self.libs}/{name}" for name in names.values())}
+        paths = self._runtime_path(path, binary, wanted, files)
+        dylink = binary.dylink.with_needed([posixpath.basename(place) for place in wanted])
         # Emscripten before 4.0.5 does not read RUNTIME_PATH, and Pyodide says such modules must not have one; but a
         # module that needs no other change is left alone.
         if self.platform.runtime_path or dylink is not binary.dylink:
@@ -191,18 +194,19 @@ class _Linker:
             return None
         return PackageFile(binary.file.path, BytesBlob(data), binary.file.executable)
 
-    def _runtime_path(self, path: str, binary: Binary, folders: list[str]) -> list[str]:
+    def _runtime_path(self, path: str, binary: Binary, wanted: list[str], files: set[str]) -> list[str]:
         if not self.platform.runtime_path:
             return []
         here = posixpath.dirname(path)
-        reached = {_from_origin(entry, here) for entry in binary.runtime_path}
-        if all(folder in reached or folder == "" for folder in folders) and self.libs not in folders:
-            return list(binary.runtime_path)  # site-packages itself is on LD_LIBRARY_PATH
+        if all(finds(binary.runtime_path, here, place, files, self.platform) for place in wanted):
+            return list(binary.runtime_path)
         entries: list[str] = []
-        for folder in folders:
-            relative = posixpath.relpath(folder or ".", here or ".")
+        for folder in dict.fromkeys(posixpath.dirname(place) for place in wanted):
+            if not folder:
+                continue  # site-packages itself is on LD_LIBRARY_PATH
+            relative = posixpath.relpath(folder, here or ".")
             if not self.platform.normalises_paths and self.platform.site_packages and relative != ".":
-                entries.append(posixpath.join(self.platform.site_packages, folder).rstrip("/"))
+                entries.append(posixpath.join(self.platform.site_packages, folder))
             entries.append(ORIGIN if relative == "." else f"{ORIGIN}/{relative}")
         return entries
 
@@ -308,14 +312,6 @@ def _cycles(linker: _Linker, names: Mapping[str, str]) -> list[Warned]:
         for content in linker.vendored
         if content in linker.closure(content)
     ]
-
-
-def _from_origin(entry: str, folder: str) -> str | None:
-    """The folder below site-packages that a RUNTIME_PATH entry of a module in `folder` leads to, None if outside."""
-    if entry != ORIGIN and not entry.startswith(ORIGIN + "/"):
-        return None
-    path = posixpath.normpath(posixpath.join(folder, entry[len(ORIGIN) + 1 :] or "."))
-    return None if path.startswith("..") else "" if path == "." else path
 
 
 def _stem(library: Library) -> str:

@@ -147,6 +147,17 @@ class Converted:
         }
 
 
+@dataclass(frozen=True)
+class Repaired(Converted):
+    """Someone else's wheel after its repair; not `changed`: a copy byte for byte, since it needed nothing."""
+
+    changed: bool = True
+
+    def json(self) -> dict[str, Any]:
+        """One entry of `results`: as for `Converted`, with the status "repaired" or "copied"."""
+        return {**super().json(), "status": "repaired" if self.changed else "copied"}
+
+
 def error_json(source: str, error: Conda2WheelError, seconds: float) -> dict[str, Any]:
     """The entry of `results` for a source that gave no wheel: the same keys, null or empty where there is nothing."""
     return {

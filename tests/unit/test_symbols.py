@@ -62,7 +62,7 @@ def test_a_version_without_data_is_told() -> None:
 
 def test_the_same_symbols_give_the_same_bytes() -> None:
     made, found = origin("0.29.5"), symbols("0.29.5")
-    backwards = dict(reversed(found.items()))
+    backwards = dict(reversed(list(found.items())))
     assert encode(made, found) == encode(made, backwards)
     assert encode(replace(made, pyodide="0.0.0"), found) != encode(made, found)
 

@@ -11,9 +11,11 @@ from typing import Annotated
 import typer
 
 from conda2wheel._version import __version__
+from conda2wheel.cli.audit import audit
 from conda2wheel.cli.check import check
 from conda2wheel.cli.convert import convert
 from conda2wheel.cli.inspect import inspect
+from conda2wheel.cli.repair import repair
 
 app = typer.Typer(
     name="conda2wheel",
@@ -25,6 +27,8 @@ app = typer.Typer(
 )
 app.command()(convert)
 app.command()(inspect)
+app.command()(audit)
+app.command()(repair)
 app.command()(check)
 
 

@@ -27,7 +27,7 @@ from .metadata import Document
 from .names import is_valid_name, pypi_name
 from .relocate import interpreter_of
 from .requires import from_depends
-from .tags import Interpreter, check_claims, interpreter, wheel_tags
+from .tags import Interpreter, abi3_fits, check_claims, interpreter, wheel_tags
 from .versions import pep440
 
 
@@ -90,7 +90,7 @@ def plan_wheel(
             "abi-conflict" in allow,
         )
         warnings += decision.warnings
-        _abi3_fits(package, interp, decision.platform)
+        abi3_fits(package, interp, decision.platform)
     warnings += check_claims(interp, wheel_file)
     name, version = _identity(package, layout.distribution, warnings)
     entry_points = read_entry_points(package, layout.distribution, warnings)
@@ -151,22 +151,6 @@ def _native(
             Warned("left-out", f"{binary.kind}: Pyodide could not open it and would give up the whole wheel", item.origin)
         )
     return tuple(placed), native, elsewhere
-
-
-def _abi3_fits(package: CondaPackage, interp: Interpreter, platform: Platform) -> None:
-    floor = re.fullmatch(r"cp3(\d+)", interp.python_tag)
-    if (
-        interp.abi_tag == "abi3"
-        and floor
-        and platform.on_pypi
-        and platform.python
-        and int(floor[1]) > int(platform.python.split(".")[1])
-    ):
-        raise Refused(
-            "abi-conflict",
-            f"{package.source}: abi3 from CPython 3.{floor[1]} on, but {platform.tag} has CPython {platform.python}",
-            "take another --platform",
-        )
 
 
 def _identity(package: CondaPackage, distribution: Distribution | None, warnings: list[Warned]) -> tuple[str, str]:

@@ -1,25 +1,38 @@
-"""Read a wheel that somebody built, without trusting it more than any other archive."""
+"""Read a wheel that somebody built, without trusting it more than any other archive.
+
+Wheels have no symbolic links (PyPA binary distribution format), and installers write one as a small text file; yet some zip
+tools store them. They are read as what they meant: one more name of the file that they lead to.
+"""
 
 from __future__ import annotations
 
+import calendar
+import stat
 import zipfile
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.tags import Tag
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 from conda2wheel.conda.archive import corrupt
-from conda2wheel.conda.files import BytesBlob, Limits, PackageFile, clean_path, is_executable, unsafe
+from conda2wheel.conda.files import BytesBlob, Entry, Limits, PackageFile, clean_path, is_executable, resolve_links, unsafe
 from conda2wheel.outcome import Failed, Refused
 
 from .metadata import Document, parse
 
+_UNIX = 3  # APPNOTE 4.4.2.2: only then are the upper 16 bits of the external attributes a mode
+
 
 @dataclass(frozen=True)
 class Wheel:
-    """A wheel: its file name's parts and every member but folders."""
+    """A wheel: its file name's parts and every member but folders.
+
+    `dist_info` is the name of that folder; `timestamp` the time of the newest member, its clock read as UTC (zip has no time
+    zones), 0 where no member has one.
+    """
 
     path: Path
     name: str
@@ -27,6 +40,33 @@ class Wheel:
     tags: frozenset[Tag]
     files: tuple[PackageFile, ...]
     metadata: Document
+    dist_info: str
+    timestamp: float
+
+    @property
+    def source(self) -> str:
+        """As a person named it."""
+        return str(self.path)
+
+    @property
+    def stem(self) -> str:
+        """Its name with its version."""
+        return f"{self.name}-{self.version}"
+
+    @property
+    def depends(self) -> tuple[str, ...]:
+        """None: a wheel's requirements are no match specs, and say nothing of shared libraries."""
+        return ()
+
+    @property
+    def distribution(self) -> str:
+        """The first part of its file name, which loaders look for as `<distribution>.libs`."""
+        return self.path.name.partition("-")[0]
+
+    def info(self, name: str) -> PackageFile | None:
+        """A file of its dist-info folder."""
+        path = f"{self.dist_info}/{name}"
+        return next((file for file in self.files if file.path == path), None)
 
 
 def read_wheel(path: Path, limits: Limits | None = None) -> Wheel:
@@ -40,16 +80,42 @@ def read_wheel(path: Path, limits: Limits | None = None) -> Wheel:
     try:
         with zipfile.ZipFile(path) as archive:
             files = _files(archive, source, limits)
+            timestamp = _newest(archive.infolist())
     except FileNotFoundError:
         raise Failed("not-found", f"{source}: no such file", "check the path") from None
     except OSError as error:
         raise Failed("unreadable", f"{source}: {error.strerror or error}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise corrupt(source, f"not a wheel: {error}") from None
-    core = next((f for f in files if f.path.count("/") == 1 and f.path.endswith(".dist-info/METADATA")), None)
-    if core is None:
+    core = _core(source, name, files)
+    return Wheel(
+        path=path,
+        name=str(name),
+        version=str(version),
+        tags=tags,
+        files=files,
+        metadata=parse(core.blob.read()),
+        dist_info=core.path.partition("/")[0],
+        timestamp=timestamp,
+    )
+
+
+def _core(source: str, name: str, files: Iterable[PackageFile]) -> PackageFile:
+    """The METADATA file; where several folders have one, that of the wheel's own name."""
+    found = [file for file in files if file.path.count("/") == 1 and file.path.endswith(".dist-info/METADATA")]
+    own = [file for file in found if canonicalize_name(file.path.partition("-")[0]) == name]
+    if not found:
         raise corrupt(source, "not a wheel: it has no .dist-info/METADATA")
-    return Wheel(path, str(name), str(version), tags, files, parse(core.blob.read()))
+    return (own or found)[0]
+
+
+def _newest(entries: Iterable[zipfile.ZipInfo]) -> float:
+    times = [0]
+    for entry in entries:
+        year, month, day, *clock = entry.date_time
+        if 1 <= month <= 12 and day >= 1:  # some tools leave the fields 0
+            times.append(calendar.timegm((year, month, day, *clock)))
+    return float(max(times))
 
 
 def _files(archive: zipfile.ZipFile, source: str, limits: Limits) -> tuple[PackageFile, ...]:
@@ -57,7 +123,7 @@ def _files(archive: zipfile.ZipFile, source: str, limits: Limits) -> tuple[Packa
     total = 0
     if len(entries) > limits.members:
         raise Refused("too-large", f"{source}: more than {limits.members} members", "raise --max-members if you trust it")
-    found: dict[str, PackageFile] = {}
+    found: dict[str, Entry] = {}
     for entry in entries:
         name = clean_path(source, entry.filename)
         if entry.is_dir() or name is None:
@@ -74,5 +140,9 @@ def _files(archive: zipfile.ZipFile, source: str, limits: Limits) -> tuple[Packa
                 "too-large", f"{source}: unpacks to more than the bounds allow, at {name}", "raise --max-size if you trust it"
             )
         data = archive.read(entry)  # zipfile reads file_size bytes at most, and checks the CRC
-        found[name] = PackageFile(name, BytesBlob(data), is_executable(entry.external_attr >> 16))
-    return tuple(found[name] for name in sorted(found))
+        mode = entry.external_attr >> 16 if entry.create_system == _UNIX else 0
+        if stat.S_ISLNK(mode):
+            found[name] = Entry(name, target=data.decode("utf-8", "replace"))
+        else:
+            found[name] = Entry(name, BytesBlob(data), is_executable(mode))
+    return resolve_links(source, found, limits)

@@ -10,13 +10,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from packaging.tags import Tag
 
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.conda.binaries import Binary
-from conda2wheel.conda.info import CondaPackage
 from conda2wheel.outcome import Refused, Warned
+
+if TYPE_CHECKING:
+    from conda2wheel.libdirs import Subject
+
+SITE_PACKAGES = "its site-packages"
 
 _CPYTHON = re.compile(r"\.cpython-(\d)(\d+)t?(-[^.]*)?\.so$")
 _ABI3 = re.compile(r"\.abi3(-[^.]*)?\.so$")
@@ -44,10 +49,14 @@ def is_extension(path: str, binary: Binary) -> bool:
 
 
 def interpreter(
-    package: CondaPackage, native: Mapping[str, Binary], folder_python: str | None, wheel_file: str | None
+    package: Subject,
+    native: Mapping[str, Binary],
+    folder_python: str | None,
+    wheel_file: str | None,
+    where: str = SITE_PACKAGES,
 ) -> Interpreter:
-    """The tags for the side modules `native` (by path in site-packages) of a package whose site-packages belongs to
-    CPython `folder_python`; `wheel_file` is the WHEEL that came with it.
+    """The tags for the side modules `native` (by path in site-packages) of a package whose site-packages (or what `where`
+    names in its place) belongs to CPython `folder_python`; `wheel_file` is the WHEEL that came with it.
 
     Raises `Refused`: abi-conflict where suffix, folder and depends name different CPythons, unknown-abi where an
     extension module names none.
@@ -62,7 +71,7 @@ def interpreter(
         seen = folder_python or _python_abi(package)
         if seen is None:
             raise Refused(
-                "unknown-abi", f"{package.source}: {plain[0]} names no CPython, nor does its folder", "its build is incomplete"
+                "unknown-abi", f"{package.source}: {plain[0]} names no CPython, nor does {where}", "its build is incomplete"
             )
         exact = {seen}
     if len(exact) > 1:
@@ -71,22 +80,22 @@ def interpreter(
         )
     if exact:
         python = exact.pop()
-        _agree(package, python, folder_python)
+        _agree(package, python, folder_python, where)
         tag = "cp" + python.replace(".", "")
         return Interpreter(tag, tag, python, python)
     lowest = _abi3_floor(package, wheel_file, folder_python)
     return Interpreter(lowest, "abi3", None, folder_python)
 
 
-def _agree(package: CondaPackage, python: str, folder_python: str | None) -> None:
-    for other, where in ((folder_python, "its site-packages"), (_python_abi(package), "its depends")):
+def _agree(package: Subject, python: str, folder_python: str | None, where: str) -> None:
+    for other, place in ((folder_python, where), (_python_abi(package), "its depends")):
         if other is not None and other != python:
             raise Refused(
-                "abi-conflict", f"{package.source}: extension modules for CPython {python}, {where} for {other}", "rebuild it"
+                "abi-conflict", f"{package.source}: extension modules for CPython {python}, {place} for {other}", "rebuild it"
             )
 
 
-def _python_abi(package: CondaPackage) -> str | None:
+def _python_abi(package: Subject) -> str | None:
     for spec in package.depends:
         match = re.match(r"python_abi\s+=*(3\.\d+)", spec) or re.match(r"python\s+=*(3\.\d+)(\.\*|\s|$)", spec)
         if match:
@@ -100,7 +109,7 @@ def _claims_abi3(wheel_file: str | None) -> list[str]:
     return [python for m in claims if m[2] == "abi3" for python in m[1].split(".") if re.fullmatch(r"cp3\d+", python)]
 
 
-def _abi3_floor(package: CondaPackage, wheel_file: str | None, folder_python: str | None) -> str:
+def _abi3_floor(package: Subject, wheel_file: str | None, folder_python: str | None) -> str:
     """The oldest CPython of an abi3 wheel: what its WHEEL says, else `python >=3.N`, else what it was built for."""
     if tags := _claims_abi3(wheel_file):
         return min(tags, key=lambda tag: int(tag[3:]))
@@ -113,6 +122,23 @@ def _abi3_floor(package: CondaPackage, wheel_file: str | None, folder_python: st
     raise Refused(
         "unknown-abi", f"{package.source}: abi3 modules, and nothing says from which CPython on", "give the package a WHEEL file"
     )
+
+
+def abi3_fits(package: Subject, interp: Interpreter, platform: Platform) -> None:
+    """Raises `Refused` (abi-conflict) for an abi3 that begins after the platform's CPython."""
+    floor = re.fullmatch(r"cp3(\d+)", interp.python_tag)
+    if (
+        interp.abi_tag == "abi3"
+        and floor
+        and platform.on_pypi
+        and platform.python
+        and int(floor[1]) > int(platform.python.split(".")[1])
+    ):
+        raise Refused(
+            "abi-conflict",
+            f"{package.source}: abi3 from CPython 3.{floor[1]} on, but {platform.tag} has CPython {platform.python}",
+            "take another --platform",
+        )
 
 
 def wheel_tags(interp: Interpreter, platform: Platform | None, compat: bool) -> frozenset[Tag]:

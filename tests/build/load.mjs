@@ -1,0 +1,67 @@
+// Wheels in a real Pyodide, one after another: does it load, and what does a call do? Usage: node load.mjs JOB.json
+//
+// JOB: {pyodide: folder of the npm package, cases: [{name, wheels: [paths], code: Python, its last expression the result}]}
+//
+// Prints one JSON line a case: {name, load: null or the error, fatal: null or the error, value: repr of the result or null,
+// raised: null or the Python error}. A case that came out clean leaves its interpreter to the next one; every other gets it a
+// new one, because what failed to load stays in the loader's tables and fails whatever is loaded later.
+import fs from 'node:fs';
+import { pathToFileURL } from 'node:url';
+
+const job = JSON.parse(fs.readFileSync(process.argv[2], 'utf8'));
+const { loadPyodide } = await import(pathToFileURL(`${job.pyodide}/pyodide.mjs`).href);
+
+let interrupt = null; // some loaders throw where nobody listens
+const thrown = (error) => (interrupt ? interrupt(error) : (console.error(error), process.exit(70)));
+process.on('uncaughtException', thrown);
+process.on('unhandledRejection', thrown);
+
+function text(error) {
+  return String((error && error.message) || error).slice(-2000);
+}
+
+async function start() {
+  return loadPyodide({ indexURL: `${job.pyodide}/`, stdout() {}, stderr() {} });
+}
+
+async function install(py, wheels) {
+  const told = [];
+  for (const wheel of wheels) {
+    const before = Object.keys(py.loadedPackages).length;
+    const failed = [];
+    await py.loadPackage([wheel], {
+      errorCallback: (message) => told.push(message),
+      messageCallback: (message) => /^Failed to load/.test(message) && failed.push(message),
+    });
+    if (failed.length || Object.keys(py.loadedPackages).length === before) return [...told, ...failed].join('\n') || 'not loaded';
+  }
+  return null;
+}
+
+async function attempt(py, each) {
+  const result = { name: each.name, load: null, fatal: null, value: null, raised: null };
+  try {
+    result.load = await Promise.race([install(py, each.wheels), new Promise((_, reject) => (interrupt = reject))]);
+  } catch (error) {
+    result.load = text(error);
+  }
+  interrupt = null;
+  if (result.load === null) {
+    try {
+      result.value = String(py.runPython(`repr((lambda: (exec(${JSON.stringify(each.code)}, (scope := {})), scope.get("result"))[1])())`));
+    } catch (error) {
+      if (error.constructor.name === 'PythonError' || error.type) result.raised = text(error);
+      else result.fatal = text(error);
+    }
+  }
+  return result;
+}
+
+let py = null;
+for (const each of job.cases) {
+  py ??= await start();
+  const result = await attempt(py, each);
+  fs.writeSync(1, `${JSON.stringify(result)}\n`);
+  if (result.value === null) py = null;
+}
+process.exit(0);
