@@ -23,12 +23,15 @@ from conda2wheel.outcome import Conda2WheelError, Failed, Warned
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the matrix: what would happen in one Pyodide. `reason` is the worst finding's, empty where it runs."""
+    """One line of the matrix: what would happen in one Pyodide. `code`, `module` and `reason` are the worst finding's, empty
+    where it runs."""
 
     pyodide: str
     platform: str
     worst: Severity | None
-    reason: str
+    code: str = ""
+    module: str = ""
+    reason: str = ""
 
     @property
     def runs(self) -> bool:
@@ -36,12 +39,14 @@ class Row:
         return self.worst is None or self.worst.runs
 
     def json(self) -> dict[str, Any]:
-        """`{"pyodide", "platform", "runs", "worst", "reason"}`."""
+        """`{"pyodide", "platform", "runs", "worst", "code", "module", "reason"}`."""
         return {
             "pyodide": self.pyodide,
             "platform": self.platform,
             "runs": self.runs,
             "worst": None if self.worst is None else str(self.worst),
+            "code": self.code or None,
+            "module": self.module or None,
             "reason": self.reason or None,
         }
 
@@ -200,10 +205,9 @@ def _row(pyodide: str, findings: Sequence[Finding]) -> Row:
     if platform is None:
         raise ValueError(f"symbol data of Pyodide {pyodide}, which is in no row of the table")
     worst = findings[0] if findings else None
-    bad = worst is not None and not worst.severity.runs
-    return Row(
-        pyodide, platform.tag, worst.severity if worst else None, f"{worst.module}: {worst.message}" if worst and bad else ""
-    )
+    if worst is None or worst.severity.runs:
+        return Row(pyodide, platform.tag, worst.severity if worst else None)
+    return Row(pyodide, platform.tag, worst.severity, worst.code, worst.module, worst.message)
 
 
 def _pyodide(platform: str | Platform) -> tuple[str | None, Platform] | None:

@@ -53,12 +53,15 @@ def gate(source: str, unit: Unit, platform: Platform, allow: Collection[str] = (
         return Gated()
     findings = audit_units([unit], pyodide)[unit.name]
     bad = [finding for finding in findings if not finding.severity.runs]
-    refusing = [finding for finding in bad if RULES[finding.code].refusal not in allow]
+    # Where exceptions are off unless asked for, most C++ extensions throw without a way to catch (kiwisolver 1.3.2, contourpy
+    # 1.3.1): they work until then, and Pyodide ships such ones itself. Where they are always on, it is the wrong toolchain.
+    usual = {"cannot-catch"} if platform.unwinding == "js" else set()
+    refusing = [finding for finding in bad if RULES[finding.code].refusal not in allow and finding.code not in usual]
     if refusing:
         raise _refusal(source, pyodide, refusing)
-    warnings = [
-        Warned(finding.code, finding.message, finding.module) for finding in findings if finding.severity is Severity.SUSPICIOUS
-    ]
+    told = [finding for finding in findings if finding.severity is Severity.SUSPICIOUS or finding.code in usual]
+    bad = [finding for finding in bad if finding not in told]
+    warnings = [Warned(finding.code, finding.message, finding.module) for finding in told]
     warnings += [Warned(ALLOWED, f"{RULES[finding.code].refusal}: {finding.message}", finding.module) for finding in bad]
     return Gated(tuple(warnings), tuple(bad))
 

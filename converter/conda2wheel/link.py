@@ -292,7 +292,8 @@ def _unreachable(linker: _Linker) -> list[Warned]:
         return []
     found = []
     for (user, needed), target in sorted(linker.targets.items()):
-        if target in linker.native and posixpath.dirname(target) not in ("", posixpath.dirname(user)):
+        looked = search_order((), posixpath.dirname(user), linker.libs, linker.platform)
+        if target in linker.native and posixpath.dirname(target) not in looked:
             why = f"NEEDs {needed} at {target}; the loader of {linker.platform.tag} may not look there"
             found.append(Warned("unreachable-library", why, user))
     return found

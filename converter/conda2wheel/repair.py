@@ -29,6 +29,7 @@ from conda2wheel.link import Linked, link
 from conda2wheel.outcome import Conda2WheelError, Failed, Refused, Repaired, Warned
 from conda2wheel.wheel import amend
 from conda2wheel.wheel.archive import DEFAULT_LEVEL, Member, build_wheel, write_file
+from conda2wheel.wheel.assemble import without_prefix
 from conda2wheel.wheel.reader import Wheel, read_wheel
 from conda2wheel.wheel.retag import ANY, Retagged, retag
 
@@ -172,9 +173,9 @@ def _audit(wheel: Wheel, tagged: Retagged, linked: Linked, allow: frozenset[str]
 
 def _amend(wheel: Wheel, tagged: Retagged, linked: Linked, native: bool) -> tuple[list[Member], list[Warned]]:
     """The members of the repaired wheel without RECORD; none if nothing is to be changed."""
-    replaced: dict[str, Blob] = {path: file.blob for path, file in linked.rewritten.items()}
-    added: dict[str, Blob] = {path: file.blob for path, file in linked.libraries.items()}
     texts, warnings = amend.licenses(linked.packages)
+    replaced: dict[str, Blob] = {path: file.blob for path, file in linked.rewritten.items()}
+    added = {path: without_prefix(file.blob, linked.packages, (file.path,), warnings) for path, file in linked.libraries.items()}
     added |= {f"{wheel.dist_info}/licenses/{name}": blob for name, blob in texts.items()}
     replaced |= amend.described(wheel, tagged.tags, native, sorted(texts))
     problem = amend.record_problem(wheel)

@@ -85,7 +85,7 @@ def made(package: Path, out: Path, *, ignore: Collection[str] = (), **options: A
     return Made(result, members, modes)
 
 
-def refused(package: Path, out: Path, code: str, match: str = "", **options: Any) -> Refused:
+def refused(package: Path, out: Path, code: str, match: str | None = None, **options: Any) -> Refused:
     """A package must be refused with this code, and leave nothing behind."""
     with pytest.raises(Refused, match=match) as caught:
         convert(package, out=out, **options)

@@ -14,6 +14,7 @@ from conda2wheel import Refused, Repaired, convert, repair
 from conda2wheel.outcome import Failed
 from tests.build import cache, conda, judges, real, zig
 from tests.build.foreign import MATURIN, Foreign, unvendored
+from tests.build.shapes import ABI, PREFIX, placeheld
 from tests.unit.test_link import chain_packages, modules
 
 T313 = "pyemscripten_2025_0_wasm32"
@@ -218,6 +219,20 @@ def test_metadata_before_2_4_gets_the_texts_and_no_fields(tmp_path: Path) -> Non
     assert members(wheel)["pkg-1.0.dist-info/METADATA"].decode() == info(result, "METADATA")
     assert "pkg-1.0.dist-info/licenses/libcount-1.0/COPYING" in members(result.wheel or wheel)
     assert f"Generator: {MATURIN}\n" in info(result, "WHEEL")
+
+
+def test_a_library_loses_the_prefix_that_its_package_was_built_in(tmp_path: Path) -> None:
+    source = f'const char *where(void) {{ return "{PREFIX}/share/units.xml"; }}\n'
+    units = {"lib/libunits.so": zig.shared_library("libunits.so", source, exports=["where"])}
+    package = placeheld(conda.assemble("units", "2.0", units, depends=ABI[:1]), {"lib/libunits.so": "binary"})
+    user = zig.extension("_x", {"where": "PyUnicode_FromString(where())"}, declarations="extern const char *where(void);")
+    module = zig.side_module("_x", user, needed=["libunits.so"])
+    wheel = Foreign(f"cp313-cp313-{T313}", {f"pkg/{module.name}": module}).write(tmp_path)
+    result = repair(wheel, out=tmp_path / "out", libdirs=[package])
+    (vendored,) = (data for path, data in members(result.wheel or wheel).items() if path.startswith("pkg.libs/"))
+    assert b"/share/units.xml\0" in vendored
+    assert PREFIX.encode() not in vendored
+    assert "prefix-in-binary" in {warning.code for warning in result.warnings}
 
 
 def test_json_has_the_keys_of_convert(tmp_path: Path) -> None:

@@ -45,6 +45,8 @@ def user(python: str, rpath: list[str], needed: Path | str | None = None) -> Pat
         ("313", "pkg.libs", ["$ORIGIN/../pkg.libs"], [f"{SITE}/pkg.libs", "$ORIGIN/../pkg.libs"]),
         ("313", "pkg.libs", ["$ORIGIN/../pkg.libs", f"{SITE}/pkg.libs"], [f"{SITE}/pkg.libs", "$ORIGIN/../pkg.libs"]),
         ("313", "pkg.libs", [f"{SITE}/pkg.libs"], None),
+        ("313", "pkg.libs", [f"$ORIGIN/nowhere:{SITE}/pkg.libs"], None),
+        ("314", "pkg/lib", ["$ORIGIN/lib:$ORIGIN/nowhere"], None),
         ("314", "pkg.libs", ["$ORIGIN/../pkg.libs"], None),
         ("314", "pkg.libs", ["$ORIGIN/..", "$ORIGIN/../pkg.libs", "/home/builder/lib"], None),
         ("314", "pkg.libs", ["/home/builder/lib"], ["$ORIGIN/../pkg.libs"]),
@@ -63,6 +65,7 @@ def test_the_runtime_path_is_corrected_only_where_the_loader_misreads_it(
     )
     assert result.changed == (repaired is not None)
     assert result.vendored == ()
+    assert "unreachable-library" not in {warning.code for warning in result.warnings}
     if repaired is not None:
         found = modules(result)
         assert found[f"pkg/{module.name}"] == (("libnear.so",), tuple(repaired))

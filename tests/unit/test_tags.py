@@ -20,9 +20,15 @@ def tags(files: dict[str, Content], out: Path, *, tag: str = "cp313-cp313-unknow
     return wheel.result.filename.removeprefix("demo-1.0-").removesuffix(".whl")
 
 
-@pytest.mark.parametrize("suffix", [SUFFIX, ".cpython-313.so"])
-def test_the_suffix_names_the_interpreter(suffix: str, tmp_path: Path) -> None:
-    assert tags({f"demo/_demo{suffix}": extension()}, tmp_path) == f"cp313-cp313-{PLATFORM}"
+def test_the_suffix_names_the_interpreter(tmp_path: Path) -> None:
+    assert tags({f"demo/_demo{SUFFIX}": extension()}, tmp_path) == f"cp313-cp313-{PLATFORM}"
+
+
+def test_a_suffix_that_no_pyodide_imports_is_refused_by_the_audit(tmp_path: Path) -> None:
+    source = package({**MODULE, "demo/_demo.cpython-313.so": extension(), **dist_info("demo-1.0")})
+    refused(source, tmp_path / "refused", "abi-conflict", r"\.cpython-313: the import system of CPython 3\.13 passes it over")
+    result = made(source, tmp_path, allow=["abi-conflict"]).result
+    assert result.filename == f"demo-1.0-cp313-cp313-{PLATFORM}.whl"
 
 
 def test_a_plain_so_belongs_to_the_interpreter_of_its_folder(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -45,6 +46,7 @@ RULES: dict[str, Rule] = {
     "cannot-catch": Rule("throws C++ exceptions and was built without any way to catch one", "abi-conflict"),
     "shared-memory": Rule("built with -pthread; Pyodide has no threads", "abi-conflict"),
     "memory64": Rule("built for 64-bit memory; Pyodide is wasm32", "abi-conflict"),
+    "memory-limits": Rule("its memory's limits do not admit Pyodide's memory", "abi-conflict"),
     "no-bigint": Rule("i64 legalised: built without WASM_BIGINT, which every Pyodide has", "abi-conflict"),
     "exnref": Rule("the newer exception opcodes (try_table), which not every engine compiles", "abi-conflict"),
     "simd": Rule("uses 128-bit SIMD: needs an engine that has it"),
@@ -55,15 +57,30 @@ RULES: dict[str, Rule] = {
     "duplicate-instance": Rule("one library would be loaded more than once, each with its own state"),
     "main-wins": Rule("a library's symbol that the main module has too: the main module's is taken"),
     "symbol-clash": Rule("a symbol that another library defines too: data and function pointers of the first loaded are taken"),
+    "library-clash": Rule("a NEEDED library that another wheel brings under the same file name: that one is taken"),
     "runtime-path-form": Rule("a RUNTIME_PATH entry that the loader does not read as it was meant"),
     "needed-path": Rule("a NEEDED entry with a slash, which is not searched for"),
     "weak-missing": Rule("a weak import that nobody provides: it is null, and code is expected to look"),
 }
 
 
+SHOWN = 4  # names in a message
+
+
+def listed(names: Sequence[str]) -> str:
+    """A few names for a message, and how many there are.
+
+    >>> listed(["a", "b"]), listed(["a", "b", "c", "d", "e", "f"])
+    ('a, b', 'a, b, c, d and 2 more')
+    """
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
 @dataclass(frozen=True)
 class Finding:
-    """One finding. `module` is a path in the wheel or package; `symbol` what it is about, where it is about one."""
+    """One finding. `module` is a path in the wheel or package; `symbol` what it is about, where it is about one; `symbols` all
+    of them, where it is about several, of which the message names a few."""
 
     code: str
     severity: Severity
@@ -71,18 +88,20 @@ class Finding:
     message: str
     symbol: str | None = None
     hint: str = ""
+    symbols: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.code not in RULES:
             raise ValueError(f"unknown finding code {self.code!r}")
 
     def json(self) -> dict[str, Any]:
-        """`{"code", "severity", "module", "symbol", "message", "hint"}`."""
+        """`{"code", "severity", "module", "symbol", "symbols", "message", "hint"}`; `symbols` are all, also if it is one."""
         return {
             "code": self.code,
             "severity": str(self.severity),
             "module": self.module,
             "symbol": self.symbol,
+            "symbols": list(self.symbols or ([self.symbol] if self.symbol else [])),
             "message": self.message,
             "hint": self.hint or None,
         }

@@ -13,6 +13,7 @@ The Emscripten version itself is nowhere in a module: -O2 strips `producers` and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -21,6 +22,10 @@ from conda2wheel.wasm.binary import Kind, Module
 from .platforms import Platform, release
 
 WASM_UNWINDING_TAGS = frozenset({"__cpp_exception", "__c_longjmp"})
+_UNWINDING = re.compile(
+    r"invoke_\w+|__cxa_find_matching_catch\w*|emscripten_longjmp|llvm_eh_typeid_for|__resumeException|__THREW__|__threwValue"
+    r"|saveSetjmp|testSetjmp|__cpp_exception|__c_longjmp|__wasm_(setjmp\w*|longjmp|lpad_context)|_Unwind_\w+"
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,11 @@ class Signals:
     legalised: bool = False
     legacy_dylink: bool = False
     python_module: bool = False
+
+
+def is_unwinding(name: str) -> bool:
+    """Whether a symbol belongs to the machinery of exceptions and longjmp, of either kind."""
+    return _UNWINDING.fullmatch(name) is not None
 
 
 def read_signals(module: Module) -> Signals:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from conda2wheel.audit import Audited
 
+REASON = 110  # characters of a reason in the matrix
 SHOWN = 12  # findings of one input in the table; --verbose and --json have all
 
 
@@ -120,7 +121,8 @@ def _show(console: Console, result: Audited, verbose: bool) -> None:
     if hidden:
         console.print(f"  and {hidden} more (-v shows all)")
     if result.matrix:
-        table = Table("Pyodide", "platform", "runs", "why not", box=None, pad_edge=False)
+        table = Table("Pyodide", "platform", "runs", "code", "why not", box=None, pad_edge=False)
         for row in result.matrix:
-            table.add_row(f"  {row.pyodide}", row.platform, "yes" if row.runs else "no", escape(row.reason))
+            reason = row.reason if verbose or len(row.reason) <= REASON else row.reason[:REASON] + "..."
+            table.add_row(f"  {row.pyodide}", row.platform, "yes" if row.runs else "no", row.code, escape(reason))
         console.print(table)

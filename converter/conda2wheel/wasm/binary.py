@@ -94,7 +94,8 @@ class Section:
 @dataclass(frozen=True, slots=True)
 class Import:
     """An import. For a memory, `shared` and `is64` are its limits' flags; else they are False. `index` is the type index of
-    a function or tag; `type` the type of a global (`i`, or `i*` if it is mutable) or of a table's elements."""
+    a function or tag; `type` the type of a global (`i`, or `i*` if it is mutable) or of a table's elements. `minimum` and
+    `maximum` (None: without) are a memory's limits in pages of 64 KiB."""
 
     module: str
     field: str
@@ -103,6 +104,8 @@ class Import:
     is64: bool = False
     index: int = 0
     type: str = ""
+    minimum: int = 0
+    maximum: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,14 +211,13 @@ def _sections(data: bytes) -> Iterator[Section]:
         reader.pos = end
 
 
-def _limits(reader: Reader) -> tuple[bool, bool]:
+def _limits(reader: Reader) -> tuple[bool, bool, int, int | None]:
     flags = reader.u8()
-    reader.uleb(64)
-    if flags & 1:
-        reader.uleb(64)
+    minimum = reader.uleb(64)
+    maximum = reader.uleb(64) if flags & 1 else None
     if flags & 8:  # custom page sizes proposal
         reader.uleb()
-    return bool(flags & 2), bool(flags & 4)
+    return bool(flags & 2), bool(flags & 4), minimum, maximum
 
 
 def _imports(data: bytes, section: Section) -> Iterator[Import]:
@@ -224,13 +226,14 @@ def _imports(data: bytes, section: Section) -> Iterator[Import]:
         module, field, kind = reader.name(), reader.name(), reader.u8()
         shared = is64 = False
         index, type_ = 0, ""
+        minimum, maximum = 0, None
         if kind == Kind.FUNC:
             index = reader.uleb()
         elif kind == Kind.TABLE:
             type_ = value_type(reader)
             _limits(reader)
         elif kind == Kind.MEMORY:
-            shared, is64 = _limits(reader)
+            shared, is64, minimum, maximum = _limits(reader)
         elif kind == Kind.GLOBAL:
             type_ = value_type(reader) + ("*" if reader.u8() else "")
         elif kind == Kind.TAG:
@@ -238,7 +241,7 @@ def _imports(data: bytes, section: Section) -> Iterator[Import]:
             index = reader.uleb()
         else:
             raise WasmError(f"import {module}.{field} is of unknown kind {kind}")
-        yield Import(module, field, Kind(kind), shared, is64, index, type_)
+        yield Import(module, field, Kind(kind), shared, is64, index, type_, minimum, maximum)
 
 
 def _exports(data: bytes, section: Section) -> Iterator[Export]:

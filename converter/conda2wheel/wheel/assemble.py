@@ -49,7 +49,7 @@ def members(
         _add(plan, out, _member(plan, item, path, linked, warnings))
     for path, file in libraries.items():
         # Whichever package it came from: a prefix that is not in the bytes changes nothing.
-        _add(plan, out, Member(path, _relocated(file.blob, (plan.package, *bundled), (file.path,), warnings)))
+        _add(plan, out, Member(path, without_prefix(file.blob, (plan.package, *bundled), (file.path,), warnings)))
     info = f"{stem}.dist-info"
     licenses, document = _licenses(plan, bundled, warnings)
     for name, blob in {**_carried(plan, warnings), **licenses}.items():
@@ -57,7 +57,7 @@ def members(
     if plan.entry_points:
         _add(plan, out, Member(f"{info}/entry_points.txt", BytesBlob(entry_points_text(plan.entry_points))))
     core = tuple(file.path for file in plan.distribution.files.values()) if plan.distribution else ()
-    metadata = _relocated(BytesBlob(document.encode()), (plan.package,), core, warnings)
+    metadata = without_prefix(BytesBlob(document.encode()), (plan.package,), core, warnings)
     _add(plan, out, Member(f"{info}/METADATA", metadata))
     _add(plan, out, Member(f"{info}/WHEEL", BytesBlob(_wheel_file(plan))))
     return list(out.values()), warnings
@@ -74,7 +74,7 @@ def _add(plan: Plan, out: dict[str, Member], member: Member) -> None:
 
 def _member(plan: Plan, item: Placed, path: str, linked: Mapping[str, PackageFile], warnings: list[Warned]) -> Member:
     file = linked.get(item.path, item.file) if item.scheme == "site" else item.file
-    blob = _relocated(file.blob, (plan.package,), (item.origin, item.file.path), warnings)
+    blob = without_prefix(file.blob, (plan.package,), (item.origin, item.file.path), warnings)
     if item.scheme == "scripts" and is_python_script(blob.read()):
         blob = BytesBlob(with_python_shebang(blob.read()))
     # Python files and data need no executable bit, whatever the build machine's umask made of them.
@@ -82,7 +82,7 @@ def _member(plan: Plan, item: Placed, path: str, linked: Mapping[str, PackageFil
     return Member(path, blob, executable)
 
 
-def _relocated(blob: Blob, packages: Iterable[CondaPackage], names: tuple[str, ...], warnings: list[Warned]) -> Blob:
+def without_prefix(blob: Blob, packages: Iterable[CondaPackage], names: tuple[str, ...], warnings: list[Warned]) -> Blob:
     """A file without the build prefix, if one of `packages` lists a placeholder for one of its `names`."""
     found = {package.placeholders[name] for package in packages for name in names if name in package.placeholders}
     for placeholder in sorted(found, key=lambda p: (p.prefix, p.mode)):
@@ -105,7 +105,7 @@ def _carried(plan: Plan, warnings: list[Warned]) -> dict[str, Blob]:
         return {}
     egg = distribution.kind != "dist-info"
     return {
-        name: _relocated(file.blob, (plan.package,), (file.path,), warnings)
+        name: without_prefix(file.blob, (plan.package,), (file.path,), warnings)
         for name, file in distribution.files.items()
         if (name in EGG_CARRIED if egg else not any(fnmatchcase(name, pattern) for pattern in NOT_CARRIED))
         and not _is_license(plan.metadata, name)

@@ -7,6 +7,7 @@ tools store them. They are read as what they meant: one more name of the file th
 from __future__ import annotations
 
 import calendar
+import errno
 import stat
 import zipfile
 import zlib
@@ -84,6 +85,8 @@ def read_wheel(path: Path, limits: Limits | None = None) -> Wheel:
     except FileNotFoundError:
         raise Failed("not-found", f"{source}: no such file", "check the path") from None
     except OSError as error:
+        if error.errno == errno.EINVAL:  # a damaged directory sends zipfile to before the beginning
+            raise corrupt(source, "not a wheel: its directory names places that are not in it") from None
         raise Failed("unreadable", f"{source}: {error.strerror or error}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise corrupt(source, f"not a wheel: {error}") from None

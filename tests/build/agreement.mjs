@@ -1,0 +1,146 @@
+// What a real Pyodide does with each side module of a wheel. Usage: node agreement.mjs JOB.json
+//
+// JOB: {pyodide: folder of the npm package, distribution: the wheel's name as in its file name, initialise: bool,
+//       modules: [{path: below site-packages, file: where its bytes are}], others: the same, of files that are not opened}
+//
+// Prints one JSON line a module: {path, load: null or the error, unresolved: [names], initialised: null or what came of it}.
+// `unresolved` are the functions that the loader put a stub for and that nobody exports: each stub was called, and threw its
+// "cannot resolve symbol". What failed to load stays in the loader's tables, so the next module gets a new interpreter.
+// Libraries come before who NEEDs them, so that opening a module instantiates that module alone.
+import fs from 'node:fs';
+import { pathToFileURL } from 'node:url';
+
+const job = JSON.parse(fs.readFileSync(process.argv[2], 'utf8'));
+const { loadPyodide } = await import(pathToFileURL(`${job.pyodide}/pyodide.mjs`).href);
+const STUB = 'Dynamic linking error: cannot resolve symbol';
+
+let interrupt = null; // some loaders throw where nobody listens
+const thrown = (error) => (interrupt ? interrupt(error) : (console.error(error), process.exit(70)));
+process.on('uncaughtException', thrown);
+process.on('unhandledRejection', thrown);
+
+let instances = []; // every module that was instantiated, with what it was given
+const { instantiate, Instance } = WebAssembly;
+WebAssembly.instantiate = async (source, imports) => {
+  const result = await instantiate(source, imports);
+  instances.push({ module: result.module ?? source, instance: result.instance ?? result, imports });
+  return result;
+};
+WebAssembly.Instance = function (module, imports) {
+  const instance = new Instance(module, imports);
+  instances.push({ module, instance, imports });
+  return instance;
+};
+WebAssembly.Instance.prototype = Instance.prototype; // the loader asks `instanceof`
+
+const text = (error) => String((error && error.message) || error).slice(-2000);
+const basename = (path) => path.slice(path.lastIndexOf('/') + 1);
+
+const needed = new Map(); // by path, as the loader reads it
+
+async function start() {
+  const py = await loadPyodide({ indexURL: `${job.pyodide}/`, stdout() {}, stderr() {} });
+  const site = py.runPython('import site; site.getsitepackages()[0]');
+  for (const { path, file } of [...job.modules, ...job.others]) {
+    const inner = `${site}/${path}`;
+    py.FS.mkdirTree(inner.slice(0, inner.lastIndexOf('/')));
+    py.FS.writeFile(inner, fs.readFileSync(file));
+  }
+  return { py, site };
+}
+
+// As loadPackage does for each library of a package; in 0.26, those that others NEED are global.
+async function open({ py, site }, path) {
+  const { version, _api: api } = py;
+  if (!api.loadDynlibsFromPackage) return api.loadDynlib(`${site}/${path}`);
+  const global = version.startsWith('0.26') && [...needed.values()].flat().includes(basename(path));
+  return api.loadDynlib(`${site}/${path}`, global, [`${site}/${job.distribution}.libs`]);
+}
+
+function unresolved(py, opened) {
+  const names = new Set();
+  const exported = new Set(instances.flatMap(({ instance }) => Object.keys(instance.exports)));
+  for (const { module, imports } of opened) {
+    const { weakImports } = py._module.getDylinkMetadata(module);
+    for (const { module: from, name, kind } of WebAssembly.Module.imports(module)) {
+      const given = kind === 'function' && from === 'env' ? imports.env[name] : null;
+      if (!given || !String(given).includes(STUB) || exported.has(name) || weakImports?.has?.(name)) continue;
+      try {
+        given();
+      } catch (error) {
+        if (text(error).includes(`${STUB} ${name}`)) names.add(name);
+      }
+    }
+  }
+  return [...names].sort();
+}
+
+const INITIALISE = `
+import importlib.machinery, importlib.util, sys
+def initialise(name, path):
+    loader = importlib.machinery.ExtensionFileLoader(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
+    try:
+        module = sys.modules[name] = importlib.util.module_from_spec(spec)
+        loader.exec_module(module)
+    except BaseException as error:
+        while (cause := error.__cause__ or error.__context__) is not None:
+            error = cause  # numpy that is not there, below what C++ makes of it
+        return f"{type(error).__name__}: {error}"
+    return "initialised"
+initialise`;
+
+function initialise({ py, site }, path, opened) {
+  const name = path.replace(/(\.abi3)?\.so(\.\d+)*$/, '').replaceAll('/', '.');
+  const starts = ['PyInit_', 'PyModExport_'].map((prefix) => prefix + name.slice(name.lastIndexOf('.') + 1));
+  if (!opened.some(({ instance }) => starts.some((each) => each in instance.exports))) return null; // a library
+  try {
+    return py.runPython(INITIALISE)(name, `${site}/${path}`);
+  } catch (error) {
+    return `fatal: ${text(error)}`;
+  }
+}
+
+async function attempt(running, path) {
+  const result = { path, load: null, unresolved: [], initialised: null };
+  const before = instances.length;
+  try {
+    await Promise.race([open(running, path), new Promise((_, reject) => (interrupt = reject))]);
+  } catch (error) {
+    result.load = text(error);
+  }
+  interrupt = null;
+  if (result.load !== null) return result;
+  const opened = instances.slice(before);
+  result.unresolved = unresolved(running.py, opened);
+  if (job.initialise) result.initialised = initialise(running, path, opened);
+  return result;
+}
+
+function order() {
+  const found = [];
+  const visit = (path) => {
+    if (found.includes(path) || visiting.has(path)) return;
+    visiting.add(path);
+    for (const name of needed.get(path)) [...needed.keys()].filter((each) => basename(each) === name).forEach(visit);
+    found.push(path);
+  };
+  const visiting = new Set();
+  [...needed.keys()].forEach(visit);
+  return found;
+}
+
+let running = await start();
+for (const { path } of job.modules) {
+  needed.set(path, running.py._module.getDylinkMetadata(running.py.FS.readFile(`${running.site}/${path}`)).neededDynlibs);
+}
+for (const path of order()) {
+  if (!running) {
+    instances = [];
+    running = await start();
+  }
+  const result = await attempt(running, path);
+  fs.writeSync(1, `${JSON.stringify(result)}\n`);
+  if (result.load !== null || result.initialised?.startsWith('fatal')) running = null;
+}
+process.exit(0);
