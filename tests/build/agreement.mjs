@@ -75,19 +75,29 @@ function unresolved(py, opened) {
   return [...names].sort();
 }
 
+// By `import`, else, where its packages ask for what is not there (numpy), by itself.
 const INITIALISE = `
-import importlib.machinery, importlib.util, sys
+import importlib, importlib.machinery, importlib.util, sys
+def root(error):
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return f"{type(error).__name__}: {error}"
 def initialise(name, path):
+    importlib.invalidate_caches()
+    try:
+        importlib.import_module(name)
+        return "imported"
+    except BaseException as error:
+        told = root(error)
     loader = importlib.machinery.ExtensionFileLoader(name, path)
     spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     try:
         module = sys.modules[name] = importlib.util.module_from_spec(spec)
         loader.exec_module(module)
+        return f"initialised; its package says {told}"
     except BaseException as error:
-        while (cause := error.__cause__ or error.__context__) is not None:
-            error = cause  # numpy that is not there, below what C++ makes of it
-        return f"{type(error).__name__}: {error}"
-    return "initialised"
+        sys.modules.pop(name, None)
+        return root(error)
 initialise`;
 
 function initialise({ py, site }, path, opened) {

@@ -223,25 +223,30 @@ def _limits(reader: Reader) -> tuple[bool, bool, int, int | None]:
 def _imports(data: bytes, section: Section) -> Iterator[Import]:
     reader = Reader(data, section.payload, section.end)
     for _ in range(reader.count(smallest=4)):
-        module, field, kind = reader.name(), reader.name(), reader.u8()
-        shared = is64 = False
-        index, type_ = 0, ""
-        minimum, maximum = 0, None
-        if kind == Kind.FUNC:
-            index = reader.uleb()
-        elif kind == Kind.TABLE:
-            type_ = value_type(reader)
-            _limits(reader)
-        elif kind == Kind.MEMORY:
-            shared, is64, minimum, maximum = _limits(reader)
-        elif kind == Kind.GLOBAL:
-            type_ = value_type(reader) + ("*" if reader.u8() else "")
-        elif kind == Kind.TAG:
-            reader.u8()
-            index = reader.uleb()
-        else:
-            raise WasmError(f"import {module}.{field} is of unknown kind {kind}")
-        yield Import(module, field, Kind(kind), shared, is64, index, type_, minimum, maximum)
+        yield read_import(reader)
+
+
+def read_import(reader: Reader) -> Import:
+    """The entry of an import section that begins at the reader's place. Raises `WasmError`."""
+    module, field, kind = reader.name(), reader.name(), reader.u8()
+    shared = is64 = False
+    index, type_ = 0, ""
+    minimum, maximum = 0, None
+    if kind == Kind.FUNC:
+        index = reader.uleb()
+    elif kind == Kind.TABLE:
+        type_ = value_type(reader)
+        _limits(reader)
+    elif kind == Kind.MEMORY:
+        shared, is64, minimum, maximum = _limits(reader)
+    elif kind == Kind.GLOBAL:
+        type_ = value_type(reader) + ("*" if reader.u8() else "")
+    elif kind == Kind.TAG:
+        reader.u8()
+        index = reader.uleb()
+    else:
+        raise WasmError(f"import {module}.{field} is of unknown kind {kind}")
+    return Import(module, field, Kind(kind), shared, is64, index, type_, minimum, maximum)
 
 
 def _exports(data: bytes, section: Section) -> Iterator[Export]:

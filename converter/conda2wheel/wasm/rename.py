@@ -1,0 +1,150 @@
+"""Give symbols of a side module other names, and leave every other byte as it is: code refers to indices, not to names.
+
+A symbol's name stands in the import section (module `env` for functions, tags and globals; `GOT.func` and `GOT.mem` for
+addresses in the global offset table), in the export section, in dylink.0's EXPORT_INFO and IMPORT_INFO, and, where nobody has
+stripped it, in the `name` section. Formats: core specification 5.5.5, 5.5.10 and 7.4.1; tool-conventions DynamicLinking.md; the
+extended name section proposal. A section in which nothing changes is not encoded again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from .binary import CUSTOM, EXPORT, IMPORT, Kind, Module, Section, WasmError, read_import
+from .dylink import EXPORT_INFO, IMPORT_INFO, Subsection
+from .encoding import Reader, encode_name, encode_uleb
+
+SYMBOLS_OF = frozenset({"env", "GOT.func", "GOT.mem"})
+_NAMED = frozenset({1, 7, 11})  # name maps of functions, globals and tags; the others name no symbols
+
+
+def rename(module: Module, names: Mapping[str, str]) -> bytes:
+    """The module's bytes with every symbol in `names` under its new name; `module.data` itself where there is none of them.
+
+    Raises `WasmError` for damaged sections, and `ValueError` if two exports would get the same name.
+    """
+    exported = [names.get(export.name, export.name) for export in module.exports]
+    if len(set(exported)) < len(exported) and len({export.name for export in module.exports}) == len(exported):
+        raise ValueError("two exports would have the same name")
+    parts: list[bytes] = [module.data[:8]]
+    changed = False
+    for number, section in enumerate(module.sections):
+        new = _section(module.data, section, names, number == 0)
+        changed |= new is not None
+        parts.append(module.data[section.start : section.end] if new is None else new)
+    return b"".join(parts) if changed else module.data
+
+
+def _section(data: bytes, section: Section, names: Mapping[str, str], first: bool) -> bytes | None:
+    """A section with new names; None if nothing in it changes."""
+    body: bytes | None = None
+    if section.id == IMPORT:
+        body = _entries(data, section, names, _import)
+    elif section.id == EXPORT:
+        body = _entries(data, section, names, _export)
+    elif section.id == CUSTOM and section.name == "dylink.0" and first:
+        body = _subsections(data, section, names, {EXPORT_INFO: _export_info, IMPORT_INFO: _import_info})
+    elif section.id == CUSTOM and section.name == "name":
+        try:
+            body = _subsections(data, section, names, dict.fromkeys(_NAMED, _name_map))
+        except WasmError:  # it means nothing to a loader, and a damaged one makes no module invalid
+            return None
+    if body is None:
+        return None
+    content = encode_name(section.name) + body if section.id == CUSTOM else body
+    return bytes([section.id]) + encode_uleb(len(content)) + content
+
+
+Entry = Callable[[Reader, Mapping[str, str]], tuple[bytes, bool]]  # an entry's new bytes, and whether they differ
+
+
+def _entries(data: bytes, section: Section, names: Mapping[str, str], entry: Entry) -> bytes | None:
+    return _vector(Reader(data, section.payload, section.end), names, entry)
+
+
+def _vector(reader: Reader, names: Mapping[str, str], entry: Entry) -> bytes | None:
+    """A vector with each entry passed through `entry`; None if none changes. What stands behind the vector stays."""
+    start = reader.pos
+    count = reader.count()
+    head = reader.data[start : reader.pos]
+    found = [entry(reader, names) for _ in range(count)]
+    if not any(changed for _, changed in found):
+        return None
+    return head + b"".join(raw for raw, _ in found) + reader.data[reader.pos : reader.end]
+
+
+def _import(reader: Reader, names: Mapping[str, str]) -> tuple[bytes, bool]:
+    start = reader.pos
+    reader.name()
+    before = reader.pos
+    reader.name()
+    after = reader.pos
+    reader.pos = start
+    entry = read_import(reader)
+    new = names.get(entry.field)
+    if new is None or entry.module not in SYMBOLS_OF or entry.kind not in (Kind.FUNC, Kind.GLOBAL, Kind.TAG):
+        return reader.data[start : reader.pos], False
+    return reader.data[start:before] + encode_name(new) + reader.data[after : reader.pos], True
+
+
+def _export(reader: Reader, names: Mapping[str, str]) -> tuple[bytes, bool]:
+    return _named(reader, names, lambda rest: (rest.u8(), rest.uleb()))
+
+
+def _export_info(reader: Reader, names: Mapping[str, str]) -> tuple[bytes, bool]:
+    return _named(reader, names, lambda rest: rest.uleb())
+
+
+def _named(reader: Reader, names: Mapping[str, str], skip: Callable[[Reader], object]) -> tuple[bytes, bool]:
+    """An entry that begins with its name."""
+    start = reader.pos
+    name = reader.name()
+    after = reader.pos
+    skip(reader)
+    new = names.get(name)
+    if new is None:
+        return reader.data[start : reader.pos], False
+    return encode_name(new) + reader.data[after : reader.pos], True
+
+
+def _import_info(reader: Reader, names: Mapping[str, str]) -> tuple[bytes, bool]:
+    start = reader.pos
+    module = reader.name()
+    before = reader.pos
+    field = reader.name()
+    after = reader.pos
+    reader.uleb()
+    new = names.get(field)
+    if new is None or module not in SYMBOLS_OF:
+        return reader.data[start : reader.pos], False
+    return reader.data[start:before] + encode_name(new) + reader.data[after : reader.pos], True
+
+
+def _name_map(reader: Reader, names: Mapping[str, str]) -> tuple[bytes, bool]:
+    start = reader.pos
+    reader.uleb()
+    before = reader.pos
+    new = names.get(reader.name())
+    if new is None:
+        return reader.data[start : reader.pos], False
+    return reader.data[start:before] + encode_name(new), True
+
+
+def _subsections(data: bytes, section: Section, names: Mapping[str, str], entries: Mapping[int, Entry]) -> bytes | None:
+    """A sequence of `type length payload` with the vectors of these types passed through; None if nothing changes."""
+    parts: list[bytes] = []
+    changed = False
+    for type_, raw, payload in _split(data, section):
+        new = _vector(Reader(payload), names, entries[type_]) if type_ in entries else None
+        changed |= new is not None
+        parts.append(raw if new is None else Subsection.encode(type_, new).raw)
+    return b"".join(parts) if changed else None
+
+
+def _split(data: bytes, section: Section) -> Iterator[tuple[int, bytes, bytes]]:
+    reader = Reader(data, section.payload, section.end)
+    while reader.pos < reader.end:
+        start = reader.pos
+        type_ = reader.u8()
+        payload = reader.take(reader.uleb())
+        yield type_, data[start : reader.pos], payload
