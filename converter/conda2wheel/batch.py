@@ -53,6 +53,8 @@ def convert_each(
     compat_tags: bool = False,
     level: int = 6,
     dry_run: bool = False,
+    isolate: bool = True,
+    provided: bool = True,
     allow: Iterable[str] = (),
     limits: Limits | None = None,
 ) -> Iterator[Outcome]:
@@ -77,6 +79,8 @@ def convert_each(
                 compat_tags=compat_tags,
                 level=level,
                 dry_run=dry_run,
+                isolate=isolate,
+                provided=provided,
                 allow=allow,
                 limits=limits,
             )

@@ -47,6 +47,8 @@ def convert(
     compat_tags: bool = False,
     level: int = DEFAULT_LEVEL,
     dry_run: bool = False,
+    isolate: bool = True,
+    provided: bool = True,
     allow: Iterable[str] = (),
     limits: Limits | None = None,
 ) -> Converted:
@@ -61,6 +63,9 @@ def convert(
     compat_tags: add the platform's older aliases to the tag, for micropip before 0.11.1 on an index of your own.
     level: of compression, 1 to 12 (libdeflate).
     dry_run: plan, link and audit, write nothing; the result's `wheel` and `sha256` are None.
+    isolate: give the symbols that vendored libraries define names of their own, so that other wheels' copies of the same
+        library, and namesakes in the main module, cannot take their places.
+    provided: leave out libraries of which Pyodide's main module has all that is taken.
     allow: refusal codes (one of `gate.ALLOWABLE`) that shall be warnings instead; the wheel records what was let pass.
 
     Raises `Refused` (a verdict, with one of `outcome.REFUSAL_CODES`) or `Failed` (an accident). Nothing half-written
@@ -79,7 +84,7 @@ def convert(
 
     package = open_package(locate(str(source), channels), limits)
     plan = plan_wheel(package, forced_platform(platform), compat_tags, allowed)
-    linked = link_plan(plan, index, allow=allowed)
+    linked = link_plan(plan, index, isolate=isolate, provided=provided, allow=allowed)
     gated = _audit(plan, linked, allowed)
     contents, notes = members(plan, linked.rewritten, linked.libraries, linked.packages)
     warnings = [*plan.warnings, *linked.warnings, *gated.warnings, *notes]
@@ -104,11 +109,24 @@ def forced_platform(platform: str | Platform) -> Platform | None:
     return found
 
 
-def link_plan(plan: Plan, index: LibraryIndex, *, allow: Collection[str] = ()) -> Linked:
+def link_plan(
+    plan: Plan, index: LibraryIndex, *, isolate: bool = True, provided: bool = True, allow: Collection[str] = ()
+) -> Linked:
     """Link what was planned; nothing for a pure wheel. Raises `Refused` (missing-library), unless `allow` has that code."""
     if plan.decision is None:
         return Linked()
-    return link(plan.package, plan.decision.platform, plan.native, plan.libraries, index, plan.file_part)
+    return link(
+        plan.package,
+        plan.decision.platform,
+        plan.native,
+        plan.libraries,
+        index,
+        plan.file_part,
+        isolate=isolate,
+        provided=provided,
+        texts=((item.path, item.file.blob.read()) for item in plan.placed if item.path.endswith(".py")),
+        allow=allow,
+    )
 
 
 def unit_of(plan: Plan, linked: Linked) -> Unit:

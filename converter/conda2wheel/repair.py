@@ -41,6 +41,8 @@ def repair(
     libdirs: Iterable[str | Path] | LibraryIndex = (),
     platform: str | Platform = "auto",
     compat_tags: bool = False,
+    isolate: bool = True,
+    provided: bool = True,
     allow: Iterable[str] = (),
     limits: Limits | None = None,
 ) -> Repaired:
@@ -51,6 +53,7 @@ def repair(
     libdirs: where NEEDED libraries may be found, as for `LibraryIndex`; or an index to share between calls of one thread.
     platform: "auto" (by its tag, else by suffixes and binaries), a platform tag, a Pyodide version, or a `Platform`.
     compat_tags: add the platform's older aliases to the tag, for micropip before 0.11.1 on an index of your own.
+    isolate, provided: as for `convert`.
     allow: refusal codes (one of `gate.ALLOWABLE`) that shall be warnings instead.
 
     Raises `Refused` or `Failed` as `convert` does. The same input and version of this library give the same bytes; the time
@@ -72,7 +75,7 @@ def repair(
     native = {path: binary for path, binary in modules.items() if not _is_data(path)}
     elsewhere = {path: binary for path, binary in modules.items() if path not in native}
     tagged = retag(opened, native, elsewhere, forced, compat_tags, "abi-conflict" in allowed)
-    linked = _link(opened, native, tagged, index)
+    linked = _link(opened, native, tagged, index, isolate, provided, allowed)
     warnings = [*tagged.warnings, *_not_linked(elsewhere), *linked.warnings, *_audit(opened, tagged, linked, allowed)]
     contents, notes = _amend(opened, tagged, linked, bool(modules))
     return _result(opened, Path(out), tagged, linked, [*warnings, *notes], contents, started)
@@ -85,6 +88,8 @@ def repair_each(
     libdirs: Iterable[str | Path] = (),
     platform: str | Platform = "auto",
     compat_tags: bool = False,
+    isolate: bool = True,
+    provided: bool = True,
     allow: Iterable[str] = (),
     limits: Limits | None = None,
 ) -> Iterator[tuple[str, Repaired | Conda2WheelError]]:
@@ -98,7 +103,15 @@ def repair_each(
     for wheel in map(str, wheels):
         try:
             result = repair(
-                wheel, out=out, libdirs=index, platform=platform, compat_tags=compat_tags, allow=allowed, limits=limits
+                wheel,
+                out=out,
+                libdirs=index,
+                platform=platform,
+                compat_tags=compat_tags,
+                isolate=isolate,
+                provided=provided,
+                allow=allowed,
+                limits=limits,
             )
         except Conda2WheelError as error:
             yield wheel, error
@@ -144,10 +157,33 @@ def _not_linked(elsewhere: Mapping[str, Binary]) -> list[Warned]:
     ]
 
 
-def _link(wheel: Wheel, native: Mapping[str, Binary], tagged: Retagged, index: LibraryIndex) -> Linked:
+def _link(
+    wheel: Wheel,
+    native: Mapping[str, Binary],
+    tagged: Retagged,
+    index: LibraryIndex,
+    isolate: bool,
+    provided: bool,
+    allow: frozenset[str],
+) -> Linked:
     """Linked for its platform; where its tag names several, for each, which must not differ: one file cannot be two."""
     rows = [decision.platform for decision in tagged.decisions]
-    linked = [link(wheel, row, native, {}, index, wheel.distribution) for row in rows]
+    texts = [(file.path, file.blob.read()) for file in wheel.files if file.path.endswith(".py")] if native else []
+    linked = [
+        link(
+            wheel,
+            row,
+            native,
+            {},
+            index,
+            wheel.distribution,
+            isolate=isolate,
+            provided=provided,
+            texts=texts,
+            allow=allow,
+        )
+        for row in rows
+    ]
     if len(linked) > 1 and any(one.changes for one in linked):
         tags = ", ".join(row.tag for row in rows)
         raise Refused(

@@ -6,7 +6,7 @@
 // Prints one JSON line a module: {path, load: null or the error, unresolved: [names], initialised: null or what came of it}.
 // `unresolved` are the functions that the loader put a stub for and that nobody exports: each stub was called, and threw its
 // "cannot resolve symbol". What failed to load stays in the loader's tables, so the next module gets a new interpreter.
-// Libraries come before who NEEDs them, so that opening a module instantiates that module alone.
+// Libraries come before who NEEDs them, so that opening a module instantiates that module alone; initialised is what is left.
 import fs from 'node:fs';
 import { pathToFileURL } from 'node:url';
 
@@ -100,10 +100,11 @@ def initialise(name, path):
         return root(error)
 initialise`;
 
-function initialise({ py, site }, path, opened) {
+function initialise({ py, site }, path) {
   const name = path.replace(/(\.abi3)?\.so(\.\d+)*$/, '').replaceAll('/', '.');
+  const module = new WebAssembly.Module(py.FS.readFile(`${site}/${path}`));
   const starts = ['PyInit_', 'PyModExport_'].map((prefix) => prefix + name.slice(name.lastIndexOf('.') + 1));
-  if (!opened.some(({ instance }) => starts.some((each) => each in instance.exports))) return null; // a library
+  if (!WebAssembly.Module.exports(module).some((each) => starts.includes(each.name))) return null; // a library
   try {
     return py.runPython(INITIALISE)(name, `${site}/${path}`);
   } catch (error) {
@@ -121,9 +122,7 @@ async function attempt(running, path) {
   }
   interrupt = null;
   if (result.load !== null) return result;
-  const opened = instances.slice(before);
-  result.unresolved = unresolved(running.py, opened);
-  if (job.initialise) result.initialised = initialise(running, path, opened);
+  result.unresolved = unresolved(running.py, instances.slice(before));
   return result;
 }
 
@@ -144,13 +143,21 @@ let running = await start();
 for (const { path } of job.modules) {
   needed.set(path, running.py._module.getDylinkMetadata(running.py.FS.readFile(`${running.site}/${path}`)).neededDynlibs);
 }
+const results = [];
 for (const path of order()) {
   if (!running) {
     instances = [];
     running = await start();
   }
-  const result = await attempt(running, path);
+  results.push(await attempt(running, path));
+  if (results.at(-1).load !== null) running = null;
+}
+for (const result of results) {
+  if (job.initialise) {
+    running ??= await start();
+    result.initialised = initialise(running, result.path);
+    if (result.initialised?.startsWith('fatal')) running = null;
+  }
   fs.writeSync(1, `${JSON.stringify(result)}\n`);
-  if (result.load !== null || result.initialised?.startsWith('fatal')) running = null;
 }
 process.exit(0);

@@ -40,7 +40,7 @@ NO_EXCEPTIONS = (*CXX, "-fignore-exceptions")  # what emcc does unless it is tol
 @dataclass(frozen=True)
 class Signal:
     """One signal. `wheels` are the files of each distribution, in their order; `came` what becomes of it on each of
-    `VERSIONS`; `code` the finding that says so, or that the audit makes of it all the same; `script` is Python that leaves the
+    `VERSIONS`; `code` the finding that says so, or that the audit makes of it all the same (one of several words); `script` is Python that leaves the
     answer in `result`."""
 
     name: str

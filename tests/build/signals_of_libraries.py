@@ -59,7 +59,7 @@ def _places(shelf: Shelf) -> None:
 
 
 def _runtime_paths(shelf: Shelf) -> None:
-    code = "runtime-path-form"
+    code = "runtime-path-form missing-library"
     before = "load right right"  # 0.27 does not read RUNTIME_PATH
     found(shelf, "to_libs", before, user="paths1", place="else11", rpath=[f"{ORIGIN}/../else11"])
     found(shelf, "second_entry", before, user="paths2", place="else12", rpath=[f"{ORIGIN}/no", f"{ORIGIN}/../else12"])
@@ -77,7 +77,7 @@ def _runtime_paths(shelf: Shelf) -> None:
 
 
 def _slashes(shelf: Shelf) -> None:
-    code = "needed-path"
+    code = "needed-path missing-library"
     found(shelf, "up_and_over", "right load load", code, user="slash1", place="else21", needed="../else21/libup_and_over.so")
     found(shelf, "below_site", "right load load", code, place="else22", needed="else22/libbelow_site.so")
     whole = SITE.format("3.13") + "/else23/libwhole_path.so"

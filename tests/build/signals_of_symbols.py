@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.build.signals import Shelf, answer, library, module, placed
 
 ORIGIN = "$ORIGIN"
+DYNAMIC = ("--export-dynamic",)  # as emcc links -sSIDE_MODULE=1: a library's own names go through the table, too
 
 
 def put(shelf: Shelf) -> None:
@@ -20,12 +21,14 @@ def _main_wins(shelf: Shelf) -> None:
         'const char *zlibVersion(void) { return "*"; } const char *zError(int e) { return "*"; }\n'
         "const char *(*through(void))(void) { return zlibVersion; }"
     )
-    made = library("libz_of_ours.so", source, ["zlibVersion", "zError", "through"])
+    made = library("libz_of_ours.so", source, ["zlibVersion", "zError", "through"], ldflags=DYNAMIC)
     declared = "extern const char *zlibVersion(void); extern const char *(*through(void))(void);"
     using = module("other_zlib", answer("*zlibVersion()"), declared, needed=["libz_of_ours.so"])
     shelf.one("other_zlib", {**using, **made}, "wrong", "main-wins")
     pointer = "extern const char *(*through_pointer(void))(void);"
-    made = library("libz_pointer.so", source.replace("through", "through_pointer"), ["zlibVersion", "through_pointer"])
+    made = library(
+        "libz_pointer.so", source.replace("through", "through_pointer"), ["zlibVersion", "through_pointer"], ldflags=DYNAMIC
+    )
     using = module("zlib_pointer", answer("*through_pointer()()"), pointer, needed=["libz_pointer.so"])
     shelf.one("zlib_pointer", {**using, **made}, "wrong", "main-wins")
     inside = 'static const char *zlibVersion_(void) { return "*"; } int hidden_zlib(void) { return *zlibVersion_(); }'
@@ -50,7 +53,7 @@ def _clashes(shelf: Shelf) -> None:
         wheels = {}
         for version, number in (("one", 7), ("two", 42)):
             file = f"lib{name}_{version}.so"
-            made = library(file, source.format(n=name, v=number), [symbol.format(n=name) for symbol in exports])
+            made = library(file, source.format(n=name, v=number), [symbol.format(n=name) for symbol in exports], ldflags=DYNAMIC)
             using = module(f"{name}_{version}", answer(said.format(n=name)), declared.format(n=name), needed=[file])
             wheels[f"{name}_{version}"] = {**made, **using}
         shelf.many(name, wheels, came, code, f"{name}_two")
@@ -75,6 +78,7 @@ def _clashes(shelf: Shelf) -> None:
             classes.format(v=number, w=version),
             [f"area_{version}", "_ZTV5Shape", "_ZNK5Shape4areaEv", "_ZN5ShapeD1Ev", "_ZN5ShapeD0Ev"],
             cflags=("-x", "c++", "-fno-exceptions"),
+            ldflags=DYNAMIC,
         )
         using = module(
             f"shape_{version}",
@@ -115,7 +119,7 @@ def _instances(shelf: Shelf) -> None:
         folders = {"depths": "depths.libs", "beside_both": "beside_both", "one_folder": "one_folder"}
         deep = "one_folder" if name == "one_folder" else f"{name}/sub"
         declared = f"extern int {name}_count(void), {name}_data;"
-        upper = module(f"{name}_upper", f"{name}_count(); return 0;", declared, needed=[f"lib{name}.so"], rpath=[rpaths[0]])
+        upper = module(f"{name}_upper", f"{name}_count(); {answer('0')}", declared, needed=[f"lib{name}.so"], rpath=[rpaths[0]])
         lower = module(f"{name}_lower", answer(f"{name}_count() + 40"), declared, needed=[f"lib{name}.so"], rpath=[rpaths[1]])
         imports = f"import {name}.{name}_upper as upper, {deep.replace('/', '.')}.{name}_lower as lower"
         both = f"{imports}\nupper.go()\nresult = lower.go()"

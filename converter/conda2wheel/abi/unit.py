@@ -68,7 +68,7 @@ class SideModule:
     @cached_property
     def _parts(self) -> _Parts:
         kind = file_kind(self.data)
-        if not kind.is_loadable:
+        if not kind.is_loadable and kind is not FileKind.BROKEN_WASM:
             return _Parts(kind)
         try:
             return _read(kind, Module.parse(self.data))
@@ -156,14 +156,14 @@ class _Parts:
 def _read(kind: FileKind, module: Module) -> _Parts:
     section = dylink_section.read(module)
     flags = section.imports if isinstance(section, dylink_section.Dylink) else ()
-    weak = {(entry.module, entry.field) for entry in flags if entry.weak}
+    weak = {entry.field for entry in flags if entry.weak}  # the loader looks at the name alone; wasm-ld writes env for the table
     info = section.mem_info
     offers = {entry.name: Offered(entry.kind, module.signature(entry)) for entry in module.exports}
     offers.update({name[len(EM_JS) :]: Offered(Kind.FUNC, "") for name in offers if name.startswith(EM_JS)})
     return _Parts(
         kind=kind,
         wants=tuple(
-            Wanted(entry.module, entry.field, entry.kind, module.signature(entry), (entry.module, entry.field) in weak)
+            Wanted(entry.module, entry.field, entry.kind, module.signature(entry), entry.field in weak)
             for entry in module.imports
         ),
         offers=offers,

@@ -9,6 +9,8 @@ import typer
 
 from .options import (
     Allow,
+    Given,
+    Isolate,
     Json,
     MaxMembers,
     MaxMemberSize,
@@ -48,6 +50,8 @@ def convert(
     compat_tags: Annotated[bool, typer.Option("--compat-tags", help="Add older names of the platform to the tag.")] = False,
     level: Annotated[int, typer.Option(min=1, max=12, help="Compression level.")] = 6,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide and link, write nothing.")] = False,
+    isolate: Isolate = True,
+    provided: Given = True,
     allow: Allow = None,
     json: Json = False,
     verbose: Annotated[
@@ -86,6 +90,8 @@ def convert(
         compat_tags=compat_tags,
         level=level,
         dry_run=dry_run,
+        isolate=isolate,
+        provided=provided,
         allow=codes,
         limits=bounds,
     )

@@ -29,6 +29,13 @@ Allow = Annotated[
     list[str] | None,
     typer.Option(metavar="CODE", help="Make this refusal a warning, and record it in the wheel. Repeatable."),
 ]
+Isolate = Annotated[
+    bool, typer.Option("--isolate/--no-isolate", help="Give the symbols of vendored libraries names of their own.")
+]
+Given = Annotated[
+    bool,
+    typer.Option("--provided/--no-provided", help="Leave out libraries of which Pyodide's main module has all that is taken."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 

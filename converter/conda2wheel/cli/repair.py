@@ -9,6 +9,8 @@ import typer
 
 from .options import (
     Allow,
+    Given,
+    Isolate,
     Json,
     MaxMembers,
     MaxMemberSize,
@@ -40,6 +42,8 @@ def repair(
     ] = None,
     platform: Annotated[str, typer.Option(metavar="auto|TAG|PYODIDE", help="A platform tag or a Pyodide version.")] = "auto",
     compat_tags: Annotated[bool, typer.Option("--compat-tags", help="Add older names of the platform to the tag.")] = False,
+    isolate: Isolate = True,
+    provided: Given = True,
     allow: Allow = None,
     json: Json = False,
     verbose: Annotated[
@@ -71,7 +75,15 @@ def repair(
     results = []
     good = True
     outcomes = repair_each(
-        wheels, out=out, libdirs=libdir or (), platform=platform, compat_tags=compat_tags, allow=codes, limits=bounds
+        wheels,
+        out=out,
+        libdirs=libdir or (),
+        platform=platform,
+        compat_tags=compat_tags,
+        isolate=isolate,
+        provided=provided,
+        allow=codes,
+        limits=bounds,
     )
     started = time.monotonic()
     with bar(len(wheels), "repairing") as watched:

@@ -35,7 +35,7 @@ __all__ = [
 
 MAGIC = b"\0asm"
 HEADER = MAGIC + b"\x01\0\0\0"
-CUSTOM, TYPE, IMPORT, FUNCTION, GLOBAL, EXPORT, TAG = 0, 1, 2, 3, 6, 7, 13
+CUSTOM, TYPE, IMPORT, FUNCTION, GLOBAL, EXPORT, DATA, TAG = 0, 1, 2, 3, 6, 7, 11, 13
 
 
 class Kind(IntEnum):
