@@ -1,193 +1,172 @@
-"""Would it run there? `audit` asks the engine (`abi.audit`) about wheels, packages and modules, and says where they would.
+"""Would it run there? Wheels, packages and side modules are opened, judged together, and each verdict explains itself.
 
-    open      subjects        wheels, packages as `convert` would link them, loose modules
+    open      auditable       wheels, packages as `convert` would write them, lone modules
     choose    here            which Pyodide each was made for, unless the caller names one
     judge     abi.audit       every import of every module, in that Pyodide and, for the matrix, in all others
     tell      audited, sarif  one value for people, machines and CI
 
 Nothing is run. What is asked about in one call is taken to be installed in one site-packages, as far as it was made for the
-same platform: so wheels are found that disturb each other.
+same platform: so it shows where wheels disturb each other.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from conda2wheel.abi import symbols
 from conda2wheel.abi.audit import audit_units
 from conda2wheel.abi.findings import Finding
 from conda2wheel.abi.platforms import Platform, for_pyodide, platforms
-from conda2wheel.abi.symbols import known
+from conda2wheel.auditable import Subject, newest, open_subjects, wheels_in
 from conda2wheel.audited import Audited, Row
 from conda2wheel.conda.files import Limits
 from conda2wheel.convert import forced_platform
 from conda2wheel.libdirs import LibraryIndex
-from conda2wheel.outcome import Conda2WheelError, Failed
-from conda2wheel.subjects import Subject, newest, open_subjects, open_wheels
+from conda2wheel.outcome import Conda2WheelError, Failed, Warned
 
-Findings = Mapping[str, tuple[Finding, ...]]
+CONSEQUENCES = frozenset({"broken-library"})  # of a finding that says more
 
 
 def audit(
     path: str | Path,
-    platform: str = "auto",
+    platform: str | Platform = "auto",
     find_links: Iterable[str | Path] = (),
     *,
     libdirs: Iterable[str | Path] | LibraryIndex = (),
     limits: Limits | None = None,
 ) -> Audited:
-    """Judge one wheel, conda package (file, unpacked folder, URL) or side module; nothing is run or written.
+    """Judge one wheel, conda package (file, unpacked folder, URL) or side module; nothing is run and nothing is written.
 
-    platform: "auto" (what a wheel's tag or a package's evidence says), a platform tag (its newest Pyodide), or a Pyodide
-        version.
-    find_links: folders of wheels that are taken to be installed beside it, where they are for the same platform.
-    libdirs: where a package's NEEDED libraries may be found, as for `convert`.
+    platform: "auto" (a wheel's tag, a package's evidence), a platform tag, a Pyodide version, or a `Platform`; a tag stands
+        for the newest Pyodide that has it.
+    find_links: folders of wheels that are installed beside it, those that were made for the same platform.
+    libdirs: as for `convert`, where a package's NEEDED libraries may be found.
 
-    Raises `Refused` for damaged or hostile input, `Failed` for what cannot be read, and `Failed` (usage) for a path that
-    names several things: `audit_each` takes those.
+    Raises `Refused` for damaged or hostile input, `Failed` for what cannot be read, and `Failed` (usage) for a wrong
+    `platform` and for a path that names several things, which `audit_each` takes.
 
-    >>> audit("pandas-3.1.1-cp312-cp312-pyemscripten_2024_0_wasm32.whl").ok  # doctest: +SKIP
+    >>> audit("dist/numpy-2.4.4-cp313-cp313-pyemscripten_2025_0_wasm32.whl").ok  # doctest: +SKIP
     True
     """
-    results = list(audit_each([path], platform, find_links, libdirs=libdirs, limits=limits))
+    results = [result for _, result in audit_each([path], platform, find_links, libdirs=libdirs, limits=limits)]
     if len(results) != 1:
         raise Failed("usage", f"{path}: there are {len(results)} things to audit in it", "audit_each takes several")
-    result = results[0][1]
-    if isinstance(result, Conda2WheelError):
-        raise result
-    return result
+    if isinstance(results[0], Conda2WheelError):
+        raise results[0]
+    return results[0]
 
 
 def audit_each(
     paths: Iterable[str | Path],
-    platform: str = "auto",
+    platform: str | Platform = "auto",
     find_links: Iterable[str | Path] = (),
     *,
     libdirs: Iterable[str | Path] | LibraryIndex = (),
     limits: Limits | None = None,
 ) -> Iterator[tuple[str, Audited | Conda2WheelError]]:
-    """Judge several, with the arguments of `audit`, a folder of wheels or a prefix among them; each with its result or error.
+    """Judge several inputs, with the arguments of `audit`, a folder of wheels or a prefix among them: each with its result or
+    error, in order.
 
-    Wheels for one platform are taken to be installed together; of one project, its newest version. Raises for no input, only
-    `Failed` for the arguments themselves.
+    What was made for one platform is judged as if it were installed together; of one project, the newest version. Raises
+    only for the arguments themselves: `Failed` (usage, not-found).
     """
     limits = limits or Limits()
     request = _request(platform)
     index = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, limits)
-    beside = [wheel for folder in find_links for wheel in open_wheels(Path(folder), limits)]
-    opened = _open(paths, request, index, limits)
-    court = _Court(list(dict.fromkeys(each for each in opened.values() if isinstance(each, Subject))), beside)
+    beside, notes = wheels_in(find_links, limits)
+    opened = open_subjects(map(str, paths), request.platform, index, limits)
+    court = _Court([each for each in opened.values() if isinstance(each, Subject)], beside)
     for source, subject in opened.items():
-        started = time.monotonic()
-        if isinstance(subject, Conda2WheelError):
-            yield source, subject
-            continue
-        try:
-            result = _audited(subject, request, court)
-        except Conda2WheelError as error:
-            yield source, error
-        except Exception as bug:  # noqa: BLE001 - a bug of ours must not stop the others; it is reported whole
-            failed = Failed("internal", f"{source}: {type(bug).__name__}: {bug}", "this is a bug of conda2wheel; -v shows where")
-            failed.__cause__ = bug
-            yield source, failed
-        else:
-            yield source, replace(result, seconds=time.monotonic() - started)
+        yield source, subject if isinstance(subject, Conda2WheelError) else _tried(subject, request, court, notes)
 
 
 @dataclass(frozen=True)
 class _Request:
-    """What a caller asked about: a platform, and its Pyodide where it was named by one. Both None: what each was made for."""
+    """What a caller asked about: a platform, and the Pyodide that stands for it. Both None: what each input was made for."""
 
     platform: Platform | None = None
     pyodide: str | None = None
-    notes: tuple[str, ...] = ()
+    warnings: tuple[Warned, ...] = ()
 
 
-def _request(text: str) -> _Request:
-    """Raises `Failed` (usage) for what is neither a tag nor a Pyodide version."""
+def _request(text: str | Platform) -> _Request:
     platform = forced_platform(text)
     if platform is None:
         return _Request()
+    if text in symbols.known():
+        return _Request(platform, str(text))
     pyodide = latest(platform)
-    if text in known():
-        return _Request(platform, text)
-    notes: tuple[str, ...] = ()
-    if pyodide is not None and for_pyodide(text) is platform:
-        notes = (f"what Pyodide {text} provides is not known here; judged by {pyodide}, of the same platform",)
-    return _Request(platform, pyodide, notes)
+    warnings: tuple[Warned, ...] = ()
+    if pyodide is not None and isinstance(text, str) and for_pyodide(text) is platform:
+        why = f"what Pyodide {text} provides is not known here; it is judged as {pyodide}, of the same platform"
+        warnings = (Warned("other-pyodide", why),)
+    return _Request(platform, pyodide, warnings)
 
 
 def latest(platform: Platform) -> str | None:
-    """The newest Pyodide of a platform; None where none has it. (A platform with a released Pyodide has no pre-releases in
-    the table.)"""
-    return next((version for version, _ in reversed(platform.pyodide) if version in known()), None)
+    """The newest Pyodide of a platform, None where none has it. (Only the row of a platform that has nothing else names a
+    pre-release.)"""
+    return next((version for version, _ in reversed(platform.pyodide) if version in symbols.known()), None)
 
 
-def _open(
-    paths: Iterable[str | Path], request: _Request, index: LibraryIndex, limits: Limits
-) -> dict[str, Subject | Conda2WheelError]:
-    """Every subject by its source, in order; one that is named twice is there once."""
-    found: dict[str, Subject | Conda2WheelError] = {}
-    for path in map(str, paths):
-        try:
-            for subject in open_subjects(path, request.platform, index, limits):
-                found.setdefault(subject.source, subject)
-        except Conda2WheelError as error:
-            found.setdefault(path, error)
-    return found
-
-
+@dataclass
 class _Court:
-    """Judges subjects in one Pyodide after the other, those together that would be installed together; each once."""
+    """Judges in one Pyodide after the other, those together that would be installed together; each once."""
 
-    def __init__(self, subjects: Sequence[Subject], beside: Sequence[Subject]) -> None:
-        self._subjects = subjects
-        self._beside = beside
-        self._together: dict[str, Findings] = {}
+    subjects: Sequence[Subject]
+    beside: Sequence[Subject]
+    judged: dict[str, dict[Subject, tuple[Finding, ...]]] = field(default_factory=dict)
 
     def findings(self, subject: Subject, pyodide: str) -> tuple[Finding, ...]:
         """What is found in a subject, worst first."""
+        if pyodide not in self.judged:
+            mates = newest(each for each in self.subjects if _platform_of(pyodide) in each.platforms)
+            self.judged[pyodide] = self._judge(mates, pyodide) if mates else {}
+        found = self.judged[pyodide]
+        if subject not in found:
+            found[subject] = self._judge([subject], pyodide)[subject]
+        return found[subject]
+
+    def _judge(self, subjects: Sequence[Subject], pyodide: str) -> dict[Subject, tuple[Finding, ...]]:
         platform = _platform_of(pyodide)
-        if pyodide not in self._together:
-            mates = self._mates(platform)
-            beside = [each for each in self._others(platform) if each.project not in {mate.project for mate in mates}]
-            self._together[pyodide] = _judge(mates, pyodide, platform, beside)
-        found = self._together[pyodide].get(subject.source)
-        if found is not None:
-            return found
-        beside = [each for each in self._others(platform) if each.project != subject.project]
-        return _judge([subject], pyodide, platform, beside)[subject.source]
-
-    def _mates(self, platform: Platform) -> list[Subject]:
-        """Wheels that were made for this platform, one of each project."""
-        return list(newest(each for each in self._subjects if each.kind == "wheel" and platform in each.platforms).values())
-
-    def _others(self, platform: Platform) -> list[Subject]:
-        return list(newest(each for each in self._beside if platform in each.platforms).values())
-
-
-def _judge(subjects: Sequence[Subject], pyodide: str, platform: Platform, beside: Sequence[Subject]) -> Findings:
-    judged = {subject.source for subject in subjects}
-    units = [each.unit(platform) for each in beside if each.source not in judged]
-    return audit_units([subject.unit(platform) for subject in subjects], pyodide, units)
+        projects = {subject.project for subject in subjects}
+        others = [each for each in newest(e for e in self.beside if platform in e.platforms) if each.project not in projects]
+        units = {subject: subject.unit(platform) for subject in subjects}
+        found = audit_units(list(units.values()), pyodide, [each.unit(platform) for each in others])
+        return {subject: found[unit.name] for subject, unit in units.items()}
 
 
 def _platform_of(pyodide: str) -> Platform:
     return next(row for row in platforms() if any(version == pyodide for version, _ in row.pyodide))
 
 
-def _audited(subject: Subject, request: _Request, court: _Court) -> Audited:
+def _tried(subject: Subject, request: _Request, court: _Court, notes: Sequence[Warned]) -> Audited | Conda2WheelError:
+    """The verdict, or why there is none; a bug of ours does not stop the other inputs."""
+    started = time.monotonic()
+    try:
+        return _audited(subject, request, court, notes, started)
+    except Conda2WheelError as error:
+        return error
+    except Exception as bug:  # noqa: BLE001 - it is reported whole
+        what = f"{subject.source}: {type(bug).__name__}: {bug}"
+        failed = Failed("internal", what, "this is a bug of conda2wheel; -v shows where")
+        failed.__cause__ = bug
+        return failed
+
+
+def _audited(subject: Subject, request: _Request, court: _Court, notes: Sequence[Warned], started: float) -> Audited:
     rows = (request.platform,) if request.platform else subject.platforms
+    modules = len(subject.unit((rows or platforms())[-1]).modules)
+    if not modules:
+        return Audited(subject.source, subject.kind, None, None, 0, warnings=subject.warnings)
     # Where a tag names several platforms, it must run on each.
     asked = [request.pyodide] if request.platform else [latest(row) for row in rows]
     pyodides = [pyodide for pyodide in asked if pyodide is not None]
-    modules = len(subject.unit((rows or platforms())[-1]).modules)
-    if not modules:
-        return Audited(subject.source, subject.kind, "any", None, 0, notes=subject.notes)
-    notes = [*subject.notes, *request.notes, *_notes(rows, pyodides)]
     findings = dict.fromkeys(finding for pyodide in pyodides for finding in court.findings(subject, pyodide))
+    matrix = tuple(_row(subject, pyodide, court) for pyodide in symbols.known())
     return Audited(
         source=subject.source,
         kind=subject.kind,
@@ -195,26 +174,27 @@ def _audited(subject: Subject, request: _Request, court: _Court) -> Audited:
         pyodide=pyodides[-1] if pyodides else None,
         modules=modules,
         findings=tuple(sorted(findings, key=lambda finding: finding.severity.rank)),
-        matrix=tuple(_row(subject, pyodide, court) for pyodide in known()),
-        notes=tuple(notes),
+        matrix=matrix,
+        warnings=tuple(dict.fromkeys((*subject.warnings, *request.warnings, *_warnings(rows, pyodides), *notes))),
+        seconds=time.monotonic() - started,
     )
 
 
-def _notes(rows: Sequence[Platform], pyodides: Sequence[str]) -> Iterator[str]:
-    if not rows:
-        yield "nothing says for which Pyodide it was made: see where it would run, or give --platform"
-    elif not pyodides:
-        tags = ", ".join(row.tag for row in rows)
-        yield f"no Pyodide has the platform {tags}, so nothing is known to run it; --platform VERSION asks about one"
-    elif len(pyodides) > 1:
-        yield f"made for several platforms: the findings are those of Pyodide {' and '.join(pyodides)}"
+def _warnings(rows: Sequence[Platform], pyodides: Sequence[str]) -> Iterator[Warned]:
+    if rows and not pyodides:
+        emscriptens = " or ".join(row.emscripten for row in rows)
+        why = f"no Pyodide has Emscripten {emscriptens}, so nothing is known to run it: the matrix says what others do"
+        yield Warned("no-pyodide", why)
+    if len(pyodides) > 1:
+        yield Warned("several-platforms", f"made for several platforms; the findings are those of Pyodide {', '.join(pyodides)}")
 
 
 def _row(subject: Subject, pyodide: str, court: _Court) -> Row:
     platform = _platform_of(pyodide)
-    bad = [finding for finding in court.findings(subject, pyodide) if not finding.severity.runs]
-    tagged = platform in subject.platforms or subject.kind == "module"
+    findings = court.findings(subject, pyodide)
+    tagged = platform in subject.platforms or not subject.platforms
+    bad = [finding for finding in findings if not finding.severity.runs]
     if not bad:
-        return Row(pyodide, platform.tag, True, tagged)
-    more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-    return Row(pyodide, platform.tag, False, tagged, bad[0].code, f"{bad[0].module} {bad[0].message}{more}")
+        return Row(pyodide, platform.tag, findings[0].severity if findings else None, tagged)
+    worst = min(bad, key=lambda finding: (finding.severity.rank, finding.code in CONSEQUENCES))
+    return Row(pyodide, platform.tag, worst.severity, tagged, worst.code, worst.module, worst.message, len(bad) - 1)

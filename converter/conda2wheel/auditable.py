@@ -1,155 +1,252 @@
-"""What an audit is given, opened: wheels, folders of wheels, conda packages and side modules as units to be judged.
+"""What an audit is given, opened: wheels, folders of wheels, conda packages and side modules, as units to be judged.
 
-A package is judged as `convert` would write it: planned and linked, with what contradicts the platform let pass, since the
-audit is there to say it. A package that is no Python package is judged as its files are.
+Opening decides nothing about whether anything runs: it gathers the modules, and says for which platforms they were made. A
+package is judged as `convert` would write it, with what contradicts the platform let pass, since the audit is there to say
+it; one that `convert` refuses is judged as its files are.
 """
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
+
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from conda2wheel.abi.audit import Unit
-from conda2wheel.abi.platforms import Platform, parse
-from conda2wheel.conda.binaries import SHARED_OBJECT
-from conda2wheel.conda.files import Limits, PackageFile
+from conda2wheel.abi.choice import Decision
+from conda2wheel.abi.platforms import Platform, parse, release
+from conda2wheel.conda.binaries import SHARED_OBJECT, read_binary
+from conda2wheel.conda.fetch import redacted
+from conda2wheel.conda.files import BytesBlob, Limits, PackageFile
 from conda2wheel.conda.info import CondaPackage
-from conda2wheel.conda.source import is_url, open_package
+from conda2wheel.conda.source import expand, is_url, open_package
+from conda2wheel.convert import link_plan, unit_of
 from conda2wheel.gate import ALLOWABLE
-from conda2wheel.libdirs import LibraryIndex
+from conda2wheel.libdirs import LibraryIndex, names_of
 from conda2wheel.outcome import ALLOWED, Conda2WheelError, Failed, Refused, Warned
 from conda2wheel.wasm.binary import MAGIC
+from conda2wheel.wheel.plan import Plan, plan_wheel
 from conda2wheel.wheel.reader import Wheel, read_wheel
+from conda2wheel.wheel.retag import retag
 
-SITE = re.compile(r"^(?:lib/python3\.\d+/site-packages|site-packages)/")
+Kind = Literal["wheel", "package", "module"]
+_DATA = re.compile(r"^[^/]+\.data/(?:platlib|purelib)/")  # what installers move to site-packages
+_SAID_BY_AUDIT = (ALLOWED, "cannot-catch", "no-pyodide")
+_SITE = re.compile(r"^(?:.*/)?site-packages/")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Subject:
-    """One input: what a person called it, what it is, its unit, and the platform that it is for where it says so."""
+    """One input. `unit` gives its modules as they would be installed on a platform. `platforms` are those that it was made
+    for, oldest first; none where nothing says so. `project` is its normalised name, "" for a lone module: one site-packages
+    holds one version of a project."""
 
     source: str
-    kind: str
-    unit: Unit
-    platform: Platform | None
+    kind: Kind
+    platforms: tuple[Platform, ...]
+    unit: Callable[[Platform], Unit]
+    project: str = ""
+    version: str = "0"
     warnings: tuple[Warned, ...] = ()
 
 
+def newest(subjects: Iterable[Subject]) -> list[Subject]:
+    """Of each project the newest version: what one site-packages can hold."""
+    found: dict[str, Subject] = {}
+    for subject in subjects:
+        if subject.project not in found or Version(found[subject.project].version) < Version(subject.version):
+            found[subject.project] = subject
+    return list(found.values())
+
+
 def open_subjects(
-    paths: Iterable[str | Path], forced: Platform | None, libdirs: Iterable[str | Path], limits: Limits
-) -> Iterator[Subject | Conda2WheelError]:
-    """Every input in order, folders of wheels as their wheels; what cannot be opened as its error. Units' names differ."""
-    index = LibraryIndex(libdirs, limits)
-    taken: set[str] = set()
-    for path in paths:
-        for source in _expand(str(path)):
-            try:
-                subject = _open(source, forced, index, limits, taken)
-            except Conda2WheelError as error:
-                yield error
-            else:
-                taken.add(subject.unit.name)
-                yield subject
+    sources: Iterable[str], forced: Platform | None, libraries: LibraryIndex, limits: Limits
+) -> dict[str, Subject | Conda2WheelError]:
+    """What paths and URLs name, by its own name, in order: each wheel of a folder of wheels, each package of a prefix; what
+    cannot be opened as its error. `forced` is the platform that a person named: a package is planned for it."""
+    found: dict[str, Subject | Conda2WheelError] = {}
+    for source in dict.fromkeys(each for given in sources for each in _expand(given)):
+        try:
+            subject = _open(source, forced, libraries, limits)
+        except Conda2WheelError as error:
+            found[redacted(source) if is_url(source) else source] = error
+        else:
+            found[subject.source] = subject
+    return found
 
 
-def wheels_in(folders: Iterable[str | Path], given: set[str], limits: Limits) -> tuple[list[Unit], list[Warned]]:
-    """The wheels of these folders as units, without those that were `given` as inputs; one that cannot be read is a warning.
+def wheels_in(folders: Iterable[str | Path], limits: Limits) -> tuple[list[Subject], list[Warned]]:
+    """The wheels of these folders; one that cannot be read is a warning.
 
-    Raises `Failed` (not-found) for a folder that is not there.
+    Raises `Failed` (not-found, unreadable) for a folder that is not there or closed.
     """
-    seen = {Path(source).resolve() for source in given if not is_url(source)}
-    units: list[Unit] = []
+    subjects: list[Subject] = []
     notes: list[Warned] = []
-    for folder in folders:
-        if not Path(folder).is_dir():
+    for folder in map(str, folders):
+        if not os.path.isdir(folder):
             raise Failed("not-found", f"--find-links {folder}: no such folder", "check the path")
-        for path in sorted(Path(folder).glob("*.whl")):
-            if path.resolve() in seen:
-                continue
-            seen.add(path.resolve())
+        for path in _wheels(folder):
             try:
-                units.append(_wheel_unit(read_wheel(path, limits), str(path)))
+                subjects.append(_wheel(Path(path), limits))
             except Conda2WheelError as error:
-                notes.append(Warned("find-links-skipped", str(error), str(path)))
-    return units, notes
+                notes.append(Warned("find-links-skipped", str(error), path))
+    return subjects, notes
 
 
 def _expand(source: str) -> list[str]:
-    path = Path(source)
-    if is_url(source) or not path.is_dir():
+    if is_url(source) or not os.path.isdir(source):
         return [source]
-    return [str(wheel) for wheel in sorted(path.glob("*.whl"))] or [source]
-
-
-def _open(source: str, forced: Platform | None, index: LibraryIndex, limits: Limits, taken: set[str]) -> Subject:
-    if not is_url(source) and Path(source).is_file():
-        if source.endswith(".whl"):
-            wheel = read_wheel(Path(source), limits)
-            name = wheel.path.name if wheel.path.name not in taken else source
-            return Subject(source, "wheel", _wheel_unit(wheel, name), _platform(wheel))
-        if _is_module(Path(source)):
-            return _module(Path(source), limits)
-    return _package(open_package(source, limits), source, forced, index)
-
-
-def _is_module(path: Path) -> bool:
     try:
-        with path.open("rb") as stream:
-            return stream.read(4) == MAGIC or bool(SHARED_OBJECT.search(path.name))
+        return _wheels(source) or expand(source)
+    except Failed:  # opening it will say so
+        return [source]
+
+
+def _wheels(folder: str) -> list[str]:
+    try:
+        return [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if name.endswith(".whl")]
     except OSError as error:
-        raise Failed("unreadable", f"{path}: {error.strerror}", "make it readable for this user") from None
+        raise Failed("unreadable", f"{folder}: {error.strerror or error}", "make it readable for this user") from None
+
+
+def _open(source: str, forced: Platform | None, libraries: LibraryIndex, limits: Limits) -> Subject:
+    if not is_url(source) and os.path.isfile(source):
+        if source.endswith(".whl"):
+            return _wheel(Path(source), limits)
+        if SHARED_OBJECT.search(source) or _read(Path(source), limits, len(MAGIC)) == MAGIC:
+            return _module(Path(source), limits)
+    return _package(source, forced, libraries, limits)
+
+
+def _read(path: Path, limits: Limits, size: int | None = None) -> bytes:
+    try:
+        if size is None and (whole := path.stat().st_size) > limits.member_size:
+            raise Refused("too-large", f"{path}: {whole} bytes", "raise --max-member-size if you trust it")
+        with path.open("rb") as stream:
+            return stream.read(-1 if size is None else size)
+    except OSError as error:
+        raise Failed("unreadable", f"{path}: {error.strerror or error}", "make it readable for this user") from None
 
 
 def _module(path: Path, limits: Limits) -> Subject:
-    """A file by itself, with the libraries beside it, which its NEEDED may name."""
+    """A file by itself, with the libraries beside it that it NEEDs."""
+    modules: dict[str, bytes] = {}
+    wanted = [path]
+    while wanted:
+        file = wanted.pop()
+        name = file.name if SHARED_OBJECT.search(file.name) else f"{file.name}.so"
+        if name not in modules:
+            modules[name] = _read(file, limits)
+            needed = read_binary(PackageFile(name, BytesBlob(modules[name]))).needed
+            wanted += [path.with_name(each) for each in needed if "/" not in each and os.path.isfile(path.with_name(each))]
+    unit = Unit(str(path), modules)
+    return Subject(str(path), "module", (), lambda platform: unit)
+
+
+def _wheel(path: Path, limits: Limits) -> Subject:
+    wheel = read_wheel(path, limits, SHARED_OBJECT)
+    files = {file.path: file for file in wheel.files}
+    modules = {
+        _DATA.sub("", name): files[name].blob.read() for name in wheel.order if SHARED_OBJECT.search(name) and name in files
+    }
+    floors = [tag.interpreter for tag in wheel.tags if tag.abi == "abi3" and re.fullmatch(r"cp3\d+", tag.interpreter)]
+    unit = Unit(wheel.path.name, modules, wheel.distribution, min(floors, key=lambda tag: int(tag[3:]), default=None))
+    platforms, warnings = _made_for(wheel) if modules else ((), ())
+    return Subject(
+        wheel.source, "wheel", platforms, lambda platform: unit, canonicalize_name(wheel.name), wheel.version, warnings
+    )
+
+
+def _made_for(wheel: Wheel) -> tuple[tuple[Platform, ...], tuple[Warned, ...]]:
+    """The platforms that its tag names; where it names none, what its suffixes and binaries say, with a warning."""
+    rows = {row.name: row for tag in wheel.tags if (row := parse(tag.platform)) is not None}
+    if rows:
+        return tuple(sorted(rows.values(), key=lambda row: release(row.emscripten))), ()
+    found = {file.path: read_binary(file) for file in wheel.files if SHARED_OBJECT.search(file.name)}
     try:
-        if path.stat().st_size > limits.member_size:
-            raise Refused("too-large", f"{path}: {path.stat().st_size} bytes", "raise --max-member-size if you trust it")
-        data = path.read_bytes()
-    except OSError as error:
-        raise Failed("unreadable", f"{path}: {error.strerror}", "make it readable for this user") from None
-    return Subject(str(path), "module", Unit(str(path), {path.name: data}), None)
+        tagged = retag(wheel, {path: binary for path, binary in found.items() if binary.kind.is_loadable}, {}, tolerant=True)
+    except Refused:
+        return (), ()
+    notes = tuple(warning for warning in tagged.warnings if warning.code == "platform-from-interpreter")
+    return tuple(decision.platform for decision in tagged.decisions), notes
 
 
-def _wheel_unit(wheel: Wheel, name: str) -> Unit:
-    """Its modules by the place where they are installed, relative to site-packages."""
-    schemes = re.compile(rf"^{re.escape(wheel.path.name.split('-')[0])}-[^/]*\.data/(?:purelib|platlib)/")
-    native = {schemes.sub("", file.path): file for file in wheel.files if SHARED_OBJECT.search(file.path)}
-    abi3 = next((tag.interpreter for tag in wheel.tags if tag.abi == "abi3"), None)
-    return Unit(name, _bytes(native), wheel.path.name.split("-")[0], abi3)
-
-
-def _platform(wheel: Wheel) -> Platform | None:
-    rows = [row for tag in wheel.tags if (row := parse(tag.platform)) is not None]
-    return next((row for row in rows if row.pyodide), rows[0] if rows else None)
-
-
-def _package(package: CondaPackage, source: str, forced: Platform | None, index: LibraryIndex) -> Subject:
-    from conda2wheel.convert import link_plan, unit_of
-    from conda2wheel.wheel.plan import plan_wheel
-
+def _package(source: str, forced: Platform | None, libraries: LibraryIndex, limits: Limits) -> Subject:
+    package = open_package(source, limits)
     try:
         plan = plan_wheel(package, forced, allow=ALLOWABLE)
-        linked = link_plan(plan, index, allow=ALLOWABLE)
     except Refused as refusal:
         note = Warned("not-converted", f"convert refuses it, so its files are judged as they are: {refusal}")
-        return Subject(source, "package", _as_it_is(package), forced, (note,))
-    notes = [warning for warning in (*plan.warnings, *linked.warnings) if warning.code not in (ALLOWED, "cannot-catch")]
-    return Subject(source, "package", unit_of(plan, linked), plan.decision.platform if plan.decision else None, tuple(notes))
+        made_for = () if forced is None else (forced,)
+        unit = _AsItIs(package, libraries).unit
+        return Subject(package.source, "package", made_for, unit, canonicalize_name(package.name), warnings=(note,))
+    if plan.decision is None:
+        pure = Unit(plan.filename, {})
+        return Subject(package.source, "package", (), lambda platform: pure, canonicalize_name(plan.name), plan.version)
+    notes = tuple(warning for warning in plan.decision.warnings if warning.code not in _SAID_BY_AUDIT)
+    unit = _Converted(plan, plan.decision, libraries).unit
+    name = canonicalize_name(plan.name)
+    return Subject(package.source, "package", (plan.decision.platform,), unit, name, plan.version, notes)
 
 
-def _as_it_is(package: CondaPackage) -> Unit:
-    """Its shared objects: those of site-packages in their place, others where a loader finds libraries by name."""
-    native = {
-        SITE.sub("", file.path) if SITE.match(file.path) else posixpath.basename(file.path): file
-        for file in package.files
-        if SHARED_OBJECT.search(file.name)
-    }
-    return Unit(package.stem, _bytes(native))
+@dataclass(frozen=True, eq=False)
+class _Converted:
+    """The wheel that `convert` would make of a package, for any platform: linked for each by its own rules."""
+
+    plan: Plan
+    decision: Decision
+    libraries: LibraryIndex
+    units: dict[str, Unit] = field(default_factory=dict)
+
+    def unit(self, platform: Platform) -> Unit:
+        """The unit for a platform; one for all where nothing is linked, so that each module is read once."""
+        if platform.name not in self.units:
+            plan = replace(self.plan, decision=replace(self.decision, platform=platform))
+            linked = link_plan(plan, self.libraries, allow=ALLOWABLE)
+            same = not linked.rewritten and not linked.libraries and self.units
+            self.units[platform.name] = next(iter(self.units.values())) if same else unit_of(self.plan, linked)
+        return self.units[platform.name]
 
 
-def _bytes(files: Mapping[str, PackageFile]) -> dict[str, bytes]:
-    return {path: file.blob.read() for path, file in files.items()}
+@dataclass(frozen=True, eq=False)
+class _AsItIs:
+    """The shared objects of a package: those of site-packages in their place, libraries where every loader looks, by each name
+    under which they are NEEDED."""
+
+    package: CondaPackage
+    libraries: LibraryIndex
+    units: dict[str, Unit] = field(default_factory=dict)
+
+    def unit(self, platform: Platform) -> Unit:
+        """The unit for a platform: which library of a --libdir fits depends on it."""
+        if platform.name not in self.units:
+            modules = {path: file.blob.read() for path, file in self._files(platform).items()}
+            distribution = canonicalize_name(self.package.name).replace("-", "_")
+            self.units[platform.name] = Unit(self.package.stem, modules, distribution)
+        return self.units[platform.name]
+
+    def _files(self, platform: Platform) -> dict[str, PackageFile]:
+        found = [file for file in self.package.files if any(SHARED_OBJECT.search(name) for name in names_of(file))]
+        files = {_SITE.sub("", file.path): file for file in found if _SITE.match(file.path)}
+        outside = {name: file for file in found if not _SITE.match(file.path) for name in sorted(names_of(file))}
+        wanted = [name for file in files.values() for name in read_binary(file).needed]
+        if not files:  # a package of libraries
+            wanted = [posixpath.basename(file.path) for file in found]
+        while wanted:
+            name = wanted.pop()
+            if name not in {posixpath.basename(path) for path in files}:
+                library = outside.get(name) or self._elsewhere(name, platform)
+                if library is not None:
+                    files[name] = library
+                    wanted += read_binary(library).needed
+        return files
+
+    def _elsewhere(self, name: str, platform: Platform) -> PackageFile | None:
+        library, _ = self.libraries.find(posixpath.basename(name), self.package, platform)
+        return None if library is None else library.binary.file

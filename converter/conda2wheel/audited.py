@@ -7,43 +7,56 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from conda2wheel.abi.findings import Finding, Severity
+from conda2wheel.outcome import Warned
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-# What a severity means, as a heading.
-HEADINGS = {
+HEADINGS = {  # what a severity means, and its colour
     Severity.LOAD: ("does not load", "bold red"),
     Severity.FATAL: ("loads, and ends the interpreter when it is reached", "bold red"),
     Severity.SUSPICIOUS: ("runs, perhaps with wrong results", "yellow"),
     Severity.NOTE: ("worth knowing", "cyan"),
 }
-PLACES = 3  # modules that one row names
-ROWS = {Severity.LOAD: 12, Severity.FATAL: 12, Severity.SUSPICIOUS: 8, Severity.NOTE: 3}  # of one severity
+ROWS = {Severity.LOAD: 12, Severity.FATAL: 12, Severity.SUSPICIOUS: 8, Severity.NOTE: 3}  # of one severity, folded
+PLACES = 3  # modules that one row names, folded
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the matrix: would it run in that Pyodide? `why` not, in one line, with the `code` of the worst finding.
-    `tagged`: it was made for that Pyodide's platform, so that micropip and PyPI would give it to its users."""
+    """One line of the matrix: what would happen in one Pyodide.
+
+    `code`, `module` and `reason` are the worst finding's, empty where it runs, and `others` how many more of its kind there
+    are. `tagged`: it was made for that platform, as far as it says, so that micropip would take it.
+    """
 
     pyodide: str
     platform: str
-    runs: bool
-    tagged: bool
-    code: str | None = None
-    why: str | None = None
+    worst: Severity | None
+    tagged: bool = True
+    code: str = ""
+    module: str = ""
+    reason: str = ""
+    others: int = 0
+
+    @property
+    def runs(self) -> bool:
+        """Whether nothing in it fails to load or is fatal when reached."""
+        return self.worst is None or self.worst.runs
 
     def json(self) -> dict[str, Any]:
-        """`{"pyodide", "platform", "runs", "tagged", "code", "why"}`."""
+        """`{"pyodide", "platform", "runs", "tagged", "worst", "code", "module", "reason", "others"}`."""
         return {
             "pyodide": self.pyodide,
             "platform": self.platform,
             "runs": self.runs,
             "tagged": self.tagged,
-            "code": self.code,
-            "why": self.why,
+            "worst": None if self.worst is None else str(self.worst),
+            "code": self.code or None,
+            "module": self.module or None,
+            "reason": self.reason or None,
+            "others": self.others,
         }
 
 
@@ -51,8 +64,9 @@ class Row:
 class Audited:
     """The verdict about one wheel, package or module.
 
-    `pyodide` is the version that `findings` are about, None where no Pyodide follows from the input or the request: then the
-    matrix is the answer. `platform` is that Pyodide's, or the one that no Pyodide has. `modules` counts side modules.
+    `pyodide` is the version that `findings` are about, and `platform` its tag. Without one, `platform` is the tag of a
+    platform that no Pyodide has, or None where the input does not say; the matrix is the answer then. `modules` is how many
+    side modules were judged; `matrix` has a row for each known Pyodide, none where there is nothing native.
     """
 
     source: str
@@ -62,29 +76,27 @@ class Audited:
     modules: int
     findings: tuple[Finding, ...] = ()
     matrix: tuple[Row, ...] = ()
-    notes: tuple[str, ...] = ()
+    warnings: tuple[Warned, ...] = ()
     seconds: float = field(default=0.0, compare=False)
 
     @property
     def ok(self) -> bool:
-        """Would it run there? Without a Pyodide to ask about: would it run anywhere? What a platform that no Pyodide has was
-        named for, or made for, runs nowhere that is known."""
-        if not self.modules:
-            return True
-        if self.pyodide is None:
-            return self.platform is None and any(row.runs for row in self.matrix)
-        return all(finding.severity.runs for finding in self.findings)
+        """Whether it would run in its Pyodide; without one, anywhere. What was made for a platform that no Pyodide has is
+        taken by none, whatever the matrix says."""
+        if self.pyodide is not None:
+            return all(finding.severity.runs for finding in self.findings)
+        return self.modules == 0 or (self.platform is None and any(row.runs for row in self.matrix))
 
     def count(self, severity: Severity) -> int:
-        """How many findings have that severity."""
+        """How many findings of a severity there are."""
         return sum(finding.severity is severity for finding in self.findings)
 
     def json(self) -> dict[str, Any]:
-        """One entry of `results`: `{"source", "status" ("passed" or "failed"), "ok", "kind", "platform", "pyodide",
-        "modules", "findings", "matrix", "notes", "seconds"}`."""
+        """One entry of `results`: `{"source", "status" ("audited"), "ok", "kind", "platform", "pyodide", "modules",
+        "findings", "matrix", "warnings", "seconds"}`."""
         return {
             "source": self.source,
-            "status": "passed" if self.ok else "failed",
+            "status": "audited",
             "ok": self.ok,
             "kind": self.kind,
             "platform": self.platform,
@@ -92,41 +104,47 @@ class Audited:
             "modules": self.modules,
             "findings": [finding.json() for finding in self.findings],
             "matrix": [row.json() for row in self.matrix],
-            "notes": list(self.notes),
+            "warnings": [warning.json() for warning in self.warnings],
             "seconds": round(self.seconds, 3),
         }
 
     def line(self) -> str:
-        """One line: the verdict, the input, which Pyodide it is about, and how many findings of which kind."""
-        counts = [f"{self.count(severity)} {severity}" for severity in Severity if self.count(severity)]
-        if not self.modules:
-            said = ["no side modules"]
-        elif self.pyodide is not None:
-            said = [f"Pyodide {self.pyodide}", _several(self.modules, "module"), *counts]
-        elif self.platform is not None:
-            said = [f"no Pyodide has {self.platform}"]
-        else:
+        """The verdict in a line, for people."""
+        if self.modules == 0:
+            return f"{self.source}: nothing native in it, runs in any Pyodide whose Python it admits"
+        if self.pyodide is None:
             runs = [row.pyodide for row in self.matrix if row.runs]
-            said = [f"would run in Pyodide {', '.join(runs)}" if runs else "would run in no Pyodide"]
-        return f"{'ok' if self.ok else 'FAILED'} {self.source} ({', '.join(said)})"
+            where = f"would run on Pyodide {', '.join(runs)}" if runs else "would run on no Pyodide that is known"
+            if self.platform is not None:
+                where = f"would NOT run: no Pyodide has {self.platform}" + (
+                    f" (as a build for another it {where})" if runs else ""
+                )
+            return f"{self.source}: {where}"
+        if self.ok:
+            counts = [
+                _several(self.count(kind), str(kind)) for kind in Severity if kind is Severity.SUSPICIOUS and self.count(kind)
+            ]
+            return f"{self.source}: would run on Pyodide {self.pyodide}" + (f" ({counts[0]})" if counts else "")
+        words = ((Severity.LOAD, "fail to load"), (Severity.FATAL, "fatal when reached"))
+        told = ", ".join(f"{self.count(severity)} {word}" for severity, word in words if self.count(severity))
+        return f"{self.source}: would NOT run on Pyodide {self.pyodide} ({told})"
 
     def tables(self, everything: bool = False) -> Iterator[RenderableType]:
-        """What a person wants to see, for rich: notes, findings by severity, the matrix. Long lists are folded, unless
+        """What a person wants to see, for rich: findings by severity, then the matrix. Long lists are folded, unless
         `everything` is asked for."""
         from rich.text import Text
 
-        yield Text(self.source, style="bold")
-        for note in self.notes:
-            yield Text(f"  {note}")
+        if self.modules:
+            yield Text(self.source, style="bold")
         for severity in Severity:
             found = [finding for finding in self.findings if finding.severity is severity]
             if found:
                 title, style = HEADINGS[severity]
                 yield Text(f"  {severity}: {title} ({_several(len(found), 'finding')})", style=style)
-                yield _table(_grouped(found), None if everything else ROWS[severity])
+                yield _findings(_grouped(found), None if everything else ROWS[severity])
         if self.matrix:
-            yield Text("  where it would run", style="bold")
-            yield _matrix(self.matrix)
+            yield Text("  in which Pyodide would it run?", style="bold")
+            yield _matrix(self.matrix, everything)
 
 
 def _several(count: int, what: str) -> str:
@@ -134,43 +152,55 @@ def _several(count: int, what: str) -> str:
 
 
 def _grouped(findings: Iterable[Finding]) -> list[tuple[Finding, list[str]]]:
-    """Findings that say the same of several modules, with these; most modules first."""
+    """What is said of several modules alike, with these; of most modules first."""
     groups: dict[tuple[str, str, str], tuple[Finding, list[str]]] = {}
     for finding in findings:
         groups.setdefault((finding.code, finding.message, finding.hint), (finding, []))[1].append(finding.module)
     return sorted(groups.values(), key=lambda group: -len(group[1]))
 
 
-def _table(groups: Sequence[tuple[Finding, list[str]]], limit: int | None) -> Table:
+def _plain() -> Table:
     from rich.table import Table
+
+    return Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+
+
+def _findings(groups: Sequence[tuple[Finding, list[str]]], limit: int | None) -> Table:
+    """A row for what is found: its code, and in the other column the message, what to do, and where it was found."""
     from rich.text import Text
 
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table = _plain()
     table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
     table.add_column(overflow="fold")
     for finding, modules in groups[:limit]:
         shown = modules if limit is None else modules[:PLACES]
-        more = f"\nand {len(modules) - len(shown)} more" if len(modules) > len(shown) else ""
+        more = f" and {len(modules) - len(shown)} more" if len(modules) > len(shown) else ""
         message = Text(finding.message)
         if finding.hint:
-            message.append(f"\n{finding.hint}", style="dim")
-        table.add_row(Text(f"    {finding.code}"), Text("\n".join(shown) + more), message)
+            message.append(f"\n{finding.hint}", style="italic")
+        message.append("".join(f"\nin {module}" for module in shown) + more, style="dim")
+        table.add_row(Text(f"    {finding.code}"), message)
     if limit is not None and len(groups) > limit:
         rest = sum(len(modules) for _, modules in groups[limit:])
-        table.add_row(Text("    ..."), Text(f"and {_several(rest, 'finding')} more"), Text("-v shows all", style="dim"))
+        table.add_row(Text("    ..."), Text(f"and {_several(rest, 'finding')} more: -v shows all", style="dim"))
     return table
 
 
-def _matrix(rows: Iterable[Row]) -> Table:
-    from rich.table import Table
+def _matrix(rows: Sequence[Row], everything: bool) -> Table:
+    """A row for each Pyodide, in one line unless `everything` is asked for."""
     from rich.text import Text
 
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for overflow in ("ellipsis", "ellipsis", "ellipsis", "fold"):
-        table.add_column(overflow=overflow, no_wrap=overflow == "ellipsis")  # type: ignore[arg-type]
-    for row in rows:
-        verdict = Text("runs", style="green") if row.runs else Text("no", style="red")
-        note = row.why or ("" if row.tagged else "but it was not made for this platform, and micropip would not take it")
-        table.add_row(Text(f"    {row.pyodide}"), Text(row.platform), verdict, Text(note))
+    table = _plain()
+    table.expand = True  # the last column takes what is left, instead of taking from the others
+    known = [(f"  {row.pyodide}", row.platform.removesuffix("_wasm32"), "runs" if row.runs else "no") for row in rows]
+    for _ in range(3):
+        table.add_column(no_wrap=True)
+    table.add_column(no_wrap=not everything, overflow="fold" if everything else "ellipsis", ratio=1)
+    for row, (pyodide, platform, verdict) in zip(rows, known, strict=True):
+        note = "" if row.tagged else "but it was not made for this platform, and micropip does not take it"
+        if not row.runs:
+            more = f" and {row.others} more" if row.others else ""
+            place = f"{row.module} " if everything else ""
+            note = f"{row.code}{more}: {place}{row.reason}"
+        table.add_row(pyodide, platform, Text(verdict, style="green" if row.runs else "red"), Text(note))
     return table

@@ -46,7 +46,16 @@ async function start() {
     py.FS.mkdirTree(inner.slice(0, inner.lastIndexOf('/')));
     py.FS.writeFile(inner, fs.readFileSync(file));
   }
-  return { py, site };
+  return { py, site, opened: new Map() };
+}
+
+// All that a module NEEDs among the modules, each after what it NEEDs itself, and at last the module.
+function below(path, seen = new Set(), found = []) {
+  if (seen.has(path)) return found;
+  seen.add(path);
+  for (const name of needed.get(path)) for (const each of needed.keys()) if (basename(each) === name) below(each, seen, found);
+  found.push(path);
+  return found;
 }
 
 // As loadPackage does for each library of a package; in 0.26, those that others NEED are global.
@@ -57,9 +66,10 @@ async function open({ py, site }, path) {
   return api.loadDynlib(`${site}/${path}`, global, [`${site}/${job.distribution}.libs`]);
 }
 
-function unresolved(py, opened) {
+// `opened` is what one dlopen instantiated, `scope` that and the libraries which it NEEDs. A stub for what they export finds it.
+function unresolved(py, opened, scope) {
   const names = new Set();
-  const exported = new Set(instances.flatMap(({ instance }) => Object.keys(instance.exports)));
+  const exported = new Set(scope.flatMap(({ instance }) => Object.keys(instance.exports)));
   for (const { module, imports } of opened) {
     const { weakImports } = py._module.getDylinkMetadata(module);
     for (const { module: from, name, kind } of WebAssembly.Module.imports(module)) {
@@ -122,21 +132,11 @@ async function attempt(running, path) {
   }
   interrupt = null;
   if (result.load !== null) return result;
-  result.unresolved = unresolved(running.py, instances.slice(before));
+  const opened = instances.slice(before);
+  if (!opened.length) throw new Error(`${path} was open already: nothing was seen of it`);
+  running.opened.set(path, opened);
+  result.unresolved = unresolved(running.py, opened, below(path).flatMap((each) => running.opened.get(each) ?? []));
   return result;
-}
-
-function order() {
-  const found = [];
-  const visit = (path) => {
-    if (found.includes(path) || visiting.has(path)) return;
-    visiting.add(path);
-    for (const name of needed.get(path)) [...needed.keys()].filter((each) => basename(each) === name).forEach(visit);
-    found.push(path);
-  };
-  const visiting = new Set();
-  [...needed.keys()].forEach(visit);
-  return found;
 }
 
 let running = await start();
@@ -144,7 +144,7 @@ for (const { path } of job.modules) {
   needed.set(path, running.py._module.getDylinkMetadata(running.py.FS.readFile(`${running.site}/${path}`)).neededDynlibs);
 }
 const results = [];
-for (const path of order()) {
+for (const path of new Set([...needed.keys()].flatMap((each) => below(each)))) {
   if (!running) {
     instances = [];
     running = await start();

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from conda2wheel.abi.audit import Unit, audit_units
@@ -51,11 +51,13 @@ class Seen:
 
 @dataclass(frozen=True)
 class Module:
-    """One module in one Pyodide: prediction and observation."""
+    """One module in one Pyodide: prediction and observation. `inherited` are the symbols that libraries which it NEEDs are
+    predicted to fail with: the loader comes to them first."""
 
     path: str
     findings: tuple[Finding, ...]
     seen: Seen
+    inherited: frozenset[str] = frozenset()
 
     @property
     def predicted(self) -> str:
@@ -74,8 +76,8 @@ class Module:
         if self.predicted != self.seen.verdict:
             return f"predicted {self.predicted}, seen {self.seen.verdict}"
         if self.predicted == "load":
-            named, expected = self.seen.symbol, self.symbols(Severity.LOAD)
-            return f"the loader names {named}, the audit {sorted(expected)}" if named and named not in expected else None
+            named, expected = self.seen.symbol, self.symbols(Severity.LOAD) | self.inherited
+            return f"the loader names {named}, the audit {sorted(expected)}" if named not in expected else None
         if self.predicted == "fatal" and self.symbols(Severity.FATAL) != self.seen.unresolved:
             return f"unresolved {sorted(self.seen.unresolved)}, the audit says {sorted(self.symbols(Severity.FATAL))}"
         return None
@@ -131,15 +133,23 @@ def _lay(contents: Mapping[str, bytes], folder: Path) -> list[dict[str, str]]:
     return files
 
 
-def predicted(wheel: Path, pyodide: str) -> dict[str, tuple[Finding, ...]]:
-    """What the audit finds in each module."""
+def unit(wheel: Path) -> Unit:
+    """A wheel as the audit sees it."""
     *_, python, abi, _ = wheel.name.split("-")
-    unit = Unit(wheel.name, members(wheel)[0], wheel.name.partition("-")[0], python if abi == "abi3" else None)
-    findings = audit_units([unit], pyodide)[unit.name]
-    return {path: tuple(f for f in findings if f.module == path) for path in unit.modules}
+    return Unit(wheel.name, members(wheel)[0], wheel.name.partition("-")[0], python if abi == "abi3" else None)
 
 
 def compare(wheel: Path, pyodide: str, initialise: bool = False) -> list[Module]:
-    """Prediction and observation for each module."""
-    expected, observed = predicted(wheel, pyodide), seen(wheel, pyodide, initialise)
-    return [Module(path, expected[path], observed[path]) for path in expected]
+    """Prediction and observation for each module of a wheel."""
+    asked, observed = unit(wheel), seen(wheel, pyodide, initialise)
+    findings = audit_units([asked], pyodide)[asked.name]
+    found = {path: tuple(f for f in findings if f.module == path) for path in asked.modules}
+    alone = {path: Module(path, found[path], observed[path]) for path in asked.modules}
+    needed = {side.path: [path for path in asked.modules if path.rpartition("/")[2] in side.needed] for side in asked.sides}
+
+    def inherited(path: str, above: frozenset[str] = frozenset()) -> frozenset[str]:
+        below = [each for each in needed[path] if each not in above]
+        parts = [alone[each].symbols(Severity.LOAD) | inherited(each, above | {path}) for each in below]
+        return frozenset().union(*parts)
+
+    return [replace(module, inherited=inherited(path)) for path, module in alone.items()]

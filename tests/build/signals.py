@@ -40,8 +40,8 @@ NO_EXCEPTIONS = (*CXX, "-fignore-exceptions")  # what emcc does unless it is tol
 @dataclass(frozen=True)
 class Signal:
     """One signal. `wheels` are the files of each distribution, in their order; `came` what becomes of it on each of
-    `VERSIONS`; `code` the finding that says so, or that the audit makes of it all the same (one of several words); `script` is Python that leaves the
-    answer in `result`."""
+    `VERSIONS`; `code` the finding that says so, or that the audit makes of it all the same (one of several words); `script`
+    is Python that leaves the answer in `result`."""
 
     name: str
     wheels: Mapping[str, Mapping[str, bytes]]
@@ -102,7 +102,7 @@ def answer(expression: str) -> str:
 
 def library(name: str, source: str, exports: Iterable[str], **options: Sequence[str]) -> dict[str, bytes]:
     """A shared library."""
-    return {name: zig.shared_library(name, source, exports=tuple(exports), **options).read_bytes()}  # type: ignore[arg-type]
+    return {name: zig.shared_library(name, source, exports=tuple(exports), **options).read_bytes()}
 
 
 def relinked(data: bytes, needed: Sequence[str]) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 
 from conda2wheel.convert import convert
 from conda2wheel.outcome import Failed
-from tests.build import zig
+from tests.build import conda, zig
 from tests.build.shapes import MODULE, SUFFIX, dist_info, package, refused
 
 FILE = f"demo/_demo{SUFFIX}"
@@ -53,7 +53,7 @@ def test_what_throws_without_catching_is_refused_where_exceptions_are_always_on_
     refused(native(demo(declarations, f"({THROW}, (PyObject *)0)")), tmp_path, "abi-conflict", "without any way to catch one")
     old = demo(declarations, f"({THROW}, (PyObject *)0)", python="311")
     site = "lib/python3.11/site-packages"
-    files = {f"{site}/demo/_demo{zig.suffix('311')}": old, f"{site}/demo/__init__.py": "x = 1\n"}
+    files: dict[str, conda.Content] = {f"{site}/demo/_demo{zig.suffix('311')}": old, f"{site}/demo/__init__.py": "x = 1\n"}
     result = convert(package({}, outside=files, depends=ABI_3_1_45), out=tmp_path)
     assert [w.code for w in result.warnings].count("cannot-catch") == 1
 

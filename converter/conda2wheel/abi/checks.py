@@ -22,6 +22,7 @@ OF_THE_STANDARD_LIBRARY = re.compile(
     r"_ZTISt(12length_error|12out_of_range|9bad_alloc|20bad_array_new_length|9exception|8bad_cast|10bad_typeid)"
     r"|_ZTINSt3__2(17bad_function_call|12bad_weak_ptr)E|_ZTISt(19bad_optional_access|18bad_variant_access)"
 )
+UNWINDING = ("_Z", "__cxa_", "_Unwind_")  # who takes nothing of the C++ runtime is no C++, nor Rust that unwinds
 THROWN = re.compile(r"_ZTI\w+|_ZTVN10__cxxabiv1\w*class_type_infoE")  # types that are thrown or derived from
 
 Check = Callable[[SideModule, Loader], Iterator[Finding]]
@@ -111,7 +112,7 @@ def _size(pages: int) -> str:
 
 
 def _instructions(side: SideModule, loader: Loader) -> Iterator[Finding]:
-    if Feature.EXNREF in side.features:
+    if Feature.EXNREF in side.newer_features:
         # Measured: node 20 and 22 refuse the type. Engines without it are the ones that this tool, Pyodide's own tests and
         # most servers run, hence LOAD; newer browsers take such a module, and --allow exnref lets it pass.
         why = (
@@ -120,7 +121,7 @@ def _instructions(side: SideModule, loader: Loader) -> Iterator[Finding]:
         )
         hint = "build with -sWASM_LEGACY_EXCEPTIONS=1, as Pyodide is"
         yield Finding("exnref", Severity.LOAD, side.path, why, hint=hint)
-    if Feature.SIMD in side.features:
+    if Feature.SIMD in side.newer_features:
         why = "has 128-bit SIMD instructions: an engine without them does not load it"
         yield Finding("simd", Severity.NOTE, side.path, why)
 
@@ -156,9 +157,10 @@ def _cannot_catch(side: SideModule, unit: Unit) -> Iterator[Finding]:
 
 def catches(side: SideModule) -> bool:
     """Whether anything in a module can catch, in whichever way."""
-    return any(wanted.kind == Kind.TAG or wanted.name.startswith("invoke_") for wanted in side.wants) or bool(
-        {Feature.LEGACY_EXCEPTIONS, Feature.EXNREF} & side.features
-    )
+    if any(wanted.kind == Kind.TAG or wanted.name.startswith("invoke_") for wanted in side.wants):
+        return True
+    unwinds = any(wanted.name.startswith(UNWINDING) for wanted in side.wants)  # plain C has no try; reading its code takes long
+    return unwinds and bool({Feature.LEGACY_EXCEPTIONS, Feature.EXNREF} & side.features)
 
 
 def broken(findings: Sequence[Finding]) -> bool:

@@ -37,6 +37,7 @@ class Rule:
 
 RULES: dict[str, Rule] = {
     "missing-library": Rule("a NEEDED library is not where the loader looks", "missing-library"),
+    "broken-library": Rule("a NEEDED library is there and cannot be loaded itself", "missing-library"),
     "unresolved-symbol": Rule("an import that nobody provides", "unresolved-symbol"),
     "signature-mismatch": Rule("an import whose type differs from what is provided", "signature-mismatch"),
     "fake-dylib": Rule("a file named .so that is no side module: an object file, an archive, another system's", "fake-dylib"),

@@ -21,7 +21,7 @@ def needed(instance: Instance, session: Session, broken: Collection[SideModule])
             yield _missing(name, side, session)
         elif found.side in broken:
             why = f"NEEDs {name}, and {found.side.path} cannot be loaded itself: not loaded"
-            yield Finding("missing-library", Severity.LOAD, side.path, why)
+            yield Finding("broken-library", Severity.LOAD, side.path, why)
         elif "/" in name:
             why = f"NEEDs {name}, with its folder: found where it lies now, and nowhere else"
             yield Finding("needed-path", Severity.NOTE, side.path, why)

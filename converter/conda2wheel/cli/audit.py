@@ -10,12 +10,11 @@ import typer
 from .options import Json, MaxMembers, MaxMemberSize, MaxRatio, MaxSize, complaint, limits, print_json, require_places
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from conda2wheel.audited import Audited
+    from conda2wheel.outcome import Conda2WheelError
 
-    from conda2wheel.audit import Audited
-
-REASON = 110  # characters of a reason in the matrix
-SHOWN = 12  # findings of one input in the table; --verbose and --json have all
+STDOUT = "-"
+WIDTH = 130  # of tables where nobody knows how wide: a log, a pipe
 
 
 def audit(
@@ -26,16 +25,16 @@ def audit(
     platform: Annotated[str, typer.Option(metavar="auto|TAG|PYODIDE", help="A platform tag or a Pyodide version.")] = "auto",
     find_links: Annotated[
         list[str] | None,
-        typer.Option(metavar="DIR", help="A folder of wheels that are installed beside: their libraries count. Repeatable."),
+        typer.Option(metavar="DIR", help="A folder of wheels that are installed beside: what they bring counts. Repeatable."),
     ] = None,
     libdir: Annotated[
         list[str] | None, typer.Option(metavar="PATH", help="Where a package's NEEDED libraries may be found. Repeatable.")
     ] = None,
     sarif: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the findings as SARIF 2.1.0 for CI, too; - is stdout.")
+        str | None, typer.Option(metavar="FILE", help="Write the findings as SARIF 2.1.0 for CI, too; - is stdout.")
     ] = None,
     json: Json = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every finding, and notes.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every finding, and where a bug is.")] = False,
     max_members: MaxMembers = None,
     max_size: MaxSize = None,
     max_member_size: MaxMemberSize = None,
@@ -43,15 +42,18 @@ def audit(
 ) -> None:
     """Say whether wheels would run in a Pyodide, and every reason why not.
 
-    Nothing is run and nothing is written. Exit status: 0 they would run, 1 one would not, 2 the command line is wrong.
+    Nothing is run. Prints a verdict a line on stdout; the findings go to stderr. Exit status: 0 they would run, 1 one would
+    not, 2 the command line is wrong.
     """
     import sys
 
     from rich.console import Console
 
     from conda2wheel.abi.platforms import parse
-    from conda2wheel.audit import Audited, audit_each
-    from conda2wheel.outcome import Conda2WheelError, document, error_json
+    from conda2wheel.audit import audit_each
+    from conda2wheel.audited import Audited
+    from conda2wheel.cli.progress import bar
+    from conda2wheel.outcome import document, error_json
 
     if platform != "auto" and parse(platform) is None:
         raise typer.BadParameter(
@@ -61,68 +63,59 @@ def audit(
     for folder in find_links or ():
         if not Path(folder).is_dir():
             raise typer.BadParameter(f"{folder}: no such folder", param_hint="--find-links")
-    if json and str(sarif) == "-":
+    if json and sarif == STDOUT:
         raise typer.BadParameter("stdout cannot be both JSON and SARIF", param_hint="--sarif")
     bounds = limits(max_members, max_size, max_member_size, max_ratio)
-    results = audit_each(paths, platform=platform, find_links=find_links or (), libdirs=libdir or (), limits=bounds)
-    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 240)
+    people = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH)
+    quiet = json or sarif == STDOUT
     entries = []
-    for result in results:
-        if isinstance(result, Conda2WheelError):
-            typer.echo(complaint(result), err=True)
-            entries.append({**error_json(_source(result), result, 0.0), "ok": False})
+    audited: list[Audited] = []
+    results = []
+    with bar(len(paths), "auditing") as watched:
+        for outcome in audit_each(paths, platform, find_links or (), libdirs=libdir or (), limits=bounds):
+            results.append(outcome)
+            watched.advance()
+    for source, result in results:
+        if not isinstance(result, Audited):
+            _complain(result, verbose)
+            entries.append({**error_json(source, result, 0.0), "ok": False})
             continue
+        audited.append(result)
         entries.append(result.json())
         for warning in result.warnings:
             typer.echo(f"conda2wheel: warning: {result.source}: {warning.message} [{warning.code}]", err=True)
-        if not json and str(sarif) != "-":
-            _show(console, result, verbose)
+        if not quiet:
+            watched.echo(result.line())
+            for table in result.tables(verbose):
+                people.print(table)
     if json:
         print_json(document(entries))
-    audited = [result for result in results if isinstance(result, Audited)]
     if sarif is not None:
-        _write_sarif(sarif, audited)
+        _write_sarif(sarif, audited, [result for _, result in results if not isinstance(result, Audited)])
     raise typer.Exit(0 if len(audited) == len(results) and all(result.ok for result in audited) else 1)
 
 
-def _source(error: Exception) -> str:
-    """What was given, as the message begins with it."""
-    return getattr(error, "message", str(error)).partition(": ")[0]
+def _complain(error: Conda2WheelError, verbose: bool) -> None:
+    typer.echo(complaint(error), err=True)
+    if verbose and error.code == "internal" and error.__cause__ is not None:
+        import traceback
+
+        typer.echo("".join(traceback.format_exception(error.__cause__)), err=True)
 
 
-def _write_sarif(target: Path, audited: list[Audited]) -> None:
+def _write_sarif(target: str, audited: list[Audited], errors: list[Conda2WheelError]) -> None:
     import json
 
+    from conda2wheel.outcome import Conda2WheelError
     from conda2wheel.sarif import sarif
     from conda2wheel.wheel.archive import write_file
 
-    text = json.dumps(sarif(audited), indent=2) + "\n"
-    if str(target) == "-":
+    text = json.dumps(sarif(audited, errors), indent=2, ensure_ascii=False) + "\n"
+    if target == STDOUT:
         typer.echo(text, nl=False)
-    else:
-        write_file(target, lambda: iter([text.encode()]))
-
-
-def _show(console: Console, result: Audited, verbose: bool) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    from conda2wheel.abi.findings import Severity
-
-    console.print(f"[bold]{escape(result.line())}[/bold]")
-    findings = [finding for finding in result.findings if verbose or finding.severity is not Severity.NOTE]
-    if findings:
-        table = Table("severity", "code", "module", "what", box=None, pad_edge=False)
-        for finding in findings if verbose else findings[:SHOWN]:
-            what = finding.message + (f" ({finding.hint})" if finding.hint and verbose else "")
-            table.add_row(f"  {finding.severity}", finding.code, escape(finding.module), escape(what))
-        console.print(table)
-    hidden = len(result.findings) - (len(findings) if verbose else min(len(findings), SHOWN))
-    if hidden:
-        console.print(f"  and {hidden} more (-v shows all)")
-    if result.matrix:
-        table = Table("Pyodide", "platform", "runs", "code", "why not", box=None, pad_edge=False)
-        for row in result.matrix:
-            reason = row.reason if verbose or len(row.reason) <= REASON else row.reason[:REASON] + "..."
-            table.add_row(f"  {row.pyodide}", row.platform, "yes" if row.runs else "no", row.code, escape(reason))
-        console.print(table)
+        return
+    try:
+        write_file(Path(target), lambda: iter([text.encode()]))
+    except Conda2WheelError as error:
+        typer.echo(complaint(error), err=True)
+        raise typer.Exit(1) from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import tempfile
 import threading
@@ -25,6 +26,7 @@ SPOOL_IN_MEMORY = 512 << 20
 MAX_LINK_HOPS = 40  # as Linux's ELOOP
 MAX_PATH = 4096  # as Linux's PATH_MAX; also keeps the work for one name small
 CHUNK = 1 << 20
+_NO_PLAIN = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ def unsafe(source: str, what: str, why: str) -> Refused:
 
 def clean_path(source: str, name: str) -> str | None:
     """A member's name as a relative POSIX path, None for the root itself. Raises `Refused` for any other form."""
-    if not name or "\0" in name or "\\" in name or any(ord(c) < 32 or ord(c) == 127 for c in name):
+    if not name or _NO_PLAIN.search(name):
         raise unsafe(source, name, "has a name that is no plain path")
     if len(name) > MAX_PATH:
         raise unsafe(source, name, f"has a name of more than {MAX_PATH} characters")

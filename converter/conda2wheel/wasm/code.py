@@ -93,6 +93,12 @@ _FIRST = {
     }.items()
     for opcode in opcodes
 }
+# Where an instruction of a feature may begin, for those whose opcodes are rare among other bytes. An exnref comes from a
+# try_table in the end: its block type, and how many clauses of which kind it has.
+_MARKS = {
+    Feature.SIMD: re.compile(rb"\xfd"),
+    Feature.EXNREF: re.compile(rb"\x1f" + _BLOCK + rb"(?:\x00|[\x01-\x7f][\x00-\x03]|[\x80-\xff])", re.DOTALL),
+}
 _BR_TABLE, _SELECT, _TRY_TABLE = 0x0E, 0x1C, 0x1F
 
 
@@ -102,13 +108,17 @@ def _run(seen: frozenset[Feature]) -> re.Pattern[bytes]:
     return re.compile(rb"(?:" + b"|".join([_PLAIN + _THROW, *(_OF[f] for f in _OF if f in seen)]) + rb")*+", re.DOTALL)
 
 
-def scan(module: Module) -> Code:
-    """The features of a module's code. Raises `WasmError` where a function is cut."""
+def scan(module: Module, wanted: frozenset[Feature] = frozenset(Feature)) -> Code:
+    """The features of a module's code among those `wanted`; asked about few, functions are passed over in which no byte could
+    begin such an instruction. Raises `WasmError` where a function is cut."""
     seen: set[Feature] = set()
     run = _run(frozenset())
     unknown = -1
     data = module.data
+    marks = [_MARKS[feature] for feature in wanted] if wanted <= _MARKS.keys() else []
     for start, end in _bodies(module):
+        if marks and not any(mark.search(data, start, end) for mark in marks):
+            continue
         pos = start
         while (pos := _after(run, data, pos, end)) < end:
             feature = _FIRST.get(data[pos])
@@ -122,7 +132,7 @@ def scan(module: Module) -> Code:
                 unknown = pos if unknown < 0 else unknown
                 break
             pos = after
-    return Code(frozenset(seen), unknown)
+    return Code(wanted & seen, unknown)
 
 
 def _after(run: re.Pattern[bytes], data: bytes, pos: int, end: int) -> int:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import calendar
 import errno
+import hashlib
+import re
 import stat
 import zipfile
 import zlib
@@ -24,6 +26,7 @@ from conda2wheel.outcome import Failed, Refused
 
 from .metadata import Document, parse
 
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 _UNIX = 3  # APPNOTE 4.4.2.2: only then are the upper 16 bits of the external attributes a mode
 
 
@@ -32,7 +35,7 @@ class Wheel:
     """A wheel: its file name's parts and every member but folders.
 
     `dist_info` is the name of that folder; `timestamp` the time of the newest member, its clock read as UTC (zip has no time
-    zones), 0 where no member has one.
+    zones), 0 where no member has one. `order` are the members' names as they follow each other, in which loaders take them.
     """
 
     path: Path
@@ -43,6 +46,7 @@ class Wheel:
     metadata: Document
     dist_info: str
     timestamp: float
+    order: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:
@@ -70,8 +74,12 @@ class Wheel:
         return next((file for file in self.files if file.path == path), None)
 
 
-def read_wheel(path: Path, limits: Limits | None = None) -> Wheel:
-    """Raises `Refused` (corrupt-archive, unsafe-archive, too-large) and `Failed` (not-found, unreadable)."""
+def read_wheel(path: Path, limits: Limits | None = None, only: re.Pattern[str] | None = None) -> Wheel:
+    """Read a wheel whole; or, with `only`, unpack and check no more than its METADATA and the members whose names it finds,
+    and the others when somebody reads them.
+
+    Raises `Refused` (corrupt-archive, unsafe-archive, too-large) and `Failed` (not-found, unreadable).
+    """
     limits = limits or Limits()
     source = str(path)
     try:
@@ -80,15 +88,16 @@ def read_wheel(path: Path, limits: Limits | None = None) -> Wheel:
         raise corrupt(source, str(error)) from None
     try:
         with zipfile.ZipFile(path) as archive:
-            files = _files(archive, source, limits)
+            entries = _entries(archive, path, limits, only)
             timestamp = _newest(archive.infolist())
+        files = resolve_links(source, entries, limits)
     except FileNotFoundError:
         raise Failed("not-found", f"{source}: no such file", "check the path") from None
     except OSError as error:
         if error.errno == errno.EINVAL:  # a damaged directory sends zipfile to before the beginning
             raise corrupt(source, "not a wheel: its directory names places that are not in it") from None
         raise Failed("unreadable", f"{source}: {error.strerror or error}") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except _DAMAGED as error:
         raise corrupt(source, f"not a wheel: {error}") from None
     core = _core(source, name, files)
     return Wheel(
@@ -100,6 +109,7 @@ def read_wheel(path: Path, limits: Limits | None = None) -> Wheel:
         metadata=parse(core.blob.read()),
         dist_info=core.path.partition("/")[0],
         timestamp=timestamp,
+        order=tuple(entries),
     )
 
 
@@ -121,7 +131,28 @@ def _newest(entries: Iterable[zipfile.ZipInfo]) -> float:
     return float(max(times))
 
 
-def _files(archive: zipfile.ZipFile, source: str, limits: Limits) -> tuple[PackageFile, ...]:
+@dataclass(frozen=True)
+class _Later:
+    """A member that nobody has asked for yet."""
+
+    wheel: Path
+    member: str
+    size: int
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.read()).hexdigest()
+
+    def read(self) -> bytes:
+        try:
+            with zipfile.ZipFile(self.wheel) as archive:
+                return archive.read(self.member)
+        except (OSError, *_DAMAGED) as error:
+            raise corrupt(str(self.wheel), f"{self.member}: {error}") from None
+
+
+def _entries(archive: zipfile.ZipFile, path: Path, limits: Limits, only: re.Pattern[str] | None) -> dict[str, Entry]:
+    source = str(path)
     entries = archive.infolist()
     total = 0
     if len(entries) > limits.members:
@@ -142,10 +173,13 @@ def _files(archive: zipfile.ZipFile, source: str, limits: Limits) -> tuple[Packa
             raise Refused(
                 "too-large", f"{source}: unpacks to more than the bounds allow, at {name}", "raise --max-size if you trust it"
             )
-        data = archive.read(entry)  # zipfile reads file_size bytes at most, and checks the CRC
         mode = entry.external_attr >> 16 if entry.create_system == _UNIX else 0
+        if not (only is None or only.search(name) or name.endswith(".dist-info/METADATA") or stat.S_ISLNK(mode)):
+            found[name] = Entry(name, _Later(path, entry.filename, entry.file_size), is_executable(mode))
+            continue
+        data = archive.read(entry)  # zipfile reads file_size bytes at most, and checks the CRC
         if stat.S_ISLNK(mode):
             found[name] = Entry(name, target=data.decode("utf-8", "replace"))
         else:
             found[name] = Entry(name, BytesBlob(data), is_executable(mode))
-    return resolve_links(source, found, limits)
+    return found
