@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from conda2wheel.convert import convert
     from conda2wheel.inspect import inspect
     from conda2wheel.repair import repair
+    from conda2wheel.verify import verify
 
 __all__ = [
     "Converted",
@@ -29,8 +30,9 @@ __all__ = [
     "convert",
     "inspect",
     "repair",
+    "verify",
 ]
-_FUNCTIONS = ("audit", "convert", "inspect", "repair")
+_FUNCTIONS = ("audit", "convert", "inspect", "repair", "verify")
 
 
 class _Package(ModuleType):

@@ -23,8 +23,8 @@ from conda2wheel.abi.platforms import Platform, for_pyodide, platforms
 from conda2wheel.auditable import Subject, newest, open_subjects, wheels_in
 from conda2wheel.audited import Audited, Row
 from conda2wheel.conda.files import Limits
-from conda2wheel.convert import forced_platform
 from conda2wheel.libdirs import LibraryIndex
+from conda2wheel.options import forced_platform
 from conda2wheel.outcome import Conda2WheelError, Failed, Warned
 
 CONSEQUENCES = frozenset({"broken-library"})  # of a finding that says more

@@ -5,6 +5,7 @@
     link        link             NEEDED libraries found, named, rewritten
     audit       gate             every symbol against the platform's newest Pyodide
     assemble    wheel.assemble   the members of the wheel
+    account     wheel.tell       where each came from, and what is in them: conda2wheel.json, an SBOM
     write       wheel.archive    the same bytes anywhere, whole or not at all
 
 Only the first and the last touch a disk or the network.
@@ -12,27 +13,30 @@ Only the first and the last touch a disk or the network.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from packaging.tags import Tag
 
-from conda2wheel.abi import platforms
 from conda2wheel.abi.audit import Unit
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.conda.binaries import SHARED_OBJECT
 from conda2wheel.conda.channel import locate
 from conda2wheel.conda.files import Limits
+from conda2wheel.conda.info import CondaPackage
 from conda2wheel.conda.source import open_package
-from conda2wheel.gate import Gated, check_allow, gate
+from conda2wheel.gate import Gated, gate
 from conda2wheel.libdirs import LibraryIndex
 from conda2wheel.link import Linked, link
-from conda2wheel.outcome import Converted, Failed, Warned
+from conda2wheel.options import Options
+from conda2wheel.outcome import Converted, Warned
+from conda2wheel.provenance import Source
+from conda2wheel.wheel.account import Made, overridden
 from conda2wheel.wheel.archive import DEFAULT_LEVEL, build_wheel, write_file
 from conda2wheel.wheel.assemble import members
 from conda2wheel.wheel.plan import Plan, plan_wheel
+from conda2wheel.wheel.tell import consulted, told
 
 PYPI_FILE_LIMIT = 100 << 20  # warehouse: MAX_FILESIZE
 
@@ -77,36 +81,31 @@ def convert(
     """
     started = time.monotonic()
     limits = limits or Limits()
-    allowed = check_allow(allow)
-    if not 1 <= level <= 12:
-        raise ValueError(f"level {level}: libdeflate has levels 1 to 12")
+    options = Options.of(platform, compat_tags, level, isolate, provided, allow)
     index = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, limits)
-
     package = open_package(locate(str(source), channels), limits)
-    plan = plan_wheel(package, forced_platform(platform), compat_tags, allowed)
-    linked = link_plan(plan, index, isolate=isolate, provided=provided, allow=allowed)
-    gated = _audit(plan, linked, allowed)
-    contents, notes = members(plan, linked.rewritten, linked.libraries, linked.packages)
+    return convert_package(package, index, options, None if dry_run else Path(out), started)
+
+
+def convert_package(
+    package: CondaPackage, index: LibraryIndex, options: Options, out: Path | None, started: float | None = None
+) -> Converted:
+    """The road after the package was opened; with `out` None nothing is written. `started` is by the monotonic clock."""
+    started = time.monotonic() if started is None else started
+    plan = plan_wheel(package, options.platform, options.compat_tags, options.allow)
+    linked = link_plan(plan, index, isolate=options.isolate, provided=options.provided, allow=options.allow)
+    gated = _audit(plan, linked, options.allow)
+    contents, notes = members(plan, linked)
     warnings = [*plan.warnings, *linked.warnings, *gated.warnings, *notes]
-    target = Path(out) / plan.filename
-    sha256 = None
-    if not dry_run:
-        dist_info = f"{plan.file_part}-{plan.version}.dist-info"
-        moment = member_time(package.timestamp)
-        sha256 = write_file(target, lambda: build_wheel(contents, dist_info, moment, level))
-        warnings += size_warning(target)
-    return _result(plan, linked, None if dry_run else target, sha256, warnings, time.monotonic() - started)
-
-
-def forced_platform(platform: str | Platform) -> Platform | None:
-    """The platform that a caller names, None for "auto". Raises `Failed` (usage) for one that nobody knows."""
-    if isinstance(platform, Platform) or platform == "auto":
-        return None if isinstance(platform, str) else platform
-    found = platforms.parse(platform)
-    if found is None:
-        known = ", ".join(row.tag for row in platforms.platforms())
-        raise Failed("usage", f"platform {platform!r} is neither a tag nor a Pyodide version", f"known are {known}")
-    return found
+    made = _made(plan, linked, options, gated, overridden(warnings))
+    dist_info = f"{plan.stem}.dist-info"
+    contents = told(made, dist_info, contents, package, linked)
+    if out is None:
+        return _result(plan, linked, None, None, warnings, time.monotonic() - started)
+    target = out / plan.filename
+    sha256 = write_file(target, lambda: build_wheel(contents, dist_info, made.moment, options.level))
+    warnings += size_warning(target)
+    return _result(plan, linked, target, sha256, warnings, time.monotonic() - started)
 
 
 def link_plan(
@@ -147,10 +146,24 @@ def _audit(plan: Plan, linked: Linked, allow: frozenset[str]) -> Gated:
     return gate(plan.package.source, unit_of(plan, linked), plan.decision.platform, allow)
 
 
-def member_time(own: float | None) -> float:
-    """The time of a wheel's members: SOURCE_DATE_EPOCH, where set, else the package's own; seconds since 1970."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
-    return float(epoch) if epoch.isascii() and epoch.isdecimal() else own or 0.0
+def _made(plan: Plan, linked: Linked, options: Options, gated: Gated, overrides: tuple[Warned, ...]) -> Made:
+    return Made(
+        command="convert",
+        filename=plan.filename,
+        name=plan.name,
+        version=plan.version,
+        license=plan.metadata.get("License-Expression") or plan.metadata.get("License"),
+        platform=plan.decision.platform.tag if plan.decision else "any",
+        judged_by=(gated.pyodide,) if gated.pyodide else (),
+        evidence=plan.decision.evidence if plan.decision else (),
+        options=options,
+        input=Source.of(plan.package),
+        moment=options.moment(plan.package.timestamp),
+        consulted=consulted(linked),
+        overrides=overrides,
+        vendored=linked.vendored,
+        provided=linked.provided,
+    )
 
 
 def size_warning(wheel: Path) -> list[Warned]:

@@ -21,10 +21,10 @@ SHOWN = 3  # findings that a refusal spells out
 
 @dataclass(frozen=True)
 class Gated:
-    """What a person should know of the wheel, and which findings were let pass because somebody said so."""
+    """What a person should know of the wheel, and which Pyodide was asked."""
 
     warnings: tuple[Warned, ...] = ()
-    overrides: tuple[Finding, ...] = ()
+    pyodide: str | None = None
 
 
 def check_allow(allow: Iterable[str]) -> frozenset[str]:
@@ -63,7 +63,7 @@ def gate(source: str, unit: Unit, platform: Platform, allow: Collection[str] = (
     bad = [finding for finding in bad if finding not in told]
     warnings = [Warned(finding.code, finding.message, finding.module) for finding in told]
     warnings += [Warned(ALLOWED, f"{RULES[finding.code].refusal}: {finding.message}", finding.module) for finding in bad]
-    return Gated(tuple(warnings), tuple(bad))
+    return Gated(tuple(warnings), pyodide)
 
 
 def _refusal(source: str, pyodide: str, findings: list[Finding]) -> Refused:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,13 +44,15 @@ class ModuleReport:
 @dataclass(frozen=True)
 class Report:
     """What was found. `kind` is package, wheel or module; `facts` are label and value pairs in reading order; `files`
-    says of each file that does not simply go to site-packages what becomes of it."""
+    says of each file that does not simply go to site-packages what becomes of it; of a wheel that conda2wheel made, what was
+    changed in each that is not as it was. `account` is such a wheel's own."""
 
     source: str
     kind: str
     facts: tuple[tuple[str, Any], ...]
     modules: tuple[ModuleReport, ...]
     files: tuple[tuple[str, str], ...] = ()
+    account: Mapping[str, Any] | None = None
 
     def json(self) -> dict[str, Any]:
         """One entry of `results`."""
@@ -60,6 +62,7 @@ class Report:
             **{label: list(value) if isinstance(value, tuple) else value for label, value in self.facts},
             "modules": [asdict(module) for module in self.modules],
             "files": [{"file": path, "fate": fate} for path, fate in self.files],
+            **({"account": self.account} if self.account is not None else {}),
         }
 
 
@@ -95,10 +98,12 @@ def _module(path: Path) -> Report:
 
 
 def _wheel(path: Path, limits: Limits) -> Report:
+    from conda2wheel.wheel.account import own_account, shown
     from conda2wheel.wheel.reader import read_wheel
 
     wheel = read_wheel(path, limits)
-    facts = (
+    account = own_account(wheel)
+    facts: tuple[tuple[str, Any], ...] = (
         ("name", wheel.metadata.get("Name") or wheel.name),
         ("version", wheel.version),
         ("tags", tuple(sorted(map(str, wheel.tags)))),
@@ -107,8 +112,12 @@ def _wheel(path: Path, limits: Limits) -> Report:
         ("license", wheel.metadata.get("License-Expression") or wheel.metadata.get("License")),
         ("members", len(wheel.files)),
         ("size", sum(file.blob.size for file in wheel.files)),
+        ("sboms", tuple(file.path for file in wheel.files if file.path.startswith(f"{wheel.dist_info}/sboms/"))),
     )
-    return Report(str(path), "wheel", facts, _modules(wheel.files))
+    if account is None:
+        return Report(str(path), "wheel", facts, _modules(wheel.files))
+    made, changed = shown(account)
+    return Report(str(path), "wheel", (*facts, *made), _modules(wheel.files), changed, account)
 
 
 def _package(source: str, limits: Limits) -> Report:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -57,6 +58,9 @@ class Library:
         return self.binary.file.blob.sha256
 
 
+_Opened = tuple[str, CondaPackage | None, tuple[PackageFile, ...]]
+
+
 def names_of(file: PackageFile) -> set[str]:
     """Every file name that a file has, through links."""
     return {path.rpartition("/")[2] for path in (file.path, *file.aliases)}
@@ -78,9 +82,10 @@ def same_library(one: str, other: str) -> bool:
 class LibraryIndex:
     """Libraries by file name over all places, best first."""
 
-    def __init__(self, places: Iterable[str | Path], limits: Limits) -> None:
-        """Raises `Failed` (not-found) for a place that is not there; opens none."""
+    def __init__(self, places: Iterable[str | Path], limits: Limits, opened: Iterable[CondaPackage] = ()) -> None:
+        """`opened` are packages that somebody has open already. Opens none; raises `Failed` (not-found) for a missing place."""
         self.places = tuple(str(place) for place in places)
+        self._opened = tuple(opened)
         for place in self.places:  # the libraries are looked for late or never; a mistyped place is told at once
             if not is_url(place) and not os.path.exists(place):
                 raise Failed("not-found", f"--libdir {place}: no such file or folder", "check the path")
@@ -120,16 +125,16 @@ class LibraryIndex:
 
     def _read(self) -> dict[str, list[Library]]:
         index: dict[str, list[Library]] = {}
-        for place in self.places:
-            for origin, package, files in self._open(place):
-                for file in files:
-                    if any(SHARED_OBJECT.search(name) for name in names_of(file)):
-                        library = Library(read_binary(file), origin, package)
-                        for name in sorted(names_of(file)):
-                            index.setdefault(name, []).append(library)
+        opened: Iterable[_Opened] = ((package.stem, package, package.files) for package in self._opened)
+        for origin, package, files in chain(opened, *(self._open(place) for place in self.places)):
+            for file in files:
+                if any(SHARED_OBJECT.search(name) for name in names_of(file)):
+                    library = Library(read_binary(file), origin, package)
+                    for name in sorted(names_of(file)):
+                        index.setdefault(name, []).append(library)
         return index
 
-    def _open(self, place: str) -> Iterator[tuple[str, CondaPackage | None, tuple[PackageFile, ...]]]:
+    def _open(self, place: str) -> Iterator[_Opened]:
         path = Path(place)
         if is_url(place) or path.is_file():
             package = open_package(place, self._limits)

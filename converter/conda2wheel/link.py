@@ -12,6 +12,7 @@ import hashlib
 import posixpath
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.conda.binaries import Binary, read_binary
@@ -36,13 +37,20 @@ class Change:
     runtime_path: tuple[str, ...] | None = None
     renamed: int = 0
 
+    def json(self) -> dict[str, Any]:
+        """`{"needed", "runtime_path", "renamed"}`, those that say something."""
+        told = {"needed": self.needed, "runtime_path": self.runtime_path}
+        found: dict[str, Any] = {key: list(value) for key, value in told.items() if value is not None}
+        return found | ({"renamed": self.renamed} if self.renamed else {})
+
 
 @dataclass(frozen=True)
 class Linked:
     """The result: what changes among the wheel's own side modules, what joins them, and what a person should know.
 
     `rewritten`, `libraries` and `changes` are keyed by path below site-packages; `origins` says of each of `libraries`
-    which one it is, and `packages` are those that they came from, without the package that was linked.
+    which one it is, and `packages` are those that they came from, without the package that was linked. `consulted` are the
+    libraries that were found, whether they travel or not: the result depends on each.
     """
 
     rewritten: Mapping[str, PackageFile] = field(default_factory=dict)
@@ -52,6 +60,7 @@ class Linked:
     vendored: tuple[Vendored, ...] = ()
     provided: tuple[Provided, ...] = ()
     packages: tuple[CondaPackage, ...] = ()
+    consulted: tuple[Library, ...] = ()
     warnings: tuple[Warned, ...] = ()
 
 
@@ -198,6 +207,7 @@ def link(
         vendored=tuple(vendored),
         provided=tuple(linker.provided),
         packages=tuple(packages[stem] for stem in sorted(packages)),
+        consulted=tuple(library for _, library in sorted(linker.found.items())),
         warnings=tuple(warnings),
     )
 

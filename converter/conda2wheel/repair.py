@@ -5,6 +5,7 @@ tags        wheel.retag      which platform it was built for, and what it shall 
 link        link             NEEDED libraries found inside and in the libdirs, reached by one path
 audit       gate             every symbol against the platform's newest Pyodide
 amend       wheel.amend      changed modules, new libraries, WHEEL, licenses; everything else keeps its bytes
+account     wheel.tell       where each member came from: conda2wheel.json, an SBOM
 write       wheel.archive    whole or not at all; a wheel that needed nothing is copied byte for byte
 """
 
@@ -21,17 +22,21 @@ from packaging.tags import Tag
 from conda2wheel.abi.audit import Unit
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.conda.binaries import SHARED_OBJECT, Binary, read_binary
-from conda2wheel.conda.files import Blob, Limits
-from conda2wheel.convert import forced_platform, member_time, size_warning
-from conda2wheel.gate import check_allow, gate
+from conda2wheel.conda.files import Limits
+from conda2wheel.convert import size_warning
+from conda2wheel.gate import Gated, check_allow, gate
 from conda2wheel.libdirs import LibraryIndex
 from conda2wheel.link import Linked, link
+from conda2wheel.options import Options
 from conda2wheel.outcome import Conda2WheelError, Failed, Refused, Repaired, Warned
+from conda2wheel.provenance import Source
 from conda2wheel.wheel import amend
-from conda2wheel.wheel.archive import DEFAULT_LEVEL, Member, build_wheel, write_file
-from conda2wheel.wheel.assemble import without_prefix
+from conda2wheel.wheel.account import Made, overridden, own_account
+from conda2wheel.wheel.archive import Member, build_wheel, write_file
+from conda2wheel.wheel.assemble import change_of, vendored, vendored_licenses
 from conda2wheel.wheel.reader import Wheel, read_wheel
 from conda2wheel.wheel.retag import ANY, Retagged, retag
+from conda2wheel.wheel.tell import consulted, told
 
 
 def repair(
@@ -64,21 +69,29 @@ def repair(
     """
     started = time.monotonic()
     limits = limits or Limits()
-    allowed = check_allow(allow)
-    forced = forced_platform(platform)
+    options = Options.of(platform, compat_tags, isolate=isolate, provided=provided, allow=allow)
     index = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, limits)
+    return repair_wheel(read_wheel(Path(wheel), limits), index, options, Path(out), started)
 
-    opened = read_wheel(Path(wheel), limits)
+
+def repair_wheel(opened: Wheel, index: LibraryIndex, options: Options, out: Path, started: float | None = None) -> Repaired:
+    """What `repair` does with a wheel that was read. `started` is by the monotonic clock."""
+    started = time.monotonic() if started is None else started
     modules = _modules(opened)
-    if not modules and forced is None and all(tag.platform == ANY for tag in opened.tags):
-        return _result(opened, Path(out), None, Linked(), [], (), started)
+    if not modules and options.platform is None and all(tag.platform == ANY for tag in opened.tags):
+        return _result(opened, out, options, None, Linked(), [], (), started)
     native = {path: binary for path, binary in modules.items() if not _is_data(path)}
     elsewhere = {path: binary for path, binary in modules.items() if path not in native}
-    tagged = retag(opened, native, elsewhere, forced, compat_tags, "abi-conflict" in allowed)
-    linked = _link(opened, native, tagged, index, isolate, provided, allowed)
-    warnings = [*tagged.warnings, *_not_linked(elsewhere), *linked.warnings, *_audit(opened, tagged, linked, allowed)]
+    tagged = retag(opened, native, elsewhere, options.platform, options.compat_tags, "abi-conflict" in options.allow)
+    linked = _link(opened, native, tagged, index, options)
+    judged = _audit(opened, tagged, linked, options.allow)
+    found = dict.fromkeys(warning for gated in judged for warning in gated.warnings)
+    warnings = [*tagged.warnings, *_not_linked(elsewhere), *linked.warnings, *found]
     contents, notes = _amend(opened, tagged, linked, bool(modules))
-    return _result(opened, Path(out), tagged, linked, [*warnings, *notes], contents, started)
+    if contents:
+        made = _made(opened, tagged, linked, options, judged, overridden(warnings))
+        contents = told(made, opened.dist_info, contents, None, linked)
+    return _result(opened, out, options, tagged, linked, [*warnings, *notes], contents, started)
 
 
 def repair_each(
@@ -157,15 +170,7 @@ def _not_linked(elsewhere: Mapping[str, Binary]) -> list[Warned]:
     ]
 
 
-def _link(
-    wheel: Wheel,
-    native: Mapping[str, Binary],
-    tagged: Retagged,
-    index: LibraryIndex,
-    isolate: bool,
-    provided: bool,
-    allow: frozenset[str],
-) -> Linked:
+def _link(wheel: Wheel, native: Mapping[str, Binary], tagged: Retagged, index: LibraryIndex, options: Options) -> Linked:
     """Linked for its platform; where its tag names several, for each, which must not differ: one file cannot be two."""
     rows = [decision.platform for decision in tagged.decisions]
     texts = [(file.path, file.blob.read()) for file in wheel.files if file.path.endswith(".py")] if native else []
@@ -177,10 +182,10 @@ def _link(
             {},
             index,
             wheel.distribution,
-            isolate=isolate,
-            provided=provided,
+            isolate=options.isolate,
+            provided=options.provided,
             texts=texts,
-            allow=allow,
+            allow=options.allow,
         )
         for row in rows
     ]
@@ -194,8 +199,8 @@ def _link(
     return linked[0]
 
 
-def _audit(wheel: Wheel, tagged: Retagged, linked: Linked, allow: frozenset[str]) -> list[Warned]:
-    """The one place where a wheel that would not run is refused."""
+def _audit(wheel: Wheel, tagged: Retagged, linked: Linked, allow: frozenset[str]) -> list[Gated]:
+    """The one place where a wheel that would not run is refused: on any of the platforms that it is tagged for."""
     modules = {file.path: file for file in wheel.files if SHARED_OBJECT.search(file.name)}
     unit = Unit(
         name=tagged.filename,
@@ -203,24 +208,62 @@ def _audit(wheel: Wheel, tagged: Retagged, linked: Linked, allow: frozenset[str]
         distribution=wheel.distribution,
         abi3=tagged.interpreter.python_tag if tagged.interpreter.abi_tag == "abi3" else None,
     )
-    found = [gate(wheel.source, unit, decision.platform, allow) for decision in tagged.decisions]
-    return list(dict.fromkeys(warning for gated in found for warning in gated.warnings))
+    return [gate(wheel.source, unit, decision.platform, allow) for decision in tagged.decisions]
 
 
 def _amend(wheel: Wheel, tagged: Retagged, linked: Linked, native: bool) -> tuple[list[Member], list[Warned]]:
     """The members of the repaired wheel without RECORD; none if nothing is to be changed."""
-    texts, warnings = amend.licenses(linked.packages)
-    replaced: dict[str, Blob] = {path: file.blob for path, file in linked.rewritten.items()}
-    added = {path: without_prefix(file.blob, linked.packages, (file.path,), warnings) for path, file in linked.libraries.items()}
-    added |= {f"{wheel.dist_info}/licenses/{name}": blob for name, blob in texts.items()}
+    warnings: list[Warned] = []
+    texts = vendored_licenses(linked, warnings)
+    replaced: dict[str, amend.Change] = {path: (file.blob, change_of(linked, path)) for path, file in linked.rewritten.items()}
     replaced |= amend.described(wheel, tagged.tags, native, sorted(texts))
+    added = [vendored(path, file, linked, linked.packages, warnings) for path, file in linked.libraries.items()]
+    added += [Member(f"{wheel.dist_info}/licenses/{name}", blob, origin=origin) for name, (blob, origin) in texts.items()]
     problem = amend.record_problem(wheel)
     if problem:
         warnings.append(Warned("record-mended", f"{problem}; it is made new", f"{wheel.dist_info}/RECORD"))
     links = any(file.aliases for file in wheel.files)
     if not (replaced or added or problem or links or tagged.filename != wheel.path.name):
         return [], []
-    return amend.members(wheel, replaced, added), [*warnings, *amend.dropped(wheel)]
+    return amend.members(wheel, _source(wheel), replaced, added), [*warnings, *amend.dropped(wheel)]
+
+
+def _source(wheel: Wheel) -> Source:
+    return Source(
+        kind="wheel",
+        name=wheel.metadata.get("Name") or wheel.name,
+        version=wheel.version,
+        filename=wheel.path.name,
+        sha256=hashlib.sha256(_bytes(wheel.path)).hexdigest(),
+        license=_license(wheel),
+    )
+
+
+def _license(wheel: Wheel) -> str | None:
+    return wheel.metadata.get("License-Expression") or wheel.metadata.get("License")
+
+
+def _made(
+    wheel: Wheel, tagged: Retagged, linked: Linked, options: Options, judged: list[Gated], overrides: tuple[Warned, ...]
+) -> Made:
+    return Made(
+        command="repair",
+        filename=tagged.filename,
+        name=wheel.metadata.get("Name") or wheel.name,
+        version=wheel.version,
+        license=_license(wheel),
+        platform=".".join(decision.platform.tag for decision in tagged.decisions),
+        judged_by=tuple(gated.pyodide for gated in judged if gated.pyodide),
+        evidence=tuple(text for decision in tagged.decisions for text in decision.evidence),
+        options=options,
+        input=_source(wheel),
+        moment=options.moment(wheel.timestamp),
+        consulted=consulted(linked),
+        overrides=overrides,
+        vendored=linked.vendored,
+        provided=linked.provided,
+        previous=own_account(wheel),
+    )
 
 
 def _bytes(path: Path) -> bytes:
@@ -233,6 +276,7 @@ def _bytes(path: Path) -> bytes:
 def _result(
     wheel: Wheel,
     out: Path,
+    options: Options,
     tagged: Retagged | None,
     linked: Linked,
     warnings: list[Warned],
@@ -247,8 +291,8 @@ def _result(
     if contents and in_place:
         raise Failed("usage", f"{wheel.source}: the repaired wheel would replace it", "give another folder with -o")
     if contents:
-        moment = member_time(wheel.timestamp)
-        sha256 = write_file(target, lambda: build_wheel(contents, wheel.dist_info, moment, DEFAULT_LEVEL))
+        moment = options.moment(wheel.timestamp)
+        sha256 = write_file(target, lambda: build_wheel(contents, wheel.dist_info, moment, options.level))
     else:
         data = _bytes(wheel.path)
         sha256 = hashlib.sha256(data).hexdigest() if in_place else write_file(target, lambda: iter([data]))

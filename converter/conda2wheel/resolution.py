@@ -33,6 +33,7 @@ class Resolution:
     targets: dict[tuple[str, str], str] = field(default_factory=dict)  # (user, NEEDED) -> content, or path in the wheel
     missing: dict[tuple[str, str], str] = field(default_factory=dict)  # (user, NEEDED) -> who, what, and where it was looked for
     dropped: dict[tuple[str, str], str] = field(default_factory=dict)  # (user, NEEDED) -> content of a provided one, or ""
+    found: dict[str, Library] = field(default_factory=dict)  # content -> every library that was looked at, travelling or not
     provided: list[Provided] = field(default_factory=list)
     warnings: list[Warned] = field(default_factory=list)
 
@@ -60,6 +61,7 @@ class Resolution:
                         self.targets[user, needed] = fallback
                     continue
                 self.targets[user, needed] = library.content
+                self.found.setdefault(library.content, library)
                 if library.content not in self.vendored:
                     self.vendored[library.content] = library
                     todo.append((library.content, library.binary, library))
@@ -138,7 +140,10 @@ class Resolution:
                 f"{self.package.source}: {'; '.join(self.missing.values())}",
                 "give the package that brings it with --libdir",
             )
-        self.warnings += [Warned(ALLOWED, f"missing-library: {why}", self.shown(user)) for (user, _), why in self.missing.items()]
+        self.warnings += [
+            Warned(ALLOWED, f"missing-library: NEEDs {needed}, which was found nowhere", self.shown(user))
+            for user, needed in self.missing
+        ]
 
     def _in_wheel(self, user: str, needed: str) -> str | None:
         """A side module of the wheel itself by that name: where its user's loader looks, else anywhere.

@@ -10,6 +10,7 @@ import re
 import struct
 import subprocess
 import sys
+import tempfile
 import types
 import zipfile
 from collections import Counter
@@ -31,6 +32,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from packaging.version import Version
 from twine.commands.check import check as twine_check
 
+from tests.build import accounts
 from tests.build.cache import pypi, unzipped
 
 MICROPIP = ("0.11.1", "768de165adb8e66906039d8fec4127a57f522dfdf8e6fbff877a4616941ecfd3")
@@ -65,6 +67,7 @@ def complaints(wheel: Path, *, ignore: Collection[str] = ()) -> list[str]:
         "micropip": lambda: micropip(wheel),
         "tags": lambda: tags(wheel),
         "uv": lambda: uv(wheel),
+        "account": lambda: accounts.complaints(wheel),
     }
     lines: list[str] = []
     for title, ask in judges.items():
@@ -270,27 +273,11 @@ def uv(wheel: Path) -> Iterator[str]:
     if not platforms and not all(tag.platform == "any" for tag in found):
         return
     python = re.fullmatch(r"cp3(\d+)", found[0].interpreter)
-    command = [
-        sys.executable,
-        "-m",
-        "uv",
-        "pip",
-        "install",
-        "--dry-run",
-        "--no-deps",
-        "--offline",
-        "--no-cache",
-        "--target",
-        "unused",
-        "--quiet",
-    ]
-    command += [
-        "--python-platform",
-        (platforms or ["wasm32-pyodide2025"])[0],
-        "--python-version",
-        f"3.{python[1] if python else 13}",
-    ]
-    done = subprocess.run([*command, str(wheel)], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "uv", "pip", "install", "--dry-run", "--no-deps", "--offline", "--no-cache", "--quiet"]
+    command += ["--python-platform", (platforms or ["wasm32-pyodide2025"])[0]]
+    command += ["--python-version", f"3.{python[1] if python else 13}"]
+    with tempfile.TemporaryDirectory() as folder:  # dry or not, uv makes a lock file in its target
+        done = subprocess.run([*command, "--target", folder, str(wheel)], capture_output=True, text=True, check=False)
     if done.returncode:
         yield done.stderr.strip()
 

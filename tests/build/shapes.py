@@ -46,8 +46,10 @@ class Made:
 
     @property
     def described(self) -> set[str]:
-        """Members of dist-info, relative to it."""
-        return {name.removeprefix(f"{self.info}/") for name in self.members if name.startswith(f"{self.info}/")}
+        """Members of dist-info, relative to it, but what tells of the wheel itself, which every one has."""
+        found = {name.removeprefix(f"{self.info}/") for name in self.members if name.startswith(f"{self.info}/")}
+        assert {"conda2wheel.json", "sboms/conda2wheel.cdx.json"} <= found
+        return found - {"conda2wheel.json", "sboms/conda2wheel.cdx.json"}
 
     @property
     def metadata(self) -> Message:

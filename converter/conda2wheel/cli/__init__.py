@@ -16,6 +16,7 @@ from conda2wheel.cli.check import check
 from conda2wheel.cli.convert import convert
 from conda2wheel.cli.inspect import inspect
 from conda2wheel.cli.repair import repair
+from conda2wheel.cli.verify import verify
 
 app = typer.Typer(
     name="conda2wheel",
@@ -29,6 +30,7 @@ app.command()(convert)
 app.command()(inspect)
 app.command()(audit)
 app.command()(repair)
+app.command()(verify)
 app.command()(check)
 
 

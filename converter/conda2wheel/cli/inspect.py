@@ -82,7 +82,8 @@ def _show(console: Console, report: Report) -> None:
             )
         console.print(table)
     if report.files:
-        table = Table("file", "becomes", box=None, pad_edge=False)
+        heads = ("member", "was changed") if report.kind == "wheel" else ("file", "becomes")
+        table = Table(*heads, box=None, pad_edge=False)
         for path, fate in report.files:
             table.add_row(escape(f"  {path}"), escape(fate))
         console.print(table)

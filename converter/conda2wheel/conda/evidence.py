@@ -33,11 +33,16 @@ def claims(package: CondaPackage) -> list[Claim]:
 
 def channel_name(channel: str) -> str:
     """The channel's name in its address: `https://host/emscripten-forge-4x/emscripten-wasm32` is `emscripten-forge-4x`."""
-    address = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*://", "", channel.strip().partition("#")[0].partition("?")[0])
-    parts = [part for part in address.split("/") if part]
+    return channel_address(channel).rpartition("/")[2]
+
+
+def channel_address(channel: str) -> str:
+    """A channel's address without the query, the subdir and the file name that may follow it."""
+    scheme, mark, rest = channel.strip().partition("#")[0].partition("?")[0].rpartition("://")
+    parts = [part for part in rest.split("/") if part]
     while parts and (parts[-1] in SUBDIRS or parts[-1].endswith((".conda", ".bz2"))):
         parts.pop()
-    return parts[-1] if parts else ""
+    return scheme + mark + "/".join(parts)
 
 
 def _depends(package: CondaPackage, named: frozenset[str]) -> Iterator[Claim]:

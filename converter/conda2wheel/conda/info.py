@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from conda2wheel.outcome import Refused, Warned
 
@@ -30,12 +30,16 @@ RECIPE_FILES = {
 }
 
 
+Opened = Literal["archive", "folder"]
+
+
 @dataclass(frozen=True)
 class CondaPackage:
     """A package as it came: its files (without info/ and conda-meta/), and everything that it says of itself.
 
     `index` has the keys of index.json, or those of the conda-meta record where there is no info/. Documents that are
-    missing are empty.
+    missing are empty. `filename` and `sha256` are those of the archive: measured where one was `opened`, told by a record
+    (conda-meta/, info/repodata_record.json) or None where its files were found unpacked.
     """
 
     source: str
@@ -51,6 +55,9 @@ class CondaPackage:
     licenses: tuple[tuple[str, Blob], ...] = ()
     placeholders: Mapping[str, Placeholder] = field(default_factory=dict)
     channel: str | None = None
+    filename: str | None = None
+    sha256: str | None = None
+    opened: Opened = "folder"
     environment: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # package name -> versions beside it
     warnings: tuple[Warned, ...] = ()
 
@@ -137,6 +144,8 @@ def from_record(source: str, record: Mapping[str, Any], contents: tuple[PackageF
         about=about,
         placeholders=placeholders(rows(source, data, "paths_data")) if isinstance(data, dict) and data.get("paths") else {},
         channel=_channel(record),
+        filename=_text_of(record, "fn"),
+        sha256=_text_of(record, "sha256"),
     )
 
 
@@ -147,6 +156,7 @@ def _from_info(source: str, names: Mapping[str, PackageFile], contents: tuple[Pa
     def document(name: str) -> dict[str, Any]:
         return _json(source, names[f"info/{name}"]) if f"info/{name}" in names else {}
 
+    cached = document("repodata_record.json")  # what conda's package cache knows of an archive that it unpacked
     recipes = {key: _first_yaml(names, candidates, warnings) for key, candidates in RECIPE_FILES.items()}
     contents, found = _listed(source, names, contents, warnings)
     licenses = tuple(
@@ -164,9 +174,13 @@ def _from_info(source: str, names: Mapping[str, PackageFile], contents: tuple[Pa
         run_exports=document("run_exports.json"),
         licenses=licenses,
         placeholders=found,
-        channel=_channel(index),
+        channel=_channel(index) or _channel(cached),
+        filename=_text_of(cached, "fn"),
+        sha256=_text_of(cached, "sha256"),
+        recipe=recipes["recipe"],
+        rendered_recipe=recipes["rendered_recipe"],
+        variant_config=recipes["variant_config"],
         warnings=tuple(warnings),
-        **recipes,
     )
 
 
@@ -221,6 +235,11 @@ def _listed(
 
 def _text(file: PackageFile) -> str:
     return file.blob.read().decode("utf-8", "replace")
+
+
+def _text_of(record: Mapping[str, Any], key: str) -> str | None:
+    value = record.get(key)
+    return value if isinstance(value, str) and value else None
 
 
 def _channel(record: Mapping[str, Any]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -56,8 +57,15 @@ def open_package(source: str | Path, limits: Limits = DEFAULT_LIMITS) -> CondaPa
         return _open_record(path, text, limits)
     if os.path.isdir(path):  # Path.is_dir raises where a folder above is closed to us
         return _open_folder(path, text, limits)
-    package = read_info(text, open_archive(path, text, limits))
+    package = _archived(path, path.name, read_info(text, open_archive(path, text, limits)))
     return _in_environment(path, package)
+
+
+def _archived(path: Path, filename: str, package: CondaPackage) -> CondaPackage:
+    """The package with its archive's name and hash."""
+    with path.open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    return replace(package, filename=filename, sha256=sha256, opened="archive")
 
 
 def _open_folder(path: Path, text: str, limits: Limits) -> CondaPackage:
@@ -110,7 +118,8 @@ def _open_url(url: str, limits: Limits) -> CondaPackage:
     shown = redacted(url)
     with tempfile.TemporaryDirectory(prefix="conda2wheel-") as folder:
         path = download(url, Path(folder), limits.download)
-        package = read_info(shown, open_archive(path, shown, limits))
+        filename = unquote(urlsplit(shown).path).rpartition("/")[2] or path.name
+        package = _archived(path, filename, read_info(shown, open_archive(path, shown, limits)))
     channel = package.channel or urlsplit(shown)._replace(query="", fragment="").geturl().rpartition("/")[0]
     return replace(package, channel=channel)
 

@@ -11,6 +11,7 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from packaging.tags import Tag
 from packaging.version import InvalidVersion, Version
@@ -18,8 +19,8 @@ from packaging.version import InvalidVersion, Version
 from conda2wheel.conda.archive import corrupt
 from conda2wheel.conda.binaries import SHARED_OBJECT
 from conda2wheel.conda.files import Blob, BytesBlob
-from conda2wheel.conda.info import CondaPackage
 from conda2wheel.outcome import Warned
+from conda2wheel.provenance import Origin, Source
 
 from .archive import Member
 from .reader import Wheel
@@ -28,19 +29,21 @@ SIGNATURES = ("RECORD.jws", "RECORD.p7s")  # of the old RECORD
 UNLISTED = ("RECORD", *SIGNATURES)  # what RECORD need not list
 LICENSE_FILES_SINCE = Version("2.4")
 SHOWN = 3
+Change = tuple[Blob, Mapping[str, Any]]  # new bytes, and in what they differ
 
 
-def members(wheel: Wheel, replaced: Mapping[str, Blob], added: Mapping[str, Blob]) -> list[Member]:
+def members(wheel: Wheel, source: Source, replaced: Mapping[str, Change], added: Iterable[Member]) -> list[Member]:
     """Every member but RECORD: the wheel's own, with other bytes where `replaced` has some, and new ones.
 
     A symbolic link becomes a copy of what it leads to; one to a shared library goes, since a copy would be a second instance.
     """
     out = {}
     for file in wheel.files:
-        blob = replaced.get(file.path, file.blob)
+        blob, changes = replaced.get(file.path, (file.blob, {}))
+        origin = Origin.copied(source, file.path, file.blob, blob, changes)
         for path in (file.path, *(alias for alias in file.aliases if not SHARED_OBJECT.search(alias))):
-            out[path] = Member(path, blob, file.executable)
-    out |= {path: Member(path, blob) for path, blob in added.items()}
+            out[path] = Member(path, blob, file.executable, origin)
+    out |= {member.path: member for member in added}
     for name in UNLISTED:
         out.pop(f"{wheel.dist_info}/{name}", None)
     return list(out.values())
@@ -60,8 +63,11 @@ def dropped(wheel: Wheel) -> list[Warned]:
     return found
 
 
-def described(wheel: Wheel, tags: Iterable[Tag], native: bool, license_files: Sequence[str]) -> dict[str, Blob]:
-    """WHEEL and METADATA by path, where they must change. Raises `Refused` (corrupt-archive) without a WHEEL file."""
+def described(wheel: Wheel, tags: Iterable[Tag], native: bool, license_files: Sequence[str]) -> dict[str, Change]:
+    """WHEEL and METADATA by path, where they must change, and in what.
+
+    Raises `Refused` (corrupt-archive) without a WHEEL file.
+    """
     told, core = wheel.info("WHEEL"), wheel.info("METADATA")
     if told is None or core is None:
         raise corrupt(wheel.source, f"not a wheel: it has no {wheel.dist_info}/WHEEL")
@@ -71,7 +77,7 @@ def described(wheel: Wheel, tags: Iterable[Tag], native: bool, license_files: Se
         core.path: with_license_files(core.blob.read(), wheel.metadata.get("Metadata-Version"), license_files),
     }
     before = {told.path: told.blob, core.path: core.blob}
-    return {path: BytesBlob(data) for path, data in new.items() if data != before[path].read()}
+    return {path: (BytesBlob(data), {"mended": True}) for path, data in new.items() if data != before[path].read()}
 
 
 def wheel_file(text: str, tags: Iterable[Tag], native: bool) -> str:
@@ -105,17 +111,6 @@ def with_license_files(metadata: bytes, version: str | None, names: Sequence[str
     header, blank, body = metadata.partition(newline * 2)
     fields = newline.join(b"License-File: " + name.encode() for name in names)
     return header.rstrip(b"\r\n") + newline + fields + (blank + body if blank else newline)
-
-
-def licenses(packages: Iterable[CondaPackage]) -> tuple[dict[str, Blob], list[Warned]]:
-    """The license texts of packages whose libraries travel, by path below `licenses/`: a folder each."""
-    found: dict[str, Blob] = {}
-    warnings = []
-    for package in packages:
-        found |= {f"{package.name}-{package.version}/{name}": blob for name, blob in package.licenses}
-        if not package.licenses:
-            warnings.append(Warned("missing-license", f"{package.stem}, whose library travels, brings no license text"))
-    return found, warnings
 
 
 def record_problem(wheel: Wheel) -> str:

@@ -26,6 +26,7 @@ from typing import IO
 
 from conda2wheel.conda.files import Blob
 from conda2wheel.outcome import Failed, Refused
+from conda2wheel.provenance import MADE_HERE, Origin
 
 DEFAULT_LEVEL = 6
 _EARLIEST = 315532800  # 1980-01-01 UTC, where zip's calendar begins
@@ -39,11 +40,12 @@ _THREADS_FROM = 4 << 20  # bytes from which threads pay
 
 @dataclass(frozen=True)
 class Member:
-    """A file of a wheel; `executable` gives it mode 0755 instead of 0644."""
+    """A file of a wheel; `executable` gives it mode 0755 instead of 0644. Its origin is for the account; it is not written."""
 
     path: str
     blob: Blob
     executable: bool = False
+    origin: Origin = MADE_HERE
 
 
 @dataclass(frozen=True)

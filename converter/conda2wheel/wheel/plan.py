@@ -57,11 +57,16 @@ class Plan:
         return canonicalize_name(self.name).replace("-", "_")
 
     @property
+    def stem(self) -> str:
+        """NAME-VERSION, as in file names and in those of dist-info and data."""
+        return f"{self.file_part}-{self.version}"
+
+    @property
     def filename(self) -> str:
         """NAME-VERSION-PYTHON-ABI-PLATFORM.whl; no build tag, which Pyodide's loader takes for a part of the version."""
         python, abi = next((tag.interpreter, tag.abi) for tag in self.tags)
         platforms = ".".join(sorted({tag.platform for tag in self.tags}, key=lambda p: (not p.startswith("pyemscripten"), p)))
-        return f"{self.file_part}-{self.version}-{python}-{abi}-{platforms}.whl"
+        return f"{self.stem}-{python}-{abi}-{platforms}.whl"
 
 
 def plan_wheel(

@@ -1,0 +1,98 @@
+"""How a wheel was asked for: what `convert` and `repair` were told, as one value that a wheel can carry and `verify` replay."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from conda2wheel.abi import platforms
+from conda2wheel.abi.platforms import Platform
+from conda2wheel.gate import check_allow
+from conda2wheel.outcome import Failed
+from conda2wheel.wheel.archive import DEFAULT_LEVEL
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the bytes of a wheel depend on beside its packages. `platform`: None for "by evidence". `epoch`:
+    SOURCE_DATE_EPOCH, in seconds, where it was set."""
+
+    platform: Platform | None = None
+    compat_tags: bool = False
+    level: int = DEFAULT_LEVEL
+    isolate: bool = True
+    provided: bool = True
+    allow: frozenset[str] = frozenset()
+    epoch: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.level <= 12:
+            raise ValueError(f"level {self.level}: libdeflate has levels 1 to 12")
+
+    @classmethod
+    def of(
+        cls,
+        platform: str | Platform = "auto",
+        compat_tags: bool = False,
+        level: int = DEFAULT_LEVEL,
+        isolate: bool = True,
+        provided: bool = True,
+        allow: Iterable[str] = (),
+    ) -> Options:
+        """What a caller said, with SOURCE_DATE_EPOCH of this process. Raises `Failed` (usage) and `ValueError` (level)."""
+        return cls(
+            forced_platform(platform), compat_tags, level, isolate, provided, check_allow(allow), epoch=source_date_epoch()
+        )
+
+    def json(self) -> dict[str, Any]:
+        """As `conda2wheel.json` has them."""
+        return {
+            "platform": self.platform.tag if self.platform else "auto",
+            "compat_tags": self.compat_tags,
+            "level": self.level,
+            "isolate": self.isolate,
+            "provided": self.provided,
+            "allow": sorted(self.allow),
+            "source_date_epoch": self.epoch,
+        }
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Options:
+        """What a wheel says of itself. Raises `ValueError` for what no conda2wheel wrote, `Failed` (usage) for a platform or a
+        code that this version does not know."""
+        flags = [told.get(key) for key in ("compat_tags", "isolate", "provided")]
+        level, epoch, allow = told.get("level"), told.get("source_date_epoch"), told.get("allow")
+        if not (
+            all(isinstance(flag, bool) for flag in flags)
+            and type(level) is int
+            and (epoch is None or type(epoch) is int)
+            and isinstance(allow, list)
+            and all(isinstance(code, str) for code in allow)
+        ):
+            raise ValueError("its options are not as this version writes them")
+        compat_tags, isolate, provided = map(bool, flags)
+        platform = forced_platform(str(told.get("platform")))
+        return cls(platform, compat_tags, level, isolate, provided, check_allow(allow), epoch)
+
+    def moment(self, own: float | None) -> float:
+        """The time of a wheel's members, in seconds since 1970: SOURCE_DATE_EPOCH, where set, else the input's own."""
+        return float(self.epoch) if self.epoch is not None else own or 0.0
+
+
+def source_date_epoch() -> int | None:
+    """SOURCE_DATE_EPOCH, where it is a number."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    return int(epoch) if epoch.isascii() and epoch.isdecimal() else None
+
+
+def forced_platform(platform: str | Platform) -> Platform | None:
+    """The platform that a caller names, None for "auto". Raises `Failed` (usage) for one that nobody knows."""
+    if isinstance(platform, Platform) or platform == "auto":
+        return None if isinstance(platform, str) else platform
+    found = platforms.parse(platform)
+    if found is None:
+        known = ", ".join(row.tag for row in platforms.platforms())
+        raise Failed("usage", f"platform {platform!r} is neither a tag nor a Pyodide version", f"known are {known}")
+    return found

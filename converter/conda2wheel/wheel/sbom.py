@@ -1,0 +1,179 @@
+"""`dist-info/sboms/conda2wheel.cdx.json`: what is in a wheel and does not show in its metadata.
+
+Specifications: PEP 770 (SBOMs in wheels), CycloneDX 1.6, package URLs of the types `pypi` and `conda`. The wheel's ancestor is
+the conda package (or the wheel) that it was made of. Each package of which a library travels is a component, with the files
+that travel inside of it; so is each library that those and the wheel itself were compiled against, as a static one.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from conda2wheel._version import __version__
+from conda2wheel.conda.evidence import channel_name
+from conda2wheel.conda.files import Blob, BytesBlob
+from conda2wheel.provenance import Source
+
+from .account import TOOL, Made
+from .archive import Member
+from .mend import spdx_expression
+
+if TYPE_CHECKING:
+    from cyclonedx.model import HashType
+    from cyclonedx.model.component import Component
+    from cyclonedx.model.license import DisjunctiveLicense, LicenseExpression
+    from packageurl import PackageURL
+
+FOLDER = "sboms"
+NAME = "conda2wheel.cdx.json"
+_NAMESPACE = uuid.UUID("6f0e1ca6-6d3a-5a0e-9df2-2f5a3b4b6a51")  # of our serial numbers
+_ARCHIVES = (".tar.bz2", ".conda", ".tar.gz")
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """Who was compiled against which libraries: `own` are those of the wheel itself, `others` by the package of a library that
+    travels. What is NEEDED as a shared library is not among them."""
+
+    own: tuple[Source, ...] = ()
+    others: Mapping[Source, tuple[Source, ...]] = field(default_factory=dict)
+
+
+def sbom(made: Made, members: Iterable[Member], compiled: Compiled) -> Blob:
+    """The bill of materials of a wheel with these members. The same wheel gives the same bytes."""
+    from cyclonedx.model.bom import Bom, BomMetaData
+    from cyclonedx.model.component import Component, ComponentType, Pedigree
+    from cyclonedx.model.tool import ToolRepository
+    from cyclonedx.output.json import JsonV1Dot6
+    from packageurl import PackageURL
+
+    travelling = [member for member in members if member.path in {library.name for library in made.vendored}]
+    purl = PackageURL("pypi", None, made.name.lower(), made.version, {"file_name": made.filename})
+    wheel = Component(
+        type=ComponentType.LIBRARY,
+        name=made.name,
+        version=made.version,
+        purl=purl,
+        bom_ref="wheel",
+        licenses=_licenses(made.license),
+        pedigree=Pedigree(ancestors=[_component(made.input, "ancestor")]),
+    )
+    packages = _by_source(travelling)
+    shared = {source: _component(source, _ref("shared", source), "shared", files) for source, files in packages.items()}
+    hosts = {source: each for source, each in compiled.others.items() if source in shared}
+    static = {
+        source: _component(source, _ref("static", source), "static")
+        for source in dict.fromkeys([*compiled.own, *(each for found in hosts.values() for each in found)])
+    }
+    tool = Component(type=ComponentType.APPLICATION, name=TOOL, version=__version__, bom_ref="tool")
+    bom = Bom(
+        serial_number=_serial(made, travelling),
+        metadata=BomMetaData(
+            component=wheel, tools=ToolRepository(components=[tool]), timestamp=datetime.fromtimestamp(made.moment, UTC)
+        ),
+        components=[*shared.values(), *static.values()],
+    )
+    by_path = {member.path: shared[source] for source, files in packages.items() for member in files}
+    needs: dict[Component, list[Component]] = {wheel: [static[source] for source in compiled.own]}
+    for source, found in hosts.items():
+        needs[shared[source]] = [static[each] for each in found]
+    for library in made.vendored:
+        for user in library.needed_by:
+            needs.setdefault(by_path.get(user, wheel), []).append(by_path[library.name])
+    for user_component, needed in needs.items():
+        bom.register_dependency(user_component, [each for each in needed if each is not user_component])
+    return BytesBlob((JsonV1Dot6(bom).output_as_string(indent=1) + "\n").encode())
+
+
+def _by_source(travelling: Iterable[Member]) -> dict[Source, list[Member]]:
+    found: dict[Source, list[Member]] = {}
+    for member in travelling:
+        if member.origin.source is not None:
+            found.setdefault(member.origin.source, []).append(member)
+    return found
+
+
+def _component(source: Source, ref: str, linkage: str | None = None, files: Sequence[Member] = ()) -> Component:
+    """A conda package, a wheel, or a folder of libraries; with the files of it that travel."""
+    from cyclonedx.model import Property
+    from cyclonedx.model.component import Component, ComponentType
+
+    told = {"linkage": linkage, "build": source.build, "subdir": source.subdir, "channel": source.channel}
+    return Component(
+        type=ComponentType.LIBRARY,
+        name=source.name or "libraries of no package",
+        version=source.version or None,
+        purl=purl_of(source),
+        bom_ref=ref,
+        hashes=_sha256(source.sha256),
+        licenses=_licenses(source.license),
+        properties=[Property(name=f"{TOOL}:{key}", value=value) for key, value in told.items() if value],
+        components=[_file(member) for member in files],
+    )
+
+
+def _file(member: Member) -> Component:
+    """A file that travels: its path and hash in the wheel, and those where it came from."""
+    from cyclonedx.model import Property
+    from cyclonedx.model.component import Component, ComponentType
+
+    told = {"from": member.origin.file, "from:sha256": member.origin.before or member.blob.sha256}
+    return Component(
+        type=ComponentType.FILE,
+        name=member.path,
+        bom_ref=f"file:{member.path}",
+        hashes=_sha256(member.blob.sha256),
+        properties=[Property(name=f"{TOOL}:{key}", value=value) for key, value in told.items() if value],
+    )
+
+
+def purl_of(source: Source) -> PackageURL | None:
+    """The package URL; None for a folder.
+
+    >>> str(purl_of(Source("package", "zlib", "1.3.1", "h0_1", "emscripten-wasm32", "https://x/emscripten-forge-4x", "z.conda")))
+    'pkg:conda/zlib@1.3.1?build=h0_1&channel=emscripten-forge-4x&subdir=emscripten-wasm32&type=conda'
+    """
+    from packageurl import PackageURL
+
+    if source.kind == "folder" or not source.name:
+        return None
+    if source.kind == "wheel":
+        return PackageURL("pypi", None, source.name.lower(), source.version, {"file_name": source.filename or ""})
+    qualifiers = {
+        "build": source.build,
+        "channel": channel_name(source.channel) if source.channel else "",
+        "subdir": source.subdir or "",
+        "type": next((end[1:] for end in _ARCHIVES if (source.filename or "").endswith(end)), ""),
+    }
+    return PackageURL("conda", None, source.name, source.version or None, {key: q for key, q in qualifiers.items() if q})
+
+
+def _ref(linkage: str, source: Source) -> str:
+    """A reference that names a component within its document."""
+    return f"{linkage}:{purl_of(source) or source}{f'#{source.sha256}' if source.sha256 else ''}"
+
+
+def _sha256(digest: str | None) -> list[HashType]:
+    from cyclonedx.model import HashAlgorithm, HashType
+
+    return [HashType(alg=HashAlgorithm.SHA_256, content=digest)] if digest else []
+
+
+def _licenses(text: str | None) -> list[LicenseExpression | DisjunctiveLicense]:
+    from cyclonedx.model.license import DisjunctiveLicense, LicenseExpression
+
+    if not text:
+        return []
+    spdx = spdx_expression(text)
+    return [LicenseExpression(spdx) if spdx else DisjunctiveLicense(name=text)]
+
+
+def _serial(made: Made, travelling: Iterable[Member]) -> uuid.UUID:
+    """The same for the same wheel (RFC 9562, version 5)."""
+    parts: list[Any] = [made.filename, made.input.json(), made.options.json(), made.moment]
+    return uuid.uuid5(_NAMESPACE, json.dumps([*parts, [(member.path, member.blob.sha256) for member in travelling]]))
