@@ -59,9 +59,11 @@ class Options:
         }
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> Options:
+    def from_json(cls, told: Any) -> Options:
         """What a wheel says of itself. Raises `ValueError` for what no conda2wheel wrote, `Failed` (usage) for a platform or a
         code that this version does not know."""
+        if not isinstance(told, Mapping):
+            raise ValueError("it tells no options")  # noqa: TRY004 - what is wrong is the document
         flags = [told.get(key) for key in ("compat_tags", "isolate", "provided")]
         level, epoch, allow = told.get("level"), told.get("source_date_epoch"), told.get("allow")
         if not (

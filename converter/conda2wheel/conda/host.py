@@ -29,22 +29,25 @@ def host_libraries(package: CondaPackage) -> tuple[Source, ...]:
     if not isinstance(host, dict):
         return ()
     records = {str(record["name"]): record for record in _records(host.get("resolved")) if isinstance(record.get("name"), str)}
-    asked = list(_asked(host.get("specs"))) or list(records)
+    depends = {name: [_first_word(spec) for spec in _texts(record.get("depends"))] for name, record in records.items()}
+    brought_along = {needed for needs in depends.values() for needed in needs}
+    asked = list(_asked(host.get("specs"))) or [name for name in records if name not in brought_along]
     seen: set[str] = set()
     while asked:
         name = asked.pop()
-        record = records.get(name)
-        if record is None or name in seen or name in TOOLS:
+        if name not in records or name in seen or name in TOOLS or "python" in depends[name]:
             continue
-        depends = [_first_word(spec) for spec in record.get("depends") or () if isinstance(spec, str)]
-        if "python" not in depends:
-            seen.add(name)
-            asked += depends
+        seen.add(name)
+        asked += depends[name]
     return tuple(Source.from_record(records[name]) for name in sorted(seen) if records[name].get("subdir") in SUBDIRS[:1])
 
 
 def _records(value: Any) -> Iterator[Mapping[str, Any]]:
     yield from (each for each in value if isinstance(each, dict)) if isinstance(value, list) else ()
+
+
+def _texts(value: Any) -> list[str]:
+    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
 
 
 def _asked(specs: Any) -> Iterable[str]:
