@@ -12,10 +12,11 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Literal
 
 from conda2wheel.conda.binaries import Binary
 from conda2wheel.wasm.binary import DATA, Kind, Module
@@ -26,8 +27,8 @@ _BY_NAME = re.compile(rb"\bctypes\b|\bcffi\b|\bdlopen\b|\bcdll\b", re.IGNORECASE
 
 
 @cache
-def _reserved() -> re.Pattern[str]:
-    rows = tomllib.loads(files(__package__).joinpath("isolate.toml").read_text(encoding="utf-8"))["reserved"]
+def _pattern(table: Literal["reserved", "common"]) -> re.Pattern[str]:
+    rows = tomllib.loads(files(__package__).joinpath("isolate.toml").read_text(encoding="utf-8"))[table]
     return re.compile("|".join(f"(?:{row['pattern']})" for row in rows))
 
 
@@ -45,14 +46,17 @@ def defined(binary: Binary) -> frozenset[str]:
     """The symbols that a library defines and that may have another name."""
     exports = binary.module.exports if binary.module else ()
     kinds = (Kind.FUNC, Kind.GLOBAL, Kind.TAG)
-    return frozenset(e.name for e in exports if e.kind in kinds and not _reserved().fullmatch(e.name))
+    return frozenset(e.name for e in exports if e.kind in kinds and not _pattern("reserved").fullmatch(e.name))
 
 
-def plan(nodes: Mapping[str, Node], keep: Iterable[str]) -> dict[str, dict[str, str]]:
-    """New names by module and symbol. `nodes` by key; `keep` are the keys of libraries that stay as they are.
+def plan(nodes: Mapping[str, Node], keep: Iterable[str], main: Container[str] | None = None) -> dict[str, dict[str, str]]:
+    """New names by module and symbol. `nodes` by key; `keep` are the keys of libraries that stay as they are; `main` has the
+    names of the main module's symbols, None if they are not known.
 
     A symbol that several vendored libraries define (inline functions, typeinfo, virtual tables) stays one: it gets one name
-    made of all their hashes. One that a library in `keep` defines keeps its name.
+    made of all their hashes. One that a library in `keep` defines keeps its name, and so does one that the main module has as
+    well and that C++ makes one for the whole program. A module that takes a symbol and does not NEED its library (its users
+    do, and one scope is theirs) takes it under the new name, if nobody else can have it.
     """
     definers: dict[str, list[str]] = {}
     for key, node in nodes.items():
@@ -62,13 +66,19 @@ def plan(nodes: Mapping[str, Node], keep: Iterable[str]) -> dict[str, dict[str, 
     kept = set(keep)
     names: dict[str, str] = {}
     for symbol, keys in definers.items():
-        if not kept.intersection(keys):
+        common = main is not None and symbol in main and _pattern("common").fullmatch(symbol)
+        if not (kept.intersection(keys) or common):
             names[symbol] = f"{symbol}.{_mark(sorted(nodes[key].tag or '' for key in keys))}"
     result: dict[str, dict[str, str]] = {}
     for key, node in nodes.items():
         reached = closure(nodes, key)
         present = _symbols(node.binary.module) if node.binary.module else set()
-        mine = {s: names[s] for s in sorted(present & names.keys()) if not reached.isdisjoint(definers[s])}
+        own = {export.name for export in node.binary.module.exports} if node.binary.module else set()
+        mine = {
+            symbol: names[symbol]
+            for symbol in sorted(present & names.keys())
+            if not reached.isdisjoint(definers[symbol]) or not (main is None or symbol in main or symbol in own)
+        }
         if mine:
             result[key] = mine
     return result

@@ -21,6 +21,7 @@ from conda2wheel.conda.info import CondaPackage
 from conda2wheel.isolate import HASH_LENGTH, Node, plan, reached_by_name
 from conda2wheel.libdirs import Library, LibraryIndex, Subject, names_of
 from conda2wheel.outcome import Provided, Vendored, Warned
+from conda2wheel.provided import main_names
 from conda2wheel.reach import ORIGIN, finds, search_order
 from conda2wheel.resolution import Resolution
 from conda2wheel.wasm import dylink as dylink_section
@@ -83,7 +84,7 @@ class _Linker(Resolution):
             Warned("not-isolated", f"its symbols keep their names: {why}", f"{self.libs}/{names[key]}")
             for key, why in sorted(keep.items())
         ]
-        return plan(nodes, keep)
+        return plan(nodes, keep, main_names(self.platform))
 
     def names(self) -> dict[str, str]:
         """Content -> `<stem>-<hash8>.so`. The hash covers a library's bytes and those of all that it NEEDs, so that two

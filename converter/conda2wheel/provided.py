@@ -18,6 +18,12 @@ BY_THE_LOADER = frozenset({"memory", "__indirect_function_table", "__memory_base
 TABLE = ("GOT.func", "GOT.mem")
 
 
+def main_names(platform: Platform) -> frozenset[str] | None:
+    """Every name that the main module of any Pyodide with that platform has; None where none has it."""
+    versions = [version for version, _ in platform.pyodide if version in known()]
+    return frozenset(name for version in versions for name in symbols(version)) if versions else None
+
+
 def main_symbols(platform: Platform) -> Mapping[str, Symbol]:
     """What the main module of every Pyodide with that platform has, of one kind and type in all; nothing where none has it."""
     versions = [version for version, _ in platform.pyodide if version in known()]
@@ -27,17 +33,18 @@ def main_symbols(platform: Platform) -> Mapping[str, Symbol]:
     return {name: symbol for name, symbol in first.items() if all(other.get(name) == symbol for other in others)}
 
 
-def wanted(binary: Binary) -> tuple[tuple[Import, str], ...]:
-    """The imports that somebody has to provide, with their types: none that may stay undefined, none of the loader's."""
+def wanted(binary: Binary, *, weak: bool = False) -> tuple[tuple[Import, str], ...]:
+    """The imports that somebody has to provide, with their types: none of the loader's, and those that may stay undefined
+    only with `weak`."""
     if binary.module is None:
         return ()
-    weak = (
-        {(info.module, info.field) for info in binary.dylink.imports if info.weak} if isinstance(binary.dylink, Dylink) else set()
-    )
+    optional = set()
+    if isinstance(binary.dylink, Dylink) and not weak:
+        optional = {(info.module, info.field) for info in binary.dylink.imports if info.weak}
     return tuple(
         (entry, binary.module.signature(entry))
         for entry in binary.module.imports
-        if (entry.module, entry.field) not in weak and not (entry.module == "env" and entry.field in BY_THE_LOADER)
+        if (entry.module, entry.field) not in optional and not (entry.module == "env" and entry.field in BY_THE_LOADER)
     )
 
 
@@ -65,11 +72,13 @@ def has(main: Mapping[str, Symbol], entry: Import, signature: str, export: str |
 
 
 def taken(users: Iterable[Binary], library: Mapping[str, str]) -> dict[str, list[tuple[Import, str]]]:
-    """What `users` take from a library with these exports: the imports by symbol."""
+    """What `users` take from a library with these exports: the imports by symbol. What they could do without they take, too,
+    where the library is there to give it; not what they define themselves."""
     found: dict[str, list[tuple[Import, str]]] = {}
     for user in users:
-        for entry, signature in wanted(user):
-            if entry.field in library and (entry.module == "env" or entry.module in TABLE):
+        own = offered(user)
+        for entry, signature in wanted(user, weak=True):
+            if entry.field in library and entry.field not in own and (entry.module == "env" or entry.module in TABLE):
                 found.setdefault(entry.field, []).append((entry, signature))
     return found
 

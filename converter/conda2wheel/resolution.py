@@ -73,15 +73,16 @@ class Resolution:
             return
         self._drop_unseen(main)
         while found := next((content for content in self.vendored if self._is_provided(content, main)), None):
-            users = [pair for pair, target in self.targets.items() if target == found]
+            entries = [pair for pair, target in self.targets.items() if target == found]
             library = self.vendored[found]
-            exports = self._exports(found)
-            symbols = taken([self.binary(user) for user, _ in users], exports)
-            for pair in users:
+            leaving = self._leaving(found)
+            users = sorted({user for user, _ in entries} - leaving)
+            symbols = taken(map(self.binary, users), self._exports(leaving, found))
+            for pair in entries:
                 del self.targets[pair]
                 self.dropped[pair] = found
-            named = sorted({needed for _, needed in users})[0]
-            self._provide(named, len(symbols), [user for user, _ in users])
+            named = sorted({needed for user, needed in entries if user in users})[0]
+            self._provide(named, len(symbols), users)
             del self.vendored[found]
             for user, needed in [pair for pair in self.targets if pair[0] == library.content]:
                 del self.targets[user, needed]
@@ -103,14 +104,23 @@ class Resolution:
         self.provided.append(Provided(name, by, symbols, tuple(sorted(self.shown(user) for user in users))))
 
     def _is_provided(self, content: str, main: Mapping[str, Symbol]) -> bool:
-        exports = self._exports(content)
-        users = [self.binary(user) for (user, _), target in self.targets.items() if target == content]
-        return covers(main, taken(users, exports), exports)
+        """Whether one of its users takes something from it, and main has all that anybody in the wheel could take from what
+        would leave with it: the loader finds symbols through NEEDED entries of others, too."""
+        leaving = self._leaving(content)
+        exports = self._exports(leaving, content)
+        users = {user for (user, _), target in self.targets.items() if target == content} - leaving
+        staying = [self.binary(key) for key in (*self.native, *self.vendored) if key not in leaving]
+        return bool(taken(map(self.binary, users), exports)) and covers(main, taken(staying, exports), exports)
 
-    def _exports(self, content: str) -> dict[str, str]:
-        """What a library's users can take from it: its own exports, and those of what it NEEDs."""
+    def _leaving(self, content: str) -> set[str]:
+        """A library and the others that nobody would NEED without it."""
+        staying = set().union(*(self.closure(path, without=content) for path in self.native))
+        return set(self.vendored) - staying
+
+    def _exports(self, leaving: Collection[str], content: str) -> dict[str, str]:
+        """What can be taken from these libraries, first of all from the one that brings the others."""
         exports: dict[str, str] = {}
-        for key in sorted(self.closure(content) - {content}):
+        for key in sorted(set(leaving) - {content}):
             exports.update(offered(self.binary(key)))
         return {**exports, **offered(self.binary(content))}
 
@@ -197,14 +207,14 @@ class Resolution:
         passed = f" (passed over: {'; '.join(rejected)})" if rejected else ""
         self.missing[user, needed] = f"{who} NEEDs {needed}, which is not in {', '.join(searched)}{passed}"
 
-    def closure(self, key: str) -> set[str]:
-        """A module and all that it NEEDs in the end."""
+    def closure(self, key: str, without: str | None = None) -> set[str]:
+        """A module and all that it NEEDs in the end; `without` one, and what only that one NEEDs."""
         seen = {key}
         todo = [key]
         while todo:
             here = todo.pop()
             for (user, _), target in self.targets.items():
-                if user == here and target not in seen:
+                if user == here and target not in seen and target != without:
                     seen.add(target)
                     todo.append(target)
         return seen

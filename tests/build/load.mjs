@@ -1,11 +1,11 @@
 // Wheels in a real Pyodide, one after another: does it load, and what does a call do? Usage: node load.mjs JOB.json
 //
-// JOB: {pyodide: folder of the npm package, cases: [{name, wheels: [paths], code: Python, its last expression the result}]}
+// JOB: {pyodide: folder of the npm package, cases: [{name, wheels: [paths], code: Python that leaves `result`, alone}]}
 //
 // Prints one JSON line a case: {name, load: null or the error, fatal: null or the error, value: repr of the result or null,
-// raised: null or the Python error}. A case that came out clean leaves its interpreter to the next one; every other gets it a
-// new one, because what failed to load stays in the loader's tables and fails whatever is loaded later. New ones are made from a
-// snapshot of the first one's memory, before it loaded anything: that takes a fifth of the time.
+// raised: null or the Python error}. A case that came out clean and is not `alone` leaves its interpreter to the next one; every
+// other gets it a new one, because what failed to load stays in the loader's tables and fails whatever is loaded later. New ones
+// are made from a snapshot of the first one's memory, before it loaded anything: that takes a fifth of the time.
 import fs from 'node:fs';
 import { pathToFileURL } from 'node:url';
 
@@ -66,6 +66,6 @@ for (const each of job.cases) {
   py ??= await start();
   const result = await attempt(py, each);
   fs.writeSync(1, `${JSON.stringify(result)}\n`);
-  if (result.value === null) py = null;
+  if (result.value === null || each.alone) py = null;
 }
 process.exit(0);

@@ -59,7 +59,7 @@ def _unwinding(shelf: Shelf) -> None:
     shelf.one("only_throws", module("only_throws", CATCHER, THROWER, flags=NO_EXCEPTIONS), "fatal", "cannot-catch")
     kiwi = module("like_kiwisolver", OWN_CATCHER, OWN_EXCEPTION, flags=NO_EXCEPTIONS)
     shelf.one("like_kiwisolver", kiwi, "fatal", "cannot-catch")
-    headers = module("only_headers_throw", f"thrower(1); {answer('42')}", LENGTH_ERROR)
+    headers = module("only_headers_throw", f"thrower(args == self ? -1 : 1); {answer('42')}", LENGTH_ERROR)
     shelf.one("only_headers_throw", headers, "right", "cannot-catch")
     caught = "try { wild_throw(1); } catch (int e) { return PyLong_FromLong(e); } return 0;"
     leaf = library(
@@ -157,5 +157,5 @@ def _library_types(shelf: Shelf) -> None:
         "fatal",
         code,
     )
-    inside = "volatile int n = 21; v4 a = {n, n, n, n}; v4 b = a + a; " + answer("b[0]")
+    inside = "volatile v4 a = {21, 21, 21, 21}; volatile v4 b = a + a; " + answer("b[0]")
     shelf.one("simd_inside", module("simd_inside", inside, VECTOR, flags=simd), "right", "simd")

@@ -6,6 +6,7 @@ from tests.build.signals import Shelf, answer, library, module, placed
 
 ORIGIN = "$ORIGIN"
 DYNAMIC = ("--export-dynamic",)  # as emcc links -sSIDE_MODULE=1: a library's own names go through the table, too
+VISIBLE = ("-fvisibility=default",)  # ziglang's clang hides unless told otherwise, and what is hidden has no entry in a table
 
 
 def put(shelf: Shelf) -> None:
@@ -21,13 +22,17 @@ def _main_wins(shelf: Shelf) -> None:
         'const char *zlibVersion(void) { return "*"; } const char *zError(int e) { return "*"; }\n'
         "const char *(*through(void))(void) { return zlibVersion; }"
     )
-    made = library("libz_of_ours.so", source, ["zlibVersion", "zError", "through"], ldflags=DYNAMIC)
+    made = library("libz_of_ours.so", source, ["zlibVersion", "zError", "through"], cflags=VISIBLE, ldflags=DYNAMIC)
     declared = "extern const char *zlibVersion(void); extern const char *(*through(void))(void);"
     using = module("other_zlib", answer("*zlibVersion()"), declared, needed=["libz_of_ours.so"])
     shelf.one("other_zlib", {**using, **made}, "wrong", "main-wins")
     pointer = "extern const char *(*through_pointer(void))(void);"
     made = library(
-        "libz_pointer.so", source.replace("through", "through_pointer"), ["zlibVersion", "through_pointer"], ldflags=DYNAMIC
+        "libz_pointer.so",
+        source.replace("through", "through_pointer"),
+        ["zlibVersion", "through_pointer"],
+        cflags=VISIBLE,
+        ldflags=DYNAMIC,
     )
     using = module("zlib_pointer", answer("*through_pointer()()"), pointer, needed=["libz_pointer.so"])
     shelf.one("zlib_pointer", {**using, **made}, "wrong", "main-wins")
@@ -53,7 +58,8 @@ def _clashes(shelf: Shelf) -> None:
         wheels = {}
         for version, number in (("one", 7), ("two", 42)):
             file = f"lib{name}_{version}.so"
-            made = library(file, source.format(n=name, v=number), [symbol.format(n=name) for symbol in exports], ldflags=DYNAMIC)
+            names = [symbol.format(n=name) for symbol in exports]
+            made = library(file, source.format(n=name, v=number), names, cflags=VISIBLE, ldflags=DYNAMIC)
             using = module(f"{name}_{version}", answer(said.format(n=name)), declared.format(n=name), needed=[file])
             wheels[f"{name}_{version}"] = {**made, **using}
         shelf.many(name, wheels, came, code, f"{name}_two")
@@ -77,7 +83,7 @@ def _clashes(shelf: Shelf) -> None:
             f"libshape_{version}.so",
             classes.format(v=number, w=version),
             [f"area_{version}", "_ZTV5Shape", "_ZNK5Shape4areaEv", "_ZN5ShapeD1Ev", "_ZN5ShapeD0Ev"],
-            cflags=("-x", "c++", "-fno-exceptions"),
+            cflags=("-x", "c++", "-fno-exceptions", *VISIBLE),
             ldflags=DYNAMIC,
         )
         using = module(

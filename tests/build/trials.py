@@ -8,6 +8,7 @@ import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from conda2wheel.runtime import fetch
 from conda2wheel.runtime.node import find_node
@@ -19,8 +20,6 @@ ANSWER = "42"
 
 def tried(pyodide: str, signals: Sequence[Signal]) -> dict[str, tuple[str, str]]:
     """What came of each signal, `load`, `fatal`, `wrong` or `right`, and what was said."""
-    node = find_node()
-    runtime = fetch.pyodide(pyodide, node, fetch.cache_folder())
     with tempfile.TemporaryDirectory() as name:
         cases = []
         for signal in signals:
@@ -28,12 +27,20 @@ def tried(pyodide: str, signals: Sequence[Signal]) -> dict[str, tuple[str, str]]
             folder.mkdir()
             wheels = [str(_wheel(folder, wheel, files, pyodide)) for wheel, files in signal.files(pyodide).items()]
             cases.append({"name": signal.name, "wheels": wheels, "code": signal.script})
+        return {str(result["name"]): _came(result) for result in played(pyodide, cases)}
+
+
+def played(pyodide: str, cases: Sequence[Mapping[str, Any]]) -> list[dict[str, str | None]]:
+    """What load.mjs says of cases, in its words."""
+    node = find_node()
+    runtime = fetch.pyodide(pyodide, node, fetch.cache_folder())
+    with tempfile.TemporaryDirectory() as name:
         job = Path(name) / "job.json"
         job.write_text(json.dumps({"pyodide": str(runtime.folder), "cases": cases}))
         done = subprocess.run([node.path, str(HARNESS), str(job)], capture_output=True, text=True, check=False, timeout=600)
     if done.returncode:
         raise RuntimeError(f"{HARNESS.name}: {done.stderr[-2000:]}")
-    return {result["name"]: _came(result) for result in map(json.loads, done.stdout.splitlines())}
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def _came(result: Mapping[str, str | None]) -> tuple[str, str]:

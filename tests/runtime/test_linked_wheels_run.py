@@ -54,7 +54,7 @@ def test_without_its_library_the_same_module_does_not_work(tmp_path: Path) -> No
     package, _, _ = chain_packages(zig.chain())
     bare = zig.shared_library("libcount.so.1", "int unrelated;")
     stand_in = conda.assemble("libcount", "1.0", {"lib/libcount.so.1": bare}, depends=["emscripten-abi >=4,<5.0a0"])
-    result = convert(package, out=tmp_path, libdirs=[stand_in])
+    result = convert(package, out=tmp_path, libdirs=[stand_in], allow=["unresolved-symbol"])  # the audit knows, of course
     assert result.wheel is not None
     (checked,) = check_wheels([result.wheel], imports=["pkg._top"])
     assert not checked.ok

@@ -2,7 +2,7 @@
 
 Functions that a module calls come from the main module or from its own scope; function pointers and addresses of data come from
 one table for the whole interpreter, by name, the first definition that was loaded. So a library whose names are also another's
-is that other one in part (measured: facts in tests/runtime/test_clashes.py). Names that C++ headers define in every module do
+is that other one in part (measured: tests/runtime/test_signals.py). Names that C++ headers define in every module do
 not count (`mangled`), nor does what no module takes through the table.
 """
 
@@ -70,7 +70,8 @@ def symbol_clashes(session: Session, judged: frozenset[str]) -> Iterator[tuple[s
                 if one.digest != other.digest and not _are_siblings(one, other):
                     pairs[one, other].append(name)
     for (one, other), names in pairs.items():
-        yield from _clash(one, other, tuple(names), judged)
+        severity = Severity.NOTE if _are_linked(one, other, session) else Severity.SUSPICIOUS
+        yield from _clash(one, other, tuple(names), judged, severity)
     for siblings, names in groups.items():
         if siblings[0].unit in judged:
             more = f"{len(siblings) - 1} other modules" if len(siblings) > 2 else siblings[1].path
@@ -83,18 +84,39 @@ def _are_siblings(one: SideModule, other: SideModule) -> bool:
     return one.unit == other.unit and one.is_extension and other.is_extension
 
 
+def _are_linked(one: SideModule, other: SideModule, session: Session) -> bool:
+    """Whether one of two modules of a wheel NEEDs the other in the end: what both define is inline code of one header."""
+    if one.unit != other.unit:
+        return False
+    needs: dict[SideModule, set[SideModule]] = defaultdict(set)
+    for instance in session.loaded:
+        needs[instance.side] |= {found.side for found in instance.needed.values() if found is not None}
+    for here, there in ((one, other), (other, one)):
+        seen: set[SideModule] = set()
+        todo = [here]
+        while todo:
+            new = needs[todo.pop()] - seen
+            seen |= new
+            todo += new
+        if there in seen:
+            return True
+    return False
+
+
 def _counted(names: Sequence[str]) -> str:
     return f"{len(names)} symbols ({listed(names)})" if len(names) > 1 else names[0]
 
 
-def _clash(one: SideModule, other: SideModule, names: tuple[str, ...], judged: frozenset[str]) -> Iterator[tuple[str, Finding]]:
+def _clash(
+    one: SideModule, other: SideModule, names: tuple[str, ...], judged: frozenset[str], severity: Severity
+) -> Iterator[tuple[str, Finding]]:
     for here, there in ((one, other), (other, one)):
         if here.unit not in judged:
             continue
         whose = there.path if there.unit == here.unit else f"{there.path} of {there.unit}"
         why = f"defines {_counted(names)}, and {whose} does, too: function pointers and data are those of the first loaded"
         hint = "rename the symbols of one (conda2wheel repair does), or link it with hidden visibility"
-        yield here.unit, _finding("symbol-clash", Severity.SUSPICIOUS, here, why, names, hint)
+        yield here.unit, _finding("symbol-clash", severity, here, why, names, hint)
 
 
 def library_clashes(session: Session, judged: frozenset[str]) -> Iterator[tuple[str, Finding]]:

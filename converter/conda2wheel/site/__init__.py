@@ -1,0 +1,1 @@
+"""What installers read over HTTP: a package index of static files."""
