@@ -92,6 +92,8 @@ def _missing(shelf: Shelf) -> None:
     shelf.one("weak_data", module("weak_data", answer("&weak_d ? 1 : 42"), f"extern int weak_d{weak}"), "right", "weak-missing")
     python = module("newer_python", "return PyFuture_New();", "extern PyObject *PyFuture_New(void);")
     shelf.one("newer_python", python, "fatal", "cpython-symbol")
+    newer = module("newer_type", answer("PyFuture_Type"), "extern int PyFuture_Type;")
+    shelf.one("newer_type", newer, "load", "cpython-symbol")
     elsewhere = '__attribute__((import_module("elsewhere"), import_name("bar")));'
     shelf.one("other_source", module("other_source", answer("bar(1)"), f"extern int bar(int) {elsewhere}"), "load", code)
     wasi = '__attribute__((import_module("wasi_snapshot_preview1"), import_name("fd_close")));'
@@ -122,6 +124,8 @@ def _types(shelf: Shelf) -> None:
         "extern int imaxabs(int, int); static int atoll_of(const char *s) { return imaxabs((int)s, 0); }",
     )
     shelf.one("legalised", split, "load", "no-bigint")
+    halves = 'int halves(int low, int high) __asm__("orig$halves"); int halves(int low, int high) { return low + high; }'
+    shelf.one("offers_halves", module("offers_halves", answer("42"), halves, exports=["orig$halves"]), "odd", "no-bigint")
     shelf.one("data_called", module("data_called", answer("_Py_NoneStruct()"), "extern int _Py_NoneStruct(void);"), "load", code)
     clock = "extern {} emscripten_get_now({});"
     shelf.one(
