@@ -15,17 +15,20 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conda2wheel.abi import symbols
-from conda2wheel.abi.audit import audit_units
+from conda2wheel.abi.audit import audit_units, passed_over
+from conda2wheel.abi.choice import forced_platform
 from conda2wheel.abi.findings import Finding
 from conda2wheel.abi.platforms import Platform, for_pyodide, platforms
 from conda2wheel.auditable import Subject, newest, open_subjects, wheels_in
 from conda2wheel.audited import Audited, Row
 from conda2wheel.conda.files import Limits
-from conda2wheel.libdirs import LibraryIndex
-from conda2wheel.options import forced_platform
 from conda2wheel.outcome import Conda2WheelError, Failed, Warned
+
+if TYPE_CHECKING:
+    from conda2wheel.libdirs import LibraryIndex
 
 CONSEQUENCES = frozenset({"broken-library"})  # of a finding that says more
 
@@ -75,12 +78,22 @@ def audit_each(
     """
     limits = limits or Limits()
     request = _request(platform)
-    index = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, limits)
+    index = _index(libdirs, limits)
     beside, notes = wheels_in(find_links, limits)
     opened = open_subjects(map(str, paths), request.platform, index, limits)
     court = _Court([each for each in opened.values() if isinstance(each, Subject)], beside)
     for source, subject in opened.items():
         yield source, subject if isinstance(subject, Conda2WheelError) else _tried(subject, request, court, notes)
+
+
+def _index(libdirs: Iterable[str | Path] | LibraryIndex, limits: Limits) -> LibraryIndex | None:
+    """None where there are none: wheels need no index, and what reads packages takes a while to import."""
+    places = tuple(libdirs) if isinstance(libdirs, Iterable) else libdirs
+    if places == ():
+        return None
+    from conda2wheel.libdirs import LibraryIndex
+
+    return places if isinstance(places, LibraryIndex) else LibraryIndex(places, limits)
 
 
 @dataclass(frozen=True)
@@ -114,7 +127,8 @@ def latest(platform: Platform) -> str | None:
 
 @dataclass
 class _Court:
-    """Judges in one Pyodide after the other, those together that would be installed together; each once."""
+    """Judges in one Pyodide after the other, those together that would be installed together; each once, and only by its
+    modules' names where another CPython is asked."""
 
     subjects: Sequence[Subject]
     beside: Sequence[Subject]
@@ -127,7 +141,8 @@ class _Court:
             self.judged[pyodide] = self._judge(mates, pyodide) if mates else {}
         found = self.judged[pyodide]
         if subject not in found:
-            found[subject] = self._judge([subject], pyodide)[subject]
+            quick = passed_over(subject.unit(_platform_of(pyodide)), pyodide)
+            found[subject] = quick or self._judge([subject], pyodide)[subject]
         return found[subject]
 
     def _judge(self, subjects: Sequence[Subject], pyodide: str) -> dict[Subject, tuple[Finding, ...]]:

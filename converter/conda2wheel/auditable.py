@@ -8,37 +8,29 @@ it; one that `convert` refuses is judged as its files are.
 from __future__ import annotations
 
 import os
-import posixpath
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from conda2wheel.abi.audit import Unit
-from conda2wheel.abi.choice import Decision
 from conda2wheel.abi.platforms import Platform, parse, release
 from conda2wheel.conda.binaries import SHARED_OBJECT, read_binary
-from conda2wheel.conda.fetch import redacted
+from conda2wheel.conda.fetch import is_url, redacted
 from conda2wheel.conda.files import BytesBlob, Limits, PackageFile
-from conda2wheel.conda.info import CondaPackage
-from conda2wheel.conda.source import expand, is_url, open_package
-from conda2wheel.convert import link_plan, unit_of
-from conda2wheel.gate import ALLOWABLE
-from conda2wheel.libdirs import LibraryIndex, names_of
-from conda2wheel.outcome import ALLOWED, Conda2WheelError, Failed, Refused, Warned
+from conda2wheel.outcome import Conda2WheelError, Failed, Refused, Warned
 from conda2wheel.wasm.binary import MAGIC
-from conda2wheel.wheel.plan import Plan, plan_wheel
 from conda2wheel.wheel.reader import Wheel, read_wheel
-from conda2wheel.wheel.retag import retag
+
+if TYPE_CHECKING:
+    from conda2wheel.libdirs import LibraryIndex
 
 Kind = Literal["wheel", "package", "module"]
 _DATA = re.compile(r"^[^/]+\.data/(?:platlib|purelib)/")  # what installers move to site-packages
-_SAID_BY_AUDIT = (ALLOWED, "cannot-catch", "no-pyodide")
-_SITE = re.compile(r"^(?:.*/)?site-packages/")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +58,7 @@ def newest(subjects: Iterable[Subject]) -> list[Subject]:
 
 
 def open_subjects(
-    sources: Iterable[str], forced: Platform | None, libraries: LibraryIndex, limits: Limits
+    sources: Iterable[str], forced: Platform | None, libraries: LibraryIndex | None, limits: Limits
 ) -> dict[str, Subject | Conda2WheelError]:
     """What paths and URLs name, by its own name, in order: each wheel of a folder of wheels, each package of a prefix; what
     cannot be opened as its error. `forced` is the platform that a person named: a package is planned for it."""
@@ -102,6 +94,8 @@ def wheels_in(folders: Iterable[str | Path], limits: Limits) -> tuple[list[Subje
 def _expand(source: str) -> list[str]:
     if is_url(source) or not os.path.isdir(source):
         return [source]
+    from conda2wheel.conda.source import expand
+
     try:
         return _wheels(source) or expand(source)
     except Failed:  # opening it will say so
@@ -115,13 +109,15 @@ def _wheels(folder: str) -> list[str]:
         raise Failed("unreadable", f"{folder}: {error.strerror or error}", "make it readable for this user") from None
 
 
-def _open(source: str, forced: Platform | None, libraries: LibraryIndex, limits: Limits) -> Subject:
+def _open(source: str, forced: Platform | None, libraries: LibraryIndex | None, limits: Limits) -> Subject:
     if not is_url(source) and os.path.isfile(source):
         if source.endswith(".whl"):
             return _wheel(Path(source), limits)
         if SHARED_OBJECT.search(source) or _read(Path(source), limits, len(MAGIC)) == MAGIC:
             return _module(Path(source), limits)
-    return _package(source, forced, libraries, limits)
+    from conda2wheel.auditable_packages import open_as_package  # with all of convert, which a wheel does not need
+
+    return open_as_package(source, forced, libraries, limits)
 
 
 def _read(path: Path, limits: Limits, size: int | None = None) -> bytes:
@@ -168,6 +164,8 @@ def _made_for(wheel: Wheel) -> tuple[tuple[Platform, ...], tuple[Warned, ...]]:
     rows = {row.name: row for tag in wheel.tags if (row := parse(tag.platform)) is not None}
     if rows:
         return tuple(sorted(rows.values(), key=lambda row: release(row.emscripten))), ()
+    from conda2wheel.wheel.retag import retag
+
     found = {file.path: read_binary(file) for file in wheel.files if SHARED_OBJECT.search(file.name)}
     try:
         tagged = retag(wheel, {path: binary for path, binary in found.items() if binary.kind.is_loadable}, {}, tolerant=True)
@@ -175,78 +173,3 @@ def _made_for(wheel: Wheel) -> tuple[tuple[Platform, ...], tuple[Warned, ...]]:
         return (), ()
     notes = tuple(warning for warning in tagged.warnings if warning.code == "platform-from-interpreter")
     return tuple(decision.platform for decision in tagged.decisions), notes
-
-
-def _package(source: str, forced: Platform | None, libraries: LibraryIndex, limits: Limits) -> Subject:
-    package = open_package(source, limits)
-    try:
-        plan = plan_wheel(package, forced, allow=ALLOWABLE)
-    except Refused as refusal:
-        note = Warned("not-converted", f"convert refuses it, so its files are judged as they are: {refusal}")
-        made_for = () if forced is None else (forced,)
-        unit = _AsItIs(package, libraries).unit
-        return Subject(package.source, "package", made_for, unit, canonicalize_name(package.name), warnings=(note,))
-    if plan.decision is None:
-        pure = Unit(plan.filename, {})
-        return Subject(package.source, "package", (), lambda platform: pure, canonicalize_name(plan.name), plan.version)
-    notes = tuple(warning for warning in plan.decision.warnings if warning.code not in _SAID_BY_AUDIT)
-    unit = _Converted(plan, plan.decision, libraries).unit
-    name = canonicalize_name(plan.name)
-    return Subject(package.source, "package", (plan.decision.platform,), unit, name, plan.version, notes)
-
-
-@dataclass(frozen=True, eq=False)
-class _Converted:
-    """The wheel that `convert` would make of a package, for any platform: linked for each by its own rules."""
-
-    plan: Plan
-    decision: Decision
-    libraries: LibraryIndex
-    units: dict[str, Unit] = field(default_factory=dict)
-
-    def unit(self, platform: Platform) -> Unit:
-        """The unit for a platform; one for all where nothing is linked, so that each module is read once."""
-        if platform.name not in self.units:
-            plan = replace(self.plan, decision=replace(self.decision, platform=platform))
-            linked = link_plan(plan, self.libraries, allow=ALLOWABLE)
-            same = not linked.rewritten and not linked.libraries and self.units
-            self.units[platform.name] = next(iter(self.units.values())) if same else unit_of(self.plan, linked)
-        return self.units[platform.name]
-
-
-@dataclass(frozen=True, eq=False)
-class _AsItIs:
-    """The shared objects of a package: those of site-packages in their place, libraries where every loader looks, by each name
-    under which they are NEEDED."""
-
-    package: CondaPackage
-    libraries: LibraryIndex
-    units: dict[str, Unit] = field(default_factory=dict)
-
-    def unit(self, platform: Platform) -> Unit:
-        """The unit for a platform: which library of a --libdir fits depends on it."""
-        if platform.name not in self.units:
-            modules = {path: file.blob.read() for path, file in self._files(platform).items()}
-            distribution = canonicalize_name(self.package.name).replace("-", "_")
-            self.units[platform.name] = Unit(self.package.stem, modules, distribution)
-        return self.units[platform.name]
-
-    def _files(self, platform: Platform) -> dict[str, PackageFile]:
-        found = [file for file in self.package.files if any(SHARED_OBJECT.search(name) for name in names_of(file))]
-        files = {_SITE.sub("", file.path): file for file in found if _SITE.match(file.path)}
-        outside = {name: file for file in found if not _SITE.match(file.path) for name in sorted(names_of(file))}
-        wanted = [name for file in files.values() for name in read_binary(file).needed]
-        if not files:  # a package of libraries
-            wanted = [posixpath.basename(file.path) for file in found]
-        while wanted:
-            name = wanted.pop()
-            if name not in {posixpath.basename(path) for path in files}:
-                library = outside.get(name) or self._elsewhere(name, platform)
-                if library is not None:
-                    files[name] = library
-                    wanted += read_binary(library).needed
-        return files
-
-    def _elsewhere(self, name: str, platform: Platform) -> PackageFile | None:
-        library, _ = self.libraries.find(posixpath.basename(name), self.package, platform)
-        return None if library is None else library.binary.file

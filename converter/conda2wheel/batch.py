@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from conda2wheel.abi.platforms import Platform
-from conda2wheel.conda.fetch import redacted
+from conda2wheel.conda.fetch import is_url, redacted
 from conda2wheel.conda.files import Limits
-from conda2wheel.conda.source import expand, is_url
+from conda2wheel.conda.source import expand
 from conda2wheel.convert import convert
 from conda2wheel.gate import check_allow
 from conda2wheel.libdirs import LibraryIndex

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from conda2wheel.conda.binaries import SHARED_OBJECT, Binary, read_binary
+from conda2wheel.conda.fetch import is_url
 from conda2wheel.conda.files import BytesBlob, Limits, PackageFile
-from conda2wheel.conda.source import DEFAULT_LIMITS, is_url, open_package
+from conda2wheel.conda.source import DEFAULT_LIMITS, open_package
 from conda2wheel.outcome import Failed, Refused
 from conda2wheel.wasm.binary import MAGIC, Kind
 from conda2wheel.wasm.dylink import Dylink

@@ -17,10 +17,11 @@ from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.signals import contradictions
 from conda2wheel.conda.binaries import SHARED_OBJECT, Binary, read_binary
 from conda2wheel.conda.evidence import claims
+from conda2wheel.conda.fetch import is_url
 from conda2wheel.conda.files import Limits, PackageFile
 from conda2wheel.conda.folder import open_folder
 from conda2wheel.conda.info import CondaPackage
-from conda2wheel.conda.source import PACKAGE_SUFFIXES, expand, is_url, open_package
+from conda2wheel.conda.source import PACKAGE_SUFFIXES, expand, open_package
 from conda2wheel.outcome import Failed, Refused, Warned
 
 

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from conda2wheel.abi import platforms
+from conda2wheel.abi.choice import forced_platform
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.gate import check_allow
-from conda2wheel.outcome import Failed
 from conda2wheel.wheel.archive import DEFAULT_LEVEL
 
 
@@ -87,14 +86,3 @@ def source_date_epoch() -> int | None:
     """SOURCE_DATE_EPOCH, where it is a number."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     return int(epoch) if epoch.isascii() and epoch.isdecimal() else None
-
-
-def forced_platform(platform: str | Platform) -> Platform | None:
-    """The platform that a caller names, None for "auto". Raises `Failed` (usage) for one that nobody knows."""
-    if isinstance(platform, Platform) or platform == "auto":
-        return None if isinstance(platform, str) else platform
-    found = platforms.parse(platform)
-    if found is None:
-        known = ", ".join(row.tag for row in platforms.platforms())
-        raise Failed("usage", f"platform {platform!r} is neither a tag nor a Pyodide version", f"known are {known}")
-    return found

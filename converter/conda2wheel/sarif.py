@@ -17,7 +17,7 @@ from urllib.parse import quote
 from conda2wheel._version import __version__
 from conda2wheel.abi.findings import RULES, Finding, Severity
 from conda2wheel.audited import Audited
-from conda2wheel.conda.source import is_url
+from conda2wheel.conda.fetch import is_url
 from conda2wheel.outcome import Conda2WheelError
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json"

@@ -20,7 +20,7 @@ from .resolve import Issue
 from .symbols import symbols
 from .unit import SideModule, Unit
 
-__all__ = ["Unit", "audit_units", "verdict"]
+__all__ = ["Unit", "audit_units", "passed_over", "verdict"]
 
 SINGLE = 4  # symbols with the same trouble that get a finding each; more get one together
 PLURAL = {
@@ -55,6 +55,15 @@ def audit_units(units: Sequence[Unit], pyodide: str, beside: Sequence[Unit] = ()
         for name, finding in rule(session, judged):
             found[name].append(finding)
     return {name: tuple(sorted(dict.fromkeys(findings), key=_order)) for name, findings in found.items()}
+
+
+def passed_over(unit: Unit, pyodide: str) -> tuple[Finding, ...]:
+    """What is found in a unit of which that Pyodide's CPython passes every extension module over, by their names: nothing else
+    of it matters there. Empty where it would open one."""
+    there = loader(pyodide)
+    extensions = [side for side in unit.sides if side.is_extension]
+    found = [finding for side in extensions for finding in checks.wrong_python(side, there)]
+    return tuple(found) if extensions and len(found) == len(extensions) else ()
 
 
 def verdict(findings: Iterable[Finding]) -> Severity | None:

@@ -39,6 +39,13 @@ def own(side: SideModule, unit: Unit, loader: Loader) -> Iterator[Finding]:
         yield from _cannot_catch(side, unit)
 
 
+def wrong_python(side: SideModule, loader: Loader) -> Iterator[Finding]:
+    """The finding about a file with another interpreter's tag, where it has one."""
+    tag = foreign_tag(side.path.rpartition("/")[2], loader)
+    if tag is not None:
+        yield from _of_another(side, tag, loader)
+
+
 def _form(side: SideModule, loader: Loader) -> Iterator[Finding]:
     file = side.path.rpartition("/")[2]
     tag = foreign_tag(file, loader)
@@ -141,7 +148,7 @@ def _cannot_catch(side: SideModule, unit: Unit) -> Iterator[Finding]:
     where nothing can catch. Measured: kiwisolver of 3.1.73 and of 3.1.45 end the interpreter at their first exception.
     """
     names = {wanted.name for wanted in side.wants if wanted.kind == Kind.FUNC}
-    if "__cxa_throw" not in names or not side.is_extension or any(catches(other) for other in unit.sides):
+    if "__cxa_throw" not in names or not side.is_extension or _says_that_it_catches(unit) or any(map(catches, unit.sides)):
         return
     types = sorted(wanted.name for wanted in side.wants if THROWN.fullmatch(wanted.name))
     of_its_own = [name for name in types if not OF_THE_STANDARD_LIBRARY.fullmatch(name)]
@@ -155,10 +162,13 @@ def _cannot_catch(side: SideModule, unit: Unit) -> Iterator[Finding]:
         yield Finding("cannot-catch", Severity.NOTE, side.path, why, "__cxa_throw")
 
 
+def _says_that_it_catches(unit: Unit) -> bool:
+    """Whether the imports alone tell that something in a unit can catch."""
+    return any(wanted.kind == Kind.TAG or wanted.name.startswith("invoke_") for side in unit.sides for wanted in side.wants)
+
+
 def catches(side: SideModule) -> bool:
-    """Whether anything in a module can catch, in whichever way."""
-    if any(wanted.kind == Kind.TAG or wanted.name.startswith("invoke_") for wanted in side.wants):
-        return True
+    """Whether there are instructions in a module that can catch."""
     unwinds = any(wanted.name.startswith(UNWINDING) for wanted in side.wants)  # plain C has no try; reading its code takes long
     return unwinds and bool({Feature.LEGACY_EXCEPTIONS, Feature.EXNREF} & side.features)
 

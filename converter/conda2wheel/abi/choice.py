@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from conda2wheel.outcome import ALLOWED, Refused, Warned
+from conda2wheel.outcome import ALLOWED, Failed, Refused, Warned
 
-from .platforms import Platform, for_emscripten, platforms, release, toolchains
+from .platforms import Platform, for_emscripten, parse, platforms, release, toolchains
 from .signals import Signals, cannot_catch, choose, contradictions
 
 Level = Literal["package", "timestamp", "environment"]
@@ -185,3 +185,14 @@ def _unknown(source: str, claims: Sequence[Claim], python: str | None, fit: Sequ
     else:
         hint = f"give --platform TAG or a Pyodide version; known are {_tags(platforms())}"
     return Refused("unknown-abi", f"{source}: which Emscripten built it? {said}; its binaries name {built}", hint)
+
+
+def forced_platform(platform: str | Platform) -> Platform | None:
+    """The platform that a caller names, None for "auto". Raises `Failed` (usage) for one that nobody knows."""
+    if isinstance(platform, Platform) or platform == "auto":
+        return None if isinstance(platform, str) else platform
+    found = parse(platform)
+    if found is None:
+        known = ", ".join(row.tag for row in platforms())
+        raise Failed("usage", f"platform {platform!r} is neither a tag nor a Pyodide version", f"known are {known}")
+    return found

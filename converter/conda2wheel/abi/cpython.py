@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cache
+from importlib.resources import files
 
 from .findings import Finding, Severity, listed
 from .resolve import PYTHON
 from .unit import SideModule
 
 Version = tuple[int, int]
+LIMITED_API = "limited_api.txt"  # made by scripts/update-abi
 
 
 def interface(side: SideModule, abi3: str | None) -> Iterator[Finding]:
@@ -49,8 +51,12 @@ def _version(abi3: str | None) -> Version | None:
 
 @cache
 def _limited() -> dict[str, Version]:
-    """The names of the stable ABI (PEP 384) and when each came into it, by the data of abi3info."""
-    from abi3info import DATAS, FUNCTIONS  # takes a moment, and most commands do not audit
-
-    entries = (*FUNCTIONS.values(), *DATAS.values())
-    return {entry.symbol.name: (entry.added.major, entry.added.minor) for entry in entries}
+    """The names of the stable ABI (PEP 384) and when each came into it: `data/limited_api.txt`, a line a version."""
+    text = files(__package__).joinpath("data", LIMITED_API).read_text(encoding="utf-8")
+    found = {}
+    for line in text.splitlines():
+        version, *names = line.split()
+        if version != "#":
+            major, minor = version.split(".")
+            found.update(dict.fromkeys(names, (int(major), int(minor))))
+    return found

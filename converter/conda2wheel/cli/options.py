@@ -57,7 +57,7 @@ def limits(members: int | None, size: str | None, member_size: str | None, ratio
 
 def require_places(libdirs: Iterable[str]) -> None:
     """A mistyped --libdir is a wrong command line, even where no library will be looked for."""
-    from conda2wheel.conda.source import is_url
+    from conda2wheel.conda.fetch import is_url
 
     for place in libdirs:
         if not is_url(place) and not os.path.exists(place):

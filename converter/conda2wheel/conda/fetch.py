@@ -48,6 +48,14 @@ def download(url: str, folder: Path, max_bytes: int, sha256: str | None = None) 
     return target
 
 
+_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://|^file:")
+
+
+def is_url(source: str) -> bool:
+    """Whether it is a URL rather than a path."""
+    return bool(_URL.match(source))
+
+
 def redacted(url: str) -> str:
     """A URL as it may be shown and kept: without a user's name and password, and without conda's `/t/TOKEN/`.
 

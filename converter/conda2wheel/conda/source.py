@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 from conda2wheel.outcome import Failed, Refused, Warned
 
 from .archive import NO_PACKAGE, corrupt, open_archive
+from .fetch import is_url
 from .files import FileBlob, Limits
 from .folder import open_folder, open_listed
 from .info import CondaPackage, from_record, read_info, several
@@ -24,12 +24,6 @@ from .paths import Placeholder
 ENV_META = "empack_env_meta.json"
 PACKAGE_SUFFIXES = (".conda", ".tar.bz2", ".tar.gz")
 DEFAULT_LIMITS = Limits()
-_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://|^file:")
-
-
-def is_url(source: str) -> bool:
-    """Whether it is a URL rather than a path."""
-    return bool(_URL.match(source))
 
 
 def expand(source: str) -> list[str]:

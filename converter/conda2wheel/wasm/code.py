@@ -93,11 +93,21 @@ _FIRST = {
     }.items()
     for opcode in opcodes
 }
-# Where an instruction of a feature may begin, for those whose opcodes are rare among other bytes. An exnref comes from a
-# try_table in the end: its block type, and how many clauses of which kind it has.
+# What an instruction of a feature looks like, for those whose opcodes are rare among other bytes: a function without such bytes
+# has none, one with them is read. Alignments, lanes and result types are bounded as validation bounds them. An exnref comes from
+# a try_table in the end; one without clauses catches nothing, and no compiler makes it.
+_ALIGNED = rb"(?:[\x00-\x04]|[\x40-\x44]" + _LEB + rb")" + _LEB
+_CLAUSE = rb"(?:[\x00\x01]" + _LEB + _LEB + rb"|[\x02\x03]" + _LEB + rb")"
+_RESULT = rb"(?:[\x40\x69-\x74\x7b-\x7f]|[\x63\x64]" + _LEB + rb"|[\x80-\xff]*+[\x00-\x3f])"
 _MARKS = {
-    Feature.SIMD: re.compile(rb"\xfd"),
-    Feature.EXNREF: re.compile(rb"\x1f" + _BLOCK + rb"(?:\x00|[\x01-\x7f][\x00-\x03]|[\x80-\xff])", re.DOTALL),
+    Feature.SIMD: re.compile(
+        rb"\xfd(?:[\x00-\x0b\x5c\x5d]" + _ALIGNED + rb"|\x0c|\x0d[\x00-\x1f]{16}|[\x15-\x22][\x00-\x0f]"
+        rb"|[\x54-\x5b]" + _ALIGNED + rb"[\x00-\x0f]|[\x0e-\x14\x23-\x53\x5e-\x7f]|[\x80-\xff]++[\x01\x02])",
+        re.DOTALL,
+    ),
+    Feature.EXNREF: re.compile(
+        rb"\x1f" + _RESULT + rb"(?:\x01" + _CLAUSE + rb"|[\x02-\xff]" + _CLAUSE + _CLAUSE + rb")", re.DOTALL
+    ),
 }
 _BR_TABLE, _SELECT, _TRY_TABLE = 0x0E, 0x1C, 0x1F
 
