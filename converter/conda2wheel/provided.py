@@ -7,6 +7,7 @@ which it has every symbol that is asked for, with the same types, would only be 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.symbols import Symbol, known, symbols
@@ -18,12 +19,14 @@ BY_THE_LOADER = frozenset({"memory", "__indirect_function_table", "__memory_base
 TABLE = ("GOT.func", "GOT.mem")
 
 
+@cache
 def main_names(platform: Platform) -> frozenset[str] | None:
     """Every name that the main module of any Pyodide with that platform has; None where none has it."""
     versions = [version for version, _ in platform.pyodide if version in known()]
     return frozenset(name for version in versions for name in symbols(version)) if versions else None
 
 
+@cache
 def main_symbols(platform: Platform) -> Mapping[str, Symbol]:
     """What the main module of every Pyodide with that platform has, of one kind and type in all; nothing where none has it."""
     versions = [version for version, _ in platform.pyodide if version in known()]

@@ -68,6 +68,8 @@ class Resolution:
 
     def drop_provided(self) -> None:
         """Leave out libraries of which the main module has all that is taken from them, and what only they NEED."""
+        if not self.vendored and not self.missing:
+            return
         main = main_symbols(self.platform)
         if not main:
             return

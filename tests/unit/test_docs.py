@@ -32,7 +32,7 @@ def test_every_warning_and_every_accident_is_explained(kind: str, least: int) ->
     assert sorted(code for code in codes if f"`{code}`" not in README) == []
 
 
-@pytest.mark.parametrize("command", ["convert", "inspect", "audit", "repair", "verify", "check"])
+@pytest.mark.parametrize("command", ["convert", "inspect", "audit", "repair", "verify", "check", "names"])
 def test_every_option_is_in_the_manual(command: str) -> None:
     asked = [sys.executable, "-m", "conda2wheel", command, "--help"]
     told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout

@@ -15,6 +15,7 @@ from conda2wheel.cli.audit import audit
 from conda2wheel.cli.check import check
 from conda2wheel.cli.convert import convert
 from conda2wheel.cli.inspect import inspect
+from conda2wheel.cli.names import names
 from conda2wheel.cli.repair import repair
 from conda2wheel.cli.verify import verify
 
@@ -32,6 +33,7 @@ app.command()(audit)
 app.command()(repair)
 app.command()(verify)
 app.command()(check)
+app.command()(names)
 
 
 def _version(wanted: bool) -> None:
