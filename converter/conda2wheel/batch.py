@@ -16,6 +16,7 @@ from conda2wheel.convert import convert
 from conda2wheel.gate import check_allow
 from conda2wheel.libdirs import LibraryIndex
 from conda2wheel.outcome import Conda2WheelError, Converted, Failed, Warned, error_json
+from conda2wheel.wheel.pins import Pins
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def convert_each(
     isolate: bool = True,
     provided: bool = True,
     allow: Iterable[str] = (),
+    pins: Pins = "metadata",
     limits: Limits | None = None,
 ) -> Iterator[Outcome]:
     """Convert sources in order, with the arguments of `convert`. Never raises for a source.
@@ -82,6 +84,7 @@ def convert_each(
                 isolate=isolate,
                 provided=provided,
                 allow=allow,
+                pins=pins,
                 limits=limits,
             )
         except Conda2WheelError as caught:

@@ -35,6 +35,7 @@ from conda2wheel.provenance import Source
 from conda2wheel.wheel.account import Made, overridden
 from conda2wheel.wheel.archive import DEFAULT_LEVEL, build_wheel, write_file
 from conda2wheel.wheel.assemble import members
+from conda2wheel.wheel.pins import Pins
 from conda2wheel.wheel.plan import Plan, plan_wheel
 from conda2wheel.wheel.tell import consulted, told
 
@@ -54,6 +55,7 @@ def convert(
     isolate: bool = True,
     provided: bool = True,
     allow: Iterable[str] = (),
+    pins: Pins = "metadata",
     limits: Limits | None = None,
 ) -> Converted:
     """Convert one conda package into one wheel.
@@ -71,6 +73,7 @@ def convert(
         library, and namesakes in the main module, cannot take their places.
     provided: leave out libraries of which Pyodide's main module has all that is taken.
     allow: refusal codes (one of `gate.ALLOWABLE`) that shall be warnings instead; the wheel records what was let pass.
+    pins: whose bounds on requirements hold where METADATA and conda's depends differ: "metadata", or "conda" too.
 
     Raises `Refused` (a verdict, with one of `outcome.REFUSAL_CODES`) or `Failed` (an accident). Nothing half-written
     stays behind. The same input and version of this library give the same bytes; SOURCE_DATE_EPOCH, where set, is the
@@ -81,7 +84,7 @@ def convert(
     """
     started = time.monotonic()
     limits = limits or Limits()
-    options = Options.of(platform, compat_tags, level, isolate, provided, allow)
+    options = Options.of(platform, compat_tags, level, isolate, provided, allow, pins)
     index = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, limits)
     package = open_package(locate(str(source), channels), limits)
     return convert_package(package, index, options, None if dry_run else Path(out), started)
@@ -92,7 +95,7 @@ def convert_package(
 ) -> Converted:
     """The road after the package was opened; with `out` None nothing is written. `started` is by the monotonic clock."""
     started = time.monotonic() if started is None else started
-    plan = plan_wheel(package, options.platform, options.compat_tags, options.allow)
+    plan = plan_wheel(package, options.platform, options.compat_tags, options.allow, options.pins)
     linked = link_plan(plan, index, isolate=options.isolate, provided=options.provided, allow=options.allow)
     gated = _audit(plan, linked, options.allow)
     contents, notes = members(plan, linked)

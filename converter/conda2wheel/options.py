@@ -11,6 +11,7 @@ from conda2wheel.abi.choice import forced_platform
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.gate import check_allow
 from conda2wheel.wheel.archive import DEFAULT_LEVEL
+from conda2wheel.wheel.pins import PINS, Pins
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,14 @@ class Options:
     isolate: bool = True
     provided: bool = True
     allow: frozenset[str] = frozenset()
+    pins: Pins = "metadata"
     epoch: int | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.level <= 12:
             raise ValueError(f"level {self.level}: libdeflate has levels 1 to 12")
+        if self.pins not in PINS:
+            raise ValueError(f"pins {self.pins!r}: one of {', '.join(PINS)}")
 
     @classmethod
     def of(
@@ -39,10 +43,11 @@ class Options:
         isolate: bool = True,
         provided: bool = True,
         allow: Iterable[str] = (),
+        pins: Pins = "metadata",
     ) -> Options:
-        """What a caller said, with SOURCE_DATE_EPOCH of this process. Raises `Failed` (usage) and `ValueError` (level)."""
+        """What a caller said, with SOURCE_DATE_EPOCH of this process. Raises `Failed` (usage) and `ValueError` (level, pins)."""
         return cls(
-            forced_platform(platform), compat_tags, level, isolate, provided, check_allow(allow), epoch=source_date_epoch()
+            forced_platform(platform), compat_tags, level, isolate, provided, check_allow(allow), pins, source_date_epoch()
         )
 
     def json(self) -> dict[str, Any]:
@@ -54,6 +59,7 @@ class Options:
             "isolate": self.isolate,
             "provided": self.provided,
             "allow": sorted(self.allow),
+            "pins": self.pins,
             "source_date_epoch": self.epoch,
         }
 
@@ -65,17 +71,19 @@ class Options:
             raise ValueError("it tells no options")  # noqa: TRY004 - what is wrong is the document
         flags = [told.get(key) for key in ("compat_tags", "isolate", "provided")]
         level, epoch, allow = told.get("level"), told.get("source_date_epoch"), told.get("allow")
+        pins = next((each for each in PINS if each == told.get("pins")), None)
         if not (
             all(isinstance(flag, bool) for flag in flags)
             and type(level) is int
             and (epoch is None or type(epoch) is int)
             and isinstance(allow, list)
             and all(isinstance(code, str) for code in allow)
+            and pins is not None
         ):
             raise ValueError("its options are not as this version writes them")
         compat_tags, isolate, provided = map(bool, flags)
         platform = forced_platform(str(told.get("platform")))
-        return cls(platform, compat_tags, level, isolate, provided, check_allow(allow), epoch)
+        return cls(platform, compat_tags, level, isolate, provided, check_allow(allow), pins, epoch)
 
     def moment(self, own: float | None) -> float:
         """The time of a wheel's members, in seconds since 1970: SOURCE_DATE_EPOCH, where set, else the input's own."""

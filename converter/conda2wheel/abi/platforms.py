@@ -171,3 +171,21 @@ def parse(text: str) -> Platform | None:
     if re.fullmatch(r"\d+\.\d+\.\d+([a-z.-].*)?", name):
         return for_pyodide(name)
     return None
+
+
+def marker_environment(python: str, emscripten: str) -> dict[str, str]:
+    """What PEP 508 markers see in a Pyodide with that CPython (`3.13.2`) and Emscripten; all variables, so that none of this
+    machine's shows through."""
+    return {
+        "implementation_name": "cpython",
+        "implementation_version": python,
+        "os_name": "posix",
+        "platform_machine": ARCH,
+        "platform_python_implementation": "CPython",
+        "platform_release": emscripten,
+        "platform_system": "Emscripten",
+        "platform_version": "#1",
+        "python_full_version": python,
+        "python_version": ".".join(python.split(".")[:2]),
+        "sys_platform": "emscripten",
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +27,13 @@ from .options import (
 if TYPE_CHECKING:
     from conda2wheel.batch import Outcome
     from conda2wheel.cli.progress import Watched
+
+
+class Pins(StrEnum):
+    """As `wheel.pins.PINS`, which takes longer to import than --help may."""
+
+    METADATA = "metadata"
+    CONDA = "conda"
 
 
 def convert(
@@ -53,6 +61,9 @@ def convert(
     isolate: Isolate = True,
     provided: Given = True,
     allow: Allow = None,
+    pins: Annotated[
+        Pins, typer.Option(metavar="metadata|conda", help="Whose bounds on requirements hold; conda's join METADATA's.")
+    ] = Pins.METADATA,
     json: Json = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show the evidence, every warning, and where a bug is.")
@@ -93,6 +104,7 @@ def convert(
         isolate=isolate,
         provided=provided,
         allow=codes,
+        pins=pins.value,
         limits=bounds,
     )
     with bar(len(names), "converting") as watched:
@@ -120,7 +132,7 @@ def _show(watched: Watched, outcome: Outcome, json: bool, verbose: bool) -> None
     if not json:
         watched.echo(str(converted.wheel or converted.filename))
     for warning in converted.warnings:
-        if verbose or warning.code not in ("missing-license", "left-out", "dropped-requirement"):
+        if verbose or warning.code not in ("missing-license", "left-out", "dropped-requirement", "requirement-differs"):
             where = f"{warning.file}: " if warning.file else ""
             watched.echo(f"conda2wheel: warning: {converted.filename}: {where}{warning.message} [{warning.code}]", err=True)
     if verbose:

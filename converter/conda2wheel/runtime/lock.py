@@ -72,19 +72,7 @@ class Runtime:
     @cached_property
     def markers(self) -> Mapping[str, str]:
         """The environment that PEP 508 markers see in this Pyodide; all keys, so that none of ours shows through."""
-        return {
-            "implementation_name": "cpython",
-            "implementation_version": self.python,
-            "os_name": "posix",
-            "platform_machine": "wasm32",
-            "platform_python_implementation": "CPython",
-            "platform_release": self.emscripten,
-            "platform_system": "Emscripten",
-            "platform_version": "#1",
-            "python_full_version": self.python,
-            "python_version": self.python_version,
-            "sys_platform": "emscripten",
-        }
+        return platforms.marker_environment(self.python, self.emscripten)
 
     def closure(self, names: Sequence[str]) -> tuple[Locked, ...]:
         """These packages and what they depend on, in the lock file's own terms."""

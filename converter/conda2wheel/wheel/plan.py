@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from conda2wheel.abi.choice import Decision, decide
-from conda2wheel.abi.platforms import Platform
+from conda2wheel.abi.platforms import Platform, marker_environment, platforms
 from conda2wheel.conda.binaries import SHARED_OBJECT, Binary, read_binaries, read_binary
 from conda2wheel.conda.classify import refuse_unless_python
 from conda2wheel.conda.evidence import claims
@@ -25,6 +25,7 @@ from .layout import Layout, Placed, plan_layout
 from .mend import egg_requires, generate, mend, with_extras
 from .metadata import Document
 from .names import is_valid_name, pypi_name
+from .pins import Pins, compare
 from .relocate import interpreter_of
 from .requires import from_depends
 from .tags import Interpreter, abi3_fits, check_claims, interpreter, wheel_tags
@@ -70,9 +71,14 @@ class Plan:
 
 
 def plan_wheel(
-    package: CondaPackage, forced: Platform | None = None, compat_tags: bool = False, allow: Collection[str] = ()
+    package: CondaPackage,
+    forced: Platform | None = None,
+    compat_tags: bool = False,
+    allow: Collection[str] = (),
+    pins: Pins = "metadata",
 ) -> Plan:
-    """Decide what the wheel of `package` will be; `allow` are refusal codes that shall be warnings instead.
+    """Decide what the wheel of `package` will be; `allow` are refusal codes that shall be warnings instead, `pins` whose bounds
+    on requirements hold where METADATA and conda differ.
 
     Raises `Refused` with the code that applies; reads no other package.
     """
@@ -111,7 +117,7 @@ def plan_wheel(
         native=native,
         libraries=read_binaries(layout.libraries),
         distribution=layout.distribution,
-        metadata=_metadata(package, layout.distribution, interp, name, version, warnings),
+        metadata=_metadata(package, layout.distribution, interp, decision, name, version, pins, warnings),
         entry_points=entry_points,
         dropped=(*layout.dropped, *dropped),
         warnings=tuple(warnings),
@@ -183,7 +189,14 @@ def _identity(package: CondaPackage, distribution: Distribution | None, warnings
 
 
 def _metadata(
-    package: CondaPackage, distribution: Distribution | None, interp: Interpreter, name: str, version: str, warnings: list[Warned]
+    package: CondaPackage,
+    distribution: Distribution | None,
+    interp: Interpreter,
+    decision: Decision | None,
+    name: str,
+    version: str,
+    pins: Pins,
+    warnings: list[Warned],
 ) -> Document:
     document = distribution.document if distribution else Document()
     requires: Iterable[str] | None = None
@@ -200,6 +213,13 @@ def _metadata(
             warnings.append(Warned("no-metadata", f"the package has none; made from what conda knows of it{known}", "METADATA"))
         elif not converted.requires:
             requires = None
+    elif "depends" in package.index:
+        here = decision.platform if decision else platforms()[-1]
+        python = interp.exact or interp.built_with or here.python or ""
+        own = tuple(document.all("Requires-Dist") if requires is None else requires)
+        compared = compare(own, package.depends, marker_environment(python, here.emscripten), pins)
+        warnings += compared.warnings
+        requires = compared.requires if compared.requires != own else requires
     return with_extras(mend(document, package, name, version, requires, warnings))
 
 
