@@ -20,6 +20,7 @@ from conda2wheel.convert import link_plan, unit_of
 from conda2wheel.gate import ALLOWABLE
 from conda2wheel.libdirs import LibraryIndex, names_of
 from conda2wheel.outcome import ALLOWED, Refused, Warned
+from conda2wheel.recipes import RecipeBook
 from conda2wheel.wheel.plan import Plan, plan_wheel
 
 _SAID_BY_AUDIT = (ALLOWED, "cannot-catch", "no-pyodide")
@@ -31,7 +32,7 @@ def open_as_package(source: str, forced: Platform | None, libraries: LibraryInde
     libraries = libraries or LibraryIndex((), limits)
     package = open_package(source, limits)
     try:
-        plan = plan_wheel(package, forced, allow=ALLOWABLE)
+        plan = plan_wheel(package, forced, allow=ALLOWABLE, recipe=RecipeBook().find(package))
     except Refused as refusal:
         note = Warned("not-converted", f"convert refuses it, so its files are judged as they are: {refusal}")
         made_for = () if forced is None else (forced,)

@@ -16,6 +16,7 @@ from conda2wheel.convert import convert
 from conda2wheel.gate import check_allow
 from conda2wheel.libdirs import LibraryIndex
 from conda2wheel.outcome import Conda2WheelError, Converted, Failed, Warned, error_json
+from conda2wheel.recipes import RecipeBook
 from conda2wheel.wheel.pins import Pins
 
 
@@ -58,6 +59,7 @@ def convert_each(
     provided: bool = True,
     allow: Iterable[str] = (),
     pins: Pins = "metadata",
+    recipes: Iterable[str | Path] = (),
     limits: Limits | None = None,
 ) -> Iterator[Outcome]:
     """Convert sources in order, with the arguments of `convert`. Never raises for a source.
@@ -66,6 +68,7 @@ def convert_each(
     """
     index = LibraryIndex(libdirs, limits or Limits())
     allow = check_allow(allow)
+    book = RecipeBook(recipes)
     written: dict[str, str] = {}
     for source in sources:
         started = time.monotonic()
@@ -85,6 +88,7 @@ def convert_each(
                 provided=provided,
                 allow=allow,
                 pins=pins,
+                recipes=book,
                 limits=limits,
             )
         except Conda2WheelError as caught:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from packaging.tags import Tag
@@ -32,11 +33,13 @@ from conda2wheel.link import Linked, link
 from conda2wheel.options import Options
 from conda2wheel.outcome import Converted, Warned
 from conda2wheel.provenance import Source
+from conda2wheel.recipes import RecipeBook
 from conda2wheel.wheel.account import Made, overridden
 from conda2wheel.wheel.archive import DEFAULT_LEVEL, build_wheel, write_file
 from conda2wheel.wheel.assemble import members
 from conda2wheel.wheel.pins import Pins
 from conda2wheel.wheel.plan import Plan, plan_wheel
+from conda2wheel.wheel.recipe import Carried, carried
 from conda2wheel.wheel.tell import consulted, told
 
 PYPI_FILE_LIMIT = 100 << 20  # warehouse: MAX_FILESIZE
@@ -56,6 +59,7 @@ def convert(
     provided: bool = True,
     allow: Iterable[str] = (),
     pins: Pins = "metadata",
+    recipes: Iterable[str | Path] | RecipeBook = (),
     limits: Limits | None = None,
 ) -> Converted:
     """Convert one conda package into one wheel.
@@ -73,6 +77,7 @@ def convert(
         library, and namesakes in the main module, cannot take their places.
     provided: leave out libraries of which Pyodide's main module has all that is taken.
     allow: refusal codes (one of `gate.ALLOWABLE`) that shall be warnings instead; the wheel records what was let pass.
+    recipes: folders of conversion recipes that come before ours (docs/recipes.md), or a book of them to share between calls.
     pins: whose bounds on requirements hold where METADATA and conda's depends differ: "metadata", or "conda" too.
 
     Raises `Refused` (a verdict, with one of `outcome.REFUSAL_CODES`) or `Failed` (an accident). Nothing half-written
@@ -86,7 +91,9 @@ def convert(
     limits = limits or Limits()
     options = Options.of(platform, compat_tags, level, isolate, provided, allow, pins)
     index = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, limits)
+    book = recipes if isinstance(recipes, RecipeBook) else RecipeBook(recipes)
     package = open_package(locate(str(source), channels), limits)
+    options = replace(options, recipe=book.find(package))
     return convert_package(package, index, options, None if dry_run else Path(out), started)
 
 
@@ -95,14 +102,15 @@ def convert_package(
 ) -> Converted:
     """The road after the package was opened; with `out` None nothing is written. `started` is by the monotonic clock."""
     started = time.monotonic() if started is None else started
-    plan = plan_wheel(package, options.platform, options.compat_tags, options.allow, options.pins)
+    others = carried(package, options.recipe, index)
+    plan = plan_wheel(package, options.platform, options.compat_tags, options.allow, options.pins, options.recipe, others)
     linked = link_plan(plan, index, isolate=options.isolate, provided=options.provided, allow=options.allow)
-    gated = _audit(plan, linked, options.allow)
-    contents, notes = members(plan, linked)
+    gated = _audit(plan, linked, others, options.allow)
+    contents, notes = members(plan, linked, others)
     warnings = [*plan.warnings, *linked.warnings, *gated.warnings, *notes]
-    made = _made(plan, linked, options, gated, overridden(warnings))
+    made = _made(plan, linked, others, options, gated, overridden(warnings))
     dist_info = f"{plan.stem}.dist-info"
-    contents = told(made, dist_info, contents, package, linked)
+    contents = told(made, dist_info, contents, package, linked, others)
     if out is None:
         return _result(plan, linked, None, None, warnings, time.monotonic() - started)
     target = out / plan.filename
@@ -131,10 +139,11 @@ def link_plan(
     )
 
 
-def unit_of(plan: Plan, linked: Linked) -> Unit:
+def unit_of(plan: Plan, linked: Linked, others: Iterable[Carried] = ()) -> Unit:
     """The side modules of the wheel to come, as they will be in it."""
     modules = {item.path: item.file for item in plan.placed if SHARED_OBJECT.search(item.path) and item.scheme != "scripts"}
     modules |= {**linked.rewritten, **linked.libraries}
+    modules |= {each.place(plan.stem): each.file for each in others if each.is_module}
     return Unit(
         name=plan.filename,
         modules={path: file.blob.read() for path, file in modules.items()},
@@ -143,13 +152,15 @@ def unit_of(plan: Plan, linked: Linked) -> Unit:
     )
 
 
-def _audit(plan: Plan, linked: Linked, allow: frozenset[str]) -> Gated:
+def _audit(plan: Plan, linked: Linked, others: Iterable[Carried], allow: frozenset[str]) -> Gated:
     if plan.decision is None:
         return Gated()
-    return gate(plan.package.source, unit_of(plan, linked), plan.decision.platform, allow)
+    return gate(plan.package.source, unit_of(plan, linked, others), plan.decision.platform, allow)
 
 
-def _made(plan: Plan, linked: Linked, options: Options, gated: Gated, overrides: tuple[Warned, ...]) -> Made:
+def _made(
+    plan: Plan, linked: Linked, others: Iterable[Carried], options: Options, gated: Gated, overrides: tuple[Warned, ...]
+) -> Made:
     return Made(
         command="convert",
         filename=plan.filename,
@@ -162,7 +173,7 @@ def _made(plan: Plan, linked: Linked, options: Options, gated: Gated, overrides:
         options=options,
         input=Source.of(plan.package),
         moment=options.moment(plan.package.timestamp),
-        consulted=consulted(linked),
+        consulted=consulted(linked, others),
         overrides=overrides,
         vendored=linked.vendored,
         provided=linked.provided,

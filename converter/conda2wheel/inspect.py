@@ -123,6 +123,7 @@ def _wheel(path: Path, limits: Limits) -> Report:
 
 def _package(source: str, limits: Limits) -> Report:
     from conda2wheel.conda.classify import refuse_unless_python
+    from conda2wheel.recipes import RecipeBook
     from conda2wheel.wheel.layout import plan_layout
     from conda2wheel.wheel.plan import plan_wheel
 
@@ -144,7 +145,7 @@ def _package(source: str, limits: Limits) -> Report:
         layout = plan_layout(package)
         files = (*layout.dropped, *((item.origin, f".data/{item.scheme}") for item in layout.placed if item.scheme != "site"))
         facts.append(("distribution", layout.distribution.folder if layout.distribution else None))
-        plan = plan_wheel(package)
+        plan = plan_wheel(package, recipe=RecipeBook().find(package))
         facts += [
             ("wheel", plan.filename),
             ("evidence", plan.decision.evidence if plan.decision else ()),

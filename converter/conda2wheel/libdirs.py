@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -86,12 +85,13 @@ class LibraryIndex:
     def __init__(self, places: Iterable[str | Path], limits: Limits, opened: Iterable[CondaPackage] = ()) -> None:
         """`opened` are packages that somebody has open already. Opens none; raises `Failed` (not-found) for a missing place."""
         self.places = tuple(str(place) for place in places)
-        self._opened = tuple(opened)
+        self._opened = tuple((package.stem, package, package.files) for package in opened)
         for place in self.places:  # the libraries are looked for late or never; a mistyped place is told at once
             if not is_url(place) and not os.path.exists(place):
                 raise Failed("not-found", f"--libdir {place}: no such file or folder", "check the path")
         self._limits = limits
         self._by_name: dict[str, list[Library]] | None = None
+        self._contents: list[_Opened] | None = None
         self.warnings: list[Warned] = []
 
     def find(self, name: str, package: Subject, platform: Platform) -> tuple[Library | None, list[str]]:
@@ -105,13 +105,25 @@ class LibraryIndex:
         rejected: list[str] = []
         fitting: list[tuple[Any, Library]] = []
         for library in self._by_name.get(name) or self._by_lost_link(name):
-            why = _unfit(library, platform) or _forbidden(library, package)
+            why = _unfit(library, platform) or _forbidden(library.package, package)
             if why:
                 rejected.append(f"{library.origin}: {why}")
             else:
-                fitting.append((_rank(library, package), library))
+                fitting.append(((*_order(library.package, package), library.content), library))
         fitting.sort(key=lambda pair: pair[0], reverse=True)
         return (fitting[0][1] if fitting else None), rejected
+
+    def package(self, name: str, wanted_by: Subject) -> CondaPackage | None:
+        """The best package of that conda name that `wanted_by` may have: one that its depends admit, the highest version."""
+        packages = (package for _, package, _ in self._everything() if package is not None)
+        fitting = [each for each in packages if each.name == name and not _forbidden(each, wanted_by)]
+        return max(fitting, key=lambda each: _order(each, wanted_by), default=None)
+
+    def _everything(self) -> list[_Opened]:
+        """What was opened and what is in the places, opened once."""
+        if self._contents is None:
+            self._contents = [*self._opened, *(each for place in self.places for each in self._open(place))]
+        return self._contents
 
     def _by_lost_link(self, name: str) -> list[Library]:
         """Libraries whose names could be symlinks' names of this one. empack's filters and copies lose symlinks: a real
@@ -126,8 +138,7 @@ class LibraryIndex:
 
     def _read(self) -> dict[str, list[Library]]:
         index: dict[str, list[Library]] = {}
-        opened: Iterable[_Opened] = ((package.stem, package, package.files) for package in self._opened)
-        for origin, package, files in chain(opened, *(self._open(place) for place in self.places)):
+        for origin, package, files in self._everything():
             for file in files:
                 if any(SHARED_OBJECT.search(name) for name in names_of(file)):
                     library = Library(read_binary(file), origin, package)
@@ -173,12 +184,11 @@ def _unfit(library: Library, platform: Platform) -> str:
     return ""
 
 
-def _forbidden(library: Library, package: Subject) -> str:
-    """The dependency of `package` that does not admit this build of the library; empty if none speaks against it."""
+def _forbidden(found: CondaPackage | None, package: Subject) -> str:
+    """The dependency of `package` that does not admit this build of another; empty if none speaks against it."""
     from rattler import MatchSpec, Version, VersionSpec
     from rattler.exceptions import InvalidMatchSpecError, InvalidVersionError, InvalidVersionSpecError
 
-    found = library.package
     for spec in package.depends if found is not None else ():
         try:
             if found is None or spec.split(" ")[0] != found.name or not (version := MatchSpec(spec, strict=False).version):
@@ -190,17 +200,17 @@ def _forbidden(library: Library, package: Subject) -> str:
     return ""
 
 
-def _rank(library: Library, package: Subject) -> tuple[Any, ...]:
-    """Higher is better: what the package depends on, then versions and builds; the content decides a tie."""
+def _order(found: CondaPackage | None, package: Subject) -> tuple[Any, ...]:
+    """Higher is better: what the package depends on, then versions and builds; what is no package comes last."""
     from rattler import Version
     from rattler.exceptions import InvalidVersionError
 
-    if library.package is None:
-        return (False, Version("0"), 0, library.content)
-    named = any(spec.split(" ")[0] == library.package.name for spec in package.depends)
-    build = library.package.index.get("build_number")
+    if found is None:
+        return (False, Version("0"), 0)
+    named = any(spec.split(" ")[0] == found.name for spec in package.depends)
+    build = found.index.get("build_number")
     try:
-        version = Version(library.package.version)
+        version = Version(found.version)
     except InvalidVersionError:
         version = Version("0")
-    return (named, version, build if isinstance(build, int) else 0, library.content)
+    return (named, version, build if isinstance(build, int) else 0)

@@ -10,6 +10,7 @@ from typing import Any
 from conda2wheel.abi.choice import forced_platform
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.gate import check_allow
+from conda2wheel.recipes import Recipe, from_document
 from conda2wheel.wheel.archive import DEFAULT_LEVEL
 from conda2wheel.wheel.pins import PINS, Pins
 
@@ -26,6 +27,7 @@ class Options:
     provided: bool = True
     allow: frozenset[str] = frozenset()
     pins: Pins = "metadata"
+    recipe: Recipe | None = None
     epoch: int | None = None
 
     def __post_init__(self) -> None:
@@ -47,7 +49,7 @@ class Options:
     ) -> Options:
         """What a caller said, with SOURCE_DATE_EPOCH of this process. Raises `Failed` (usage) and `ValueError` (level, pins)."""
         return cls(
-            forced_platform(platform), compat_tags, level, isolate, provided, check_allow(allow), pins, source_date_epoch()
+            forced_platform(platform), compat_tags, level, isolate, provided, check_allow(allow), pins, epoch=source_date_epoch()
         )
 
     def json(self) -> dict[str, Any]:
@@ -60,6 +62,7 @@ class Options:
             "provided": self.provided,
             "allow": sorted(self.allow),
             "pins": self.pins,
+            "recipe": dict(self.recipe.told) if self.recipe else None,
             "source_date_epoch": self.epoch,
         }
 
@@ -72,6 +75,7 @@ class Options:
         flags = [told.get(key) for key in ("compat_tags", "isolate", "provided")]
         level, epoch, allow = told.get("level"), told.get("source_date_epoch"), told.get("allow")
         pins = next((each for each in PINS if each == told.get("pins")), None)
+        recipe = None if told.get("recipe") is None else from_document(dict(told["recipe"]))
         if not (
             all(isinstance(flag, bool) for flag in flags)
             and type(level) is int
@@ -83,7 +87,7 @@ class Options:
             raise ValueError("its options are not as this version writes them")
         compat_tags, isolate, provided = map(bool, flags)
         platform = forced_platform(str(told.get("platform")))
-        return cls(platform, compat_tags, level, isolate, provided, check_allow(allow), pins, epoch)
+        return cls(platform, compat_tags, level, isolate, provided, check_allow(allow), pins, recipe, epoch)
 
     def moment(self, own: float | None) -> float:
         """The time of a wheel's members, in seconds since 1970: SOURCE_DATE_EPOCH, where set, else the input's own."""

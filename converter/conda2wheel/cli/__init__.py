@@ -16,6 +16,7 @@ from conda2wheel.cli.check import check
 from conda2wheel.cli.convert import convert
 from conda2wheel.cli.inspect import inspect
 from conda2wheel.cli.names import names
+from conda2wheel.cli.recipe import app as recipe
 from conda2wheel.cli.repair import repair
 from conda2wheel.cli.verify import verify
 
@@ -34,6 +35,7 @@ app.command()(repair)
 app.command()(verify)
 app.command()(check)
 app.command()(names)
+app.add_typer(recipe)
 
 
 def _version(wanted: bool) -> None:

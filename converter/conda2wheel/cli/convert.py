@@ -22,6 +22,7 @@ from .options import (
     limits,
     print_json,
     require_places,
+    require_recipes,
 )
 
 if TYPE_CHECKING:
@@ -60,6 +61,9 @@ def convert(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide and link, write nothing.")] = False,
     isolate: Isolate = True,
     provided: Given = True,
+    recipes: Annotated[
+        list[str] | None, typer.Option(metavar="DIR", help="Conversion recipes that come before ours. Repeatable.")
+    ] = None,
     allow: Allow = None,
     pins: Annotated[
         Pins, typer.Option(metavar="metadata|conda", help="Whose bounds on requirements hold; conda's join METADATA's.")
@@ -88,6 +92,7 @@ def convert(
         )
     require_places(libdir or ())
     codes = allowed(allow)
+    require_recipes(recipes or ())
     bounds = limits(max_members, max_size, max_member_size, max_ratio)
     names = expand_all(sources)
     results = []
@@ -105,6 +110,7 @@ def convert(
         provided=provided,
         allow=codes,
         pins=pins.value,
+        recipes=recipes or (),
         limits=bounds,
     )
     with bar(len(names), "converting") as watched:

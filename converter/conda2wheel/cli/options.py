@@ -64,6 +64,17 @@ def require_places(libdirs: Iterable[str]) -> None:
             raise typer.BadParameter(f"{place}: no such file or folder", param_hint="--libdir")
 
 
+def require_recipes(folders: Iterable[str]) -> None:
+    """A recipe that is wrong is told before anything is converted."""
+    from conda2wheel.outcome import Failed
+    from conda2wheel.recipes import RecipeBook
+
+    try:
+        RecipeBook(folders)
+    except Failed as error:
+        raise typer.BadParameter(f"{error.message}; {error.hint}", param_hint="--recipes") from None
+
+
 def allowed(codes: Iterable[str] | None) -> frozenset[str]:
     """The codes of --allow; one that cannot be allowed is a wrong command line."""
     from conda2wheel.gate import check_allow

@@ -5,8 +5,9 @@ Specification: conda's package specification (paths.json; CEP 17). rattler-build
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +26,20 @@ class Placeholder:
 
     mode: str
     prefix: str
+
+
+def glob_pattern(globs: Iterable[str]) -> re.Pattern[str]:
+    """Paths that one of these globs means: `*` within a folder, `**` through folders.
+
+    >>> [bool(glob_pattern(["share/**/*.db"]).fullmatch(path)) for path in ("share/x.db", "share/a/b/x.db", "share/x.py")]
+    [True, True, False]
+    """
+
+    def one(glob: str) -> str:
+        parts = re.split(r"(\*\*/|\*\*|\*)", glob)
+        return "".join({"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*"}.get(part, re.escape(part)) for part in parts)
+
+    return re.compile("|".join(f"(?:{one(glob)})" for glob in globs))
 
 
 def rows(source: str, document: Mapping[str, Any], name: str) -> Rows:

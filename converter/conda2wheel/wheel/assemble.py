@@ -20,6 +20,7 @@ from .entry_points import entry_points_text
 from .layout import Placed
 from .metadata import Document
 from .plan import Plan
+from .recipe import Carried
 from .relocate import is_python_script, relocate, with_python_shebang
 
 # Written by installers for one installation, or made new here.
@@ -39,11 +40,13 @@ LICENSE_NAMES = ("licen[cs]e*", "copying*", "notice*", "authors*", "copyright*")
 EGG_CARRIED = ("top_level.txt", "namespace_packages.txt")
 
 
-def members(plan: Plan, linked: Linked) -> tuple[list[Member], list[Warned]]:
+def members(plan: Plan, linked: Linked, others: Iterable[Carried] = ()) -> tuple[list[Member], list[Warned]]:
     """Every member but RECORD and what tells of the wheel itself (`account`), each with its origin.
 
-    Side modules are taken as `linked` made them; its libraries join, and so do the licenses of their packages.
+    Side modules are taken as `linked` made them; its libraries join, and so do the licenses of their packages. `others` are files
+    of other packages that a recipe takes along, with theirs.
     """
+    others = tuple(others)
     warnings: list[Warned] = []
     source = Source.of(plan.package)
     out: dict[str, Member] = {}
@@ -51,8 +54,12 @@ def members(plan: Plan, linked: Linked) -> tuple[list[Member], list[Warned]]:
         _add(plan, out, _member(plan, item, source, linked, warnings))
     for path, file in linked.libraries.items():
         _add(plan, out, vendored(path, file, linked, (plan.package, *linked.packages), warnings))
+    for each in others:
+        blob = without_prefix(each.file.blob, (each.package,), (each.origin, each.file.path), warnings)
+        origin = Origin.copied(Source.of(each.package), each.origin, each.file.blob, blob, {"prefix": "/"})
+        _add(plan, out, Member(each.place(plan.stem), blob, origin=origin))
     info = f"{plan.stem}.dist-info"
-    licenses, document = _licenses(plan, linked, warnings)
+    licenses, document = _licenses(plan, linked, others, warnings)
     for name, (blob, origin) in {**_carried(plan, source, warnings), **licenses}.items():
         _add(plan, out, Member(f"{info}/{name}", blob, origin=origin))
     if plan.entry_points:
@@ -157,7 +164,9 @@ def _is_license(document: Document, name: str) -> bool:
     return "/" not in name and any(fnmatchcase(name.lower(), pattern) for pattern in LICENSE_NAMES)
 
 
-def _licenses(plan: Plan, linked: Linked, warnings: list[Warned]) -> tuple[dict[str, tuple[Blob, Origin]], Document]:
+def _licenses(
+    plan: Plan, linked: Linked, others: Iterable[Carried], warnings: list[Warned]
+) -> tuple[dict[str, tuple[Blob, Origin]], Document]:
     """License files as `licenses/...`, and the metadata whose License-File fields name them all (PEP 639).
 
     The package's own come first; conda's copies join where no file has the same text; each package whose library travels
@@ -176,20 +185,22 @@ def _licenses(plan: Plan, linked: Linked, warnings: list[Warned]) -> tuple[dict[
     missing = [name for name in plan.metadata.all("License-File") if name not in found]
     if missing:
         warnings.append(Warned("missing-license", f"License-File {', '.join(missing)}: not in the package", "METADATA"))
-    found |= vendored_licenses(linked, warnings)
+    found |= vendored_licenses(linked, warnings, [each.package for each in others])
     document = plan.metadata.replaced("License-File", sorted(found))
     return {f"licenses/{name}": each for name, each in found.items()}, document
 
 
-def vendored_licenses(linked: Linked, warnings: list[Warned]) -> dict[str, tuple[Blob, Origin]]:
-    """The license texts of packages whose libraries travel, by path below `licenses/`: a folder each."""
+def vendored_licenses(
+    linked: Linked, warnings: list[Warned], others: Iterable[CondaPackage] = ()
+) -> dict[str, tuple[Blob, Origin]]:
+    """The license texts of packages whose libraries (or, of `others`, files) travel, by path below `licenses/`: a folder each."""
     found: dict[str, tuple[Blob, Origin]] = {}
-    for package in linked.packages:
+    for package in {package.stem: package for package in (*linked.packages, *others)}.values():
         source = Source.of(package)
         for name, blob in package.licenses:
             found[f"{package.name}-{package.version}/{name}"] = (blob, Origin(source, f"info/licenses/{name}"))
         if not package.licenses:
-            warnings.append(Warned("missing-license", f"{package.stem}, whose library travels, brings no license text"))
+            warnings.append(Warned("missing-license", f"{package.stem}, of which something travels, brings no license text"))
     for path, library in linked.origins.items():
         if library.package is None:
             why = f"{library.binary.file.name} is from a folder that is no package, so nothing tells its license"

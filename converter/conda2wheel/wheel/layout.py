@@ -17,6 +17,7 @@ from typing import Any, Literal
 from conda2wheel.conda.binaries import SHARED_OBJECT
 from conda2wheel.conda.files import PackageFile
 from conda2wheel.conda.info import CondaPackage
+from conda2wheel.conda.paths import glob_pattern
 from conda2wheel.outcome import Refused, Warned
 
 from .distributions import SITE, Distribution, choose, find_distributions
@@ -53,15 +54,7 @@ class Layout:
 @cache
 def _rules() -> tuple[tuple[str, re.Pattern[str], Mapping[str, Any]], ...]:
     table = tomllib.loads(files(__package__).joinpath("layout.toml").read_text(encoding="utf-8"))
-    return tuple((rule["from"], _pattern(rule["globs"]), rule) for rule in table["rule"])
-
-
-def _pattern(globs: Iterable[str]) -> re.Pattern[str]:
-    def one(glob: str) -> str:
-        parts = re.split(r"(\*\*/|\*\*|\*)", glob)
-        return "".join({"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*"}.get(part, re.escape(part)) for part in parts)
-
-    return re.compile("|".join(f"(?:{one(glob)})" for glob in globs))
+    return tuple((rule["from"], glob_pattern(rule["globs"]), rule) for rule in table["rule"])
 
 
 def _rule(where: str, path: str) -> Mapping[str, Any] | None:

@@ -17,6 +17,7 @@ from conda2wheel.conda.classify import refuse_unless_python
 from conda2wheel.conda.evidence import claims
 from conda2wheel.conda.info import CondaPackage
 from conda2wheel.outcome import Refused, Warned
+from conda2wheel.recipes import Recipe
 from conda2wheel.wasm.binary import file_kind
 
 from .distributions import Distribution
@@ -26,6 +27,7 @@ from .mend import egg_requires, generate, mend, with_extras
 from .metadata import Document
 from .names import is_valid_name, pypi_name
 from .pins import Pins, compare
+from .recipe import Carried, with_own_data, with_requirements, without
 from .relocate import interpreter_of
 from .requires import from_depends
 from .tags import Interpreter, abi3_fits, check_claims, interpreter, wheel_tags
@@ -51,6 +53,7 @@ class Plan:
     entry_points: EntryPoints
     dropped: tuple[tuple[str, str], ...]
     warnings: tuple[Warned, ...]
+    recipe: Recipe | None = None
 
     @property
     def file_part(self) -> str:
@@ -76,16 +79,25 @@ def plan_wheel(
     compat_tags: bool = False,
     allow: Collection[str] = (),
     pins: Pins = "metadata",
+    recipe: Recipe | None = None,
+    others: Iterable[Carried] = (),
 ) -> Plan:
     """Decide what the wheel of `package` will be; `allow` are refusal codes that shall be warnings instead, `pins` whose bounds
-    on requirements hold where METADATA and conda differ.
+    on requirements hold where METADATA and conda differ, `recipe` what it needs beyond the rules, `others` the files of other
+    packages that come with it.
 
     Raises `Refused` with the code that applies; reads no other package.
     """
+    if recipe is not None and recipe.refuse is not None:
+        raise Refused(recipe.refuse[0], f"{package.source}: {recipe.refuse[1]}", "its conversion recipe says so")
+    package = without(package, recipe)
     refuse_unless_python(package)
-    layout = plan_layout(package)
+    layout = with_own_data(plan_layout(package), package, recipe)
     warnings = [*package.warnings, *layout.warnings]
+    if recipe is not None and recipe.patched:
+        warnings.append(Warned("patched", f"not upstream's code: {recipe.patched}", "METADATA"))
     placed, native, elsewhere = _native(package, layout, warnings)
+    elsewhere |= {each.origin: read_binary(each.file) for each in others if each.is_module}
     wheel_file = layout.distribution.text("WHEEL") if layout.distribution else None
     interp = interpreter(package, native, layout.python, wheel_file)
     decision = None
@@ -103,7 +115,7 @@ def plan_wheel(
         warnings += decision.warnings
         abi3_fits(package, interp, decision.platform)
     warnings += check_claims(interp, wheel_file)
-    name, version = _identity(package, layout.distribution, warnings)
+    name, version = _identity(package, layout.distribution, recipe, warnings)
     entry_points = read_entry_points(package, layout.distribution, warnings)
     placed, dropped = _scripts(placed, entry_points, warnings)
     return Plan(
@@ -117,9 +129,12 @@ def plan_wheel(
         native=native,
         libraries=read_binaries(layout.libraries),
         distribution=layout.distribution,
-        metadata=_metadata(package, layout.distribution, interp, decision, name, version, pins, warnings),
+        metadata=with_requirements(
+            _metadata(package, layout.distribution, interp, decision, name, version, pins, warnings), recipe
+        ),
         entry_points=entry_points,
         dropped=(*layout.dropped, *dropped),
+        recipe=recipe,
         warnings=tuple(warnings),
     )
 
@@ -164,9 +179,12 @@ def _native(
     return tuple(placed), native, elsewhere
 
 
-def _identity(package: CondaPackage, distribution: Distribution | None, warnings: list[Warned]) -> tuple[str, str]:
-    """Name from the dist-info, else the map, else conda; version always from the conda index (dist-info versions lie)."""
-    own = distribution.name if distribution else None
+def _identity(
+    package: CondaPackage, distribution: Distribution | None, recipe: Recipe | None, warnings: list[Warned]
+) -> tuple[str, str]:
+    """Name from the dist-info, else the map, else conda; version always from the conda index (dist-info versions lie). A recipe
+    beats all of them."""
+    own = (recipe.name if recipe else None) or (distribution.name if distribution else None)
     if own is None and distribution is not None and is_valid_name(distribution.folder_name):
         own = distribution.folder_name
     name = own or pypi_name(package.name)
@@ -177,7 +195,7 @@ def _identity(package: CondaPackage, distribution: Distribution | None, warnings
             f"{package.source}: no metadata, and {package.name}: {why}",
             "give it a dist-info, or a recipe with its name",
         )
-    version = pep440(package.version)
+    version = (recipe.version if recipe else None) or pep440(package.version)
     if version is None:
         raise Refused("bad-version", f"{package.source}: {package.version} has no PEP 440 form", "a recipe can give it a version")
     claimed = distribution.document.get("Version") if distribution else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -44,15 +44,17 @@ class Compiled:
     others: Mapping[Source, tuple[Source, ...]] = field(default_factory=dict)
 
 
-def sbom(made: Made, members: Iterable[Member], compiled: Compiled) -> Blob:
-    """The bill of materials of a wheel with these members. The same wheel gives the same bytes."""
+def sbom(made: Made, members: Iterable[Member], compiled: Compiled, data: Collection[str] = ()) -> Blob:
+    """The bill of materials of a wheel with these members; `data` are paths of files that are another package's. The same wheel
+    gives the same bytes."""
     from cyclonedx.model.bom import Bom, BomMetaData
     from cyclonedx.model.component import Component, ComponentType, Pedigree
     from cyclonedx.model.tool import ToolRepository
     from cyclonedx.output.json import JsonV1Dot6
     from packageurl import PackageURL
 
-    travelling = [member for member in members if member.path in {library.name for library in made.vendored}]
+    foreign = {library.name for library in made.vendored} | set(data)
+    travelling = [member for member in members if member.path in foreign]
     purl = PackageURL("pypi", None, made.name.lower(), made.version, {"file_name": made.filename})
     wheel = Component(
         type=ComponentType.LIBRARY,
@@ -78,8 +80,11 @@ def sbom(made: Made, members: Iterable[Member], compiled: Compiled) -> Blob:
         ),
         components=[*shared.values(), *static.values()],
     )
+    carried = [source for source, files in packages.items() if any(member.path in data for member in files)]
     by_path = {member.path: shared[source] for source, files in packages.items() for member in files}
-    needs: dict[Component, list[Component]] = {wheel: [static[source] for source in compiled.own]}
+    needs: dict[Component, list[Component]] = {
+        wheel: [*(static[source] for source in compiled.own), *(shared[source] for source in carried)]
+    }
     for source, found in hosts.items():
         needs[shared[source]] = [static[each] for each in found]
     for library in made.vendored:

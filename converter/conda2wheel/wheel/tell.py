@@ -13,20 +13,34 @@ from . import account, sbom
 from .account import Made
 from .archive import Member
 from .assemble import library_source
+from .recipe import Carried
 
 
-def told(made: Made, dist_info: str, members: Sequence[Member], package: CondaPackage | None, linked: Linked) -> list[Member]:
+def told(
+    made: Made,
+    dist_info: str,
+    members: Sequence[Member],
+    package: CondaPackage | None,
+    linked: Linked,
+    others: Iterable[Carried] = (),
+) -> list[Member]:
     """These members, and those that tell of them; `package` is what they were made from (None: a wheel)."""
     taken = {member.path for member in members}
     bill = f"{dist_info}/{sbom.FOLDER}/{_free(sbom.NAME, f'{dist_info}/{sbom.FOLDER}', taken)}"
-    first = Member(bill, sbom.sbom(made, members, _compiled(package, linked)))
+    first = Member(
+        bill,
+        sbom.sbom(
+            made, members, _compiled(package, linked), {each.place(dist_info.removesuffix(".dist-info")) for each in others}
+        ),
+    )
     kept = [member for member in members if member.path != f"{dist_info}/{account.NAME}"]
     return [*kept, first, Member(f"{dist_info}/{account.NAME}", account.account(made, [*kept, first]))]
 
 
-def consulted(linked: Linked) -> tuple[Source, ...]:
-    """What the libraries came from that linking looked at."""
-    return tuple(dict.fromkeys(library_source(library) for library in linked.consulted))
+def consulted(linked: Linked, others: Iterable[Carried] = ()) -> tuple[Source, ...]:
+    """What the libraries came from that linking looked at, and the files of other packages that a recipe takes along."""
+    libraries = (library_source(library) for library in linked.consulted)
+    return tuple(dict.fromkeys([*libraries, *(Source.of(each.package) for each in others)]))
 
 
 def _compiled(package: CondaPackage | None, linked: Linked) -> sbom.Compiled:
