@@ -103,7 +103,7 @@ class RecipeBook:
 
 def builtin() -> Path:
     """The folder of our own recipes: in the installed package, or in a checkout."""
-    installed = Path(str(files("conda2wheel"))) / "recipes"
+    installed = Path(str(files("conda2wheel"))) / "_recipes"
     return installed if installed.is_dir() else Path(__file__).resolve().parents[2] / "recipes"
 
 
