@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -76,7 +77,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
     assert list(tmp_path.iterdir()) == []  # no download stays behind, whatever happened
 
 
-def send(body: bytes, status: int = 200, length: int | None = None, **headers: str) -> Answer:
+def send(body: bytes, status: int = 200, length: int | None = None, **headers: Any) -> Answer:
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(status)
         if length != -1:
@@ -159,9 +160,47 @@ def test_a_connection_that_breaks_in_the_middle_gives_no_package(announced: bool
     data = demo("conda").read_bytes()
     server.answers = [send(data[: len(data) // 2], length=len(data) if announced else -1)]
     if announced:
-        failed(server.url(), "network", server.url())
+        failed(server.url(), "network", "the connection broke after .* 5 times")
+        assert len(server.seen) == 1 + fetch.TRIES
     else:  # nothing says how long it should be, but a package knows
         refused(server.url(), "corrupt-archive", server.url())
+
+
+def rest(data: bytes, start: int, told: int | None = None, **headers: Any) -> Answer:
+    where = start if told is None else told
+    return send(data[start:], 206, Content_Range=f"bytes {where}-{len(data) - 1}/{len(data)}", **headers)
+
+
+@pytest.mark.parametrize("validator", ["ETag", "Last_Modified"])
+def test_a_download_that_broke_goes_on_where_it_broke(validator: str, server: Server) -> None:
+    data = demo("conda").read_bytes()
+    value = {"ETag": '"v1"', "Last_Modified": "Mon, 02 Jun 2025 00:00:00 GMT"}[validator]
+    half = len(data) // 2
+    known: dict[str, Any] = {validator: value}
+    server.answers = [send(data[:half], length=len(data), **known), rest(data, half, **known)]
+    package = open_package(f"{server.url()}#sha256={hashed(demo('conda'))}")
+    assert package.sha256 == hashed(demo("conda"))
+    assert "Range" not in server.headers[0]
+    assert (server.headers[1]["Range"], server.headers[1]["If-Range"]) == (f"bytes={half}-", value)
+
+
+@pytest.mark.parametrize("answer", ["whole", "other part", "not satisfiable", "weak tag", "no tag"])
+def test_a_download_begins_anew_where_the_rest_cannot_be_had(answer: str, server: Server) -> None:
+    data = demo("conda").read_bytes()
+    half = len(data) // 2
+    tag = {"weak tag": 'W/"v1"', "no tag": ""}.get(answer, '"v1"')
+    between = {"other part": [rest(data, half, told=half + 1)], "not satisfiable": [send(b"", 416)]}.get(answer, [])
+    known: dict[str, Any] = {"ETag": tag} if tag else {}
+    server.answers = [send(data[:half], length=len(data), **known), *between, send(data)]
+    assert open_package(server.url()).sha256 == hashed(demo("conda"))
+    assert "Range" not in server.headers[-1] or answer == "whole"
+    assert len(server.seen) == 2 + len(between)
+
+
+def test_a_file_that_changed_in_between_is_not_mixed(server: Server) -> None:
+    data = demo("conda").read_bytes()
+    server.answers = [send(b"x" * 99, length=len(data), ETag='"old"'), send(data, ETag='"new"')]
+    assert open_package(server.url()).sha256 == hashed(demo("conda"))
 
 
 def test_a_server_that_is_not_there_is_the_networks_fault(server: Server) -> None:

@@ -1,11 +1,18 @@
-"""Download one package by its URL: https only (plain http on this machine's loopback), bounded, with retries."""
+"""Download one package by its URL: https only (plain http on this machine's loopback), bounded, with retries.
+
+A connection that breaks in the middle goes on where it broke, if the server says that it is still the same file (RFC 9110: Range
+and If-Range), and from the start otherwise.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from conda2wheel.outcome import Failed, Refused
@@ -36,9 +43,8 @@ def download(url: str, folder: Path, max_bytes: int, sha256: str | None = None) 
     last = urlsplit(url).path.rpartition("/")[2]
     target = folder / (last if re.fullmatch(r"\w[\w.+~!=-]{0,200}", last) else "package")
     try:
-        with _session() as session, session.get(url.partition("#")[0], stream=True, timeout=TIMEOUT) as response:
-            _require_found(shown, response)
-            digest = _save(shown, response, target, max_bytes)
+        with _session() as session:
+            digest = _fetch(session, url.partition("#")[0], target, max_bytes)
     except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
         raise Failed("network", f"{shown}: {_reason(error)}", "check the network and try again") from None
     except OSError as error:
@@ -46,6 +52,64 @@ def download(url: str, folder: Path, max_bytes: int, sha256: str | None = None) 
     if expected is not None:
         require_sha256(shown, digest, expected)
     return target
+
+
+class _BrokenError(Exception):
+    """A connection ended before the file did, or the rest of the file cannot be had."""
+
+
+@dataclass
+class _Partial:
+    """A file as far as it came. `validator` is what If-Range compares: a strong ETag, or else the date of the file."""
+
+    out: IO[bytes]
+    digest: Any = field(default_factory=hashlib.sha256)
+    got: int = 0
+    validator: str = ""
+
+    def headers(self) -> dict[str, str]:
+        """What to ask for: the rest, if the server can be sure that it is the rest of the same file."""
+        return {"Range": f"bytes={self.got}-", "If-Range": self.validator} if self.got and self.validator else {}
+
+    def begin(self, response: requests.Response) -> None:
+        """Go on with an answer: where it broke for a 206 that begins there, from the start for the whole file.
+
+        Raises `_BrokenError` for a part that was not asked for; the next try is for the whole.
+        """
+        told = response.headers.get("Content-Range", "")
+        if response.status_code == 416 or (response.status_code == 206 and not told.startswith(f"bytes {self.got}-")):
+            self.validator = ""
+            raise _BrokenError(f"the server does not send the rest after {self.got} bytes")
+        if response.status_code == 200:
+            self.out.seek(0)
+            self.out.truncate()
+            self.digest, self.got = hashlib.sha256(), 0
+        etag = response.headers.get("ETag", "")
+        self.validator = etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
+
+    def add(self, chunk: bytes) -> None:
+        """The next bytes."""
+        self.got += len(chunk)
+        self.digest.update(chunk)
+        self.out.write(chunk)
+
+
+def _fetch(session: requests.Session, url: str, target: Path, max_bytes: int) -> str:
+    """Download into a file; its sha256. A connection that breaks is tried again TRIES times, each after a longer pause."""
+    with target.open("w+b") as out:
+        partial = _Partial(out)
+        for attempt in range(TRIES + 1):
+            if attempt:
+                time.sleep(BACKOFF * 2 ** (attempt - 1))
+            try:
+                with session.get(url, stream=True, timeout=TIMEOUT, headers=partial.headers()) as response:
+                    _require_found(redacted(url), response, (200, 206, 416) if partial.headers() else (200,))
+                    partial.begin(response)
+                    _save(redacted(url), response, partial, max_bytes)
+                    return str(partial.digest.hexdigest())
+            except _BrokenError as broken:
+                why = str(broken)
+    raise Failed("network", f"{redacted(url)}: {why}, {TRIES + 1} times", "try again later")
 
 
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://|^file:")
@@ -106,30 +170,29 @@ def _session() -> requests.Session:
     return session
 
 
-def _require_found(url: str, response: requests.Response) -> None:
+def _require_found(url: str, response: requests.Response, wanted: Collection[int]) -> None:
     status = f"{response.status_code} {response.reason}".strip()
     if response.status_code in (404, 410):
         raise Failed("not-found", f"{url}: the server has no such file ({status})", "check the address")
-    if response.status_code != 200:
+    if response.status_code not in wanted:
         raise Failed("network", f"{url}: the server answered {status}", "check the address, and whether it wants a password")
 
 
-def _save(url: str, response: requests.Response, target: Path, max_bytes: int) -> str:
-    """Write the body; its sha256."""
+def _save(url: str, response: requests.Response, partial: _Partial, max_bytes: int) -> None:
+    """Add the body. Raises `_BrokenError` where it ends too early."""
+    import urllib3
+
     length = response.headers.get("Content-Length", "")
-    announced = int(length) if length.isdigit() and "Content-Encoding" not in response.headers else None
-    digest = hashlib.sha256()
-    got = 0
-    with target.open("wb") as out:
-        for chunk in response.iter_content(_CHUNK):
-            got += len(chunk)
-            if got > max_bytes or (announced or 0) > max_bytes:
+    announced = partial.got + int(length) if length.isdigit() and "Content-Encoding" not in response.headers else None
+    try:
+        while chunk := response.raw.read1(_CHUNK):  # what is there: iter_content loses a chunk that is cut
+            if partial.got + len(chunk) > max_bytes or (announced or 0) > max_bytes:
                 raise Refused("too-large", f"{url}: more than {max_bytes} bytes", "download it yourself if you trust it")
-            digest.update(chunk)
-            out.write(chunk)
-    if announced is not None and got != announced:
-        raise Failed("network", f"{url}: the connection broke after {got} of {announced} bytes", "try again")
-    return digest.hexdigest()
+            partial.add(chunk)
+    except (urllib3.exceptions.ProtocolError, urllib3.exceptions.ReadTimeoutError) as error:
+        raise _BrokenError(f"the connection broke after {partial.got} bytes") from error
+    if announced is not None and partial.got != announced:
+        raise _BrokenError(f"the connection broke after {partial.got} of {announced} bytes")
 
 
 def _require_secure(url: str) -> None:
