@@ -117,7 +117,12 @@ def _open(source: str, forced: Platform | None, libraries: LibraryIndex | None, 
             return _module(Path(source), limits)
     from conda2wheel.auditable_packages import open_as_package  # with all of convert, which a wheel does not need
 
-    return open_as_package(source, forced, libraries, limits)
+    try:
+        return open_as_package(source, forced, libraries, limits)
+    except Refused as refusal:
+        if is_url(source) or not os.path.isdir(source) or refusal.code != "corrupt-archive":
+            raise
+        raise Refused(refusal.code, f"{refusal.message}; no wheels in it, either", refusal.hint) from None
 
 
 def _read(path: Path, limits: Limits, size: int | None = None) -> bytes:

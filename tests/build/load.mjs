@@ -3,7 +3,8 @@
 // JOB: {pyodide: folder of the npm package, cases: [{name, wheels: [paths], code: Python that leaves `result`, alone}]}
 //
 // Prints one JSON line a case: {name, load: null or the error, fatal: null or the error, value: repr of the result or null,
-// raised: null or the Python error}. A case that came out clean and is not `alone` leaves its interpreter to the next one; every
+// raised: null or the error}. An error is fatal if that interpreter says so when it is asked for anything else; any other is
+// raised. A case that came out clean and is not `alone` leaves its interpreter to the next one; every
 // other gets it a new one, because what failed to load stays in the loader's tables and fails whatever is loaded later. New ones
 // are made from a snapshot of the first one's memory, before it loaded anything: that takes a fifth of the time.
 import fs from 'node:fs';
@@ -42,6 +43,15 @@ async function install(py, wheels) {
   return null;
 }
 
+function ended(py) {
+  try {
+    py.runPython('0');
+    return false;
+  } catch (error) {
+    return /already fatally failed/.test(text(error));
+  }
+}
+
 async function attempt(py, each) {
   const result = { name: each.name, load: null, fatal: null, value: null, raised: null };
   try {
@@ -54,8 +64,7 @@ async function attempt(py, each) {
     try {
       result.value = String(py.runPython(`repr((lambda: (exec(${JSON.stringify(each.code)}, (scope := {})), scope.get("result"))[1])())`));
     } catch (error) {
-      if (error.constructor.name === 'PythonError' || error.type) result.raised = text(error);
-      else result.fatal = text(error);
+      result[ended(py) ? 'fatal' : 'raised'] = text(error);
     }
   }
   return result;

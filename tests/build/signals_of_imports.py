@@ -59,6 +59,11 @@ def _unwinding(shelf: Shelf) -> None:
     shelf.one("only_throws", module("only_throws", CATCHER, THROWER, flags=NO_EXCEPTIONS), "fatal", "cannot-catch")
     kiwi = module("like_kiwisolver", OWN_CATCHER, OWN_EXCEPTION, flags=NO_EXCEPTIONS)
     shelf.one("like_kiwisolver", kiwi, "fatal", "cannot-catch")
+    leaf = library(
+        "libtame.so", 'extern "C" void tame_throw(int v) { if (v) throw 41 + v; }', ["tame_throw"], cflags=NO_EXCEPTIONS
+    )
+    plain = module("library_throws", f"tame_throw(1); {answer('42')}", "extern void tame_throw(int);", needed=["libtame.so"])
+    shelf.one("library_throws", {**leaf, **plain}, "fatal", "cannot-catch")
     headers = module("only_headers_throw", f"thrower(args == self ? -1 : 1); {answer('42')}", LENGTH_ERROR)
     shelf.one("only_headers_throw", headers, "right", "cannot-catch")
     caught = "try { wild_throw(1); } catch (int e) { return PyLong_FromLong(e); } return 0;"
@@ -77,9 +82,10 @@ def _missing(shelf: Shelf) -> None:
     shelf.one("no_pointer", module("no_pointer", pointer, "extern int absent_p(int);"), "load", code)
     imaging = (
         "extern int ImagingBcnEncode(int); extern int export_imaging_array(int);\n"
-        "static int (*volatile table[])(int) = { ImagingBcnEncode };\n" + JUMPER
+        "static int (*volatile table[])(int) = { ImagingBcnEncode };\n"
+        "static int __attribute__((noinline)) exported(int a) { return export_imaging_array(a) + 1; }\n" + JUMPER
     )
-    shape = f"if (args == self) return PyLong_FromLong(export_imaging_array(1)); if (table[0] == 0) return 0; {LANDER}"
+    shape = f"if (args == self) return PyLong_FromLong(exported(1)); if (table[0] == 0) return 0; {LANDER}"
     pillow = module("like_pillow", shape, imaging, flags=("-mllvm", "-enable-emscripten-sjlj"))
     shelf.one("like_pillow", pillow, "load", code)
     weak = " __attribute__((weak));"

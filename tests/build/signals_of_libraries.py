@@ -74,6 +74,26 @@ def _runtime_paths(shelf: Shelf) -> None:
     found(shelf, "dot_first", "right load load", code, user="paths8", place="paths8/sub", rpath=[f"./{ORIGIN}/sub"])
     absolute = [SITE.format(python) + "/else17" for python in ("3.13", "3.14")]
     found(shelf, "absolute", before, user="paths9", place="else17", rpath=absolute)
+    _miscounted(shelf)
+
+
+def _miscounted(shelf: Shelf) -> None:
+    """As auditwheel-emscripten 0.3.0 leaves it: IMPORT_INFO counts the modules, and RUNTIME_PATH comes after it."""
+    weak = "extern int atoi(const char *) __attribute__((weak)); extern long atol(const char *) __attribute__((weak));"
+    made = library("libmiscounted.so", "int in_miscounted(int a) { return a; }", ["in_miscounted"])
+    body = answer('(atoi ? atoi("2") : 0) + (atol ? atol("20") : 0) + in_miscounted(20)')
+    head = f"{weak} extern int in_miscounted(int);"
+    ((name, data),) = module("miscounted", body, head, needed=["libmiscounted.so"], rpath=[ORIGIN]).items()
+    two, one = b"\x02\x03env\x04ato", b"\x01\x03env\x04ato"
+    assert data.count(two) == 1
+    spoiled = {name: data.replace(two, one)}
+    shelf.one(
+        "miscounted",
+        {**placed("paths10", spoiled), **placed("paths10", made)},
+        "right load load",
+        "missing-library",
+        "paths10.miscounted",
+    )
 
 
 def _slashes(shelf: Shelf) -> None:

@@ -35,12 +35,16 @@ def _missing(name: str, side: SideModule, session: Session) -> Finding:
     if session.loader.searches_by_path and "/" in name:
         why = f"NEEDs {name}, and names with a slash are not searched for{place}: not loaded"
         return Finding("needed-path", Severity.LOAD, side.path, why, hint="NEEDED must be the file name alone")
+    hint = "conda2wheel repair --libdir puts it there"
     if session.loader.searches_by_path:
         where = "site-packages and RUNTIME_PATH" if side.runtime_path else "site-packages, and there is no RUNTIME_PATH"
+        if side.miscounted:
+            where = "site-packages; a subsection of dylink.0 has more entries than it counts, and what follows it is not read"
+            hint = "build it again: the tool that changed this section last spoiled it"
     else:
         where = "<distribution>.libs, site-packages and beside the module; RUNTIME_PATH is not read"
     why = f"NEEDs {name}, which is not where this loader looks ({where}){place}: not loaded"
-    return Finding("missing-library", Severity.LOAD, side.path, why, hint="conda2wheel repair --libdir puts it there")
+    return Finding("missing-library", Severity.LOAD, side.path, why, hint=hint)
 
 
 def _runtime_path(side: SideModule, session: Session, missing: bool) -> Iterator[Finding]:

@@ -106,6 +106,11 @@ class SideModule:
         return self._parts.runtime_path
 
     @property
+    def miscounted(self) -> bool:
+        """Whether a wrong count in its dylink.0 section keeps the loader from the rest of it."""
+        return self._parts.miscounted
+
+    @property
     def memories(self) -> tuple[Memory, ...]:
         """The memories that it imports."""
         return self._parts.memories
@@ -158,6 +163,7 @@ class _Parts:
     runtime_path: tuple[str, ...] = ()
     memories: tuple[Memory, ...] = ()
     data_size: int = 0
+    miscounted: bool = False
     problem: str = ""
 
 
@@ -166,6 +172,7 @@ def _read(kind: FileKind, module: Module) -> _Parts:
     flags = section.imports if isinstance(section, dylink_section.Dylink) else ()
     weak = {entry.field for entry in flags if entry.weak}  # the loader looks at the name alone; wasm-ld writes env for the table
     info = section.mem_info
+    loaded = section.as_loaded if isinstance(section, dylink_section.Dylink) else section
     offers = {entry.name: Offered(entry.kind, module.signature(entry)) for entry in module.exports}
     offers.update({name[len(EM_JS) :]: Offered(Kind.FUNC, "") for name in offers if name.startswith(EM_JS)})
     return _Parts(
@@ -175,14 +182,15 @@ def _read(kind: FileKind, module: Module) -> _Parts:
             for entry in module.imports
         ),
         offers=offers,
-        needed=section.needed,
-        runtime_path=section.runtime_path,
+        needed=loaded.needed,
+        runtime_path=loaded.runtime_path,
         memories=tuple(
             Memory(entry.shared, entry.is64, entry.minimum, entry.maximum)
             for entry in module.imports
             if entry.kind == Kind.MEMORY
         ),
         data_size=info.memory_size if info else 0,
+        miscounted=loaded is not section,
     )
 
 

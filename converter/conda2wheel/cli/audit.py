@@ -91,7 +91,7 @@ def audit(
     if json:
         print_json(document(entries))
     if sarif is not None:
-        _write_sarif(sarif, audited, [result for _, result in results if not isinstance(result, Audited)])
+        _write_sarif(sarif, audited, [(source, result) for source, result in results if not isinstance(result, Audited)])
     raise typer.Exit(0 if len(audited) == len(results) and all(result.ok for result in audited) else 1)
 
 
@@ -103,7 +103,7 @@ def _complain(error: Conda2WheelError, verbose: bool) -> None:
         typer.echo("".join(traceback.format_exception(error.__cause__)), err=True)
 
 
-def _write_sarif(target: str, audited: list[Audited], errors: list[Conda2WheelError]) -> None:
+def _write_sarif(target: str, audited: list[Audited], errors: list[tuple[str, Conda2WheelError]]) -> None:
     import json
 
     from conda2wheel.outcome import Conda2WheelError

@@ -111,6 +111,14 @@ class Dylink:
         """The flags of the imports that have any; the count is of entries, not of modules."""
         return tuple(ImportInfo(r.name(), r.name(), r.uleb()) for r in self._of(IMPORT_INFO) for _ in range(r.count(3)))
 
+    @property
+    def as_loaded(self) -> Dylink:
+        """What Emscripten's loader gets of it: nothing that follows a subsection with more in it than its count says."""
+        for number, part in enumerate(self.subsections, 1):
+            if _has_more(part):
+                return replace(self, subsections=self.subsections[:number])
+        return self
+
     def _names(self, type_: int) -> tuple[str, ...]:
         names = []
         for reader in self._of(type_):
@@ -144,6 +152,19 @@ class Dylink:
         if new is not None:
             out.append(new)
         return replace(self, subsections=tuple(out))
+
+
+def _has_more(part: Subsection) -> bool:
+    """Whether entries are left over, as auditwheel-emscripten 0.3.0 leaves them, which counts the modules of IMPORT_INFO."""
+    names = {EXPORT_INFO: 1, IMPORT_INFO: 2}.get(part.type)
+    if names is None:
+        return False
+    reader = Reader(part.payload)
+    for _ in range(reader.count()):
+        for _ in range(names):
+            reader.name()
+        reader.uleb()
+    return reader.pos != reader.end
 
 
 @dataclass(frozen=True)
