@@ -23,7 +23,8 @@ from packaging.tags import Tag
 from conda2wheel.abi.audit import Unit
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.conda.binaries import SHARED_OBJECT
-from conda2wheel.conda.channel import locate
+from conda2wheel.conda.channel import DEFAULT_CHANNELS, locate
+from conda2wheel.conda.channel_libraries import ChannelLibraries
 from conda2wheel.conda.files import Limits
 from conda2wheel.conda.info import CondaPackage
 from conda2wheel.conda.source import open_package
@@ -68,7 +69,8 @@ def convert(
         PREFIX/conda-meta/NAME.json, an https or file URL, or a match spec such as "emscripten-forge-4x::numpy=2.4".
     out: the folder for the wheel; made if it is not there.
     libdirs: where NEEDED libraries may be found, as for `LibraryIndex`; or an index to share between calls of one thread.
-    channels: where match specs are looked up, names or URLs; emscripten-forge-4x if there are none.
+    channels: where match specs are looked up, names or URLs; emscripten-forge-4x if there are none. Where they are given, or
+        `source` is a match spec, NEEDED libraries that no libdir has are looked up there, too.
     platform: "auto" (by evidence), a platform tag, a Pyodide version, or a `Platform`.
     compat_tags: add the platform's older aliases to the tag, for micropip before 0.11.1 on an index of your own.
     level: of compression, 1 to 12 (libdeflate).
@@ -92,7 +94,13 @@ def convert(
     options = Options.of(platform, compat_tags, level, isolate, provided, allow, pins)
     index = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, limits)
     book = recipes if isinstance(recipes, RecipeBook) else RecipeBook(recipes)
-    package = open_package(locate(str(source), channels), limits)
+    channels = tuple(channels)
+    place = locate(str(source), channels)
+    if channels or place != str(source):
+        own, _, _ = str(source).rpartition("::")
+        looked = [own] if own and place != str(source) else [*channels] or [*DEFAULT_CHANNELS]
+        index = index.with_channel(ChannelLibraries(looked, limits))
+    package = open_package(place, limits)
     options = replace(options, recipe=book.find(package))
     return convert_package(package, index, options, None if dry_run else Path(out), started)
 

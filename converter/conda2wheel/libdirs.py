@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.signals import contradictions
 from conda2wheel.conda.binaries import SHARED_OBJECT, Binary, read_binary
+from conda2wheel.conda.channel_libraries import ChannelLibraries
 from conda2wheel.conda.evidence import claims
 from conda2wheel.conda.fetch import is_url
 from conda2wheel.conda.files import Limits, PackageFile
@@ -92,19 +93,50 @@ class LibraryIndex:
         self._limits = limits
         self._by_name: dict[str, list[Library]] | None = None
         self._contents: list[_Opened] | None = None
+        self._channel: ChannelLibraries | None = None
+        self._base: LibraryIndex | None = None
+        self._looked_into: set[str] = set()
         self.warnings: list[Warned] = []
+
+    def with_channel(self, channel: ChannelLibraries) -> LibraryIndex:
+        """The same places, and where they have nothing, a channel: for one package, so that none sees what another looked up."""
+        twin = LibraryIndex((), self._limits)
+        twin.places, twin._base, twin._channel = self.places, self, channel
+        return twin
+
+    @property
+    def notes(self) -> tuple[Warned, ...]:
+        """What a person should know of the places, and of what was looked up."""
+        return (*(self._base.warnings if self._base else ()), *self.warnings)
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """Where libraries were looked for, as a person would name it."""
+        return (*self.places, *([str(self._channel)] if self._channel else ()))
 
     def find(self, name: str, package: Subject, platform: Platform) -> tuple[Library | None, list[str]]:
         """The best library of that file name for a package and a platform, and why others of that name were passed over.
 
         A library of another toolchain does not fit, nor one in a version that the package's depends forbid. Of the others,
-        one that the package depends on comes first, then the highest version and build number.
+        one that the package depends on comes first, then the highest version and build number. Where there is none, the
+        channel's packages are looked into.
         """
-        if self._by_name is None:
-            self._by_name = self._read()
+        found, rejected = self._at_hand(name, package, platform)
+        for candidate in self._channel.candidates(name, package, platform) if found is None and self._channel else ():
+            if candidate.stem not in self._looked_into:
+                self._looked_into.add(candidate.stem)
+                self._add((candidate.stem, candidate, candidate.files))
+            found, rejected = self._at_hand(name, package, platform)
+            if found is not None:
+                why = f"{name} is {found.binary.file.path} of {found.origin}, from {candidate.channel}"
+                self.warnings.append(Warned("library-from-channel", why))
+                break
+        return found, rejected
+
+    def _at_hand(self, name: str, package: Subject, platform: Platform) -> tuple[Library | None, list[str]]:
         rejected: list[str] = []
         fitting: list[tuple[Any, Library]] = []
-        for library in self._by_name.get(name) or self._by_lost_link(name):
+        for library in self._libraries().get(name) or self._by_lost_link(name):
             why = _unfit(library, platform) or _forbidden(library.package, package)
             if why:
                 rejected.append(f"{library.origin}: {why}")
@@ -121,6 +153,8 @@ class LibraryIndex:
 
     def _everything(self) -> list[_Opened]:
         """What was opened and what is in the places, opened once."""
+        if self._base is not None:
+            return self._base._everything()
         if self._contents is None:
             self._contents = [*self._opened, *(each for place in self.places for each in self._open(place))]
         return self._contents
@@ -130,21 +164,31 @@ class LibraryIndex:
         libbrotlidec.so NEEDs libbrotlicommon.so.1.0.9, and only libbrotlicommon.so is there."""
         found = {
             (library.content, library.origin): library
-            for other, libraries in (self._by_name or {}).items()
+            for other, libraries in self._libraries().items()
             if same_library(name, other)
             for library in libraries
         }
         return list(found.values())
 
-    def _read(self) -> dict[str, list[Library]]:
-        index: dict[str, list[Library]] = {}
-        for origin, package, files in self._everything():
-            for file in files:
-                if any(SHARED_OBJECT.search(name) for name in names_of(file)):
-                    library = Library(read_binary(file), origin, package)
-                    for name in sorted(names_of(file)):
-                        index.setdefault(name, []).append(library)
-        return index
+    def _libraries(self) -> dict[str, list[Library]]:
+        """Every library by each of its names, read once."""
+        if self._by_name is None and self._base is not None:
+            self._by_name = {name: list(found) for name, found in self._base._libraries().items()}
+        elif self._by_name is None:
+            self._by_name = {}
+            for opened in self._everything():
+                self._add(opened)
+        return self._by_name if self._by_name is not None else {}
+
+    def _add(self, opened: _Opened) -> None:
+        origin, package, files = opened
+        if self._by_name is None:
+            raise RuntimeError("libraries are added to an index that was read")
+        for file in files:
+            if any(SHARED_OBJECT.search(name) for name in names_of(file)):
+                library = Library(read_binary(file), origin, package)
+                for name in sorted(names_of(file)):
+                    self._by_name.setdefault(name, []).append(library)
 
     def _open(self, place: str) -> Iterator[_Opened]:
         path = Path(place)

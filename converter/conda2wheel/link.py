@@ -195,7 +195,7 @@ def link(
         users = sorted({f"{linker.libs}/{names[u]}" if u in names else u for (u, _), t in linker.targets.items() if t == content})
         vendored.append(Vendored(path, f"{library.origin}:{library.binary.file.path}", tuple(users)))
     packages = {lib.package.stem: lib.package for lib in linker.vendored.values() if lib.package and lib.package is not package}
-    warnings = [*index.warnings, *linker.warnings, *_unused(own, linker), *_unreachable(linker), *_cycles(linker, names)]
+    warnings = [*index.notes, *linker.warnings, *_unused(own, linker), *_unreachable(linker), *_cycles(linker, names)]
     renamed = {**symbols, **{f"{linker.libs}/{name}": symbols.get(content, {}) for content, name in names.items()}}
     befores = {**native, **{path: library.binary for path, library in origins.items()}}
     return Linked(

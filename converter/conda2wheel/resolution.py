@@ -204,7 +204,7 @@ class Resolution:
 
     def _miss(self, user: str, needed: str, via: Library | None) -> None:
         who = user if via is None else f"{via.binary.file.path} of {via.origin}"
-        searched = ["the package", *self.index.places]
+        searched = ["the package", *self.index.searched]
         _, rejected = self.index.find(posixpath.basename(needed), self.package, self.platform)
         passed = f" (passed over: {'; '.join(rejected)})" if rejected else ""
         self.missing[user, needed] = f"{who} NEEDs {needed}, which is not in {', '.join(searched)}{passed}"

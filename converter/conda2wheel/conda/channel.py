@@ -29,11 +29,14 @@ _FILE = re.compile(r"\.(conda|bz2|gz|whl|zip|tar|json|so)$")
 
 @dataclass(frozen=True)
 class Found:
-    """A build in a channel: where it is, its hash, and the channel's address."""
+    """A build in a channel: where it is, its hash, the channel's address, and what the repodata say of it."""
 
     url: str
     sha256: str | None
     channel: str
+    name: str = ""
+    version: str = ""
+    depends: tuple[str, ...] = ()
 
 
 def is_spec(text: str) -> bool:
@@ -60,8 +63,13 @@ def locate(source: str, channels: Iterable[str] = ()) -> str:
 
 
 def find(spec_text: str, channels: Iterable[str] = ()) -> Found:
-    """The newest build (version, then build number, then time) that fits, from the spec's own channel, else from
-    `channels` in order, else from emscripten-forge-4x. A channel is a name or a URL.
+    """The newest build (version, then build number, then time) that fits, as `builds` has them. Raises `Failed` like it."""
+    return builds(spec_text, channels)[0]
+
+
+def builds(spec_text: str, channels: Iterable[str] = ()) -> list[Found]:
+    """The builds that fit, newest first, of the first channel that has any: the spec's own, else `channels` in order, else
+    emscripten-forge-4x. A channel is a name or a URL.
 
     Raises `Failed`: usage (no match spec), not-found, network.
     """
@@ -84,13 +92,25 @@ def find(spec_text: str, channels: Iterable[str] = ()) -> Found:
             why = str(error).splitlines()[0]
             raise Failed("network", f"{spec_text}: cannot read {address}: {why}", "check the channel and the network") from None
         if records:
-            best = max(
+            newest = sorted(
                 records,
                 key=lambda record: (record.version, record.build_number, record.timestamp.timestamp() if record.timestamp else 0),
+                reverse=True,
             )
-            return Found(str(best.url), best.sha256.hex() if best.sha256 else None, address)
+            return [_found(record, address) for record in newest]
     raise Failed(
         "not-found", f"{spec_text}: no such package in {', '.join(searched)}", "check the spec, or name another --channel"
+    )
+
+
+def _found(record: RepoDataRecord, address: str) -> Found:
+    return Found(
+        url=str(record.url),
+        sha256=record.sha256.hex() if record.sha256 else None,
+        channel=address,
+        name=record.name.normalized,
+        version=str(record.version),
+        depends=tuple(map(str, record.depends)),
     )
 
 

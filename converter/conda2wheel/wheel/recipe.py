@@ -85,7 +85,7 @@ def carried(package: Subject, recipe: Recipe | None, index: LibraryIndex) -> tup
             continue
         other = index.package(data.package, package)
         if other is None:
-            where = ", ".join(index.places) or "any libdir"
+            where = ", ".join(index.searched) or "any libdir"
             why = f"its recipe takes {data.files} of {data.package}, which is not in {where}"
             raise Refused("missing-library", f"{package.source}: {why}", "give its package with --libdir")
         found += [Carried(data.scheme, path, file, origin, other) for origin, path, file in _found(other, data, package)]
