@@ -144,11 +144,12 @@ def _cannot_catch(side: SideModule, unit: Unit) -> Iterator[Finding]:
 
     Nothing can be caught where a module has no exception tag, calls nothing through invoke_* and has no instruction of try,
     catch or catch_all (a leaf built with -fwasm-exceptions may have no tag, but it has those where something must be cleaned
-    up: awkward-cpp's kernels). A library may leave catching to its users, hence only modules that Python imports, in units
-    where nothing can catch. Measured: kiwisolver of 3.1.73 and of 3.1.45 end the interpreter at their first exception.
+    up: awkward-cpp's kernels). A library may leave catching to its users, hence only modules that Python imports and what these
+    NEED, in units where nothing can catch. Measured: kiwisolver of 3.1.73 and of 3.1.45 end the interpreter at their first
+    exception, and so does plain C that calls a library like it.
     """
     names = {wanted.name for wanted in side.wants if wanted.kind == Kind.FUNC}
-    if "__cxa_throw" not in names or not side.is_extension or _says_that_it_catches(unit) or any(map(catches, unit.sides)):
+    if "__cxa_throw" not in names or not _is_reached(side, unit) or _says_that_it_catches(unit) or any(map(catches, unit.sides)):
         return
     types = sorted(wanted.name for wanted in side.wants if THROWN.fullmatch(wanted.name))
     of_its_own = [name for name in types if not OF_THE_STANDARD_LIBRARY.fullmatch(name)]
@@ -160,6 +161,21 @@ def _cannot_catch(side: SideModule, unit: Unit) -> Iterator[Finding]:
         thrown = ", ".join(name.removeprefix("_ZTI") for name in types[:3])
         why = f"throws only what the C++ library's own headers throw ({thrown}), and cannot catch it: that ends the interpreter"
         yield Finding("cannot-catch", Severity.NOTE, side.path, why, "__cxa_throw")
+
+
+def _is_reached(side: SideModule, unit: Unit) -> bool:
+    """Whether Python imports a module, or one that NEEDs it in the end; a library that nobody here NEEDs is for others."""
+    by_file = {each.path.rpartition("/")[2]: each for each in unit.sides}
+    todo = [each for each in unit.sides if each.is_extension]
+    seen: set[str] = set()
+    while todo:
+        here = todo.pop()
+        if here is side:
+            return True
+        if here.path not in seen:
+            seen.add(here.path)
+            todo += [by_file[file] for name in here.needed if (file := name.rpartition("/")[2]) in by_file]
+    return False
 
 
 def _says_that_it_catches(unit: Unit) -> bool:
