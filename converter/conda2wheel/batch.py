@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from conda2wheel.abi.platforms import Platform
+from conda2wheel.conda.downloads import DOWNLOADS, Downloads
 from conda2wheel.conda.fetch import is_url, redacted
 from conda2wheel.conda.files import Limits
 from conda2wheel.conda.source import expand
@@ -61,12 +62,13 @@ def convert_each(
     pins: Pins = "metadata",
     recipes: Iterable[str | Path] = (),
     limits: Limits | None = None,
+    downloads: Downloads = DOWNLOADS,
 ) -> Iterator[Outcome]:
     """Convert sources in order, with the arguments of `convert`. Never raises for a source.
 
     Two builds of one version have the same file name; the later one replaces the earlier, and a warning says so.
     """
-    index = LibraryIndex(libdirs, limits or Limits())
+    index = LibraryIndex(libdirs, limits or Limits(), downloads=downloads)
     allow = check_allow(allow)
     book = RecipeBook(recipes)
     written: dict[str, str] = {}
@@ -90,6 +92,7 @@ def convert_each(
                 pins=pins,
                 recipes=book,
                 limits=limits,
+                downloads=downloads,
             )
         except Conda2WheelError as caught:
             error: Conda2WheelError = caught

@@ -25,6 +25,7 @@ from conda2wheel.abi.platforms import Platform
 from conda2wheel.conda.binaries import SHARED_OBJECT
 from conda2wheel.conda.channel import DEFAULT_CHANNELS, locate
 from conda2wheel.conda.channel_libraries import ChannelLibraries
+from conda2wheel.conda.downloads import DOWNLOADS, Downloads
 from conda2wheel.conda.files import Limits
 from conda2wheel.conda.info import CondaPackage
 from conda2wheel.conda.source import open_package
@@ -62,6 +63,7 @@ def convert(
     pins: Pins = "metadata",
     recipes: Iterable[str | Path] | RecipeBook = (),
     limits: Limits | None = None,
+    downloads: Downloads = DOWNLOADS,
 ) -> Converted:
     """Convert one conda package into one wheel.
 
@@ -81,6 +83,7 @@ def convert(
     allow: refusal codes (one of `gate.ALLOWABLE`) that shall be warnings instead; the wheel records what was let pass.
     recipes: folders of conversion recipes that come before ours (docs/recipes.md), or a book of them to share between calls.
     pins: whose bounds on requirements hold where METADATA and conda's depends differ: "metadata", or "conda" too.
+    downloads: the cache for what comes from channels, and whether anything may be asked of the network.
 
     Raises `Refused` (a verdict, with one of `outcome.REFUSAL_CODES`) or `Failed` (an accident). Nothing half-written
     stays behind. The same input and version of this library give the same bytes; SOURCE_DATE_EPOCH, where set, is the
@@ -92,15 +95,15 @@ def convert(
     started = time.monotonic()
     limits = limits or Limits()
     options = Options.of(platform, compat_tags, level, isolate, provided, allow, pins)
-    index = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, limits)
+    index = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, limits, downloads=downloads)
     book = recipes if isinstance(recipes, RecipeBook) else RecipeBook(recipes)
     channels = tuple(channels)
-    place = locate(str(source), channels)
+    place = locate(str(source), channels, downloads)
     if channels or place != str(source):
         own, _, _ = str(source).rpartition("::")
         looked = [own] if own and place != str(source) else [*channels] or [*DEFAULT_CHANNELS]
-        index = index.with_channel(ChannelLibraries(looked, limits))
-    package = open_package(place, limits)
+        index = index.with_channel(ChannelLibraries(looked, limits, downloads))
+    package = open_package(place, limits, downloads)
     options = replace(options, recipe=book.find(package))
     return convert_package(package, index, options, None if dry_run else Path(out), started)
 

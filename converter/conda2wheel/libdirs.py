@@ -16,6 +16,7 @@ from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.signals import contradictions
 from conda2wheel.conda.binaries import SHARED_OBJECT, Binary, read_binary
 from conda2wheel.conda.channel_libraries import ChannelLibraries
+from conda2wheel.conda.downloads import DOWNLOADS, Downloads
 from conda2wheel.conda.evidence import claims
 from conda2wheel.conda.fetch import is_url
 from conda2wheel.conda.files import Limits, PackageFile
@@ -83,7 +84,13 @@ def same_library(one: str, other: str) -> bool:
 class LibraryIndex:
     """Libraries by file name over all places, best first."""
 
-    def __init__(self, places: Iterable[str | Path], limits: Limits, opened: Iterable[CondaPackage] = ()) -> None:
+    def __init__(
+        self,
+        places: Iterable[str | Path],
+        limits: Limits,
+        opened: Iterable[CondaPackage] = (),
+        downloads: Downloads = DOWNLOADS,
+    ) -> None:
         """`opened` are packages that somebody has open already. Opens none; raises `Failed` (not-found) for a missing place."""
         self.places = tuple(str(place) for place in places)
         self._opened = tuple((package.stem, package, package.files) for package in opened)
@@ -91,6 +98,7 @@ class LibraryIndex:
             if not is_url(place) and not os.path.exists(place):
                 raise Failed("not-found", f"--libdir {place}: no such file or folder", "check the path")
         self._limits = limits
+        self._downloads = downloads
         self._by_name: dict[str, list[Library]] | None = None
         self._contents: list[_Opened] | None = None
         self._channel: ChannelLibraries | None = None
@@ -100,7 +108,7 @@ class LibraryIndex:
 
     def with_channel(self, channel: ChannelLibraries) -> LibraryIndex:
         """The same places, and where they have nothing, a channel: for one package, so that none sees what another looked up."""
-        twin = LibraryIndex((), self._limits)
+        twin = LibraryIndex((), self._limits, (), self._downloads)
         twin.places, twin._base, twin._channel = self.places, self, channel
         return twin
 
@@ -193,7 +201,7 @@ class LibraryIndex:
     def _open(self, place: str) -> Iterator[_Opened]:
         path = Path(place)
         if is_url(place) or path.is_file():
-            package = open_package(place, self._limits)
+            package = open_package(place, self._limits, self._downloads)
             yield package.stem, package, package.files
             return
         archives = sorted(p for p in path.iterdir() if p.name.endswith(PACKAGE_SUFFIXES) and p.is_file())

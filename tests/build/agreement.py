@@ -15,6 +15,7 @@ from pathlib import Path
 
 from conda2wheel.abi.audit import Unit, audit_units
 from conda2wheel.abi.findings import Finding, Severity
+from conda2wheel.cachedir import cache_folder
 from conda2wheel.conda.binaries import SHARED_OBJECT
 from conda2wheel.runtime import fetch
 from conda2wheel.runtime.node import find_node
@@ -100,7 +101,7 @@ def seen(wheel: Path, pyodide: str, initialise: bool = False) -> dict[str, Seen]
     """What the Pyodide does with each module of a wheel, which are opened one after the other; with `initialise`, extension
     modules are initialised as well, as `import` does it."""
     node = find_node()
-    runtime = fetch.pyodide(pyodide, node, fetch.cache_folder())
+    runtime = fetch.pyodide(pyodide, node, cache_folder())
     found: dict[str, Seen] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

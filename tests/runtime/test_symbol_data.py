@@ -12,6 +12,7 @@ import zstandard
 
 import conda2wheel
 from conda2wheel.abi.symbols import MAX_SIZE, SUFFIX, known, symbols
+from conda2wheel.cachedir import cache_folder
 from conda2wheel.runtime import fetch
 from conda2wheel.runtime.node import find_node
 from conda2wheel.runtime.symbols import make
@@ -48,7 +49,7 @@ def running(version: str, folder: Path) -> dict[str, Any]:
     script, told = folder / "tell.mjs", folder / "told.json"
     script.write_text(TELL)
     node = find_node()
-    package = fetch.pyodide(version, node, fetch.cache_folder(None)).folder
+    package = fetch.pyodide(version, node, cache_folder(None)).folder
     subprocess.run([node.path, str(script), str(package), str(told)], check=True, capture_output=True, timeout=120)
     read: dict[str, Any] = json.loads(told.read_text())
     return read

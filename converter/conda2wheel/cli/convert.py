@@ -17,6 +17,7 @@ from .options import (
     MaxMemberSize,
     MaxRatio,
     MaxSize,
+    Offline,
     allowed,
     complaint,
     limits,
@@ -68,6 +69,7 @@ def convert(
     pins: Annotated[
         Pins, typer.Option(metavar="metadata|conda", help="Whose bounds on requirements hold; conda's join METADATA's.")
     ] = Pins.METADATA,
+    offline: Offline = False,
     json: Json = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show the evidence, every warning, and where a bug is.")
@@ -84,6 +86,7 @@ def convert(
     from conda2wheel.abi.platforms import parse
     from conda2wheel.batch import convert_each, expand_all
     from conda2wheel.cli.progress import bar
+    from conda2wheel.conda.downloads import Downloads
     from conda2wheel.outcome import document
 
     if platform != "auto" and parse(platform) is None:
@@ -112,6 +115,7 @@ def convert(
         pins=pins.value,
         recipes=recipes or (),
         limits=bounds,
+        downloads=Downloads(offline=offline),
     )
     with bar(len(names), "converting") as watched:
         for outcome in outcomes:

@@ -36,6 +36,9 @@ Given = Annotated[
     bool,
     typer.Option("--provided/--no-provided", help="Leave out libraries of which Pyodide's main module has all that is taken."),
 ]
+Offline = Annotated[
+    bool, typer.Option("--offline", help="Ask nothing of the network: channels and packages come from the cache alone.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 

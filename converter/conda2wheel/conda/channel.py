@@ -6,23 +6,22 @@ read by py-rattler's Gateway, which caches it.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
-import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from conda2wheel.outcome import Failed
 
-if TYPE_CHECKING:
-    from rattler import MatchSpec, RepoDataRecord
+from .downloads import DOWNLOADS, Downloads
+from .fetch import redacted
+from .repodata import channel_url, query
 
-CHANNEL_ALIAS = "https://prefix.dev/"
+if TYPE_CHECKING:
+    from rattler import RepoDataRecord
+
 DEFAULT_CHANNELS = ("emscripten-forge-4x",)
-SUBDIRS: tuple[Literal["emscripten-wasm32"], Literal["noarch"]] = ("emscripten-wasm32", "noarch")
 _SPEC = re.compile(r"^([^\s/]+::)?[A-Za-z0-9_][A-Za-z0-9._-]*(\[[^\]]*\]|\s*[=<>!~\s].*)?$")
 _FILE = re.compile(r"\.(conda|bz2|gz|whl|zip|tar|json|so)$")
 
@@ -48,7 +47,7 @@ def is_spec(text: str) -> bool:
     return bool(_SPEC.match(text)) and not _FILE.search(text)
 
 
-def locate(source: str, channels: Iterable[str] = ()) -> str:
+def locate(source: str, channels: Iterable[str] = (), downloads: Downloads = DOWNLOADS) -> str:
     """A SOURCE that is a match spec as the URL of the build that it means, with its sha256 as a fragment; others as they are.
 
     What exists as a path is a path, whatever it is called. Raises `Failed` as `find` does.
@@ -56,18 +55,18 @@ def locate(source: str, channels: Iterable[str] = ()) -> str:
     if os.path.lexists(source) or not is_spec(source):
         return source
     try:
-        found = find(source, channels)
+        found = find(source, channels, downloads)
     except Failed as error:
         raise Failed(error.code, f"{source}: no such file here; as a match spec: {error.message}", error.hint) from None
     return f"{found.url}#sha256={found.sha256}" if found.sha256 and not found.url.startswith("file:") else found.url
 
 
-def find(spec_text: str, channels: Iterable[str] = ()) -> Found:
+def find(spec_text: str, channels: Iterable[str] = (), downloads: Downloads = DOWNLOADS) -> Found:
     """The newest build (version, then build number, then time) that fits, as `builds` has them. Raises `Failed` like it."""
-    return builds(spec_text, channels)[0]
+    return builds(spec_text, channels, downloads)[0]
 
 
-def builds(spec_text: str, channels: Iterable[str] = ()) -> list[Found]:
+def builds(spec_text: str, channels: Iterable[str] = (), downloads: Downloads = DOWNLOADS) -> list[Found]:
     """The builds that fit, newest first, of the first channel that has any: the spec's own, else `channels` in order, else
     emscripten-forge-4x. A channel is a name or a URL.
 
@@ -84,13 +83,13 @@ def builds(spec_text: str, channels: Iterable[str] = ()) -> list[Found]:
     names = [own] if own else [*channels] or [*DEFAULT_CHANNELS]
     searched = []
     for name in names:
-        address = _address(name)
-        searched.append(address)
+        address = channel_url(name)
+        searched.append(redacted(address))
         try:
-            records = _run(address, spec)
+            [records] = query([address], [spec], downloads)
         except (GatewayError, OSError) as error:
             why = str(error).splitlines()[0]
-            raise Failed("network", f"{spec_text}: cannot read {address}: {why}", "check the channel and the network") from None
+            raise Failed("network", f"{spec_text}: cannot read {redacted(address)}: {why}", _hint(downloads)) from None
         if records:
             newest = sorted(
                 records,
@@ -103,6 +102,10 @@ def builds(spec_text: str, channels: Iterable[str] = ()) -> list[Found]:
     )
 
 
+def _hint(downloads: Downloads) -> str:
+    return "run it once without --offline" if downloads.offline else "check the channel and the network"
+
+
 def _found(record: RepoDataRecord, address: str) -> Found:
     return Found(
         url=str(record.url),
@@ -112,44 +115,3 @@ def _found(record: RepoDataRecord, address: str) -> Found:
         version=str(record.version),
         depends=tuple(map(str, record.depends)),
     )
-
-
-def _address(channel: str) -> str:
-    """A channel's URL: its own, that of a local folder, or the one that its name has on prefix.dev."""
-    if "://" in channel or channel.startswith("file:"):
-        return channel
-    if os.path.isdir(channel) or channel.startswith((".", "/", "~")):
-        return Path(channel).expanduser().absolute().as_uri()
-    return CHANNEL_ALIAS + channel
-
-
-def _run(address: str, spec: MatchSpec) -> Sequence[RepoDataRecord]:
-    """Query in a thread of its own: the caller may have an event loop, in which asyncio.run is not allowed."""
-    box: dict[str, Any] = {}
-
-    def work() -> None:
-        try:
-            box["records"] = asyncio.run(_query(address, spec))
-        except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
-            box["error"] = error
-
-    thread = threading.Thread(target=work, name="conda2wheel-channel")
-    thread.start()
-    thread.join()
-    if "error" in box:
-        raise box["error"]
-    found: Sequence[RepoDataRecord] = box["records"]
-    return found
-
-
-async def _query(address: str, spec: MatchSpec) -> list[RepoDataRecord]:
-    from rattler import Channel, Gateway, SourceConfig
-    from rattler.exceptions import GatewayError
-
-    try:
-        answer = await Gateway().query([Channel(address)], list(SUBDIRS), [spec], recursive=False)
-    except GatewayError:
-        # py-rattler 0.28 takes the "304 Not Modified" of plain servers for an error when it revalidates shards.
-        plain = Gateway(default_config=SourceConfig(sharded_enabled=False))
-        answer = await plain.query([Channel(address)], list(SUBDIRS), [spec], recursive=False)
-    return [record for records in answer for record in records]

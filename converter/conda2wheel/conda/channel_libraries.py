@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from conda2wheel.outcome import Failed
 
 from .channel import Found, builds
+from .downloads import DOWNLOADS, Downloads
 from .evidence import claims
 from .files import Limits
 from .info import CondaPackage
@@ -32,6 +33,7 @@ class ChannelLibraries:
 
     channels: Sequence[str]
     limits: Limits
+    downloads: Downloads = DOWNLOADS
     builds: dict[str, list[Found]] = field(default_factory=dict)  # by spec; none: no channel has it
     opened: dict[str, CondaPackage] = field(default_factory=dict)  # by URL
 
@@ -50,13 +52,13 @@ class ChannelLibraries:
             for build in [each for each in self._builds(spec) if _fits(each, platform)][:BUILDS]:
                 if build.url not in self.opened:
                     where = f"{build.url}#sha256={build.sha256}" if build.sha256 else build.url
-                    self.opened[build.url] = open_package(where, self.limits)
+                    self.opened[build.url] = open_package(where, self.limits, self.downloads)
                 yield self.opened[build.url]
 
     def _builds(self, spec: str) -> list[Found]:
         if spec not in self.builds:
             try:
-                self.builds[spec] = builds(spec, self.channels)
+                self.builds[spec] = builds(spec, self.channels, self.downloads)
             except Failed as error:
                 if error.code not in ("not-found", "usage"):
                     raise

@@ -9,13 +9,15 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from conda2wheel.outcome import Failed, Refused
+
+from .auth import Credentials, credentials
 
 if TYPE_CHECKING:
     import requests
@@ -27,9 +29,15 @@ BACKOFF = 0.5  # seconds, doubled with each try
 _CHUNK = 1 << 20
 
 
-def download(url: str, folder: Path, max_bytes: int, sha256: str | None = None) -> Path:
+def download(
+    url: str,
+    folder: Path,
+    max_bytes: int,
+    sha256: str | None = None,
+    watch: Callable[[str, int, int | None], None] | None = None,
+) -> Path:
     """Fetch `url` into `folder`, under the last part of its path where that is a plain name. Follows redirects to https
-    only.
+    only. `watch` is called with the URL as it may be shown, the bytes so far, and all bytes if known.
 
     A fragment `#sha256=HEX` or the argument is compared with what came. Raises `Failed` (network, not-found, disk) and
     `Refused` (too-large, corrupt-archive).
@@ -44,7 +52,7 @@ def download(url: str, folder: Path, max_bytes: int, sha256: str | None = None) 
     target = folder / (last if re.fullmatch(r"\w[\w.+~!=-]{0,200}", last) else "package")
     try:
         with _session() as session:
-            digest = _fetch(session, url.partition("#")[0], target, max_bytes)
+            digest = _fetch(session, url.partition("#")[0], target, max_bytes, watch)
     except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
         raise Failed("network", f"{shown}: {_reason(error)}", "check the network and try again") from None
     except OSError as error:
@@ -66,6 +74,7 @@ class _Partial:
     digest: Any = field(default_factory=hashlib.sha256)
     got: int = 0
     validator: str = ""
+    watch: Callable[[str, int, int | None], None] | None = None
 
     def headers(self) -> dict[str, str]:
         """What to ask for: the rest, if the server can be sure that it is the rest of the same file."""
@@ -94,15 +103,20 @@ class _Partial:
         self.out.write(chunk)
 
 
-def _fetch(session: requests.Session, url: str, target: Path, max_bytes: int) -> str:
+def _fetch(
+    session: requests.Session, url: str, target: Path, max_bytes: int, watch: Callable[[str, int, int | None], None] | None
+) -> str:
     """Download into a file; its sha256. A connection that breaks is tried again TRIES times, each after a longer pause."""
     with target.open("w+b") as out:
-        partial = _Partial(out)
+        partial = _Partial(out, watch=watch)
+        known = credentials(url)
+        url = known.address(url)
+        auth = _Auth(known) if known.bearer or known.basic else None
         for attempt in range(TRIES + 1):
             if attempt:
                 time.sleep(BACKOFF * 2 ** (attempt - 1))
             try:
-                with session.get(url, stream=True, timeout=TIMEOUT, headers=partial.headers()) as response:
+                with session.get(url, stream=True, timeout=TIMEOUT, headers=partial.headers(), auth=auth) as response:
                     _require_found(redacted(url), response, (200, 206, 416) if partial.headers() else (200,))
                     partial.begin(response)
                     _save(redacted(url), response, partial, max_bytes)
@@ -110,6 +124,21 @@ def _fetch(session: requests.Session, url: str, target: Path, max_bytes: int) ->
             except _BrokenError as broken:
                 why = str(broken)
     raise Failed("network", f"{redacted(url)}: {why}, {TRIES + 1} times", "try again later")
+
+
+class _Auth:
+    """Puts what is known of a host into the request; requests takes it out where a redirect leads to another host."""
+
+    def __init__(self, known: Credentials) -> None:
+        self.known = known
+
+    def __call__(self, request: Any) -> Any:
+        from requests.auth import HTTPBasicAuth
+
+        if self.known.basic is not None:
+            return HTTPBasicAuth(*self.known.basic)(request)
+        request.headers["Authorization"] = f"Bearer {self.known.bearer}"
+        return request
 
 
 _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://|^file:")
@@ -189,6 +218,8 @@ def _save(url: str, response: requests.Response, partial: _Partial, max_bytes: i
             if partial.got + len(chunk) > max_bytes or (announced or 0) > max_bytes:
                 raise Refused("too-large", f"{url}: more than {max_bytes} bytes", "download it yourself if you trust it")
             partial.add(chunk)
+            if partial.watch is not None:
+                partial.watch(url, partial.got, announced)
     except (urllib3.exceptions.ProtocolError, urllib3.exceptions.ReadTimeoutError) as error:
         raise _BrokenError(f"the connection broke after {partial.got} bytes") from error
     if announced is not None and partial.got != announced:

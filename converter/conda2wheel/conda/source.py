@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from conda2wheel.outcome import Failed, Refused, Warned
 
 from .archive import NO_PACKAGE, corrupt, open_archive
+from .downloads import DOWNLOADS, Downloads
 from .fetch import is_url
 from .files import FileBlob, Limits
 from .folder import open_folder, open_listed
@@ -37,15 +37,16 @@ def expand(source: str) -> list[str]:
     return [str(record) for record in found] if len(found) > 1 else [source]
 
 
-def open_package(source: str | Path, limits: Limits = DEFAULT_LIMITS) -> CondaPackage:
+def open_package(source: str | Path, limits: Limits = DEFAULT_LIMITS, downloads: Downloads = DOWNLOADS) -> CondaPackage:
     """Open and read the package that `source` names: a package file, an unpacked package, a prefix with one package, a
-    record `PREFIX/conda-meta/NAME.json` of a prefix, or an https or file URL.
+    record `PREFIX/conda-meta/NAME.json` of a prefix, or an https or file URL (with `#sha256=` it comes from the cache of
+    `downloads`, if it is there).
 
     Raises `Refused` for what it is, `Failed` for what the disk or the network does.
     """
     text = str(source)
     if is_url(text):
-        return _open_url(text, limits)
+        return _open_url(text, limits, downloads)
     path = Path(text)
     if path.parent.name == "conda-meta" and path.suffix == ".json":
         return _open_record(path, text, limits)
@@ -95,8 +96,8 @@ def _records(prefix: Path) -> list[Path]:
         raise Failed("unreadable", f"{folder}: {error.strerror}", "make it readable for this user") from None
 
 
-def _open_url(url: str, limits: Limits) -> CondaPackage:
-    from .fetch import checksum, download, redacted, require_sha256
+def _open_url(url: str, limits: Limits, downloads: Downloads) -> CondaPackage:
+    from .fetch import checksum, redacted, require_sha256
 
     try:
         parts = urlsplit(url)
@@ -110,8 +111,7 @@ def _open_url(url: str, limits: Limits) -> CondaPackage:
             require_sha256(url, FileBlob(path, path.stat().st_size).sha256, expected)
         return open_package(path, limits)
     shown = redacted(url)
-    with tempfile.TemporaryDirectory(prefix="conda2wheel-") as folder:
-        path = download(url, Path(folder), limits.download)
+    with downloads.package(url, checksum(url), limits.download) as path:
         filename = unquote(urlsplit(shown).path).rpartition("/")[2] or path.name
         package = _archived(path, filename, read_info(shown, open_archive(path, shown, limits)))
     channel = package.channel or urlsplit(shown)._replace(query="", fragment="").geturl().rpartition("/")[0]

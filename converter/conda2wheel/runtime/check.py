@@ -15,6 +15,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from conda2wheel.abi import platforms
+from conda2wheel.cachedir import cache_folder
 from conda2wheel.outcome import Conda2WheelError, Failed, Refused, Warned
 from conda2wheel.runtime import fetch
 from conda2wheel.runtime.job import Job, perform
@@ -93,9 +94,7 @@ def check_each(
     opened = [_try_open(path) for path in wheels]
     given = [wheel for wheel in opened if isinstance(wheel, Wheel)]
     pool = gather(find_links, given)
-    bench = _Bench(
-        pool=pool, imports=imports, script=script, installer=installer, timeout=timeout, cache=fetch.cache_folder(cache)
-    )
+    bench = _Bench(pool=pool, imports=imports, script=script, installer=installer, timeout=timeout, cache=cache_folder(cache))
     for path, wheel in zip(wheels, opened, strict=True):
         if isinstance(wheel, Conda2WheelError):
             yield path, wheel

@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -34,17 +33,6 @@ NPM_OPTIONS = ("--loglevel=error", "--fetch-retries=1", "--fetch-retry-mintimeou
 MEMBERS = 1000  # the npm package has some 20 files
 SIZES = ".sizes.json"  # of every file, beside them
 UNPACKED = 256 << 20  # and 30 MB
-
-
-def cache_folder(cache: Path | None = None, environ: Mapping[str, str] | None = None) -> Path:
-    """`cache`, else `$CONDA2WHEEL_CACHE`, else `$XDG_CACHE_HOME/conda2wheel`, else `~/.cache/conda2wheel`."""
-    environ = os.environ if environ is None else environ
-    if cache is not None:
-        return cache.absolute()
-    if named := environ.get("CONDA2WHEEL_CACHE"):
-        return Path(named).absolute()
-    base = environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base.startswith("/") else Path.home() / ".cache") / "conda2wheel"
 
 
 def pyodide(version: str, node: Node, cache: Path) -> Runtime:

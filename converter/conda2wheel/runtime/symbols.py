@@ -8,10 +8,11 @@ from pathlib import Path
 from conda2wheel.abi import platforms
 from conda2wheel.abi.extract import ExtractError, extract
 from conda2wheel.abi.symbols import Origin, Symbol, encode
+from conda2wheel.cachedir import cache_folder
 from conda2wheel.outcome import Failed
 from conda2wheel.wasm.binary import WasmError
 
-from .fetch import cache_folder, pyodide
+from .fetch import pyodide
 from .node import find_node
 
 SCRIPTS = ("pyodide.asm.mjs", "pyodide.asm.js")  # the first since 314

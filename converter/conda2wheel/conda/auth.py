@@ -1,0 +1,122 @@
+"""Credentials for channels, found where rattler finds them: what `pixi auth login` or `rattler-build auth` saved holds here.
+
+In this order: the file that `$RATTLER_AUTH_FILE` names; the system's keyring, where the package `keyring` is installed;
+`~/.rattler/credentials.json`; a netrc file (`$NETRC`, `~/.netrc`). A file maps hosts, `*.` standing for any subdomain, to one of
+`{"BearerToken": T}`, `{"CondaToken": T}`, `{"BasicHTTP": {"username": U, "password": P}}` (rattler_networking's storage).
+Whatever a URL itself has comes first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from conda2wheel.outcome import Failed
+
+KEYRING_SERVICE = "rattler"
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """How a host wants to be asked: `token` goes into the address as `/t/TOKEN/`, `bearer` and `basic` into a header."""
+
+    bearer: str | None = None
+    token: str | None = None
+    basic: tuple[str, str] | None = None
+
+    def address(self, url: str) -> str:
+        """The address to ask, with conda's token where there is one.
+
+        >>> Credentials(token="tk-1").address("https://host/channel/noarch/x-1-0.conda")
+        'https://host/t/tk-1/channel/noarch/x-1-0.conda'
+        """
+        if self.token is None or urlsplit(url).path.startswith("/t/"):
+            return url
+        parts = urlsplit(url)
+        return parts._replace(path=f"/t/{self.token}{parts.path}").geturl()
+
+
+NO_CREDENTIALS = Credentials()
+_Store = Callable[[str], Credentials | None]
+
+
+def credentials(url: str, environ: Mapping[str, str] | None = None) -> Credentials:
+    """What is known of the URL's host; nothing, where it brings its own user name. Raises `Failed` (unreadable) for a file that
+    says nothing readable: a private channel would only answer that nothing is there."""
+    environ = os.environ if environ is None else environ
+    parts = urlsplit(url)
+    if parts.username is not None or parts.hostname is None:
+        return NO_CREDENTIALS
+    for stored in _stores(environ):
+        for host in _names(parts.hostname):
+            if (found := stored(host)) is not None:
+                return found
+    return _netrc(url)
+
+
+def _names(host: str) -> Iterator[str]:
+    """A host as files may name it: itself, then with a star for ever more of its subdomains."""
+    yield host
+    labels = host.split(".")
+    for count in range(len(labels)):
+        yield ".".join(["*", *labels[count:]])
+
+
+def _stores(environ: Mapping[str, str]) -> Iterator[_Store]:
+    if named := environ.get("RATTLER_AUTH_FILE"):
+        yield _file(Path(named).expanduser())
+    yield _keyring
+    home = Path(environ.get("HOME") or Path.home())
+    if (own := home / ".rattler" / "credentials.json").is_file():
+        yield _file(own)
+
+
+def _file(path: Path) -> _Store:
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        why = "is no JSON" if isinstance(error, ValueError) else getattr(error, "strerror", None)
+        raise Failed("unreadable", f"{path}: {why}", "it has the channels' credentials: see RATTLER_AUTH_FILE") from None
+
+    def look(host: str) -> Credentials | None:
+        return _parsed(stored.get(host)) if isinstance(stored, dict) else None
+
+    return look
+
+
+def _keyring(host: str) -> Credentials | None:
+    try:
+        import keyring
+    except ImportError:
+        return None
+    try:
+        text = keyring.get_password(KEYRING_SERVICE, host)
+        return _parsed(json.loads(text)) if text else None
+    except (keyring.errors.KeyringError, ValueError):
+        return None  # no keyring runs here, or another program's entry: the next place may know
+
+
+def _parsed(value: Any) -> Credentials | None:
+    if not isinstance(value, dict) or len(value) != 1:
+        return None
+    kind, secret = next(iter(value.items()))
+    kind = str(kind).lower()
+    if kind == "bearertoken" and isinstance(secret, str):
+        return Credentials(bearer=secret)
+    if kind == "condatoken" and isinstance(secret, str):
+        return Credentials(token=secret)
+    if kind == "basichttp" and isinstance(secret, dict):
+        return Credentials(basic=(str(secret.get("username", "")), str(secret.get("password", ""))))
+    return None
+
+
+def _netrc(url: str) -> Credentials:
+    from requests.utils import get_netrc_auth
+
+    found = get_netrc_auth(url)
+    return Credentials(basic=(str(found[0]), str(found[1]))) if found else NO_CREDENTIALS

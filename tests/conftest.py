@@ -1,0 +1,26 @@
+"""What every test gets: a cache of its own for what comes from channels, with the Pyodides of the user's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from conda2wheel.cachedir import cache_folder
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees what another downloaded. Pyodides are large and verified: they are shared."""
+    users = cache_folder()
+    own = tmp_path_factory.mktemp("cache")
+    for shared in ("pyodide", "packages"):
+        (users / shared).mkdir(parents=True, exist_ok=True)
+        (own / shared).symlink_to(users / shared)
+    monkeypatch.setenv("CONDA2WHEEL_CACHE", str(own))
+
+
+@pytest.fixture
+def cache() -> Path:
+    """The cache of this test."""
+    return cache_folder()
