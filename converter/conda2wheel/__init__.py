@@ -13,6 +13,7 @@ from conda2wheel.outcome import Converted, Failed, Refused, Repaired, Vendored, 
 
 if TYPE_CHECKING:
     from conda2wheel.audit import audit
+    from conda2wheel.bundle import bundle
     from conda2wheel.convert import convert
     from conda2wheel.inspect import inspect
     from conda2wheel.repair import repair
@@ -27,12 +28,13 @@ __all__ = [
     "Warned",
     "__version__",
     "audit",
+    "bundle",
     "convert",
     "inspect",
     "repair",
     "verify",
 ]
-_FUNCTIONS = ("audit", "convert", "inspect", "repair", "verify")
+_FUNCTIONS = ("audit", "bundle", "convert", "inspect", "repair", "verify")
 
 
 class _Package(ModuleType):

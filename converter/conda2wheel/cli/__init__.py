@@ -12,6 +12,7 @@ import typer
 
 from conda2wheel._version import __version__
 from conda2wheel.cli.audit import audit
+from conda2wheel.cli.bundle import bundle
 from conda2wheel.cli.check import check
 from conda2wheel.cli.convert import convert
 from conda2wheel.cli.inspect import inspect
@@ -35,6 +36,7 @@ app.command()(repair)
 app.command()(verify)
 app.command()(check)
 app.command()(names)
+app.command()(bundle)
 app.add_typer(recipe)
 
 

@@ -88,6 +88,18 @@ class Downloads:
         finally:
             pool.shutdown(cancel_futures=True)
 
+    def kept(self, sha256: str) -> Path | None:
+        """The file with that sha256, if the cache has it whole."""
+        return self._kept(sha256.lower())
+
+    def keep(self, path: Path, sha256: str) -> None:
+        """Take a copy of a file whose sha256 was compared into the cache. Raises `Failed` (disk)."""
+        with self._beside(sha256) as folder:
+            copy = folder / "copy"
+            shutil.copyfile(path, copy)
+            if folder.parent == self._parts:
+                self._keep(copy, sha256.lower())
+
     def _one(self, wanted: Wanted, max_bytes: int) -> None:
         with self.package(wanted.url, wanted.sha256, max_bytes):
             pass

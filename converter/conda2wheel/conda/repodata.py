@@ -31,11 +31,8 @@ def channel_url(channel: str) -> str:
     return CHANNEL_ALIAS + channel
 
 
-def query(
-    addresses: Sequence[str], specs: Sequence[MatchSpec | str], downloads: Downloads, recursive: bool = False
-) -> list[list[RepoDataRecord]]:
-    """The records that fit the specs, for emscripten-wasm32 and noarch, of each channel; with `recursive` also every record of
-    every name that these depend on, and so on. Raises `GatewayError` and `OSError`."""
+def query(addresses: Sequence[str], specs: Sequence[MatchSpec | str], downloads: Downloads) -> list[list[RepoDataRecord]]:
+    """The records that fit the specs, for emscripten-wasm32 and noarch, of each channel. Raises `GatewayError` and `OSError`."""
 
     async def ask() -> list[list[RepoDataRecord]]:
         from rattler import Channel
@@ -45,12 +42,30 @@ def query(
         for address in addresses:
             sources = [Channel(address)]
             try:
-                answer = await _gateway(downloads, sharded=True).query(sources, SUBDIRS, specs, recursive)
+                answer = await _gateway(downloads, sharded=True).query(sources, SUBDIRS, specs, recursive=False)
             except GatewayError:
                 # py-rattler 0.28 takes the "304 Not Modified" of plain servers for an error when it revalidates shards.
-                answer = await _gateway(downloads, sharded=False).query(sources, SUBDIRS, specs, recursive)
+                answer = await _gateway(downloads, sharded=False).query(sources, SUBDIRS, specs, recursive=False)
             found.append([record for records in answer for record in records])
         return found
+
+    return run(ask())
+
+
+def closure(addresses: Sequence[str], specs: Sequence[MatchSpec | str], downloads: Downloads) -> list[RepoDataRecord]:
+    """The records of all channels, for emscripten-wasm32 and noarch, that fit the specs, with every record of every name that
+    these depend on, and so on. Raises `GatewayError` and `OSError`."""
+
+    async def ask() -> list[RepoDataRecord]:
+        from rattler import Channel
+        from rattler.exceptions import GatewayError
+
+        sources = [Channel(address) for address in addresses]
+        try:
+            answer = await _gateway(downloads, sharded=True).query(sources, SUBDIRS, specs, recursive=True)
+        except GatewayError:
+            answer = await _gateway(downloads, sharded=False).query(sources, SUBDIRS, specs, recursive=True)
+        return [record for records in answer for record in records]
 
     return run(ask())
 

@@ -1,0 +1,140 @@
+"""Convert the packages of a set, each on the one road, with the libraries of the set at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from packaging.utils import canonicalize_name
+
+from conda2wheel.conda.channel_libraries import ChannelLibraries
+from conda2wheel.conda.downloads import Downloads, Wanted
+from conda2wheel.conda.fetch import redacted
+from conda2wheel.conda.files import Limits
+from conda2wheel.conda.info import CondaPackage
+from conda2wheel.conda.source import open_package
+from conda2wheel.convert import convert_package
+from conda2wheel.libdirs import LibraryIndex
+from conda2wheel.options import Options
+from conda2wheel.outcome import Converted, Failed, Refused
+from conda2wheel.recipes import RecipeBook, from_document
+from conda2wheel.wheel.names import answer
+
+from .chosen import Chosen
+from .lock import Step
+
+# Refusals of packages that belong to a set and have no wheel: what depends on them needs none, or `missing-library` tells.
+NO_WHEEL = ("not-python", "metapackage", "static-library", "executable")
+FOUND = "library-from-channel"  # the warning that a lock repeats, since with it nothing is looked up
+
+
+@dataclass(frozen=True)
+class Made:
+    """A wheel of the set, and the step that makes it again."""
+
+    step: Step
+    wheel: Converted
+
+    @property
+    def project(self) -> str:
+        """The normalised name."""
+        return str(canonicalize_name(self.wheel.name))
+
+
+@dataclass
+class Workshop:
+    """Conversions into one folder, each package once, however often it is asked for. `channels`: where NEEDED libraries are
+    looked up that the set has not; none with a lock."""
+
+    folder: Path
+    options: Options
+    book: RecipeBook
+    limits: Limits
+    downloads: Downloads
+    libdirs: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    made: dict[str, Made] = field(default_factory=dict)  # by URL
+    without: dict[str, Refused] = field(default_factory=dict)  # what has no wheel, by URL
+
+    def fetch(self, packages: Iterable[Chosen]) -> None:
+        """Bring what is missing into the cache, several at a time."""
+        wanted = [Wanted(each.url, each.sha256, each.size) for each in packages if each.sha256 and "://" in each.url]
+        self.downloads.get([each for each in wanted if not each.url.startswith("file:")], self.limits.download)
+
+    def convert(self, packages: Sequence[Chosen], libraries: Sequence[Chosen]) -> Iterator[Made]:
+        """The wheels of those that have one. `libraries` are packages of the set that shared libraries may be in.
+
+        Raises `Refused` for the first that cannot become a wheel, when all were tried; and `Failed`.
+        """
+        index = LibraryIndex((*self.libdirs, *(each.place for each in libraries)), self.limits, downloads=self.downloads)
+        refused: list[tuple[Chosen, Refused]] = []
+        for each in packages:
+            if each.url not in self.made and each.url not in self.without:
+                try:
+                    self.made[each.url] = self._one(each, index)
+                except Refused as error:
+                    if error.code not in NO_WHEEL:
+                        refused.append((each, error))
+                    self.without[each.url] = error
+            if each.url in self.made:
+                yield self.made[each.url]
+        if refused:
+            (_, reason), *others = refused
+            more = f" (refused too: {', '.join(f'{each.name}: {other.code}' for each, other in others)})" if others else ""
+            raise Refused(reason.code, f"{reason.message}{more}", reason.hint)
+
+    def again(self, steps: Sequence[Step], libraries: Sequence[Chosen]) -> Iterator[Made]:
+        """The same wheels from a lock. Raises `Refused` and `Failed` as the road does."""
+        places = (*self.libdirs, *(each.place for each in libraries))
+        index = LibraryIndex(places, self.limits, downloads=self.downloads)
+        for step in steps:
+            own = index
+            if step.libraries:
+                own = LibraryIndex((*places, *(e.place for e in step.libraries)), self.limits, downloads=self.downloads)
+            recipe = None if step.recipe is None else from_document(dict(step.recipe))
+            package = open_package(step.package.place, self.limits, self.downloads)
+            wheel = convert_package(package, own, replace(self.options, recipe=recipe), self.folder)
+            yield Made(step, replace(wheel, warnings=(*wheel.warnings, *step.notes)))
+
+    def _one(self, chosen: Chosen, index: LibraryIndex) -> Made:
+        package = open_package(chosen.place, self.limits, self.downloads)
+        recipe = self.book.find(package)
+        looked = ChannelLibraries(self.channels, self.limits, self.downloads) if self.channels else None
+        own = index.with_channel(looked) if looked is not None else index
+        wheel = convert_package(package, own, replace(self.options, recipe=recipe), self.folder)
+        found = tuple(_located(url, other) for url, other in (looked.opened.items() if looked else ()))
+        notes = tuple(warning for warning in wheel.warnings if warning.code == FOUND)
+        return Made(Step(chosen, found, None if recipe is None else dict(recipe.told), notes), wheel)
+
+
+def _located(url: str, package: CondaPackage) -> Chosen:
+    """A package that was opened on the way."""
+    index: Mapping[str, Any] = package.index
+    return Chosen(
+        name=package.name,
+        version=package.version,
+        build=package.build,
+        subdir=package.subdir or "emscripten-wasm32",
+        url=redacted(url),
+        sha256=package.sha256,
+        size=index.get("size") if isinstance(index.get("size"), int) else None,
+        channel=redacted(package.channel or ""),
+        depends=package.depends,
+    )
+
+
+def may_have_wheel(chosen: Chosen) -> bool:
+    """Whether it is worth a try: not so for what says nothing of Python and is no distribution by its name."""
+    return not chosen.is_library or answer(chosen.name).pypi is not None
+
+
+def require_one_each(made: Iterable[Made]) -> None:
+    """Raises `Failed` (conflict) where two packages of a set are one project: no index can offer both."""
+    seen: dict[str, Made] = {}
+    for each in made:
+        other = seen.setdefault(each.project, each)
+        if other is not each:
+            both = f"{other.step.package.stem} and {each.step.package.stem}"
+            raise Failed("conflict", f"{both} are both {each.project} on PyPI", "ask for one of them")
