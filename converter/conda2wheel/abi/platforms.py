@@ -29,6 +29,7 @@ class Platform:
     name: str
     emscripten: str
     python: str | None
+    cpython: str | None = None
     aliases: tuple[str, ...] = ()
     unwinding: Unwinding = "unknown"
     runtime_path: bool = True

@@ -7,6 +7,7 @@ the digests that it expects of them.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -84,6 +85,17 @@ class Runtime:
                 found[name] = self.packages[name]
                 queue += [canonicalize_name(other) for other in found[name].depends]
         return tuple(found.values())
+
+
+def of_platform(row: platforms.Platform) -> Runtime:
+    """The newest Pyodide of a platform as the table knows it, without its npm package: markers, tags, and no packages.
+
+    Raises ValueError for a platform that no Pyodide has.
+    """
+    if not row.pyodide or row.cpython is None:
+        raise ValueError(f"no Pyodide has the platform {row.name}")
+    abi = row.name.removeprefix("pyemscripten_") if row.on_pypi else None
+    return Runtime(row.pyodide[-1][0], Path(os.devnull), row.cpython, row.emscripten, abi, {})
 
 
 def read_runtime(version: str, folder: Path) -> Runtime:

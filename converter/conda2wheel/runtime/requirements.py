@@ -6,7 +6,7 @@ satisfy is a warning. A set that was made to fit (`bundle`) never meets that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,16 +65,24 @@ def together(wheel: Wheel, pool: Pool, runtime: Runtime) -> Together:
         message = f"{tags} does not fit Pyodide {runtime.version} ({runtime.platform}, Python {runtime.python_version})"
         walk.warn("tag-mismatch", message, wheel)
     python = wants(wheel).python
-    if python and not _fits_python(python, runtime.python):
+    if not fits_python(python, runtime.python):
         walk.warn("requires-python", f"Requires-Python {python} does not admit Python {runtime.python}", wheel)
     return Together(tuple(walk.names), tuple(walk.order), tuple(walk.warnings))
 
 
-def _fits_python(specifier: str, python: str) -> bool:
+def fits_python(specifier: str | None, python: str) -> bool:
+    """Whether Requires-Python (None: there is none) admits a Python such as `3.13.2`."""
     try:
-        return SpecifierSet(specifier).contains(python, prereleases=True)
+        return specifier is None or SpecifierSet(specifier).contains(python, prereleases=True)
     except InvalidSpecifier:
         return True  # pip ignores it too
+
+
+def holds(requirement: Requirement, extras: Collection[str], runtime: Runtime) -> bool:
+    """Whether a requirement is one in this Pyodide, when its project was asked for with these extras."""
+    if requirement.marker is None:
+        return True
+    return any(requirement.marker.evaluate({**runtime.markers, "extra": extra}) for extra in extras or {""})
 
 
 @dataclass
@@ -104,15 +112,10 @@ class _Walk:
             except InvalidRequirement as error:
                 self.warn("bad-requirement", f"{line}: {str(error).splitlines()[0]}", wheel)
                 continue
-            if self.holds(requirement, extras):
+            if holds(requirement, extras, self.runtime):
                 self.require(requirement, wheel)
         if wheel not in self.order:
             self.order.append(wheel)
-
-    def holds(self, requirement: Requirement, extras: frozenset[str]) -> bool:
-        if requirement.marker is None:
-            return True
-        return any(requirement.marker.evaluate({**self.runtime.markers, "extra": extra}) for extra in extras or {""})
 
     def require(self, requirement: Requirement, wheel: Wheel) -> None:
         name = canonicalize_name(requirement.name)
