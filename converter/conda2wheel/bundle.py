@@ -12,7 +12,7 @@ With a lock nothing is chosen: the same inputs give the same bytes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -162,7 +162,7 @@ def _choose(
     specs: Sequence[str], channels: Sequence[str], goal: Target, shop: Workshop, complete: bool, tell: Tell
 ) -> tuple[Solved, list[Made]]:
     """Choose and convert until METADATA admits what conda's depends chose."""
-    constraints: list[str] = []
+    constraints: dict[str, str] = {}
     for _ in range(ROUNDS):
         tell("choosing packages that work together")
         solved = solve(specs, channels, goal.platform, shop.downloads, ships=goal.ships, constraints=constraints)
@@ -178,17 +178,16 @@ def _choose(
         found = needs([*_members(made), *_shipped(solved)], goal.environment)
         if not found.broken:
             return solved, made
-        more = _tightened(found, made, constraints)
-        constraints += more
+        constraints |= _tightened(found, made, constraints)
     raise conflict(found)
 
 
-def _tightened(found: Needs, made: Sequence[Made], constraints: Sequence[str]) -> list[str]:
+def _tightened(found: Needs, made: Sequence[Made], constraints: Mapping[str, str]) -> dict[str, str]:
     """METADATA's bounds for the next choice. Raises `Failed` (conflict) where they are known already, or help nobody."""
     names: dict[str, list[str]] = {}
     for each in made:
         names.setdefault(each.project, []).append(each.step.package.name)
-    more = [bound for bound in bounds(found, names) if bound not in constraints]
+    more = {bound: why for bound, why in bounds(found, names).items() if bound not in constraints}
     if not more:
         raise conflict(found)
     return more

@@ -74,13 +74,14 @@ def conflict(found: Needs) -> Failed:
     return Failed("conflict", "; ".join(lines), "loosen a spec, or give bounds that fit all of them")
 
 
-def bounds(found: Needs, conda_names: Mapping[str, Sequence[str]]) -> list[str]:
-    """METADATA's bounds on members that do not fit, as match specs for the solver; for members that no channel has, none."""
-    return [
-        f"{name} {','.join(map(_conda, need.specifier))}"
+def bounds(found: Needs, conda_names: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """METADATA's bounds on members that do not fit, as match specs for the solver, each with who has it; for members that no
+    channel has, none."""
+    return {
+        f"{name} {','.join(map(_conda, need.specifier))}": need.why
         for need, member in found.broken
         for name in conda_names.get(member.name, ())
-    ]
+    }
 
 
 def _conda(specifier: object) -> str:

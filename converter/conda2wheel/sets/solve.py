@@ -11,6 +11,7 @@ What the solver sees is made here, so that an answer never depends on what else 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -41,13 +42,13 @@ def solve(
     downloads: Downloads,
     *,
     ships: Mapping[str, str] | None = None,
-    constraints: Sequence[str] = (),
+    constraints: Mapping[str, str] | None = None,
 ) -> Solved:
     """The newest set that has all of `specs` and works together on a platform.
 
     channels: names, URLs or folders, the preferred one first. A spec may name its own (`CHANNEL::NAME`).
     ships: what a Pyodide brings itself, version by normalised PyPI name; these are taken instead of the channels'.
-    constraints: match specs that what is chosen must satisfy, without being asked for.
+    constraints: match specs that what is chosen must satisfy, without being asked for, each with the reason that a person reads.
 
     Raises `Failed`: usage (a spec that is none, a platform without a CPython), not-found (no channel has a package),
     conflict (with the solver's reason), network.
@@ -66,7 +67,7 @@ def solve(
         if name not in view.known:
             where = ", ".join(map(redacted, addresses))
             raise Failed("not-found", f"{spec}: no such package in {where}", "check its name, and --channel")
-    solution = _run(view, [str(spec) for spec in asked], [*constraints, *view.constraints])
+    solution = _run(view, [str(spec) for spec in asked], {**(constraints or {}), **view.constraints})
     return view.read(solution, frozenset(name_of(str(spec)) for spec in asked))
 
 
@@ -118,7 +119,7 @@ class _View:
     original: dict[str, RepoDataRecord] = field(default_factory=dict)
     missing: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # name -> spec -> URLs of who has it
     shipped: dict[str, Shipped] = field(default_factory=dict)  # by conda name
-    constraints: list[str] = field(default_factory=list)
+    constraints: dict[str, str] = field(default_factory=dict)
 
     def add(self, records: Iterable[RepoDataRecord], addresses: Sequence[str], pinned: Mapping[str, str]) -> None:
         """Take the channels' records, of each name those of the first channel that has it, or of the one that a spec names."""
@@ -151,8 +152,9 @@ class _View:
         if pypi is None or pypi not in self.ships:
             return
         self.shipped[name] = Shipped(name, pypi, self.ships[pypi])
-        self.candidates[name].append(_own(name, _conda_version(self.ships[pypi]), "pyodide_0"))
-        self.constraints.append(f"{name} =={_conda_version(self.ships[pypi])} pyodide_0")
+        version = _conda_version(self.ships[pypi])
+        self.candidates[name].append(_own(name, version, "pyodide_0"))
+        self.constraints[f"{name} =={version} pyodide_0"] = f"Pyodide ships {pypi} {self.ships[pypi]}"
 
     def _seen(self, record: RepoDataRecord) -> RepoDataRecord:
         """A record with those dependencies that somebody can satisfy."""
@@ -250,11 +252,12 @@ class _Source:
         )
 
 
-def _run(view: _View, specs: Sequence[str], constraints: Sequence[str]) -> list[RepoDataRecord]:
-    from rattler import BuildString, Gateway, GenericVirtualPackage, MatchSpec, PackageName, Version
+def _run(view: _View, specs: Sequence[str], constraints: Mapping[str, str]) -> list[RepoDataRecord]:
+    from rattler import BuildString, ChannelPriority, Gateway, GenericVirtualPackage, MatchSpec, PackageName, Version
     from rattler import solve as rattler_solve
     from rattler.exceptions import SolverError
 
+    bounds = {spec: MatchSpec(spec, strict=False) for spec in constraints}
     virtual = [GenericVirtualPackage(PackageName(name), Version("0"), BuildString("0")) for name in VIRTUAL]
 
     async def work() -> list[RepoDataRecord]:
@@ -264,7 +267,8 @@ def _run(view: _View, specs: Sequence[str], constraints: Sequence[str]) -> list[
             gateway=Gateway(),
             platforms=[SUBDIR, "noarch"],
             virtual_packages=virtual,
-            constraints=[MatchSpec(spec, strict=False) for spec in constraints],
+            constraints=list(bounds.values()),
+            channel_priority=ChannelPriority.Disabled,  # the view has it: what it shows of one name is all of one channel
         )
 
     try:
@@ -273,11 +277,12 @@ def _run(view: _View, specs: Sequence[str], constraints: Sequence[str]) -> list[
         hint = "loosen a spec, or add a --channel that has what fits"
         if view.shipped:
             hint = "loosen a spec, or leave out --with-pyodide: then nothing of Pyodide's own is taken"
-        raise Failed("conflict", f"{', '.join(specs)} cannot be had together: {explained(str(error))}", hint) from None
+        why = explained(str(error), {str(bounds[spec]): told for spec, told in constraints.items()})
+        raise Failed("conflict", f"{', '.join(specs)} cannot be had together: {why}", hint) from None
 
 
-def explained(reason: str) -> str:
-    """The solver's tree of reasons as one line.
+def explained(reason: str, constraints: Mapping[str, str] | None = None) -> str:
+    """The solver's tree of reasons as one line; `constraints` are the reasons of those that are no package's.
 
     >>> explained('''Cannot solve the request because of: The following packages are incompatible
     ... └─ numba ==0.67 can be installed with any of the following options:
@@ -291,6 +296,8 @@ def explained(reason: str) -> str:
     text = ""
     for line in words:
         joined = line.removesuffix(".")
+        if found := re.fullmatch(r"the constraint (.+) cannot be fulfilled", joined):
+            joined = f"but {(constraints or {}).get(found[1], joined)}"
         joined = joined.replace(" can be installed with any of the following options:", " needs")
         joined = joined.replace(" which can be installed with any of the following options:", " which is")
         joined = joined.replace(" would require", ", which needs")
