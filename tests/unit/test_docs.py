@@ -32,11 +32,11 @@ def test_every_warning_and_every_accident_is_explained(kind: str, least: int) ->
     assert sorted(code for code in codes if f"`{code}`" not in README) == []
 
 
-@pytest.mark.parametrize("command", ["convert", "inspect", "audit", "repair", "verify", "check", "names"])
+@pytest.mark.parametrize("command", ["convert", "inspect", "audit", "repair", "verify", "check", "names", "bundle"])
 def test_every_option_is_in_the_manual(command: str) -> None:
     asked = [sys.executable, "-m", "conda2wheel", command, "--help"]
     told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
     options = {MANUAL.get(option, option) for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", told)} - {"--help"}
     assert options
-    manual = section(command) + (section("convert") if command == "inspect" else "")  # its bounds are convert's
+    manual = section(command) + (section("convert") if command in ("inspect", "bundle") else "")  # their bounds are convert's
     assert sorted(option for option in options if option not in manual) == []
