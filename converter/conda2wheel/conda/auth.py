@@ -1,20 +1,21 @@
 """Credentials for channels, found where rattler finds them: what `pixi auth login` or `rattler-build auth` saved holds here.
 
 In this order: the file that `$RATTLER_AUTH_FILE` names; the system's keyring, where the package `keyring` is installed;
-`~/.rattler/credentials.json`; a netrc file (`$NETRC`, `~/.netrc`). A file maps hosts, `*.` standing for any subdomain, to one of
-`{"BearerToken": T}`, `{"CondaToken": T}`, `{"BasicHTTP": {"username": U, "password": P}}` (rattler_networking's storage).
-Whatever a URL itself has comes first.
+`~/.rattler/credentials.json`; a netrc file (`$NETRC`, `~/.netrc`; its `default` is for nobody). A file maps hosts, without port,
+`*.` standing for any subdomain, to one of `{"BearerToken": T}`, `{"CondaToken": T}`, `{"OAuth": {"access_token": T, ...}}`,
+`{"BasicHTTP": {"username": U, "password": P}}` (rattler_networking's storage). Whatever a URL itself has comes first.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from conda2wheel.outcome import Failed
 
@@ -46,39 +47,45 @@ _Store = Callable[[str], Credentials | None]
 
 
 def credentials(url: str, environ: Mapping[str, str] | None = None) -> Credentials:
-    """What is known of the URL's host; nothing, where it brings its own user name. Raises `Failed` (unreadable) for a file that
-    says nothing readable: a private channel would only answer that nothing is there."""
+    """What the URL brings along, else what is known of its host. Raises `Failed` (unreadable) for a file that
+    is there and says nothing readable: a private channel would only answer that nothing is there."""
     environ = os.environ if environ is None else environ
     parts = urlsplit(url)
-    if parts.username is not None or parts.hostname is None:
+    if parts.username is not None:
+        return Credentials(basic=(unquote(parts.username), unquote(parts.password or "")))
+    if parts.hostname is None:
         return NO_CREDENTIALS
     for stored in _stores(environ):
         for host in _names(parts.hostname):
             if (found := stored(host)) is not None:
                 return found
-    return _netrc(url)
+    return _netrc(parts.hostname, environ)
 
 
 def _names(host: str) -> Iterator[str]:
-    """A host as files may name it: itself, then with a star for ever more of its subdomains."""
+    """A host as files may name it: itself, then with a star for ever more of its subdomains. An address has none."""
     yield host
-    labels = host.split(".")
-    for count in range(len(labels)):
-        yield ".".join(["*", *labels[count:]])
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        labels = host.split(".")
+        for count in range(len(labels)):
+            yield ".".join(["*", *labels[count:]])
 
 
 def _stores(environ: Mapping[str, str]) -> Iterator[_Store]:
     if named := environ.get("RATTLER_AUTH_FILE"):
-        yield _file(Path(named).expanduser())
+        yield _file(Path(named))
     yield _keyring
     home = Path(environ.get("HOME") or Path.home())
-    if (own := home / ".rattler" / "credentials.json").is_file():
-        yield _file(own)
+    yield _file(home / ".rattler" / "credentials.json")
 
 
 def _file(path: Path) -> _Store:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        stored = {}
     except (OSError, ValueError) as error:
         why = "is no JSON" if isinstance(error, ValueError) else getattr(error, "strerror", None)
         raise Failed("unreadable", f"{path}: {why}", "it has the channels' credentials: see RATTLER_AUTH_FILE") from None
@@ -105,18 +112,23 @@ def _parsed(value: Any) -> Credentials | None:
     if not isinstance(value, dict) or len(value) != 1:
         return None
     kind, secret = next(iter(value.items()))
-    kind = str(kind).lower()
-    if kind == "bearertoken" and isinstance(secret, str):
+    if kind == "BearerToken" and isinstance(secret, str):
         return Credentials(bearer=secret)
-    if kind == "condatoken" and isinstance(secret, str):
+    if kind == "CondaToken" and isinstance(secret, str):
         return Credentials(token=secret)
-    if kind == "basichttp" and isinstance(secret, dict):
+    if kind == "OAuth" and isinstance(secret, dict) and isinstance(token := secret.get("access_token"), str):
+        return Credentials(bearer=token)
+    if kind == "BasicHTTP" and isinstance(secret, dict):
         return Credentials(basic=(str(secret.get("username", "")), str(secret.get("password", ""))))
     return None
 
 
-def _netrc(url: str) -> Credentials:
-    from requests.utils import get_netrc_auth
+def _netrc(host: str, environ: Mapping[str, str]) -> Credentials:
+    import netrc
 
-    found = get_netrc_auth(url)
-    return Credentials(basic=(str(found[0]), str(found[1]))) if found else NO_CREDENTIALS
+    path = Path(environ.get("NETRC") or Path(environ.get("HOME") or Path.home()) / ".netrc")
+    try:
+        found = netrc.netrc(path).hosts.get(host)
+    except (OSError, netrc.NetrcParseError, UnicodeError):
+        return NO_CREDENTIALS  # rattler, curl and pip take such a file for none, too
+    return Credentials(basic=(found[0], found[2])) if found else NO_CREDENTIALS

@@ -28,7 +28,7 @@ _FILE = re.compile(r"\.(conda|bz2|gz|whl|zip|tar|json|so)$")
 
 @dataclass(frozen=True)
 class Found:
-    """A build in a channel: where it is, its hash, the channel's address, and what the repodata say of it."""
+    """A build in a channel: where it is, its hash and size in bytes, the channel's address, and what the repodata say of it."""
 
     url: str
     sha256: str | None
@@ -36,6 +36,7 @@ class Found:
     name: str = ""
     version: str = ""
     depends: tuple[str, ...] = ()
+    size: int | None = None
 
 
 def is_spec(text: str) -> bool:
@@ -73,7 +74,7 @@ def builds(spec_text: str, channels: Iterable[str] = (), downloads: Downloads = 
     Raises `Failed`: usage (no match spec), not-found, network.
     """
     from rattler import MatchSpec
-    from rattler.exceptions import GatewayError, InvalidMatchSpecError
+    from rattler.exceptions import InvalidMatchSpecError
 
     own, _, rest = spec_text.rpartition("::")
     try:
@@ -87,9 +88,8 @@ def builds(spec_text: str, channels: Iterable[str] = (), downloads: Downloads = 
         searched.append(redacted(address))
         try:
             [records] = query([address], [spec], downloads)
-        except (GatewayError, OSError) as error:
-            why = str(error).splitlines()[0]
-            raise Failed("network", f"{spec_text}: cannot read {redacted(address)}: {why}", _hint(downloads)) from None
+        except Failed as error:
+            raise Failed(error.code, f"{spec_text}: {error.message}", error.hint) from None
         if records:
             newest = sorted(
                 records,
@@ -102,10 +102,6 @@ def builds(spec_text: str, channels: Iterable[str] = (), downloads: Downloads = 
     )
 
 
-def _hint(downloads: Downloads) -> str:
-    return "run it once without --offline" if downloads.offline else "check the channel and the network"
-
-
 def _found(record: RepoDataRecord, address: str) -> Found:
     return Found(
         url=str(record.url),
@@ -114,4 +110,5 @@ def _found(record: RepoDataRecord, address: str) -> Found:
         name=record.name.normalized,
         version=str(record.version),
         depends=tuple(map(str, record.depends)),
+        size=record.size,
     )

@@ -26,33 +26,41 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TIMEOUT = (15.0, 60.0)  # seconds to connect, seconds without a byte
 TRIES = 4
 BACKOFF = 0.5  # seconds, doubled with each try
+PATIENCE = 30.0  # seconds at most that a server may ask to wait (Retry-After)
 _CHUNK = 1 << 20
 
 
-def download(
-    url: str,
-    folder: Path,
-    max_bytes: int,
-    sha256: str | None = None,
-    watch: Callable[[str, int, int | None], None] | None = None,
-) -> Path:
-    """Fetch `url` into `folder`, under the last part of its path where that is a plain name. Follows redirects to https
-    only. `watch` is called with the URL as it may be shown, the bytes so far, and all bytes if known.
+Watch = Callable[[str, int, int | None], None]  # (URL as it may be shown, bytes so far, all bytes if known)
 
-    A fragment `#sha256=HEX` or the argument is compared with what came. Raises `Failed` (network, not-found, disk) and
-    `Refused` (too-large, corrupt-archive).
+
+@dataclass(frozen=True)
+class Wanted:
+    """A file to have: `url` without credentials of ours, `sha256` as hex digits and `size` in bytes, where they are promised."""
+
+    url: str
+    sha256: str | None = None
+    size: int | None = None
+
+
+def download(wanted: Wanted, folder: Path, max_bytes: int, watch: Watch | None = None) -> Path:
+    """Fetch a file into `folder`, under the last part of its URL's path where that is a plain name. Follows redirects to https
+    only. `watch` is told of every part that comes; what it raises ends the download.
+
+    The promised sha256, or that of a fragment `#sha256=HEX`, and the size are compared with what came. Raises `Failed`
+    (network, not-found, disk) and `Refused` (too-large, corrupt-archive).
     """
     import requests
     import urllib3
 
-    shown = redacted(url)
-    _require_secure(url)
-    expected = sha256 or checksum(url)
-    last = urlsplit(url).path.rpartition("/")[2]
+    shown = redacted(wanted.url)
+    require_secure(wanted.url)
+    expected = wanted.sha256 or checksum(wanted.url)
+    last = urlsplit(wanted.url).path.rpartition("/")[2]
     target = folder / (last if re.fullmatch(r"\w[\w.+~!=-]{0,200}", last) else "package")
     try:
-        with _session() as session:
-            digest = _fetch(session, url.partition("#")[0], target, max_bytes, watch)
+        with _session() as session, target.open("w+b") as out:
+            partial = _Partial(out, max_bytes, wanted.size, watch)
+            digest = _fetch(session, wanted.url.partition("#")[0], partial)
     except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
         raise Failed("network", f"{shown}: {_reason(error)}", "check the network and try again") from None
     except OSError as error:
@@ -71,10 +79,12 @@ class _Partial:
     """A file as far as it came. `validator` is what If-Range compares: a strong ETag, or else the date of the file."""
 
     out: IO[bytes]
+    max_bytes: int
+    size: int | None = None
+    watch: Watch | None = None
     digest: Any = field(default_factory=hashlib.sha256)
     got: int = 0
     validator: str = ""
-    watch: Callable[[str, int, int | None], None] | None = None
 
     def headers(self) -> dict[str, str]:
         """What to ask for: the rest, if the server can be sure that it is the rest of the same file."""
@@ -96,38 +106,43 @@ class _Partial:
         etag = response.headers.get("ETag", "")
         self.validator = etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
 
-    def add(self, chunk: bytes) -> None:
+    def require_bounds(self, url: str, count: int) -> None:
+        """Raises `Refused` for a file of so many bytes, if that is more than is allowed (too-large) or promised."""
+        if self.size is not None and count > self.size:
+            raise Refused("corrupt-archive", f"{url}: has {count} bytes or more, not {self.size}", "download it again")
+        if count > self.max_bytes:
+            raise Refused("too-large", f"{url}: more than {self.max_bytes} bytes", "download it yourself if you trust it")
+
+    def add(self, url: str, chunk: bytes, announced: int | None) -> None:
         """The next bytes."""
+        self.require_bounds(url, self.got + len(chunk))
         self.got += len(chunk)
         self.digest.update(chunk)
         self.out.write(chunk)
+        if self.watch is not None:
+            self.watch(url, self.got, self.size or announced)
 
 
-def _fetch(
-    session: requests.Session, url: str, target: Path, max_bytes: int, watch: Callable[[str, int, int | None], None] | None
-) -> str:
+def _fetch(session: requests.Session, url: str, partial: _Partial) -> str:
     """Download into a file; its sha256. A connection that breaks is tried again TRIES times, each after a longer pause."""
-    with target.open("w+b") as out:
-        partial = _Partial(out, watch=watch)
-        known = credentials(url)
-        url = known.address(url)
-        auth = _Auth(known) if known.bearer or known.basic else None
-        for attempt in range(TRIES + 1):
-            if attempt:
-                time.sleep(BACKOFF * 2 ** (attempt - 1))
-            try:
-                with session.get(url, stream=True, timeout=TIMEOUT, headers=partial.headers(), auth=auth) as response:
-                    _require_found(redacted(url), response, (200, 206, 416) if partial.headers() else (200,))
-                    partial.begin(response)
-                    _save(redacted(url), response, partial, max_bytes)
-                    return str(partial.digest.hexdigest())
-            except _BrokenError as broken:
-                why = str(broken)
+    known = credentials(url)
+    url = known.address(url)
+    for attempt in range(TRIES + 1):
+        if attempt:
+            time.sleep(BACKOFF * 2 ** (attempt - 1))
+        try:
+            with session.get(url, stream=True, timeout=TIMEOUT, headers=partial.headers(), auth=_Auth(known)) as response:
+                _require_found(redacted(url), response, (200, 206, 416) if partial.headers() else (200,))
+                partial.begin(response)
+                _save(redacted(url), response, partial)
+                return str(partial.digest.hexdigest())
+        except _BrokenError as broken:
+            why = str(broken)
     raise Failed("network", f"{redacted(url)}: {why}, {TRIES + 1} times", "try again later")
 
 
 class _Auth:
-    """Puts what is known of a host into the request; requests takes it out where a redirect leads to another host."""
+    """Puts what is known of a host into the request, be it nothing: without it, requests would look into netrc by itself."""
 
     def __init__(self, known: Credentials) -> None:
         self.known = known
@@ -137,7 +152,8 @@ class _Auth:
 
         if self.known.basic is not None:
             return HTTPBasicAuth(*self.known.basic)(request)
-        request.headers["Authorization"] = f"Bearer {self.known.bearer}"
+        if self.known.bearer is not None:
+            request.headers["Authorization"] = f"Bearer {self.known.bearer}"
         return request
 
 
@@ -182,14 +198,26 @@ def _session() -> requests.Session:
             target = super().get_redirect_target(resp)
             if target is not None:
                 there = urljoin(resp.url, target)
-                _require_secure(there)
+                require_secure(there)
                 if urlsplit(there).scheme == "http" and urlsplit(resp.url).hostname not in LOOPBACK:
                     raise Failed(
                         "network", f"{redacted(resp.url)}: it redirects to this machine", "use the channel's https address"
                     )
             return target
 
-    retry = Retry(
+        def rebuild_auth(self, prepared_request: Any, response: Any) -> None:
+            """Credentials stay with their host; none are looked up for another, which the first one chose."""
+            if self.should_strip_auth(response.request.url, prepared_request.url):  # type: ignore[no-untyped-call]
+                prepared_request.headers.pop("Authorization", None)
+
+    class Patient(Retry):
+        """One that does not wait until tomorrow because a server says so."""
+
+        def get_retry_after(self, response: Any) -> float | None:
+            asked = super().get_retry_after(response)
+            return None if asked is None else min(asked, PATIENCE)
+
+    retry = Patient(
         total=TRIES, backoff_factor=BACKOFF, status_forcelist=(429, 500, 502, 503, 504), respect_retry_after_header=True
     )
     session = Session()
@@ -207,26 +235,24 @@ def _require_found(url: str, response: requests.Response, wanted: Collection[int
         raise Failed("network", f"{url}: the server answered {status}", "check the address, and whether it wants a password")
 
 
-def _save(url: str, response: requests.Response, partial: _Partial, max_bytes: int) -> None:
+def _save(url: str, response: requests.Response, partial: _Partial) -> None:
     """Add the body. Raises `_BrokenError` where it ends too early."""
     import urllib3
 
     length = response.headers.get("Content-Length", "")
     announced = partial.got + int(length) if length.isdigit() and "Content-Encoding" not in response.headers else None
+    partial.require_bounds(url, announced or 0)
     try:
         while chunk := response.raw.read1(_CHUNK):  # what is there: iter_content loses a chunk that is cut
-            if partial.got + len(chunk) > max_bytes or (announced or 0) > max_bytes:
-                raise Refused("too-large", f"{url}: more than {max_bytes} bytes", "download it yourself if you trust it")
-            partial.add(chunk)
-            if partial.watch is not None:
-                partial.watch(url, partial.got, announced)
+            partial.add(url, chunk, announced)
     except (urllib3.exceptions.ProtocolError, urllib3.exceptions.ReadTimeoutError) as error:
         raise _BrokenError(f"the connection broke after {partial.got} bytes") from error
     if announced is not None and partial.got != announced:
         raise _BrokenError(f"the connection broke after {partial.got} of {announced} bytes")
 
 
-def _require_secure(url: str) -> None:
+def require_secure(url: str) -> None:
+    """Raises `Failed` (network) for a URL that is neither https nor http on this machine's loopback."""
     parts = urlsplit(url)
     if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK):
         return

@@ -1,25 +1,48 @@
 """What channels list, as py-rattler's records: plain, zst and sharded repodata, through its Gateway and its cache.
 
-Authentication, proxies and retries are py-rattler's own (the same places as `conda.auth`).
+Proxies, retries and credentials are py-rattler's own (`conda.auth` looks in the same places). Each channel, and each group of
+channels that are read together, has a cache of its own, so that a spoiled one can be given up without the others.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import os
+import re
+import shutil
+import tempfile
 import threading
-from collections.abc import Coroutine, Sequence
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from conda2wheel.outcome import Failed
+
 from .downloads import Downloads
+from .fetch import redacted, require_secure
 
 if TYPE_CHECKING:
-    from rattler import Gateway, MatchSpec, RepoDataRecord
+    from rattler import Channel, Gateway, MatchSpec, RepoDataRecord
 
 CHANNEL_ALIAS = "https://prefix.dev/"
 SUBDIRS: tuple[Literal["emscripten-wasm32"], Literal["noarch"]] = ("emscripten-wasm32", "noarch")
+TIMEOUT = 120  # seconds for one answer, its body included; py-rattler has no bound of its own
+_INDEX = "*.shards-cache-v1"  # py-rattler's copies of the lists of shards
 T = TypeVar("T")
+_Ask = Callable[["Gateway", "list[Channel]"], Coroutine[Any, Any, T]]
+
+
+@dataclass(frozen=True)
+class Lists:
+    """A Gateway, which remembers what it read, and when it was made (by the monotonic clock)."""
+
+    gateway: Gateway
+    made: float
 
 
 def channel_url(channel: str) -> str:
@@ -32,50 +55,149 @@ def channel_url(channel: str) -> str:
 
 
 def query(addresses: Sequence[str], specs: Sequence[MatchSpec | str], downloads: Downloads) -> list[list[RepoDataRecord]]:
-    """The records that fit the specs, for emscripten-wasm32 and noarch, of each channel. Raises `GatewayError` and `OSError`."""
-
-    async def ask() -> list[list[RepoDataRecord]]:
-        from rattler import Channel
-        from rattler.exceptions import GatewayError
-
-        found = []
-        for address in addresses:
-            sources = [Channel(address)]
-            try:
-                answer = await _gateway(downloads, sharded=True).query(sources, SUBDIRS, specs, recursive=False)
-            except GatewayError:
-                # py-rattler 0.28 takes the "304 Not Modified" of plain servers for an error when it revalidates shards.
-                answer = await _gateway(downloads, sharded=False).query(sources, SUBDIRS, specs, recursive=False)
-            found.append([record for records in answer for record in records])
-        return found
-
-    return run(ask())
+    """The records that fit the specs, for emscripten-wasm32 and noarch, of each channel. Raises `Failed` (network, unreadable)
+    with one line."""
+    return [_records((address,), specs, downloads, recursive=False) for address in addresses]
 
 
 def closure(addresses: Sequence[str], specs: Sequence[MatchSpec | str], downloads: Downloads) -> list[RepoDataRecord]:
     """The records of all channels, for emscripten-wasm32 and noarch, that fit the specs, with every record of every name that
-    these depend on, and so on. Raises `GatewayError` and `OSError`."""
+    these depend on, and so on. Raises `Failed` (network, unreadable) with one line."""
+    return _records(tuple(addresses), specs, downloads, recursive=True)
 
-    async def ask() -> list[RepoDataRecord]:
-        from rattler import Channel
+
+def names(address: str, downloads: Downloads) -> list[str]:
+    """The names of all that a channel has for emscripten-wasm32, sorted. Raises `Failed` (network, unreadable) with one line."""
+
+    async def ask(gateway: Gateway, sources: list[Channel]) -> list[str]:
+        return sorted(name.normalized for name in await gateway.names(sources, SUBDIRS[:1]))
+
+    return _Channels((address,), downloads).asked(ask)
+
+
+def _records(
+    addresses: tuple[str, ...], specs: Sequence[MatchSpec | str], downloads: Downloads, recursive: bool
+) -> list[RepoDataRecord]:
+    async def ask(gateway: Gateway, sources: list[Channel]) -> list[RepoDataRecord]:
+        return [record for records in await gateway.query(sources, SUBDIRS, specs, recursive) for record in records]
+
+    return _Channels(addresses, downloads).asked(ask)
+
+
+@dataclass(frozen=True)
+class _Channels:
+    """Channels that are read together, and how they are asked."""
+
+    addresses: tuple[str, ...]
+    downloads: Downloads
+
+    def asked(self, ask: _Ask[T]) -> T:
+        """What a Gateway answers. Raises `Failed`."""
+        from rattler.exceptions import AuthenticationStorageError, GatewayError
+
+        for address in self.addresses:
+            if not address.startswith("file:"):
+                require_secure(address)
+        try:
+            with self._folder() as folder:
+                return self._asked(folder, ask)
+        except AuthenticationStorageError as error:
+            raise Failed("unreadable", _line(error), "it has the channels' credentials: see RATTLER_AUTH_FILE") from None
+        except (GatewayError, OSError) as error:
+            hint = "check the channel and the network, and whether it wants a password"
+            hint = "run it once without --offline" if self.downloads.offline else hint
+            raise Failed("network", f"cannot read {', '.join(map(redacted, self.addresses))}: {_line(error)}", hint) from None
+
+    def _asked(self, folder: Path, ask: _Ask[T]) -> T:
+        """By shards where there are, else by the plain list, which py-rattler tries more often."""
         from rattler.exceptions import GatewayError
 
-        sources = [Channel(address) for address in addresses]
         try:
-            answer = await _gateway(downloads, sharded=True).query(sources, SUBDIRS, specs, recursive=True)
-        except GatewayError:
-            answer = await _gateway(downloads, sharded=False).query(sources, SUBDIRS, specs, recursive=True)
-        return [record for records in answer for record in records]
+            return self._answer(folder, True, ask)
+        except GatewayError as error:
+            if "error sending request" in str(error):  # nobody is there: the plain list is not there, either
+                raise
+            first = error
+        if "304 Not Modified" in str(first) and not self.downloads.offline:
+            # py-rattler 0.28 takes a 304 without ETag and Last-Modified for an error: it shall ask as if for the first time.
+            _remove(folder, _INDEX)
+            with suppress(GatewayError):
+                return self._answer(folder, True, ask)
+        try:
+            found = self._answer(folder, False, ask)
+        except GatewayError as error:
+            if "could not find subdir" in str(error):  # no plain list: what is wrong is wrong with the shards
+                raise first from None
+            if self.downloads.offline or not _spoiled(folder):
+                raise
+            found = self._answer(folder, False, ask)
+        if not self.downloads.offline:
+            _remove(folder, _INDEX, "shards-v1")  # older than the plain list, or spoiled
+        return found
 
-    return run(ask())
+    def _answer(self, folder: Path, sharded: bool, ask: _Ask[T]) -> T:
+        from rattler import Channel
+
+        known = self.downloads.lists.pop((folder, sharded), None)  # kept when it answered: what failed is not asked again
+        if known is None or time.monotonic() - known.made >= self.downloads.fresh:
+            known = Lists(self._gateway(folder, sharded), time.monotonic())
+        found = run(ask(known.gateway, [Channel(address) for address in self.addresses]))
+        if self.downloads.fresh:
+            self.downloads.lists[folder, sharded] = known
+        return found
+
+    def _gateway(self, folder: Path, sharded: bool) -> Gateway:
+        from rattler import Client, Gateway, SourceConfig
+
+        action: Any = "force-cache-only" if self.downloads.offline else "cache-or-fetch"
+        config = SourceConfig(sharded_enabled=sharded, cache_action=action)
+        return Gateway(cache_dir=folder, default_config=config, client=Client.default_client(timeout=TIMEOUT))
+
+    @contextmanager
+    def _folder(self) -> Iterator[Path]:
+        """The channels' cache; one for the moment where none can be kept."""
+        folder = self.downloads.repodata / hashlib.sha256("\n".join(self.addresses).encode()).hexdigest()[:16]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            usable = self.downloads.offline or os.access(folder, os.W_OK | os.X_OK)
+        except OSError:
+            usable = False
+        if usable:
+            yield folder
+            return
+        with tempfile.TemporaryDirectory(prefix="conda2wheel-") as moment:
+            yield Path(moment)
 
 
-def _gateway(downloads: Downloads, sharded: bool) -> Gateway:
-    from rattler import Client, Gateway, SourceConfig
+def _remove(folder: Path, *patterns: str) -> None:
+    for pattern in patterns:
+        for path in folder.glob(pattern):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
-    action: Any = "force-cache-only" if downloads.offline else "cache-or-fetch"
-    config = SourceConfig(sharded_enabled=sharded, cache_action=action)
-    return Gateway(cache_dir=downloads.repodata, default_config=config, client=Client.default_client())
+
+def _spoiled(folder: Path) -> bool:
+    """Whether a plain list was no JSON object; it is removed, for py-rattler would keep it as long as its server says 304."""
+    found = False
+    for path in [each for each in folder.glob("*.json") if not each.name.endswith(".info.json")]:
+        try:
+            whole = isinstance(json.loads(path.read_bytes()), dict)
+        except ValueError:
+            whole = False
+        if not whole:
+            _remove(folder, path.name, f"{path.stem}.info.json")
+            found = True
+    return found
+
+
+def _line(error: Exception) -> str:
+    """What happened and, where another error caused it, that; in one line, without what opens a private channel."""
+    lines = [line.strip().removeprefix("Caused by: ") for line in str(error).splitlines()]
+    lines = [line for line in lines if line and line != "Body:"] or [type(error).__name__]
+    text = lines[0] if len(lines) == 1 else f"{lines[0]}: {lines[-1]}"
+    return re.sub(r"/t/[^/\s?#]+", "/t/***", re.sub(r"://[^/@\s]+@", "://", text))
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -10,8 +10,8 @@ from typing import Any
 from packaging.utils import canonicalize_name
 
 from conda2wheel.conda.channel_libraries import ChannelLibraries
-from conda2wheel.conda.downloads import Downloads, Wanted
-from conda2wheel.conda.fetch import redacted
+from conda2wheel.conda.downloads import Downloads
+from conda2wheel.conda.fetch import Wanted, redacted
 from conda2wheel.conda.files import Limits
 from conda2wheel.conda.info import CondaPackage
 from conda2wheel.conda.source import open_package

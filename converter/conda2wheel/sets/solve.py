@@ -59,7 +59,7 @@ def solve(
         )
     asked, own = _parsed(specs)
     addresses = list(dict.fromkeys(channel_url(name) for name in (*own, *channels)))
-    records = _closure(addresses, [str(spec) for spec in asked], downloads)
+    records = closure(addresses, [str(spec) for spec in asked], downloads)
     view = _View(platform, dict(ships or {}))
     view.add(records, addresses, {name_of(spec): channel_url(channel) for spec, channel in _pinned(specs).items()})
     for spec in asked:
@@ -94,17 +94,6 @@ def _parsed(specs: Sequence[str]) -> tuple[list[MatchSpec], list[str]]:
 def _pinned(specs: Iterable[str]) -> dict[str, str]:
     """The channel of each spec that names one."""
     return {spec: spec.rpartition("::")[0] for spec in specs if "::" in spec}
-
-
-def _closure(addresses: Sequence[str], specs: Sequence[str], downloads: Downloads) -> list[RepoDataRecord]:
-    from rattler.exceptions import GatewayError
-
-    try:
-        return closure(addresses, specs, downloads)
-    except (GatewayError, OSError) as error:
-        why = redacted(str(error).splitlines()[0])
-        hint = "run it once without --offline" if downloads.offline else "check the channels and the network"
-        raise Failed("network", f"cannot read {', '.join(map(redacted, addresses))}: {why}", hint) from None
 
 
 @dataclass
