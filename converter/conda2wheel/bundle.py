@@ -110,7 +110,7 @@ def bundle(
         result = _bundle(folder, made, lock, rest.members, shop)
         clear(folder, {*lock.wheels, *(each.filename for each in lock.pypi)})
         tell("writing the index")
-        write(folder, result)
+        result = write(folder, result, goal)
     return replace(result, folder=place, wheels=_moved(result.wheels, place), seconds=time.monotonic() - started)
 
 
@@ -147,14 +147,14 @@ def bundle_locked(
         for each in shop.again(old.steps, old.libraries):
             tell(f"converted {each.wheel.filename}")
             made.append(each)
-        platform = old.options.platform or target("auto", old.channels, False).platform
-        index = PyPI((platform.tag, *platform.alias_tags), str(platform.python), downloads)
+        goal = target(old.pyodide or old.target, old.channels, old.pyodide is not None)
+        index = PyPI(_tags(goal), str(goal.platform.python), downloads)
         brought = [index.exactly(each, folder) for each in old.pypi]
         now = replace(old, wheels=_hashes(made), made_by=__version__)
         result = _bundle(folder, made, now, (), shop)
         result = replace(result, warnings=(*result.warnings, *_differences(old, now)))
         clear(folder, {*(each.wheel.filename for each in made), *(path.name for path in brought)})
-        write(folder, result)
+        result = write(folder, result, goal)
     return replace(result, folder=place, wheels=_moved(result.wheels, place), seconds=time.monotonic() - started)
 
 
@@ -257,6 +257,7 @@ def _lock(
         channels=tuple(map(redacted, channels)),
         options=options,
         complete=complete,
+        target=goal.platform.tag,
         pyodide=goal.pyodide,
         steps=tuple(each.step for each in made),
         libraries=tuple(each for each in solved.chosen if each.is_library),

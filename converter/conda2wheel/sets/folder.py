@@ -7,21 +7,24 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from conda2wheel.outcome import Converted, Failed, Warned
 from conda2wheel.site.index import write_index
+from conda2wheel.site.lock import Entry, beside, merged
 from conda2wheel.wheel.archive import write_file
 
 from . import lock as lock_file
 from .lock import Lock
 from .needs import Member
 from .pypi import FromPyPI
+from .target import Target
 
 REPORT = "report.json"
 REQUIREMENTS = "requirements.txt"
+PYODIDE_LOCK = "pyodide-lock.json"
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,10 @@ class Bundle:
     def report(self) -> dict[str, Any]:
         """What the set is made of, without places and times of this machine."""
         lock = self.lock
-        platform = lock.options.platform
         wheels = [_told(each) for each in self.wheels]
         return {
             "requested": list(lock.requested),
-            "platform": platform.tag if platform else self.wheels[0].platform if self.wheels else None,
+            "platform": lock.target,
             "pyodide": lock.pyodide,
             "wheels": wheels,
             "pypi": [each.json() for each in lock.pypi],
@@ -104,13 +106,22 @@ def staged(out: Path) -> Iterator[Path]:
         raise Failed("disk", f"cannot write {out}: {why}", "check its folder, its rights and its room") from error
 
 
-def write(folder: Path, made: Bundle) -> None:
-    """Write everything but the wheels, which lie there. Raises `Failed` (disk)."""
-    write_index(folder, sorted(folder.glob("*.whl")))
+def write(folder: Path, made: Bundle, goal: Target) -> Bundle:
+    """Write everything but the wheels, which lie there; and what is to be said of it. Raises `Failed` (disk)."""
+    wheels = sorted(folder.glob("*.whl"))
+    write_index(folder, wheels)
+    digests = {**made.lock.wheels, **{each.filename: each.sha256 for each in made.lock.pypi}}
+    entries = [Entry.of_file(wheel, wheel.name, digests[wheel.name], goal.runtime.python_version) for wheel in wheels]
+    pyodides = merged(entries, goal.runtime) if goal.pyodide else beside(entries, goal.runtime)
+    write_file(folder / PYODIDE_LOCK, lambda: iter([pyodides.data]))
+    notes = [Warned("not-locked", f"is not in {PYODIDE_LOCK}: {why}", name) for name, why in sorted(pyodides.left_out.items())]
+    notes += [Warned("replaces-pyodide", str(each)) for each in pyodides.replaced]
+    made = replace(made, warnings=(*made.warnings, *notes))
     _write(folder / lock_file.NAME, made.lock.text())
     _write(folder / REQUIREMENTS, requirements(made))
     report = {"schema": 1, **made.report()}
     _write(folder / REPORT, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    return made
 
 
 def requirements(made: Bundle) -> str:

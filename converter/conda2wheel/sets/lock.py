@@ -48,13 +48,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Lock:
-    """What a set was asked to be, and all that went into it. `wheels` are the sha256 of the converted wheels by file name, as
-    `made_by` made them; `left` are requirements that installers look for elsewhere."""
+    """What a set was asked to be, and all that went into it. `target` is its platform's tag, asked for or found; `wheels` are the
+    sha256 of the converted wheels by file name, as `made_by` made them; `left` are requirements that installers look for
+    elsewhere."""
 
     requested: tuple[str, ...]
     channels: tuple[str, ...]
     options: Options
     complete: bool
+    target: str
     pyodide: str | None
     steps: tuple[Step, ...]
     libraries: tuple[Chosen, ...] = ()
@@ -76,6 +78,7 @@ class Lock:
             "channels": list(self.channels),
             "options": self.options.json(),
             "complete": self.complete,
+            "target": self.target,
             "pyodide": self.pyodide,
             "share_libs": self.share,
             "packages": [step.json() for step in self.steps],
@@ -107,6 +110,7 @@ def read_lock(path: Path) -> Lock:
             channels=tuple(map(str, told["channels"])),
             options=Options.from_json(told["options"]),
             complete=bool(told["complete"]),
+            target=str(told["target"]),
             pyodide=told["pyodide"],
             steps=tuple(Step.from_json(each) for each in told["packages"]),
             libraries=tuple(Chosen.from_json(each) for each in told["libraries"]),

@@ -44,19 +44,15 @@ def solve(
     ships: Mapping[str, str] | None = None,
     constraints: Mapping[str, str] | None = None,
 ) -> Solved:
-    """The newest set that has all of `specs` and works together on a platform.
+    """The newest set that has all of `specs` and works together on a platform that has a CPython.
 
     channels: names, URLs or folders, the preferred one first. A spec may name its own (`CHANNEL::NAME`).
     ships: what a Pyodide brings itself, version by normalised PyPI name; these are taken instead of the channels'.
     constraints: match specs that what is chosen must satisfy, without being asked for, each with the reason that a person reads.
 
-    Raises `Failed`: usage (a spec that is none, a platform without a CPython), not-found (no channel has a package),
+    Raises `Failed`: usage (a spec that is none), not-found (no channel has a package),
     conflict (with the solver's reason), network.
     """
-    if platform.python is None:
-        raise Failed(
-            "usage", f"no Pyodide is known for {platform.tag}, so nothing can be chosen for it", "take another --platform"
-        )
     asked, own = _parsed(specs)
     addresses = list(dict.fromkeys(channel_url(name) for name in (*own, *channels)))
     records = closure(addresses, [str(spec) for spec in asked], downloads)
@@ -131,8 +127,11 @@ class _View:
     def _interpreter(self) -> list[tuple[str, str, str]]:
         python = str(self.platform.python)
         mark = f"0_cp{python.replace('.', '')}"
-        # The last release of the series: `python >=3.13.1` fits every Pyodide of it.
-        return [("python", f"{python}.99", mark), ("python_abi", python, mark), ("emscripten-abi", self.platform.emscripten, "0")]
+        return [
+            ("python", self.platform.cpython or python, mark),
+            ("python_abi", python, mark),
+            ("emscripten-abi", self.platform.emscripten, "0"),
+        ]
 
     def _offer_shipped(self, name: str) -> None:
         """Pyodide's own package of that name beside the channels', and a constraint that takes it."""

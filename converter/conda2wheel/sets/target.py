@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from packaging.version import InvalidVersion, Version
 
-from conda2wheel.abi.platforms import Platform, for_emscripten, marker_environment, parse, platforms, toolchains
+from conda2wheel.abi.platforms import Platform, for_emscripten, parse, platforms, toolchains
 from conda2wheel.conda.evidence import channel_name
 from conda2wheel.conda.repodata import channel_url
 from conda2wheel.outcome import Failed
@@ -19,26 +19,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Target:
-    """A platform; `pyodide` the version whose packages count, and `runtime` what that one says of itself, both None where the
-    set shall stand by itself."""
+    """A platform, and its Pyodide: the one whose packages count (`pyodide` is its version), or, where the set shall stand by
+    itself (None), the newest as our table knows it, without packages."""
 
     platform: Platform
+    runtime: Runtime
     pyodide: str | None = None
-    runtime: Runtime | None = None
 
     @property
     def ships(self) -> Mapping[str, str]:
         """What Pyodide brings, version by normalised name."""
-        if self.runtime is None:
-            return {}
         return {name: each.version for name, each in self.runtime.packages.items() if _is_version(each.version)}
 
     @property
     def environment(self) -> Mapping[str, str]:
         """What PEP 508's markers see there."""
-        if self.runtime is not None:
-            return self.runtime.markers
-        return marker_environment(f"{self.platform.python}.0", self.platform.emscripten)
+        return self.runtime.markers
 
 
 def platform_of(asked: str, channels: Iterable[str]) -> Platform:
@@ -67,19 +63,19 @@ def platform_of(asked: str, channels: Iterable[str]) -> Platform:
 
 def target(asked: str, channels: Iterable[str], with_pyodide: bool) -> Target:
     """The target of a set. Raises `Failed`: usage, and where a Pyodide's own packages are asked for, what fetching it raises."""
-    row = platform_of(asked, channels)
-    if not with_pyodide:
-        return Target(row)
-    versions = [version for version, _ in row.pyodide]
-    own = asked if asked != "auto" and _is_version(asked) else None
-    if own is None and not versions:
-        raise Failed("usage", f"no Pyodide is known for {row.tag}", "leave out --with-pyodide, or take another --platform")
-    version = own or max(versions, key=Version)
     from conda2wheel.cachedir import cache_folder
     from conda2wheel.runtime.fetch import pyodide
+    from conda2wheel.runtime.lock import of_platform
     from conda2wheel.runtime.node import find_node
 
-    return Target(row, version, pyodide(version, find_node(), cache_folder()))
+    row = platform_of(asked, channels)
+    if not row.pyodide or row.python is None:
+        raise Failed("usage", f"no Pyodide is known for {row.tag}, so nothing can be chosen for it", "take another --platform")
+    if not with_pyodide:
+        return Target(row, of_platform(row))
+    own = asked if asked != "auto" and _is_version(asked) else None
+    version = own or max((version for version, _ in row.pyodide), key=Version)
+    return Target(row, pyodide(version, find_node(), cache_folder()), version)
 
 
 def _is_version(text: str) -> bool:

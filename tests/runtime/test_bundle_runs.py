@@ -1,0 +1,78 @@
+"""A set in the hands of installers: micropip and loadPackage in real Pyodides, pip and uv, from its folder over HTTP alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from conda2wheel.bundle import bundle
+from conda2wheel.sets.folder import Bundle
+from tests.build import sets
+from tests.build.installers import load_from_lock, micropip_from, pip_from, uv_from
+from tests.build.serve import served
+
+pytestmark = pytest.mark.runtime
+
+SPECS = ["shapes-one", "shapes-two", "matplotlib", "python-duckdb", "wants-sixish", "picky"]
+PROJECTS = {
+    "shapes-one": "1.0",
+    "shapes-two": "1.0",
+    "matplotlib": "3.0",
+    "duckdb": "1.0",
+    "wants-sixish": "1.0",
+    "sixish": "1.16",
+    "picky": "1.0",
+    "numeric": "2.2.5",
+}
+SCRIPT = """
+import duckdb, matplotlib, numeric, picky, shapes_one, shapes_two, sixish, wants_sixish
+counts = [shapes_one.one(), shapes_one.one(), shapes_two.one()]
+assert counts == [100, 101, 100], counts  # each wheel has the library for itself
+assert {matplotlib.one(), duckdb.one(), numeric.one(), picky.one()} == {1}
+try:
+    shapes_two.fail()
+except ValueError as error:
+    assert str(error) == "raised in C"
+else:
+    raise AssertionError("nothing was raised")
+numeric.__version__
+"""
+RUNS = [("0.29.5", "313"), ("314.0.7", "314")]
+
+
+@pytest.fixture(scope="module", params=RUNS, ids=[version for version, _ in RUNS])
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Bundle]:
+    version, python = request.param
+    root = tmp_path_factory.mktemp("set")
+    channels = [sets.indexed(root / "native", sets.packages(python)), sets.indexed(root / "pure", sets.pure_packages())]
+    return version, bundle(SPECS, channels=channels, platform=version, complete=True, out=root / "out")
+
+
+def test_micropip_installs_the_set_from_its_index(made: tuple[str, Bundle]) -> None:
+    version, result = made
+    with served(result.folder, negotiate=False) as site:
+        names = ["shapes-one", "shapes-two", "matplotlib", "duckdb", "wants-sixish", "picky"]
+        answer = micropip_from(f"{site.url}simple", names, version, script=SCRIPT)
+    assert (answer.errors, answer.refused, answer.result) == ((), (), "2.2.5"), "".join(answer.errors)
+    assert {name: answer.distributions[name] for name in PROJECTS} == PROJECTS
+
+
+def test_load_package_loads_the_set_by_its_lock_file(made: tuple[str, Bundle], tmp_path: Path) -> None:
+    version, result = made
+    with served(result.folder) as site:
+        url = f"{site.url}pyodide-lock.json"
+        answer = load_from_lock(url, sorted(PROJECTS), version, base=site.url, packages=tmp_path, script=SCRIPT)
+    assert (answer.errors, answer.refused, answer.result) == ((), (), "2.2.5"), "".join(answer.errors)
+    assert dict(answer.distributions) == PROJECTS
+
+
+def test_pip_and_uv_resolve_the_set_from_its_index(made: tuple[str, Bundle]) -> None:
+    version, result = made
+    platform, python = result.lock.target, "3.13" if version == "0.29.5" else "3.14"
+    with served(result.folder) as site:
+        found = pip_from(f"{site.url}simple/", [*PROJECTS], platform=platform, python=python)
+        assert (found.ok, dict(found.versions)) == (True, PROJECTS), found.said
+        if version == "0.29.5":  # uv knows the platform of no later Pyodide
+            found = uv_from(f"{site.url}simple/", [*PROJECTS], platform=platform, python=python)
+            assert (found.ok, dict(found.versions)) == (True, PROJECTS), found.said
