@@ -13,17 +13,18 @@ from tests.unit.test_link import chain_packages
 
 MEMBERS = (  # name, version, requirements
     ("aunt", "1.0", ()),
-    ("aunt", "2.0", ("niece",)),
+    ("aunt", "2.0", ("niece", 'cousin>=1; extra == "gifts"')),
     ("aunt", "3.0rc1", ()),
     ("niece", "1.5", ()),
     ("cousin", "1.0", ()),
+    ("uncle", "1.0", ()),
     (
         "Grand.Parent",
         "1.0",
         (
             "pkg>=1",
             "aunt[gifts]<3",
-            'cousin; extra == "visit"',
+            'uncle; extra == "visit"',
             'never-there; sys_platform == "win32"',
             'niece>=1; sys_platform == "emscripten" and platform_machine == "wasm32"',
         ),
@@ -39,15 +40,15 @@ class Family:
     wheels: tuple[Path, ...]
 
 
-def family(folder: Path, python: str = "313") -> Family:
-    """Make it for a Python (`313`), with the index."""
+def family(folder: Path, python: str = "313", address: str | None = None) -> Family:
+    """Make it for a Python (`313`), with the index; `address` is the `base` of `write_index`."""
     wheels = folder / "wheels"
     chain, count, base = chain_packages(zig.chain(python), python)
     convert(chain, out=wheels, libdirs=[count, base], compat_tags=True)
     for name, version, needs in MEMBERS:
         pure(name, version, wheels, *needs)
     made = tuple(sorted(wheels.glob("*.whl")))
-    write_index(folder, made)
+    write_index(folder, made, address)
     return Family(folder, made)
 
 
@@ -55,7 +56,7 @@ def pure(name: str, version: str, out: Path, *needs: str) -> Path:
     """A wheel of one module that knows its `version`."""
     stem = name.lower().replace(".", "_")
     lines = [*(f"Requires-Dist: {need}" for need in needs), "Requires-Python: >=3.9"]
-    lines += [f"Provides-Extra: {extra}" for extra in ("visit",) if f'extra == "{extra}"' in " ".join(needs)]
+    lines += [f"Provides-Extra: {extra}" for extra in ("visit", "gifts") if f'extra == "{extra}"' in " ".join(needs)]
     source = package(
         {f"{stem}.py": f"version = {version!r}\n", **dist_info(f"{name}-{version}", *lines)},
         name=name.lower(),

@@ -22,10 +22,12 @@ from conda2wheel.cachedir import cache_folder
 from conda2wheel.runtime.fetch import from_pypi, package_cache, pyodide
 from conda2wheel.runtime.lock import Runtime
 from conda2wheel.runtime.node import find_node, run
+from tests.build.cache import pypi, unzipped
 from tests.build.judges import UV_PLATFORMS
 
 SCRIPT = Path(__file__).with_name("installers.mjs")
 SILENCE = 240.0  # seconds
+PIP = ("26.3", "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13")
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,8 @@ def _answer(here: Runtime, **job: Any) -> Answer:
 
 def pip_from(source: str | Path, requirements: Sequence[str], *, platform: str, python: str) -> Resolved:
     """`pip install --dry-run` for a platform tag and a Python (`3.13`), from an index (URL) or a folder of wheels alone."""
-    command = [sys.executable, "-m", "pip", "--isolated", "--disable-pip-version-check", "install", "--quiet", "--no-cache-dir"]
+    pip = unzipped(pypi("pip", *PIP)) / "pip"  # pip before 25.3 compares Requires-Python with the Python that it runs in
+    command = [sys.executable, str(pip), "--isolated", "--disable-pip-version-check", "install", "--quiet", "--no-cache-dir"]
     command += ["--dry-run", "--ignore-installed", "--report", "-", "--only-binary", ":all:", "--platform", platform]
     command += ["--python-version", python, "--implementation", "cp", "--abi", f"cp{python.replace('.', '')}", "--abi", "abi3"]
     command += ["--abi", "none", *_source(source)]

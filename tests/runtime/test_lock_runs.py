@@ -25,7 +25,7 @@ assert (_top.bump(), _deep.bump(), _top.bump()) == (1, 2, 3), "two instances of 
 aunt.version
 """
 FORMS = {"beside": beside, "merged": merged}
-COMPLETE = {"grand-parent", "pkg", "aunt", "niece"}
+COMPLETE = {"grand-parent", "pkg", "aunt", "niece", "cousin"}  # cousin: for an extra that is asked for
 LONG = pytest.mark.long
 FILES = [
     pytest.param("0.26.4", "312", "merged", marks=LONG),

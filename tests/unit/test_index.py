@@ -114,6 +114,13 @@ def test_yanked_files_times_and_states_are_told() -> None:
     assert '<meta name="pypi:project-status-reason" content="use &lt;e&gt;">' in html
 
 
+def test_whole_addresses_are_written_where_the_folders_own_is_known(folder: Path) -> None:
+    write_index(folder, sorted((folder / "wheels").glob("*.whl")), "https://example.org/sets/one/")
+    page = json.loads((folder / "simple" / "demo" / "index.json").read_text())
+    assert page["files"][0]["url"] == "https://example.org/sets/one/wheels/demo-1.0-py3-none-any.whl"
+    assert f'href="{page["files"][0]["url"]}#sha256=' in (folder / "simple" / "demo" / "index.html").read_text()
+
+
 def test_the_root_page_is_written_last(folder: Path) -> None:
     _, entry, _ = index_file(next((folder / "wheels").glob("demo-1.0*.whl")), "../x")
     assert list(pages([Project("demo", (entry,))]))[-2:] == ["index.json", "index.html"]

@@ -2,7 +2,8 @@
 
 Specifications: PyPA's simple repository API (PEP 503 HTML, PEP 691 JSON, PEP 592 yanked, PEP 658/714 metadata files, PEP 700
 versions and sizes, PEP 792 project status). pip, uv and micropip take the HTML from any server of files; a server that can
-negotiate gives `index.json` as `application/vnd.pypi.simple.v1+json`.
+negotiate gives `index.json` as `application/vnd.pypi.simple.v1+json`. docs/index.md says how to serve it, and why micropip wants
+absolute addresses in the JSON.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ Status = Literal["active", "archived", "quarantined", "deprecated"]
 
 @dataclass(frozen=True)
 class IndexFile:
-    """A wheel in an index. `url` is relative to its project's page; `uploaded` in seconds since 1970; `yanked` is the reason for
-    which no installer should choose it, "" for none given, None where it is not yanked."""
+    """A wheel in an index. `url` is absolute or relative to its project's page; `uploaded` in seconds since 1970; `yanked` is the
+    reason for which no installer should choose it, "" for none given, None where it is not yanked."""
 
     filename: str
     url: str
@@ -124,13 +125,15 @@ def index_file(wheel: Path, url: str, uploaded: float | None = None) -> tuple[st
     return canonicalize_name(opened.name), entry, metadata
 
 
-def write_index(folder: Path, wheels: Iterable[Path]) -> tuple[Project, ...]:
-    """Write `simple/` for wheels that lie in `folder`, and each one's `.metadata`. Pages that name no wheel any more stay: the
-    folder is the caller's to make new. Raises `Failed` (disk)."""
+def write_index(folder: Path, wheels: Iterable[Path], base: str | None = None) -> tuple[Project, ...]:
+    """Write `simple/` for wheels that lie in `folder`, and each one's `.metadata`. `base` is the address that the folder will
+    have, if it is known: files are then named by whole addresses, else relative to their page. Pages that name no wheel any more
+    stay: the folder is the caller's to make new. Raises `Failed` (disk)."""
+    above = "../.." if base is None else base.rstrip("/")
     found: dict[str, list[IndexFile]] = {}
     for wheel in sorted(wheels):
         place = wheel.relative_to(folder).as_posix()
-        name, entry, metadata = index_file(wheel, f"../../{quote(place)}")
+        name, entry, metadata = index_file(wheel, f"{above}/{quote(place)}")
         write_file(wheel.with_name(f"{wheel.name}.metadata"), lambda data=metadata: iter([data]))  # type: ignore[misc]
         found.setdefault(name, []).append(entry)
     projects = tuple(
