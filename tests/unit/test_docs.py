@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conda2wheel.outcome import REFUSAL_CODES
+from conda2wheel.outcome import REFUSAL_ADVICE, REFUSAL_CODES
 
 REPO = Path(__file__).parents[2]
 README = (REPO / "README.md").read_text(encoding="utf-8")
@@ -21,8 +21,9 @@ def section(command: str) -> str:
     return README.partition(f"## {command}\n")[2].partition("\n## ")[0]
 
 
-def test_every_refusal_code_is_explained() -> None:
-    assert [code for code in REFUSAL_CODES if f"`{code}`" not in README] == []
+def test_every_refusal_code_is_explained_as_the_mirror_explains_it() -> None:
+    rows = [f"| `{code}` | {meaning} | {REFUSAL_ADVICE[code]} |" for code, meaning in REFUSAL_CODES.items()]
+    assert [row for row in rows if row not in README.splitlines()] == []
 
 
 @pytest.mark.parametrize(("kind", "least"), [("Warned", 25), ("Failed", 6)])
