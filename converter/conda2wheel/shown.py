@@ -1,0 +1,48 @@
+"""What strangers wrote, as it may be shown: on a terminal, in a page, in XML."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_NOT_SHOWN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # they move a cursor, turn the line around, or are no characters
+
+
+def shown(text: str) -> str:
+    """A text in one line in which every character is seen: controls, bidirectional marks and surrogates become escapes.
+
+    >>> shown("a\\x1b[2Jb\\nc\\u202ed"), shown("Grüße 漢字")
+    ('a\\\\x1b[2Jb\\\\x0ac\\\\u202ed', 'Grüße 漢字')
+    """
+    if text.isprintable():  # which is quick, and true of nearly all; it knows these categories
+        return text
+    return "".join(_escape(each) if unicodedata.category(each) in _NOT_SHOWN else each for each in text)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def amount(size: float) -> str:
+    """Bytes for people, in powers of 1000.
+
+    >>> amount(0), amount(999), amount(1234), amount(56_000_000), amount(7.1e9)
+    ('0 B', '999 B', '1.2 kB', '56 MB', '7.1 GB')
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 9.95 else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def span(seconds: float) -> str:
+    """A time for people.
+
+    >>> span(0.04), span(3.21), span(75), span(3725), span(200_000)
+    ('0.04 s', '3.2 s', '1 min 15 s', '1 h 02 min', '55 h 33 min')
+    """
+    if seconds < 59.5:
+        return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
