@@ -6,9 +6,7 @@ it should be is told with its file and line, and nothing is converted by it.
 
 from __future__ import annotations
 
-import re
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -20,6 +18,7 @@ from packaging.version import InvalidVersion, Version
 from conda2wheel.conda.info import CondaPackage
 from conda2wheel.conda.paths import glob_pattern
 from conda2wheel.outcome import REFUSAL_CODES, Failed
+from conda2wheel.tomlfile import Complaint, check_table, check_type, near, read_toml, told
 from conda2wheel.wheel.names import is_valid_name
 
 Scheme = Literal["site", "data"]
@@ -90,15 +89,22 @@ class RecipeBook:
 
     def __init__(self, folders: Iterable[str | Path] = ()) -> None:
         """Raises `Failed` (usage, not-found, unreadable) for a folder that is not there and a recipe that is wrong."""
-        self._recipes: list[Recipe] = []
+        self.recipes: list[Recipe] = []  # the later wins
         for folder in (builtin(), *map(Path, folders)):
             if not folder.is_dir():
                 raise Failed("not-found", f"--recipes {folder}: no such folder", "check the path")
-            self._recipes += [read_recipe(path) for path in sorted(folder.glob("*.toml"))]
+            self.recipes += [read_recipe(path) for path in sorted(folder.glob("*.toml"))]
+
+    @classmethod
+    def of(cls, recipes: Iterable[Recipe]) -> RecipeBook:
+        """These and no others."""
+        book = cls.__new__(cls)
+        book.recipes = list(recipes)
+        return book
 
     def find(self, package: CondaPackage) -> Recipe | None:
         """The recipe for a package, None where the rules are enough."""
-        return next((recipe for recipe in reversed(self._recipes) if recipe.fits(package)), None)
+        return next((recipe for recipe in reversed(self.recipes) if recipe.fits(package)), None)
 
 
 def builtin() -> Path:
@@ -109,26 +115,18 @@ def builtin() -> Path:
 
 def read_recipe(path: Path) -> Recipe:
     """Read one file. Raises `Failed` (usage) with the line of what is wrong, and `Failed` (unreadable)."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Failed("unreadable", f"{path}: {error}", "make it a readable file in UTF-8") from None
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise Failed("usage", f"{path}: {error}", "it is no TOML") from None
+    text, document = read_toml(path)
     problems = list(complaints(document))
     if not problems and document["package"] != path.stem:
-        problems = [(("package",), f"says {document['package']}, and the file is called {path.name}")]
+        problems = [Complaint(("package",), f"says {document['package']}, and the file is called {path.name}")]
     if problems:
-        keys, why = problems[0]
-        raise Failed("usage", f"{path}:{line_of(text, keys)}: {why}", "docs/recipes.md says what a recipe may have")
+        raise told(path, text, problems, "docs/recipes.md says what a recipe may have")
     return from_document(document)
 
 
 def from_document(document: Mapping[str, Any]) -> Recipe:
     """A recipe from its document. Raises `ValueError` for one that is wrong."""
-    if problems := [why for _, why in complaints(document)]:
+    if problems := [each.why for each in complaints(document)]:
         raise ValueError(problems[0])
     wheel, requires, refuse = (document.get(key, {}) for key in ("wheel", "requires", "refuse"))
     return Recipe(
@@ -150,71 +148,53 @@ def from_document(document: Mapping[str, Any]) -> Recipe:
     )
 
 
-def complaints(document: Mapping[str, Any]) -> Iterator[tuple[Sequence[str | int], str]]:
-    """(keys, why) of everything that is wrong with a recipe's document, in its order."""
+def complaints(document: Mapping[str, Any]) -> Iterator[Complaint]:
+    """Everything that is wrong with a recipe's document, in its order."""
     for key in ("package", "why"):
         if not document.get(key):
-            yield (), f"has no {key}"
+            yield Complaint((), f"has no {key}")
     for key, value in document.items():
         if key in _KEYS[""]:
-            yield from _typed((), document, key)
+            yield from check_type((key,), key, value, _KEYS[""][key])
         elif key == "data":
             if not isinstance(value, list):
-                yield ("data",), "data is no table ([[data]])"
+                yield Complaint(("data",), "data is no table ([[data]])")
             tables = value if isinstance(value, list) else []
             for number, each in enumerate(tables):
-                yield from _table(("data", number), each, "data")
+                yield from check_table(("data", number), each, "data", _KEYS["data"])
                 for wanted in ("files", "to"):
                     if isinstance(each, dict) and wanted not in each:
-                        yield ("data", number), f"has no {wanted}"
+                        yield Complaint(("data", number), f"has no {wanted}")
         elif key in _KEYS:
-            yield from _table((key,), value, key)
+            yield from check_table((key,), value, key, _KEYS[key])
         else:
-            yield (key,), f"{key} is nothing that a recipe has"
+            known = [*_KEYS[""], *(name for name in _KEYS if name)]
+            yield Complaint((key,), f"{key} is nothing that a recipe has; {near(key, known)}")
     yield from _values(document)
 
 
-def _table(keys: Sequence[str | int], value: Any, kind: str) -> Iterator[tuple[Sequence[str | int], str]]:
-    if not isinstance(value, dict):
-        yield keys, f"{kind} is no table"
-        return
-    for key in value:
-        if key not in _KEYS[kind]:
-            yield (*keys, key), f"{kind} has no {key}; it may have {', '.join(_KEYS[kind])}"
-        else:
-            yield from _typed(keys, value, key, kind)
-
-
-def _typed(
-    keys: Sequence[str | int], table: Mapping[str, Any], key: str, kind: str = ""
-) -> Iterator[tuple[Sequence[str | int], str]]:
-    value, wanted = table[key], _KEYS[kind][key]
-    texts = value if isinstance(value, list) else []
-    if not isinstance(value, wanted) or not all(isinstance(each, str) for each in texts):
-        yield (*keys, key), f"{key} is no {'list of texts' if wanted is list else 'text'}"
-
-
-def _values(document: Mapping[str, Any]) -> Iterator[tuple[Sequence[str | int], str]]:
+def _values(document: Mapping[str, Any]) -> Iterator[Complaint]:
     def table(key: str) -> Mapping[str, Any]:
         value = document.get(key, {})
         return value if isinstance(value, dict) else {}
 
     if isinstance(versions := document.get("versions"), str) and not _is_version_spec(versions):
-        yield ("versions",), f"{versions!r} is no range of conda versions"
+        yield Complaint(("versions",), f"{versions!r} is no range of conda versions")
     if isinstance(name := table("wheel").get("name"), str) and not is_valid_name(name):
-        yield ("wheel", "name"), f"{name!r} is no distribution name"
+        yield Complaint(("wheel", "name"), f"{name!r} is no distribution name")
     if isinstance(version := table("wheel").get("version"), str) and not _is_version(version):
-        yield ("wheel", "version"), f"{version!r} is no PEP 440 version"
+        yield Complaint(("wheel", "version"), f"{version!r} is no PEP 440 version")
     for key in ("add", "drop"):
         names = table("requires").get(key)
         for text in names if isinstance(names, list) else ():
             if isinstance(text, str) and not _is_requirement(text, bare=key == "drop"):
-                yield ("requires", key), f"{text!r} is no {'name of a distribution' if key == 'drop' else 'requirement'}"
+                what = "name of a distribution" if key == "drop" else "requirement"
+                yield Complaint(("requires", key), f"{text!r} is no {what}", text)
     refuse = table("refuse")
     if refuse and refuse.get("code") not in REFUSAL_CODES:
-        yield ("refuse", "code"), f"code is none of {', '.join(REFUSAL_CODES)}"
+        yield Complaint(("refuse", "code"), f"code is none of {', '.join(REFUSAL_CODES)}")
     if refuse and not refuse.get("reason"):
-        yield ("refuse",), "has no reason"
+        yield Complaint(("refuse",), "has no reason")
     tables = document.get("data")
     for number, each in enumerate(tables if isinstance(tables, list) else ()):
         if not isinstance(each, dict):
@@ -222,9 +202,9 @@ def _values(document: Mapping[str, Any]) -> Iterator[tuple[Sequence[str | int], 
         for key in ("files", "to"):
             value = each.get(key)
             if isinstance(value, str) and (value.startswith("/") or ".." in value.split("/") or "\\" in value):
-                yield ("data", number, key), f"{value!r} is no path below its folder"
+                yield Complaint(("data", number, key), f"{value!r} is no path below its folder")
         if each.get("scheme", "site") not in ("site", "data"):
-            yield ("data", number, "scheme"), "scheme is site or data"
+            yield Complaint(("data", number, "scheme"), "scheme is site or data")
 
 
 def _is_version_spec(text: str) -> bool:
@@ -252,23 +232,3 @@ def _is_requirement(text: str, *, bare: bool) -> bool:
     except InvalidRequirement:
         return False
     return not bare or requirement.name == text
-
-
-def line_of(text: str, keys: Sequence[str | int]) -> int:
-    """The line, from 1, on which a key of a TOML document stands, or its table, or the first.
-
-    >>> line_of('a = 1\\n[b]\\nc = 2\\n[[d]]\\ne = 1\\n[[d]]\\ne = 2\\n', ("d", 1, "e"))
-    7
-    """
-    lines = text.splitlines()
-    table = [key for key in keys if isinstance(key, str)]
-    number = next((key for key in keys if isinstance(key, int)), 0)
-    seen, here, found = -1, not table or len(keys) == 1, 1
-    for at, line in enumerate(lines, 1):
-        if heading := re.match(r"\s*\[\[?\s*([\w.-]+)", line):
-            seen += bool(table) and heading[1] == table[0]
-            here = bool(table) and heading[1] == table[0] and seen == number
-            found = at if here else found
-        elif here and table and re.match(rf"\s*{re.escape(table[-1])}\s*=", line):
-            return at
-    return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,7 +39,6 @@ Offline = Annotated[
     bool, typer.Option("--offline", help="Ask nothing of the network: channels and packages come from the cache alone.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def limits(members: int | None, size: str | None, member_size: str | None, ratio: int | None) -> Limits:
@@ -90,12 +88,14 @@ def allowed(codes: Iterable[str] | None) -> frozenset[str]:
 
 
 def _bytes(option: str, text: str | None) -> int | None:
+    from conda2wheel import tomlfile
+
     if text is None:
         return None
-    match = re.fullmatch(r"(\d+)\s*([KMGT]?)(i?B)?", text.strip(), re.IGNORECASE)
-    if match is None:
-        raise typer.BadParameter(f"{text!r} is no size; write 500M or 8G", param_hint=option)
-    return int(match[1]) * _UNITS[match[2].upper()]
+    try:
+        return tomlfile.size(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 def complaint(error: Exception) -> str:
