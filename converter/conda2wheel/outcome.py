@@ -81,7 +81,8 @@ class Refused(Conda2WheelError):  # noqa: N818 - the contract's word for a verdi
 
 
 class Failed(Conda2WheelError):  # noqa: N818
-    """An accident. `code` says of which class: network, not-found, unreadable, disk, dependency, tool, internal."""
+    """An accident. `code` says of which class: network, not-found, unreadable, disk, store, locked, usage,
+    dependency, tool, internal."""
 
 
 @dataclass(frozen=True)
