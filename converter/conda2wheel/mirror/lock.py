@@ -16,7 +16,7 @@ import threading
 import time
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from conda2wheel.mirror.storage import Found, Store
 from conda2wheel.outcome import Failed
@@ -34,6 +34,8 @@ class Lock:
     Raises `Failed`: "locked" where another holds it, "store" where the store cannot be asked.
     """
 
+    _here: ClassVar[set[str]] = set()  # tokens that this process holds, or is about to
+
     def __init__(self, store: Store, owner: str = "", seconds: float = SECONDS, path: str = LOCK) -> None:
         self.owner = owner or f"{socket.gethostname()}:{os.getpid()}"
         self._store, self._seconds, self._path = store, seconds, path
@@ -46,6 +48,14 @@ class Lock:
         self._renewing = threading.Thread(target=self._renew_on_and_on, daemon=True)
 
     def __enter__(self) -> Lock:
+        self._here.add(self._token)
+        try:
+            return self._enter()
+        except BaseException:
+            self._here.discard(self._token)
+            raise
+
+    def _enter(self) -> Lock:
         for _ in range(3):
             began = time.monotonic()
             found = self._store.fetch(self._path)
@@ -62,6 +72,7 @@ class Lock:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._renewing.join()
+        self._here.discard(self._token)
         if self._taken_by is None:
             released = json.dumps({"schema": SCHEMA, "owner": None, "token": self._token}).encode()
             with contextlib.suppress(Failed):  # it ends by itself, and the work is done
@@ -94,8 +105,8 @@ class Lock:
         told = _told(found.data)
         if told.get("owner") is None and "token" in told:
             return False
-        if _is_dead(told.get("process")):
-            return False
+        if _is_dead(told.get("process")) or (told.get("process") == _this_process() and told.get("token") not in self._here):
+            return False  # the latter could not be released: its disk was full
         there = self._store.head(self._path)
         if there is None:
             return False

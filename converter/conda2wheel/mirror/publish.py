@@ -31,7 +31,7 @@ from conda2wheel.mirror.generation import (
     sha,
 )
 from conda2wheel.mirror.item import Package, Wheel
-from conda2wheel.mirror.lock import Lock
+from conda2wheel.mirror.lock import SECONDS, Lock
 from conda2wheel.mirror.serve import serve
 from conda2wheel.mirror.storage import Store
 from conda2wheel.outcome import Failed
@@ -75,6 +75,7 @@ def publish(
     now: float,
     grace: float,
     owner: str = "",
+    seconds: float = SECONDS,
     fate: Fate = no_longer_there,
     files: Files = lambda _: {},
     extras: Mapping[str, bytes] | None = None,
@@ -84,11 +85,11 @@ def publish(
     `manifest` is kept in `generation.json`, for `State.rebuild`. `fate` tells why an entry of the index before that is not among
     `entries` is yanked for `grace` seconds, until it goes; None keeps it (its package is there, its wheel only not made yet).
     `files` makes more files of the index (lock files) of what will be in it; `extras` (reports) come along, and make no new
-    generation by themselves. Paths are relative to the store's top.
+    generation by themselves. Paths are relative to the store's top. `seconds`: see `Lock`.
 
     Raises `Failed`: "locked" where another publishes, "store" where the store fails; what was published before stays.
     """
-    with Lock(store, owner) as lock:
+    with Lock(store, owner, seconds) as lock:
         pointer, parent = current_generation(store)
         wanted, told = choose(entries, () if parent is None else parent.entries, now=now, grace=grace, fate=fate)
         lacking = frozenset(missing(store, wanted))
