@@ -1,0 +1,155 @@
+"""The state's file: SQLite with a write-ahead log, its schema and versions, and what is wrong with one that is broken.
+
+WAL with synchronous=NORMAL: a process that is killed loses nothing that was committed; a machine that loses its power may lose
+the last commits, never the order of them, and what is lost is done again to the same bytes. A sync for each of 2,600 commits
+would buy nothing more.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from conda2wheel.outcome import Failed
+
+MAGIC = 0x63327731  # "c2w1": PRAGMA application_id
+WAIT = 30.0  # seconds for another process's transaction
+SIDES = ("-wal", "-shm")
+# Each step leads from one version of the schema (PRAGMA user_version) to the next; none is ever changed, only added.
+STEPS = (
+    """
+    CREATE TABLE package (
+      channel TEXT NOT NULL, subdir TEXT NOT NULL, filename TEXT NOT NULL, sha256 TEXT NOT NULL, record TEXT NOT NULL,
+      document TEXT NOT NULL, seen REAL NOT NULL, gone REAL,
+      PRIMARY KEY (channel, subdir, filename)) WITHOUT ROWID;
+    CREATE INDEX package_by_sha256 ON package (sha256);
+    CREATE TABLE item (
+      package TEXT NOT NULL, converter TEXT NOT NULL, options TEXT NOT NULL, platform TEXT NOT NULL,
+      status TEXT NOT NULL CHECK (status IN ('pending', 'done', 'refused', 'failed', 'quarantined')),
+      code TEXT, attempts INTEGER NOT NULL DEFAULT 0, broken INTEGER NOT NULL DEFAULT 0,
+      started REAL, ended REAL, next_try REAL, document TEXT,
+      PRIMARY KEY (package, converter, options, platform)) WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE run (
+      number INTEGER PRIMARY KEY, started REAL NOT NULL, ended REAL, seconds REAL, counts TEXT NOT NULL DEFAULT '{}');
+    """,
+)
+VERSION = len(STEPS)
+
+
+class StateCorruptedError(Failed):
+    """The state's file is broken. What was done is in the published generations: `State.rebuild`."""
+
+    def __init__(self, path: Path | str, why: str, hint: str = "it is rebuilt from the store") -> None:
+        super().__init__("state", f"{path}: the state is broken: {why}", hint)
+        self.path, self.why = path, why
+
+    def __reduce__(self) -> tuple[type[StateCorruptedError], tuple[str, str, str]]:
+        return type(self), (str(self.path), self.why, self.hint)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open, create or bring to this version's schema. Raises `StateCorruptedError`; `Failed`: state (another program's file, a
+    newer conda2wheel's), disk."""
+    with errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
+        try:
+            _examine(connection, path)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            migrate(connection)
+            if missing := {"package", "item", "run"} - _tables(connection):
+                raise StateCorruptedError(path, f"it has no {', '.join(sorted(missing))}")  # noqa: TRY301 - to close it
+        except BaseException:
+            connection.close()
+            raise
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def migrate(connection: sqlite3.Connection, version: int = VERSION) -> None:
+    """Bring the schema to a version, all of it or nothing; two processes at once do it once."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for number in range(_pragma(connection, "user_version"), version):
+            for statement in STEPS[number].split(";"):
+                if statement.strip():
+                    connection.execute(statement)
+        if _pragma(connection, "user_version") < version:
+            connection.execute(f"PRAGMA application_id = {MAGIC}")
+            connection.execute(f"PRAGMA user_version = {version}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _examine(connection: sqlite3.Connection, path: Path) -> None:
+    magic, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
+    if not _tables(connection) and not magic:
+        return  # new
+    if magic != MAGIC:
+        raise Failed("state", f"{path}: an SQLite file of another program", "name another file as [state] path")
+    if version > VERSION:
+        raise Failed("state", f"{path}: written by a newer conda2wheel (schema {version})", "update conda2wheel")
+    found = [row[0] for row in connection.execute("PRAGMA quick_check(1)")]
+    if found != ["ok"]:
+        raise StateCorruptedError(path, str(found[0]).replace("\n", " "))
+
+
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+@contextmanager
+def errors(path: Path) -> Iterator[None]:
+    """SQLite's and the disk's errors as ours."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise StateCorruptedError(path, str(error)) from None
+        hint = "another process writes it" if "locked" in str(error) else "is there room, and may it be written?"
+        raise Failed("disk", f"{path}: {error}", hint) from None
+    except sqlite3.DatabaseError as error:
+        raise StateCorruptedError(path, str(error)) from None
+    except OSError as error:
+        raise Failed("disk", f"{path}: {error.strerror}", "is there room, and may it be written?") from None
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[sqlite3.Connection]:
+    """All of a block or nothing. Raises as `connect` does."""
+    with errors(path):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+
+def put_aside(path: Path) -> Path | None:
+    """Move a broken file and its log away, beside, under a name that is free; None if there is none."""
+    with errors(path):
+        number = 1
+        while (aside := path.with_name(f"{path.name}.broken-{number}")).exists():
+            number += 1
+        for side in SIDES:  # a log without its file is nothing; a new file beside an old log would be broken again
+            log = path.with_name(path.name + side)
+            if log.exists():
+                log.replace(aside.with_name(aside.name + side))
+        if not path.exists():
+            return None
+        path.replace(aside)
+    return aside
