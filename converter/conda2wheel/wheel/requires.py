@@ -1,26 +1,21 @@
 """Requires-Dist from a conda package's `depends`, where upstream's metadata says nothing.
 
 Match specs: conda's package match specification (CEP 29), read by py-rattler. What only conda has (markers, C
-libraries, build strings, a pre-release bound such as `<5.0a0`) is left out or put into PEP 440's words; a bound that
-has no PEP 440 form is widened and told.
+libraries, build strings) is left out; ranges are put into PEP 440's words (`ranges`), and where they are wider, that is told.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from conda2wheel.outcome import Warned
 
 from .names import is_marker, pypi_name
-from .versions import pep440
-
-_FIRST_PRERELEASE = re.compile(r"(?<=\d)\.?(?:a|alpha|dev)0?$")
-_CLAUSE = re.compile(r"(==|!=|>=|<=|~=|>|<|=)?\s*((?:\d+!)?[^\s=<>!~]+)")
+from .ranges import converted
 
 
 @dataclass(frozen=True)
@@ -77,56 +72,11 @@ def _split(spec: str, warnings: list[Warned]) -> tuple[str | None, str]:
 def _specifiers(spec: str, version: str, warnings: list[Warned]) -> SpecifierSet:
     if version in ("", "*"):
         return SpecifierSet()
-    result = _convert(version)
-    if result is None:
-        warnings.append(Warned("widened-requirement", f"{spec!r} has no PEP 440 form; required without a version"))
-        return SpecifierSet()
+    result, exact = converted(version)
+    if not exact:
+        told = f"{spec!r} has no PEP 440 form; required as {_text(result) or 'any version'}, which admits more"
+        warnings.append(Warned("widened-requirement", told))
     return result
-
-
-def _convert(version: str) -> SpecifierSet | None:
-    """A conda version range as a specifier set, None if PEP 440 cannot say it.
-
-    >>> str(_convert(">=2.2,<3")), str(_convert("1.2.*")), str(_convert("<2020.3.0a0")), _convert("1.0|2.0")
-    ('<3,>=2.2', '==1.2.*', '<2020.3', None)
-    """
-    if "|" in version or "(" in version:
-        return None
-    clauses = []
-    for part in version.split(","):
-        match = _CLAUSE.fullmatch(part.strip())
-        if match is None:
-            return None
-        operator, value = match[1] or "==", match[2]
-        glob = value.endswith("*")
-        value = value.rstrip("*").rstrip(".") if glob else value
-        if value == "":
-            continue
-        if operator == "=":
-            operator, glob = "==", True
-        if operator == "<":
-            value = _before_prereleases(value)
-        normal = pep440(value)
-        if normal is None:
-            return None
-        if glob and operator in (">=", ">", "<", "<=", "~="):
-            glob = False
-        if operator == ">":  # PEP 440's leaves out 1.0.post1 for >1.0, conda's does not
-            clauses += [f">={normal}", f"!={normal}"]
-            continue
-        clauses.append(f"{operator}{normal}{'.*' if glob else ''}")
-    try:
-        return SpecifierSet(",".join(clauses))
-    except InvalidSpecifier:
-        return None
-
-
-def _before_prereleases(value: str) -> str:
-    """`<5.0a0` is conda's "before any pre-release of 5.0", which `<5.0` already is in PEP 440."""
-    plain = _FIRST_PRERELEASE.sub("", value)
-    if plain == value:
-        return value
-    return plain[:-2] if plain.endswith(".0") and plain.count(".") > 1 else plain
 
 
 def _text(specifiers: SpecifierSet) -> str:
