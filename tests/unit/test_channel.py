@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import http.server
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rattler.index import index_fs
@@ -18,11 +14,7 @@ from conda2wheel.conda.channel import find, is_spec, locate
 from conda2wheel.convert import convert
 from conda2wheel.outcome import Failed
 from tests.build import conda, judges
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *args: Any) -> None:
-        pass
+from tests.build.served import serve
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +33,8 @@ def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
     )
     shutil.copy(newer, root / "noarch" / newer.name)
     asyncio.run(index_fs(root))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(root)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", root
-    server.shutdown()
-    server.server_close()
+    with serve(root) as server:
+        yield server.url, root
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import http.server
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rattler.index import index_fs
@@ -20,19 +16,9 @@ from conda2wheel.conda.channel_libraries import ChannelLibraries, _namesakes
 from conda2wheel.conda.files import Limits
 from conda2wheel.conda.source import open_package
 from tests.build import conda, zig
+from tests.build.served import Served, serve
 from tests.unit.test_account import told
 from tests.unit.test_link import chain_packages, library, modules, python
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    asked: list[str] = []  # noqa: RUF012 - of all requests of one test module
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
-        pass
-
-    def do_GET(self) -> None:
-        Quiet.asked.append(self.path)
-        super().do_GET()
 
 
 def indexed(root: Path, *packages: Path) -> Path:
@@ -45,7 +31,7 @@ def indexed(root: Path, *packages: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A channel with a package of extension modules, and its libraries in packages that it does not say it needs; of one library
     a newer build for another Emscripten."""
     package, count, base = chain_packages(zig.chain())
@@ -55,11 +41,13 @@ def channel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         library("strange-name", {"lib/libcount.so.1": zig.chain().count}, version=version) for version in ("1.0", "1.5", "2.0")
     ]
     root = indexed(tmp_path_factory.mktemp("channel"), package, count, base, other, odd, *strange)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(root)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serve(root) as server:
+        yield server
+
+
+@pytest.fixture
+def channel(server: Served) -> str:
+    return server.url
 
 
 def test_a_spec_brings_its_libraries_from_the_channel(channel: str, tmp_path: Path) -> None:
@@ -83,20 +71,20 @@ def test_what_the_package_depends_on_comes_first_in_a_version_that_it_admits(cha
     assert "strange-name-1.5-h1234567_0" in {lib.source.partition(":")[0] for lib in result.vendored}
 
 
-def test_a_libdir_comes_before_the_channel(channel: str, tmp_path: Path) -> None:
+def test_a_libdir_comes_before_the_channel(server: Served, channel: str, tmp_path: Path) -> None:
     _, count, base = chain_packages(zig.chain())
-    Quiet.asked.clear()
+    server.forget()
     result = convert("pkg", channels=[channel], out=tmp_path, libdirs=[count, base])
-    assert not any("libcount" in path or "libbase" in path for path in Quiet.asked if path.endswith(".tar.bz2"))
+    assert not any("libcount" in path or "libbase" in path for path in server.asked("*.tar.bz2"))
     assert "library-from-channel" not in {warning.code for warning in result.warnings}
 
 
-def test_a_file_asks_a_channel_only_where_one_is_named(channel: str, tmp_path: Path) -> None:
+def test_a_file_asks_a_channel_only_where_one_is_named(server: Served, channel: str, tmp_path: Path) -> None:
     package, _, _ = chain_packages(zig.chain())
-    Quiet.asked.clear()
+    server.forget()
     with pytest.raises(Refused) as caught:
         convert(package, out=tmp_path)
-    assert (caught.value.code, Quiet.asked) == ("missing-library", [])
+    assert (caught.value.code, server.asked()) == ("missing-library", [])
     assert convert(package, out=tmp_path, channels=[channel]).vendored
 
 
