@@ -91,6 +91,7 @@ def every_kind() -> list[Item]:
         item("older", "failed", "network", message="was cut", was="failed", attempts=2, at=STARTED - 9),
         item("poison", "failed", "crash", message="signal 11", was="failed", attempts=5, quarantined=True, at=STARTED),
         item("later", None),
+        item("kept", "failed", "timeout", message="300 s were not enough", was="failed", kept=wheel("kept", size=7)),
         item(HOSTILE, "failed", HOSTILE, message=HOSTILE, hint=HOSTILE, was="failed", version=HOSTILE, build=HOSTILE, at=1.0),
     ]
 

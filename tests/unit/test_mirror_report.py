@@ -14,7 +14,7 @@ from rich.console import Console
 
 from conda2wheel.mirror.missing import KINDS
 from conda2wheel.mirror.report import CHANGES, COUNTS, Report, Run
-from conda2wheel.mirror.report_formats import json_text, junit, metrics, write_metrics
+from conda2wheel.mirror.report_formats import files, json_text, junit, metrics, write_metrics
 from conda2wheel.mirror.report_text import show, text
 from conda2wheel.outcome import REFUSAL_CODES
 from tests.build import reports
@@ -36,15 +36,15 @@ def full() -> Report:
 
 def test_counts_are_of_packages_and_of_wheels(full: Report) -> None:
     assert full.counts == {
-        "packages": 12,
+        "packages": 13,
         "done": 4,
         "refused": 3,
-        "failed": 4,
+        "failed": 5,
         "pending": 1,
         "quarantined": 1,
-        "projects": 3,
-        "wheels": 4,
-        "bytes": 35_000_000 + 3 * 1_234_567,
+        "projects": 4,
+        "wheels": 5,  # one of which stays though its package failed since
+        "bytes": 35_000_000 + 3 * 1_234_567 + 7,
     }
 
 
@@ -183,15 +183,27 @@ def test_without_a_pyodide_nothing_is_said_to_be_missing() -> None:
 def test_json_has_everything_and_survives_any_reader(full: Report) -> None:
     told = json.loads(json_text(full).encode("ascii"))
     assert told["schema"] == 1
-    assert len(told["items"]) == 12
+    assert len(told["items"]) == 13
     assert told["before"]["packages"] == 10
     assert told["refused"]["fake-dylib"] == {
         "count": 1,
         "meaning": REFUSAL_CODES["fake-dylib"],
         "advice": "link it with `-sSIDE_MODULE`",
     }
-    assert told["failed"]["network"] == {"count": 2, "package": "emscripten-wasm32/flaky-1.0-py313h0_0", "message": "timed out"}
+    assert told["failed"]["network"] == {
+        "count": 2,
+        "meaning": "the channel did not answer, or broke off",
+        "package": "emscripten-wasm32/flaky-1.0-py313h0_0",
+        "message": "timed out",
+    }
     assert told["changes"]["vanished"] == ["emscripten-wasm32/old-1.0-py313h0_0"]
+
+
+def test_what_is_served_is_every_form_and_the_same_bytes_each_time(full: Report) -> None:
+    served = files(full)
+    assert sorted(served) == ["report.css", "report.html", "report.js", "report.json", "report.txt", "report.xml"]
+    assert served == files(full)
+    assert served["report.json"] == json_text(full).encode()
 
 
 def test_every_key_of_the_json_is_in_the_manual(full: Report) -> None:
@@ -213,8 +225,8 @@ def test_junit_counts_an_accident_as_error_a_lost_wheel_as_failure_and_a_verdict
     (suite,) = root
     assert suite.attrib == {
         "name": reports.CHANNEL,
-        "tests": "12",
-        "errors": "4",
+        "tests": "13",
+        "errors": "5",
         "failures": "1",
         "skipped": "3",
         "time": f"{30 + 2.75 * 2:.3f}",
@@ -226,7 +238,7 @@ def test_junit_counts_an_accident_as_error_a_lost_wheel_as_failure_and_a_verdict
     assert cases["emscripten-wasm32.later"][0].attrib == {"message": "pending: not tried yet"}
     assert cases["emscripten-wasm32.clib"][0].tag == "skipped"
     assert not list(cases["emscripten-wasm32.scipy"])
-    assert len({(case.get("classname"), case.get("name")) for case in suite}) == 12
+    assert len({(case.get("classname"), case.get("name")) for case in suite}) == 13
 
 
 def test_prometheus_reads_the_metrics(full: Report, tmp_path: Path) -> None:
@@ -264,11 +276,11 @@ def test_no_name_breaks_a_line_moves_a_cursor_or_turns_the_line_around(form: obj
 def test_plain_text_names_what_matters(full: Report) -> None:
     told = text(full)
     assert told.startswith(
-        f"12 packages of {reports.CHANNEL}: 4 wheels of 3 projects; 4 worked on in 1 min 23 s; generation 000002-0a1b2c3d\n\n"
+        f"13 packages of {reports.CHANNEL}: 5 wheels of 4 projects; 4 worked on in 1 min 23 s; generation 000002-0a1b2c3d\n\n"
         "A person must look\n  1 failed, and had not failed before: emscripten-wasm32/flaky-1.0-py313h0_0\n"
     )
     for line in (
-        "  packages        12     was 10",
+        "  packages        13     was 10",
         "  done             4   the same",
         "  fake-dylib   1  a file named `.so` that is no side module",
         "  convert     2   4.0 s   2.0 s",

@@ -16,8 +16,9 @@ from conda2wheel.conda.fetch import redacted
 from conda2wheel.outcome import REFUSAL_ADVICE, REFUSAL_CODES
 from conda2wheel.runtime.lock import Runtime
 
-from .item import Done, Package, Status
+from .item import Done, Package, Status, Wheel
 from .missing import KINDS, Missing, missing, without_wheel
+from .retries import retries
 
 SCHEMA_VERSION = 1
 PENDING = "pending"
@@ -25,7 +26,8 @@ COUNTS = ("packages", "done", "refused", "failed", PENDING, "quarantined", "proj
 # What a run can meet that was otherwise the last time, and what the word means.
 CHANGES: dict[str, str] = {
     "new": "not seen before",
-    "changed": "the archive or its record in repodata is another one",
+    "changed": "another archive under the same name",
+    "patched": "the same archive, of which repodata say something else",
     "vanished": "no longer in the channel",
     "back": "vanished once, and there again",
     "replaced": "a newer build has the same wheel file name",
@@ -36,7 +38,8 @@ CHANGES: dict[str, str] = {
 @dataclass(frozen=True)
 class Item:
     """A package of the channel and what became of it. `done` is None where it was not tried yet; `worked`: in this run; `was`:
-    its status before this run; `at`: when it ended, in seconds since 1970; `yanked`: why, where its wheel is."""
+    its status before this run; `at`: when it ended, in seconds since 1970; `yanked`: why, where its wheel is; `kept`: a wheel of
+    an earlier conversion, which stays in the index since the last one failed."""
 
     package: Package
     done: Done | None = None
@@ -46,6 +49,12 @@ class Item:
     quarantined: bool = False
     at: float | None = None
     yanked: str | None = None
+    kept: Wheel | None = None
+
+    @property
+    def wheel(self) -> Wheel | None:
+        """What the index has of it."""
+        return self.done.wheel if self.done is not None and self.done.wheel is not None else self.kept
 
     @property
     def status(self) -> str:
@@ -66,8 +75,7 @@ class Item:
     def json(self) -> dict[str, Any]:
         """One of `items`: docs/mirror.md."""
         package, done = self.package, self.done
-        wheel = done.wheel if done else None
-        made = None
+        wheel, made = self.wheel, None
         if wheel is not None:
             names = ("project", "version", "filename", "sha256", "size", "platform", "requires_python", "blob")
             lists = ("requires", "imports", "vendored")
@@ -95,6 +103,7 @@ class Item:
             "attempts": self.attempts,
             "quarantined": self.quarantined,
             "yanked": self.yanked,
+            "kept": wheel is not None and wheel is self.kept,
         }
 
 
@@ -199,7 +208,9 @@ class Report:
     @cached_property
     def failed(self) -> dict[str, tuple[Item, ...]]:
         """The failed by class, most first; of each class the one that failed last comes last."""
-        return _by_code(sorted((item for item in self.items if item.status == "failed"), key=lambda item: item.at or 0))
+        return _by_code(
+            sorted((item for item in self.items if item.status == "failed"), key=lambda item: (item.worked, item.at or 0))
+        )
 
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
@@ -222,7 +233,7 @@ class Report:
 
     def largest(self, count: int = 5) -> tuple[Item, ...]:
         """Likewise, by the size of the wheel."""
-        sized = [(item.done.wheel.size, item) for item in self.items if item.done is not None and item.done.wheel is not None]
+        sized = [(item.wheel.size, item) for item in self.items if item.wheel is not None]
         return tuple(item for _, item in sorted(sized, key=lambda pair: -pair[0])[:count])
 
     @cached_property
@@ -267,16 +278,21 @@ class Report:
                 for code, items in self.refused.items()
             },
             "failed": {
-                code: {"count": len(items), "package": items[-1].label, "message": items[-1].done and items[-1].done.message}
+                code: {
+                    "count": len(items),
+                    "meaning": retries()[code].why if code in retries() else None,
+                    "package": items[-1].label,
+                    "message": items[-1].done and items[-1].done.message,
+                }
                 for code, items in self.failed.items()
             },
             "stages": {stage.name: {"items": stage.items, "seconds": round(stage.seconds, 3)} for stage in self.stages},
             "downloaded": self.downloaded,
             "slowest": [{"package": item.label, "seconds": round(item.seconds, 3)} for item in self.slowest()],
             "largest": [
-                {"package": item.label, "wheel": item.done.wheel.filename, "bytes": item.done.wheel.size}
+                {"package": item.label, "wheel": item.wheel.filename, "bytes": item.wheel.size}
                 for item in self.largest()
-                if item.done is not None and item.done.wheel is not None
+                if item.wheel is not None
             ],
             "missing": None if self.missing is None else [each.json() for each in self.missing],
             "missing_kinds": dict(KINDS),
@@ -294,9 +310,7 @@ def _natural(package: Package) -> tuple[Any, ...]:
 
 def _counts(items: Sequence[Item]) -> dict[str, int]:
     statuses = Counter(item.status for item in items)
-    wheels = {
-        item.done.wheel.filename: item.done.wheel for item in items if item.done is not None and item.done.wheel is not None
-    }
+    wheels = {item.wheel.filename: item.wheel for item in items if item.wheel is not None}
     numbers = {
         **statuses,
         "packages": len(items),
@@ -318,9 +332,9 @@ def _by_code(items: Iterable[Item]) -> dict[str, tuple[Item, ...]]:
 def _missing(items: Iterable[Item], runtimes: Sequence[Runtime]) -> tuple[tuple[Missing, ...], int]:
     wheels, rest = {}, []
     for item in items:
-        if item.done is not None and item.done.wheel is not None:
+        if item.wheel is not None:
             if item.yanked is None:  # a yanked wheel is chosen by nobody, so that it neither needs nor gives anything
-                wheels[item.done.wheel.filename] = item.done.wheel
+                wheels[item.wheel.filename] = item.wheel
         else:
             rest.append((item.package.name, item.status, item.done.code if item.done else None))
     return missing(wheels.values(), without_wheel(rest), runtimes)

@@ -17,14 +17,23 @@ from xml.etree import ElementTree as ET
 
 from conda2wheel.outcome import REFUSAL_CODES
 from conda2wheel.shown import shown
+from conda2wheel.site.pages import pages
 from conda2wheel.wheel.archive import write_file
 
 from .item import STATUSES
 from .missing import KINDS
 from .report import CHANGES, PENDING, Item, Report
+from .report_text import text
 
 PREFIX = "conda2wheel_mirror"
 _Sample = tuple[Mapping[str, str], float]
+
+
+def files(report: Report, root: str = "") -> dict[str, bytes]:
+    """Every form that is served, by name: the page and its parts, report.json, report.xml, report.txt. `root` leads from them to
+    the folder in which `blobs/` lies. The same report gives the same bytes."""
+    told = {"report.json": json_text(report), "report.xml": junit(report), "report.txt": text(report, every=True)}
+    return {name: form.encode("utf-8", "replace") for name, form in told.items()} | dict(pages(report.json(), root))
 
 
 def json_text(report: Report) -> str:

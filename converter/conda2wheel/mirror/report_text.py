@@ -136,8 +136,8 @@ def _stages(report: Report) -> Iterator[tuple[str, ...]]:
 
 def _largest(report: Report) -> Iterator[tuple[str, ...]]:
     for item in report.largest():
-        if item.done is not None and item.done.wheel is not None:
-            yield amount(item.done.wheel.size), item.done.wheel.filename
+        if item.wheel is not None:
+            yield amount(item.wheel.size), item.wheel.filename
 
 
 def _missing(report: Report, most: int | None) -> Iterator[tuple[str, ...]]:

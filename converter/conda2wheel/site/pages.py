@@ -27,7 +27,7 @@ LISTED = 200  # missing distributions in the page; report.json has all
 WANTED = 3  # of those who require one
 
 
-def pages(report: Mapping[str, Any], root: str = "../../") -> Mapping[str, bytes]:
+def pages(report: Mapping[str, Any], root: str = "") -> Mapping[str, bytes]:
     """The files of a report (`Report.json`, schema 1) by name. `root` leads from them to the folder in which `blobs/` lies. The
     same report gives the same bytes."""
     found = {name: files(__package__).joinpath(name).read_bytes() for name in ASSETS}
@@ -130,7 +130,8 @@ def _cards(report: Mapping[str, Any]) -> Iterator[str]:
     ]
     if failed:
         last = "".join(
-            f"<p><b>{escape(code)}</b>, last: {escape(each['package'])}: {escape(each['message'] or 'no message')}</p>"
+            f"<p><b>{escape(code)}</b>{': ' if each['meaning'] else ''}{escape(each['meaning'] or '')}. "
+            f"Last: {escape(each['package'])}: {escape(each['message'] or 'no message')}</p>"
             for code, each in report["failed"].items()
         )
         yield _card("Failed, by class", _bars(failed, "failed") + last)

@@ -109,7 +109,7 @@ function draw(row) {
     { role: 'row', class: 'item' },
     name,
     cell('Status', make('span', { class: `badge ${item.status}` }, item.status), ' ', said ? make('span', { class: 'said' }, said) : null),
-    wheel ? cell('Wheel', blob(wheel)) : cell('Why', item.message ? make('span', { class: 'why' }, item.message) : ''),
+    wheel ? cell('Wheel', blob(wheel), item.kept ? ' (kept)' : null) : cell('Why', item.message ? make('span', { class: 'why' }, item.message) : ''),
     cell('Platform', wheel ? wheel.platform : ''),
     cell('Size', wheel ? amount(wheel.size) : ''),
     cell('Time', row.seconds ? span(row.seconds) : ''),
@@ -149,6 +149,7 @@ function detail(row) {
   }
   add('Attempts', item.attempts && String(item.attempts));
   add('Yanked', item.yanked);
+  add('Wheel', item.kept && 'of an earlier conversion; it stays until one succeeds');
   add('Was before', item.was && item.was !== item.status ? item.was : null);
   add('Project', wheel.project && make('a', { href: `simple/${encodeURIComponent(wheel.project)}/` }, wheel.project));
   add('Requires-Python', wheel.requires_python);
