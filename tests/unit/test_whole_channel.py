@@ -6,6 +6,7 @@ tests/data/channel_4x_python.txt and channel_4x_others.toml, which nothing in th
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections import Counter
@@ -136,3 +137,23 @@ def test_its_repodata_has_what_a_client_needs(channel: Channel) -> None:
     assert depends["contourpy"] == ["numpy", "numpy >=2.2,<3", "emscripten-abi >=4,<5.0a0", "python_abi 3.13.* *_cp313"]
     assert depends["matplotlib"][1].startswith("matplotlib-base ==3.11.1 np23py313h")
     assert "arrow-cpp 23.0.0.*" in depends["pyarrow"]
+
+
+def test_a_solver_finds_an_environment_for_nearly_all_and_says_why_not(channel: Channel) -> None:
+    """What cannot be solved could not be in the real one with one build each: numba 0.67 wants numpy 2.4, river pandas 2."""
+    from rattler import BuildString, GenericVirtualPackage, PackageName, Version, solve
+    from rattler.exceptions import SolverError
+
+    unix = GenericVirtualPackage(PackageName("__unix"), Version("0"), BuildString("0"))
+
+    async def failures() -> set[str]:
+        failed = set()
+        for name in shapes():
+            specs = [name, "python 3.13.*"]
+            try:
+                await solve(list(channel.urls), specs, platforms=["emscripten-wasm32", "noarch"], virtual_packages=[unix])
+            except SolverError:
+                failed.add(name)
+        return failed
+
+    assert asyncio.run(failures()) == {"numba", "pytensor-base", "river", "umap-learn"}
