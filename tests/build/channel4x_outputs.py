@@ -97,7 +97,7 @@ class Output:
         return int(NEWEST.timestamp() - min(self.age * 11, 240) * day + int(self.build.encode().hex()[-6:], 16) % day) * 1000
 
     @property
-    def fits_kind(self) -> str:
+    def expected(self) -> str:
         """The refusal that it must end in, "ok" for what becomes a wheel."""
         if self.shape is not None:
             return self.shape.verdict

@@ -65,9 +65,7 @@ def said(requirements: tuple[str, ...]) -> set[tuple[str, ...]]:
 
 def test_every_package_is_converted_or_refused_with_the_right_word(verdicts: dict[Output, Verdict]) -> None:
     wrong = {
-        str(build.name): (code(verdict), build.fits_kind)
-        for build, verdict in verdicts.items()
-        if code(verdict) != build.fits_kind
+        str(build.name): (code(verdict), build.expected) for build, verdict in verdicts.items() if code(verdict) != build.expected
     }
     assert wrong == {}
     assert Counter(map(code, verdicts.values()))["ok"] == 191
