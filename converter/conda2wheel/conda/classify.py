@@ -30,9 +30,8 @@ def refuse_unless_python(package: CondaPackage) -> None:
     """Return if the package has something for site-packages. Raises `Refused`: interpreter, metapackage, executable,
     not-python or static-library."""
     name = package.name
-    for row in _rows()["interpreter"]:
-        if any(fnmatchcase(name, pattern) for pattern in row["names"]):
-            raise Refused("interpreter", f"{package.source}: {name} has no wheel: {row['why']}", "leave it out")
+    if (refused := refused_by_name(name, package.source)) is not None:
+        raise refused
     bound = [spec for spec in package.depends if _NAME_END.split(spec, maxsplit=1)[0] in _rows()["bound_to"]["names"]]
     if bound:
         raise Refused(
@@ -48,6 +47,14 @@ def refuse_unless_python(package: CondaPackage) -> None:
         hint = "convert what it depends on" if needs else "leave it out"
         raise Refused("metapackage", f"{package.source}: {name} has no files of its own{needs}", hint)
     raise _without_python(package, paths)
+
+
+def refused_by_name(name: str, source: str) -> Refused | None:
+    """The verdict on a conda name that cannot become a wheel whatever is in it; None where its contents decide."""
+    for row in _rows()["interpreter"]:
+        if any(fnmatchcase(name, pattern) for pattern in row["names"]):
+            return Refused("interpreter", f"{source}: {name} has no wheel: {row['why']}", "leave it out")
+    return None
 
 
 def _without_python(package: CondaPackage, paths: Iterable[str]) -> Refused:

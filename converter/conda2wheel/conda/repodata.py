@@ -66,6 +66,13 @@ def closure(addresses: Sequence[str], specs: Sequence[MatchSpec | str], download
     return _records(tuple(addresses), specs, downloads, recursive=True)
 
 
+def everything(address: str, downloads: Downloads) -> list[RepoDataRecord]:
+    """Every record that a channel has for emscripten-wasm32 and noarch. Raises `Failed` (network, unreadable) with one line."""
+    from rattler import MatchSpec
+
+    return _records((address,), [MatchSpec("*", exact_names_only=False)], downloads, recursive=False)
+
+
 def names(address: str, downloads: Downloads) -> list[str]:
     """The names of all that a channel has for emscripten-wasm32, sorted. Raises `Failed` (network, unreadable) with one line."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from . import owner
 from .database import StateCorruptedError, connect, errors, put_aside, transaction
 from .item import Done, Key, Package
 from .retries import longest_pause, retry_of
-from .specs import Specs
+from .specs import Specs, depends_name
 
 __all__ = ["Known", "Run", "Seen", "Standing", "State", "StateCorruptedError"]
 
@@ -144,7 +145,8 @@ class State:
         return Seen(**{name: tuple(each) for name, each in found.items()})
 
     def see(self, packages: Iterable[Package], now: float) -> Seen:
-        """Note what the channels have, all of them at once: what is not among `packages` is gone since `now`."""
+        """Note what the channels have, all of them at once: what is not among `packages` is gone since `now`. What was refused
+        for a library that was nowhere is due again if something came that it depends on."""
         packages = tuple(packages)
         seen = self.compare(packages)
         with transaction(self._db, self.path) as db:
@@ -155,6 +157,7 @@ class State:
             )
             places = [(now, *_place(each)) for each in seen.vanished]
             db.executemany("UPDATE package SET gone = ? WHERE channel = ? AND subdir = ? AND filename = ?", places)
+            _look_again(db, {each.name for each in (*seen.new, *seen.changed, *seen.back)})
         return seen
 
     def packages(self) -> list[Known]:
@@ -317,7 +320,18 @@ _ITEM = "WHERE package = ? AND converter = ? AND options = ? AND platform = ?"
 _START = f"UPDATE item SET started = ? {_ITEM}"  # noqa: S608 - nothing of anybody's is in it
 _STATUS = f"SELECT status, attempts FROM item {_ITEM}"  # noqa: S608
 _AGAIN = f"UPDATE item SET status = 'pending', attempts = 0, broken = 0, next_try = NULL, document = NULL {_ITEM}"  # noqa: S608
+_LACKING = (
+    "SELECT item.*, known.document AS told FROM item JOIN package AS known ON known.sha256 = item.package"
+    " WHERE item.status = 'refused' AND item.code = 'missing-library'"
+)
 _DELETE = f"DELETE FROM item {_ITEM}"  # noqa: S608
+
+
+def _look_again(db: sqlite3.Connection, came: set[str]) -> None:
+    """The one verdict that depends on what else the channel has."""
+    rows = db.execute(_LACKING) if came else ()
+    found = [_key(row) for row in rows if came & {depends_name(spec) for spec in json.loads(row["told"])["depends"]}]
+    db.executemany(_AGAIN, map(dataclasses.astuple, found))
 
 
 def _place(package: Package) -> tuple[str, str, str]:

@@ -66,6 +66,15 @@ def is_marker(conda_name: str) -> bool:
     return any(fnmatchcase(conda_name, pattern) for pattern in _rows()["drop"]["patterns"])
 
 
+def foreign_pattern(conda_name: str) -> str | None:
+    """The pattern of names of another language's packages that this is one of, if any.
+
+    >>> foreign_pattern("r-base"), foreign_pattern("numpy")
+    ('r-*', None)
+    """
+    return next((pattern for pattern in _rows()["not_python"]["patterns"] if fnmatchcase(conda_name.lower(), pattern)), None)
+
+
 def answer(conda_name: str) -> Answer:
     """What a conda package is called on PyPI, and who says so.
 
@@ -81,7 +90,7 @@ def answer(conda_name: str) -> Answer:
         return Answer(name, None, "nobody", "a marker, the interpreter or a build tool")
     if name in _nobodys():
         return Answer(name, None, "table", _nobodys()[name])
-    if (pattern := next((p for p in rows["not_python"]["patterns"] if fnmatchcase(name, p)), None)) is not None:
+    if (pattern := foreign_pattern(name)) is not None:
         return Answer(name, None, "nobody", f"{pattern} is no Python package")
     if name in _conda_forge():
         return Answer(name, _conda_forge()[name], "conda-forge")
