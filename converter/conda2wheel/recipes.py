@@ -6,12 +6,14 @@ it should be is told with its file and line, and nothing is converted by it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
@@ -21,12 +23,16 @@ from conda2wheel.outcome import REFUSAL_CODES, Failed
 from conda2wheel.tomlfile import Complaint, check_table, check_type, near, read_toml, told
 from conda2wheel.wheel.names import is_valid_name
 
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=[^\0\n\"']+")
 Scheme = Literal["site", "data"]
 _KEYS: dict[str, dict[str, type]] = {
     "": {"package": str, "versions": str, "why": str},
-    "wheel": {"name": str, "version": str, "patched": str},
+    "wheel": {"name": str, "version": str, "patched": str, "lacks": str},
     "requires": {"add": list, "drop": list},
     "files": {"exclude": list},
+    "license": {"expression": str, "files": list},
+    "environment": {"module": str, "variables": list},
+    "test": {"script": str},
     "refuse": {"code": str, "reason": str},
     "data": {"from": str, "files": str, "to": str, "scheme": str, "why": str},
 }
@@ -54,8 +60,18 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Environment:
+    """Variables of the environment that a package's `module` sets before anything else of it runs, if nobody has set them: a path
+    below site-packages for each."""
+
+    module: str
+    variables: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Recipe:
-    """What a recipe says. `told` is the document itself, which the wheel's account carries so that `verify` can follow it."""
+    """What a recipe says. `told` is the document itself, which the wheel's account carries so that `verify` can follow it, and
+    `check` run its test."""
 
     package: str
     why: str
@@ -64,11 +80,16 @@ class Recipe:
     name: str | None = None
     version: str | None = None
     patched: str = ""
+    lacks: str = ""
     adds: tuple[str, ...] = ()
     drops: frozenset[str] = frozenset()
     exclude: tuple[str, ...] = ()
     refuse: tuple[str, str] | None = None
     data: tuple[Data, ...] = ()
+    license: str | None = None
+    license_files: tuple[str, ...] = ()
+    environment: Environment | None = None
+    test: str | None = None
 
     def fits(self, package: CondaPackage) -> bool:
         """Whether it is about this package: its name, and a version that `versions` admits."""
@@ -128,7 +149,8 @@ def from_document(document: Mapping[str, Any]) -> Recipe:
     """A recipe from its document. Raises `ValueError` for one that is wrong."""
     if problems := [each.why for each in complaints(document)]:
         raise ValueError(problems[0])
-    wheel, requires, refuse = (document.get(key, {}) for key in ("wheel", "requires", "refuse"))
+    wheel, requires, refuse, licenses = (document.get(key, {}) for key in ("wheel", "requires", "refuse", "license"))
+    environment = document.get("environment")
     return Recipe(
         package=document["package"],
         why=document["why"],
@@ -137,6 +159,7 @@ def from_document(document: Mapping[str, Any]) -> Recipe:
         name=wheel.get("name"),
         version=wheel.get("version"),
         patched=wheel.get("patched", ""),
+        lacks=wheel.get("lacks", ""),
         adds=tuple(requires.get("add", ())),
         drops=frozenset(Requirement(name).name.lower().replace("_", "-") for name in requires.get("drop", ())),
         exclude=tuple(document.get("files", {}).get("exclude", ())),
@@ -145,7 +168,18 @@ def from_document(document: Mapping[str, Any]) -> Recipe:
             Data(each.get("from"), each["files"], each["to"].strip("/"), each.get("scheme", "site"))
             for each in document.get("data", ())
         ),
+        license=licenses.get("expression"),
+        license_files=tuple(licenses.get("files", ())),
+        environment=None
+        if environment is None
+        else Environment(environment["module"], tuple(_variable(text) for text in environment["variables"])),
+        test=document.get("test", {}).get("script"),
     )
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, _, path = text.partition("=")
+    return name, path.strip("/")
 
 
 def complaints(document: Mapping[str, Any]) -> Iterator[Complaint]:
@@ -195,16 +229,56 @@ def _values(document: Mapping[str, Any]) -> Iterator[Complaint]:
         yield Complaint(("refuse", "code"), f"code is none of {', '.join(REFUSAL_CODES)}")
     if refuse and not refuse.get("reason"):
         yield Complaint(("refuse",), "has no reason")
+    yield from _licenses(table("license"))
+    if "environment" in document:
+        yield from _environment(table("environment"))
+    if "test" in document and not table("test").get("script"):
+        yield Complaint(("test",), "has no script")
     tables = document.get("data")
     for number, each in enumerate(tables if isinstance(tables, list) else ()):
         if not isinstance(each, dict):
             continue
         for key in ("files", "to"):
             value = each.get(key)
-            if isinstance(value, str) and (value.startswith("/") or ".." in value.split("/") or "\\" in value):
+            if isinstance(value, str) and not _is_below(value):
                 yield Complaint(("data", number, key), f"{value!r} is no path below its folder")
         if each.get("scheme", "site") not in ("site", "data"):
             yield Complaint(("data", number, "scheme"), "scheme is site or data")
+
+
+def _licenses(table: Mapping[str, Any]) -> Iterator[Complaint]:
+    expression = table.get("expression")
+    if isinstance(expression, str) and not _is_license(expression):
+        yield Complaint(("license", "expression"), f"{expression!r} is no SPDX license expression")
+    paths = table.get("files")
+    for path in paths if isinstance(paths, list) else ():
+        if isinstance(path, str) and not _is_below(path):
+            yield Complaint(("license", "files"), f"{path!r} is no path below its folder")
+
+
+def _environment(table: Mapping[str, Any]) -> Iterator[Complaint]:
+    module, variables = table.get("module"), table.get("variables")
+    if not isinstance(module, str) or not all(part.isidentifier() for part in module.split(".")):
+        yield Complaint(("environment", "module"), f"module is no package's name, such as pyproj: {module!r}")
+    if not isinstance(variables, list) or not variables:
+        why = 'variables is no list such as ["PROJ_DATA=pyproj/proj_dir/share/proj"]'
+        yield Complaint(("environment", "variables"), why)
+        return
+    for text in variables:
+        if isinstance(text, str) and not (_VARIABLE.fullmatch(text) and _is_below(text.partition("=")[2])):
+            yield Complaint(("environment", "variables"), f"{text!r} is not NAME=PATH with a path below site-packages")
+
+
+def _is_below(path: str) -> bool:
+    return not (path.startswith("/") or ".." in path.split("/") or "\\" in path)
+
+
+def _is_license(text: str) -> bool:
+    try:
+        canonicalize_license_expression(text)
+    except InvalidLicenseExpression:
+        return False
+    return True
 
 
 def _is_version_spec(text: str) -> bool:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from conda2wheel import Failed, Refused, convert, verify
@@ -161,6 +164,13 @@ WRONG = [
     (GOOD + '[[data]]\nfiles = "a"\nto = "b"\nscheme = "scripts"\n', 6, "scheme is site or data"),
     (GOOD + "data = 3\n", 3, "data is no table"),
     (GOOD + "files = []\n", 3, "files is no table"),
+    (GOOD + '[license]\nexpression = "BSD"\n', 4, "no SPDX license expression"),
+    (GOOD + '[license]\nfiles = ["../x"]\n', 4, "no path below its folder"),
+    (GOOD + '[environment]\nvariables = ["A=b"]\n', 3, "module is no package's name"),
+    (GOOD + '[environment]\nmodule = "demo"\n', 3, "variables is no list such as"),
+    (GOOD + '[environment]\nmodule = "demo"\nvariables = ["A=/etc"]\n', 5, "is not NAME=PATH"),
+    (GOOD + '[environment]\nmodule = "demo"\nvariables = ["A B=x"]\n', 5, "is not NAME=PATH"),
+    (GOOD + "[test]\n", 3, "has no script"),
 ]
 
 
@@ -191,7 +201,98 @@ def test_no_toml_and_no_text_are_told(tmp_path: Path) -> None:
 def test_our_own_recipes_are_right(path: Path) -> None:
     recipe = read_recipe(path)
     assert recipe.why
-    assert recipe.data or recipe.patched or recipe.refuse or recipe.adds or recipe.drops or recipe.name
+    assert recipe.data or recipe.patched or recipe.lacks or recipe.refuse or recipe.adds or recipe.drops or recipe.name
+    if recipe.test:
+        compile(recipe.test, path.name, "exec")
+    validator = jsonschema.Draft202012Validator(json.loads((builtin() / "schema.json").read_text(encoding="utf-8")))
+    validator.validate(dict(recipe.told))
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "why"), [each for each in WRONG if "other.toml" not in each[2] and "says other" not in each[2]]
+)
+def test_the_published_schema_refuses_what_we_refuse(text: str, line: int, why: str) -> None:
+    """What JSON Schema can say: not versions, licenses, requirements and names, whose grammars are their own."""
+    schema = json.loads((builtin() / "schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    valid = jsonschema.Draft202012Validator(schema).is_valid(tomllib.loads(text))
+    ours_alone = ("conda versions", "distribution name", "PEP 440", "no requirement", "name of a distribution", "SPDX")
+    assert valid == any(words in why for words in ours_alone), why
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("ipython", "patched"),
+        ("llvmlite", "patched"),
+        ("numba", "patched"),
+        *((f"passagemath-{each}", "lacks") for each in ("gap", "nauty", "qepcad", "sympow", "topcom")),
+        ("pythran", "lacks"),
+        ("whiteboxgui", "lacks"),
+    ],
+)
+def test_what_is_not_as_upstream_means_it_is_told(name: str, word: str, tmp_path: Path) -> None:
+    wheel = made(package({"demo.py": "", **dist_info(f"{name.replace('-', '_')}-1.0")}, name=name), tmp_path)
+    assert wheel.told(word) == {"METADATA"}
+
+
+@pytest.mark.parametrize(
+    ("name", "depends", "requires"),
+    [
+        ("py-opencv", ["libopencv 5.0.0.*"], ["numpy>=2"]),
+        ("pyarrow", ["numpy >=2.2,<3", "libffi", "pycparser", "cloudpickle", "fsspec", "arrow-cpp 23.0.0.*"], ["numpy<3,>=2.2"]),
+        ("kwant", ["matplotlib-base", "scipy", "pytest"], ["matplotlib", "scipy"]),
+    ],
+)
+def test_requirements_that_conda_has_otherwise_are_right(
+    name: str, depends: list[str], requires: list[str], tmp_path: Path
+) -> None:
+    wheel = made(package(dict(MODULE), name=name, depends=["python", *ABI, *depends]), tmp_path)
+    assert wheel.fields("Requires-Dist") == requires
+
+
+@pytest.mark.parametrize(("name", "tests"), [("cytoolz", "nose"), ("pycalphad", "pytest")])
+def test_what_only_tests_need_is_not_pinned(name: str, tests: str, tmp_path: Path) -> None:
+    source = package({**MODULE, **dist_info(f"{name}-1.0")}, name=name, depends=["python", *ABI, tests, "toolz >=0.10"])
+    assert made(source, tmp_path, pins="conda").fields("Requires-Dist") == ["toolz>=0.10"]
+
+
+def test_a_license_is_that_of_the_recipe_with_its_texts(tmp_path: Path) -> None:
+    recipes = folder(tmp_path, license={"expression": "Zlib OR LicenseRef-own", "files": ["share/licenses/**"]})
+    source = demo(outside={"share/licenses/demo/COPYING": "do as you like\n"}, about={"license": "BSD"})
+    wheel = made(source, tmp_path / "out", recipes=[recipes], ignore=["W002"])  # it lies in share/ as well
+    assert wheel.fields("License-Expression") == ["Zlib OR LicenseRef-own"]
+    assert wheel.read("licenses/COPYING") == b"do as you like\n"
+    missing = folder(tmp_path, license={"files": ["share/nowhere/**"]})
+    refused(source, tmp_path / "no", "corrupt-archive", "finds license texts at share/nowhere", recipes=[missing])
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "",
+        "import os\nwhere = os.environ['DEMO_DATA']\n",
+        '"""Words.\n\nMore.\n"""\nfrom __future__ import annotations\nwhere = 1\n',
+        "# -*- coding: utf-8 -*-\n# more\nwhere = 1",
+        "from __future__ import annotations",
+    ],
+)
+def test_the_environment_is_set_before_anything_of_the_package_runs(source: str, tmp_path: Path) -> None:
+    recipes = folder(tmp_path, environment={"module": "demo", "variables": ["DEMO_DATA=demo/data", "OTHER=demo"]})
+    files: dict[str, conda.Content] = {"demo/__init__.py": source, "demo/data/x": "1", **dist_info("demo-1.0")}
+    wheel = made(package(files), tmp_path / "out", recipes=[recipes])
+    entry = json.loads(wheel.read("conda2wheel.json"))["members"]["demo/__init__.py"]
+    assert entry["changes"] == {"environment": True}
+    place = tmp_path / "site"
+    for name, content in wheel.members.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(content)
+    told = "import os, demo; print(os.environ['DEMO_DATA'], os.environ['OTHER'], demo.__doc__)"
+    environ = {**os.environ, "PYTHONPATH": str(place), "OTHER": "mine"}
+    done = subprocess.run([sys.executable, "-c", told], env=environ, capture_output=True, text=True, check=True)
+    doc = "Words.\n\nMore.\n" if source.startswith('"""') else "None"
+    assert done.stdout == f"{place}/demo/data mine {doc}\n"
+    assert verify(wheel.result.wheel or "", [package(files)]).identical
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

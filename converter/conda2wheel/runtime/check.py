@@ -6,9 +6,10 @@ open the wheels -> find the Pyodide that is meant -> fetch it -> gather what the
 from __future__ import annotations
 
 import re
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -23,7 +24,7 @@ from conda2wheel.runtime.lock import Runtime
 from conda2wheel.runtime.node import Node, find_node
 from conda2wheel.runtime.report import Checked, Installer
 from conda2wheel.runtime.requirements import Pool, gather, together
-from conda2wheel.runtime.wheelfile import Wheel, modules, open_wheel, wants
+from conda2wheel.runtime.wheelfile import Wheel, modules, open_wheel, recipe_test, wants
 
 TIMEOUT = 120.0
 VERSION = re.compile(r"\d+\.\d+\.\d+(-[0-9a-z.]+)?")  # npm's form; it becomes part of a path and of a command
@@ -44,8 +45,9 @@ def check_wheels(
 
     `pyodide` is a version; else it follows from each wheel's platform tag. Requirements are looked for among `wheels`
     and in the folders `find_links`, then in Pyodide's own packages. `imports` replaces the wheel's own top-level modules;
-    `script` is a Python file that is run afterwards. `timeout` is how long, in seconds, an interpreter may be silent at
-    one step (start, one installation, one import, the script) before it is ended.
+    `script` is a Python file that is run afterwards, in the place of the smoke test that a wheel's conversion recipe may
+    have. `timeout` is how long, in seconds, an interpreter may be silent at one step (start, one installation, one import, the
+    script) before it is ended.
 
     Whatever a wheel does is in its `Checked`: a failed import, a fatal error, a loop without end. Raises `Refused`
     ("unknown-abi", "corrupt-archive", "too-large") for a wheel that cannot be tried at all, and `Failed` ("not-found",
@@ -190,6 +192,7 @@ class _Bench:
         if self.installer == "micropip":
             reasons = fetch.from_pypi(runtime, ["micropip"], packages)
             warnings += [Warned("not-from-pypi", f"{reason}; Pyodide asks its own CDN for it") for reason in reasons]
+        test = None if self.script is not None else recipe_test(wheel)
         job = Job(
             runtime=runtime,
             packages=packages,
@@ -201,7 +204,12 @@ class _Bench:
             timeout=self.timeout,
         )
         try:
-            told = perform(job, self.node)
+            with tempfile.TemporaryDirectory(prefix="conda2wheel-") as folder:
+                if test is not None:
+                    script = Path(folder) / "recipe_test.py"
+                    script.write_text(test, encoding="utf-8")
+                    job = replace(job, script=script)
+                told = perform(job, self.node)
         except OSError as error:
             raise Failed("disk", f"{path}: cannot prepare its run: {error}") from error
         return Checked(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import keyword
 import re
 import zipfile
@@ -76,6 +77,19 @@ def wants(wheel: Wheel) -> Wants:
             raise Refused("too-large", f"{wheel.path}: METADATA has {own[0].file_size} bytes")
         raw, _ = parse_email(archive.read(own[0]))
     return Wants(tuple(raw.get("requires_dist", ())), raw.get("requires_python"))
+
+
+def recipe_test(wheel: Wheel) -> str | None:
+    """The smoke test of the conversion recipe that a wheel was made by (its `conda2wheel.json`), None where it has none."""
+    with _Archive(wheel) as archive:
+        found = [info for info in archive.infolist() if re.fullmatch(r"[^/]+\.dist-info/conda2wheel\.json", info.filename)]
+        if len(found) != 1 or found[0].file_size > METADATA_LIMIT:
+            return None
+        try:
+            test = json.loads(archive.read(found[0]))["options"]["recipe"]["test"]["script"]
+        except (ValueError, RecursionError, KeyError, TypeError):  # no recipe, no test, or somebody else's file
+            return None
+    return test if isinstance(test, str) else None
 
 
 def modules(wheel: Wheel, python: str) -> tuple[str, ...]:

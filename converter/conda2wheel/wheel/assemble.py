@@ -20,7 +20,7 @@ from .entry_points import entry_points_text
 from .layout import Placed
 from .metadata import Document
 from .plan import Plan
-from .recipe import Carried
+from .recipe import Carried, license_texts, with_environment
 from .relocate import is_python_script, relocate, with_python_shebang
 
 # Written by installers for one installation, or made new here.
@@ -115,6 +115,11 @@ def _member(plan: Plan, item: Placed, source: Source, linked: Linked, warnings: 
     if item.scheme == "scripts" and is_python_script(blob.read()):
         blob = BytesBlob(with_python_shebang(blob.read()))
         changes["shebang"] = "#!python"
+    if plan.recipe is not None and plan.recipe.environment is not None and item.scheme == "site":
+        was = blob.read()
+        if (now := with_environment(path, was, plan.recipe)) != was:
+            blob = BytesBlob(now)
+            changes["environment"] = True
     # Python files and data need no executable bit, whatever the build machine's umask made of them.
     executable = item.scheme == "scripts" or item.path in plan.native or (item.file.executable and path.endswith(".sh"))
     return Member(path, blob, executable, Origin.copied(source, item.origin, item.file.blob, blob, changes))
@@ -178,6 +183,10 @@ def _licenses(
         for name, file in sorted(plan.distribution.files.items()):
             if _is_license(plan.metadata, name):
                 found[re.sub(r"^(licenses|license_files)/", "", name)] = (file.blob, Origin(source, file.path))
+    have = {blob.sha256 for blob, _ in found.values()}
+    for name, file in license_texts(plan.package, plan.recipe):
+        if file.blob.sha256 not in have:
+            found[name if name not in found else f"recipe/{name}"] = (file.blob, Origin(source, file.path))
     have = {blob.sha256 for blob, _ in found.values()}
     for name, blob in plan.package.licenses:
         if blob.sha256 not in have:

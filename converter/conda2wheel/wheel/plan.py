@@ -27,7 +27,7 @@ from .mend import egg_requires, generate, mend, with_extras
 from .metadata import Document
 from .names import is_valid_name, pypi_name
 from .pins import Pins, compare
-from .recipe import Carried, with_own_data, with_requirements, without
+from .recipe import Carried, with_license, with_own_data, with_requirements, without
 from .relocate import interpreter_of
 from .requires import from_depends
 from .tags import Interpreter, abi3_fits, check_claims, interpreter, wheel_tags
@@ -96,6 +96,8 @@ def plan_wheel(
     warnings = [*package.warnings, *layout.warnings]
     if recipe is not None and recipe.patched:
         warnings.append(Warned("patched", f"not upstream's code: {recipe.patched}", "METADATA"))
+    if recipe is not None and recipe.lacks:
+        warnings.append(Warned("lacks", f"in Pyodide it lacks {recipe.lacks}", "METADATA"))
     placed, native, elsewhere = _native(package, layout, warnings)
     elsewhere |= {each.origin: read_binary(each.file) for each in others if each.is_module}
     wheel_file = layout.distribution.text("WHEEL") if layout.distribution else None
@@ -129,8 +131,9 @@ def plan_wheel(
         native=native,
         libraries=read_binaries(layout.libraries),
         distribution=layout.distribution,
-        metadata=with_requirements(
-            _metadata(package, layout.distribution, interp, decision, name, version, pins, warnings), recipe
+        metadata=with_license(
+            with_requirements(_metadata(package, layout.distribution, interp, decision, name, version, pins, warnings), recipe),
+            recipe,
         ),
         entry_points=entry_points,
         dropped=(*layout.dropped, *dropped),

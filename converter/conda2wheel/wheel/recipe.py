@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -121,3 +122,73 @@ def _name(line: str) -> str | None:
         return canonicalize_name(Requirement(line).name)
     except InvalidRequirement:
         return None
+
+
+def with_license(document: Document, recipe: Recipe | None) -> Document:
+    """METADATA with the license that a recipe says."""
+    if recipe is None or recipe.license is None:
+        return document
+    return document.replaced("License-Expression", [recipe.license]).replaced("License", [])
+
+
+def license_texts(package: CondaPackage, recipe: Recipe | None) -> list[tuple[str, PackageFile]]:
+    """(name, file) of the license texts that a recipe finds among a package's files.
+
+    Raises `Refused` (corrupt-archive) for a glob that finds nothing.
+    """
+    found: dict[str, PackageFile] = {}
+    for glob in recipe.license_files if recipe else ():
+        pattern = glob_pattern([glob])
+        texts = {file.name: file for file in package.files if pattern.fullmatch(file.path)}
+        if not texts:
+            why = f"its recipe finds license texts at {glob}, and {package.stem} has no such file"
+            raise Refused("corrupt-archive", f"{package.source}: {why}", "the recipe was written for another version of it")
+        found |= texts
+    return sorted(found.items())
+
+
+def with_environment(path: str, source: bytes, recipe: Recipe | None) -> bytes:
+    """A Python file of the wheel; if it is the module that a recipe names, with lines that set the variables, behind its
+    docstring and what it imports from `__future__`.
+
+    Raises `Refused` (corrupt-archive) for one that is no Python.
+    """
+    environment = recipe.environment if recipe else None
+    if environment is None or path != f"{environment.module.replace('.', '/')}/__init__.py":
+        return source
+    try:
+        line = _first_statement(source)
+    except (SyntaxError, ValueError) as error:
+        raise Refused("corrupt-archive", f"{path}: is no Python: {error}", "its recipe wants to set variables there") from None
+    up = "/".join([".."] * (environment.module.count(".") + 2))
+    setting = "".join(
+        f'__import__("os").environ.setdefault("{name}", __import__("os").path.abspath(f"{{__file__}}/{up}/{where}"))'
+        "  # conda2wheel: a conversion recipe\n"
+        for name, where in environment.variables
+    )
+    lines = source.splitlines(keepends=True)
+    before = b"".join(lines[:line])
+    return before + (b"" if not before or before.endswith(b"\n") else b"\n") + setting.encode() + b"".join(lines[line:])
+
+
+def _first_statement(source: bytes) -> int:
+    """The number of lines that must stay before anything else."""
+    last = 0
+    for at, node in enumerate(ast.parse(source).body):
+        docstring = (
+            at == 0 and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        )
+        if not docstring and not (isinstance(node, ast.ImportFrom) and node.module == "__future__"):
+            break
+        last = node.end_lineno or node.lineno
+    return last or _comments(source)
+
+
+def _comments(source: bytes) -> int:
+    """Lines of a file that begin with a comment: an encoding is only read there."""
+    count = 0
+    for line in source.splitlines():
+        if not line.startswith(b"#"):
+            break
+        count += 1
+    return count
