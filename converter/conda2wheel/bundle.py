@@ -53,6 +53,8 @@ def bundle(
     platform: str = "auto",
     complete: bool = False,
     with_pyodide: bool = False,
+    url: str | None = None,
+    pyodide_url: str | None = None,
     compat_tags: bool = True,
     level: int = DEFAULT_LEVEL,
     isolate: bool = True,
@@ -74,6 +76,9 @@ def bundle(
     complete: take along pure Python packages, too: the channels' noarch ones, and PyPI's wheels for what no channel has. Else
         they are left to the index that an installer asks for them.
     with_pyodide: what the Pyodide distribution ships is taken from it and holds for the whole set.
+    url: where the folder will be served; then the index names files by whole addresses, which micropip wants in JSON pages.
+    pyodide_url: where a browser finds Pyodide's own packages, for pyodide-lock.json; without it they are looked for beside ours,
+        or, under node, in the folder of the npm package.
     tell: called with a line for each step, for a person who waits.
 
     The other arguments are those of `convert`; `compat_tags` is on, since a set has an index of its own.
@@ -107,6 +112,7 @@ def bundle(
         ships = goal.ships
         rest = settle([*_members(made), *_shipped(solved)], goal.environment, ships, index, folder)
         lock = _lock(specs, shop.channels, options, goal, complete, solved, made, rest)
+        lock = replace(lock, url=url, pyodide_url=pyodide_url)
         result = _bundle(folder, made, lock, rest.members, shop)
         clear(folder, {*lock.wheels, *(each.filename for each in lock.pypi)})
         tell("writing the index")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,19 @@ def test_what_pyodide_ships_is_taken_from_it(channel: str, tmp_path: Path) -> No
     assert [wheel.name for wheel in result.wheels] == ["fits_all"]
     assert [(each.conda, each.pypi, each.version) for each in result.lock.shipped] == [("numpy", "numpy", "2.2.5")]
     assert result.lock.pyodide == PYODIDE
+    rows = json.loads((result.folder / "pyodide-lock.json").read_text())["packages"]
+    assert (rows["fits-all"]["depends"], rows["numpy"]["version"]) == (["numpy"], "2.2.5")
+    assert rows["numpy"]["file_name"].startswith("numpy-2.2.5-")
+    there = bundle(
+        ["fits-all"],
+        channels=[channel],
+        platform=PYODIDE,
+        with_pyodide=True,
+        out=tmp_path / "set",
+        pyodide_url="https://example.org/pyodide",
+    )
+    rows = json.loads((there.folder / "pyodide-lock.json").read_text())["packages"]
+    assert rows["numpy"]["file_name"].startswith("https://example.org/pyodide/numpy-2.2.5-")
     without = bundle(["fits-all"], channels=[channel], platform=PYODIDE, out=tmp_path / "set")
     assert {wheel.name: wheel.version for wheel in without.wheels} == {"fits_all": "1.0", "numpy": "2.4.0"}
 

@@ -131,6 +131,14 @@ def test_the_same_lock_gives_the_same_bytes_whatever_became_of_the_channel(chann
     assert projects(made(["numeric"], [channel], tmp_path)) == {"numeric": "9.0"}
 
 
+def test_an_index_may_have_whole_addresses(channels: list[str], tmp_path: Path) -> None:
+    result = made(["numeric"], channels, tmp_path, url="https://example.org/set/")
+    page = json.loads((result.folder / "simple/numeric/index.json").read_text())
+    assert [each["url"] for each in page["files"]] == [f"https://example.org/set/{result.wheels[0].filename}"]
+    again = bundle_locked(result.folder / "bundle.lock", out=tmp_path / "again")
+    assert contents(again.folder) == contents(result.folder)
+
+
 def test_a_library_that_only_the_channel_has_is_in_the_lock(tmp_path: Path) -> None:
     """hidden depends on no library, and NEEDs one that is called like the package that has it."""
     user = sets.native("hidden", calls="other_next", needed=["libquite.so"])

@@ -49,6 +49,13 @@ def bundle(
     with_pyodide: Annotated[
         bool, typer.Option("--with-pyodide", help="Take from the Pyodide distribution what it ships; its versions hold.")
     ] = False,
+    url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where the folder will be served: the index then has whole addresses.")
+    ] = None,
+    pyodide_url: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Where browsers find Pyodide's own packages, for the lock of --with-pyodide."),
+    ] = None,
     locked: Annotated[
         Path | None, typer.Option("--locked", metavar="FILE", help="Make the set of a bundle.lock again: the same bytes.")
     ] = None,
@@ -108,6 +115,8 @@ def bundle(
                 platform=platform,
                 complete=complete,
                 with_pyodide=with_pyodide,
+                url=url,
+                pyodide_url=pyodide_url,
                 compat_tags=compat_tags,
                 level=level,
                 isolate=isolate,

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
 from conda2wheel.outcome import Converted, Failed, Warned
 from conda2wheel.site.index import write_index
 from conda2wheel.site.lock import Entry, beside, merged
@@ -109,13 +112,21 @@ def staged(out: Path) -> Iterator[Path]:
 def write(folder: Path, made: Bundle, goal: Target) -> Bundle:
     """Write everything but the wheels, which lie there; and what is to be said of it. Raises `Failed` (disk)."""
     wheels = sorted(folder.glob("*.whl"))
-    write_index(folder, wheels)
+    write_index(folder, wheels, made.lock.url)
     digests = {**made.lock.wheels, **{each.filename: each.sha256 for each in made.lock.pypi}}
     entries = [Entry.of_file(wheel, wheel.name, digests[wheel.name], goal.runtime.python_version) for wheel in wheels]
-    pyodides = merged(entries, goal.runtime) if goal.pyodide else beside(entries, goal.runtime)
+    own = made.lock.pyodide_url
+    pyodides = merged(entries, goal.runtime, own) if goal.pyodide else beside(entries, goal.runtime)
     write_file(folder / PYODIDE_LOCK, lambda: iter([pyodides.data]))
     notes = [Warned("not-locked", f"is not in {PYODIDE_LOCK}: {why}", name) for name, why in sorted(pyodides.left_out.items())]
     notes += [Warned("replaces-pyodide", str(each)) for each in pyodides.replaced]
+    notes += [Warned("not-locked", f"{who} does not depend on {what} in {PYODIDE_LOCK}: a circle") for who, what in pyodides.cut]
+    known = {each.requirement for each in made.lock.left}
+    notes += [
+        Warned("not-locked", f"{PYODIDE_LOCK} has nothing for this: {each}")
+        for each in pyodides.missing
+        if not any(_project(each.requirement) == _project(left) for left in known)
+    ]
     made = replace(made, warnings=(*made.warnings, *notes))
     _write(folder / lock_file.NAME, made.lock.text())
     _write(folder / REQUIREMENTS, requirements(made))
@@ -142,6 +153,13 @@ def requirements(made: Bundle) -> str:
 
 def _write(path: Path, text: str) -> None:
     write_file(path, lambda: iter([text.encode()]))
+
+
+def _project(requirement: str) -> str:
+    try:
+        return str(canonicalize_name(Requirement(requirement).name))
+    except InvalidRequirement:
+        return requirement
 
 
 def clear(folder: Path, keep: set[str]) -> None:

@@ -50,7 +50,7 @@ class Step:
 class Lock:
     """What a set was asked to be, and all that went into it. `target` is its platform's tag, asked for or found; `wheels` are the
     sha256 of the converted wheels by file name, as `made_by` made them; `left` are requirements that installers look for
-    elsewhere."""
+    elsewhere. `url` is where the folder will be served, `pyodide_url` where Pyodide's own packages are, if that was said."""
 
     requested: tuple[str, ...]
     channels: tuple[str, ...]
@@ -66,6 +66,8 @@ class Lock:
     folded: tuple[tuple[str, str], ...] = ()
     left: tuple[Left, ...] = ()
     share: str | None = None
+    url: str | None = None
+    pyodide_url: str | None = None
     wheels: Mapping[str, str] = field(default_factory=dict)
     made_by: str = __version__
 
@@ -81,6 +83,8 @@ class Lock:
             "target": self.target,
             "pyodide": self.pyodide,
             "share_libs": self.share,
+            "url": self.url,
+            "pyodide_url": self.pyodide_url,
             "packages": [step.json() for step in self.steps],
             "libraries": [each.json() for each in self.libraries],
             "pypi": [each.json() for each in self.pypi],
@@ -122,6 +126,8 @@ def read_lock(path: Path) -> Lock:
             folded=tuple((str(each["conda"]), str(each["project"])) for each in told["folded"]),
             left=tuple(Left(**each) for each in told["left"]),
             share=told["share_libs"],
+            url=told["url"],
+            pyodide_url=told["pyodide_url"],
             wheels={str(name): str(sha256) for name, sha256 in told["wheels"].items()},
             made_by=str(told["made_by"]["version"]),
         )
