@@ -103,14 +103,17 @@ def test_the_json_says_what_the_html_says(folder: Path) -> None:
 
 def test_yanked_files_times_and_states_are_told() -> None:
     file = IndexFile("d-1-py3-none-any.whl", "../d.whl", "0" * 64, 3, "1", "1" * 64, uploaded=1000000000.0, yanked='bad "one"')
-    project = Project("d", (file, replace(file, yanked="")), "deprecated", "use <e>")
+    attested = replace(file, yanked="", provenance="https://host/d.provenance")
+    project = Project("d", (file, attested), "deprecated", "use <e>")
     told = project.json()
+    assert [each.get("provenance") for each in told["files"]] == [None, "https://host/d.provenance"]
     assert [each["yanked"] for each in told["files"]] == ['bad "one"', True]
     assert told["files"][0]["upload-time"] == "2001-09-09T01:46:40Z"
     assert told["project-status"] == {"status": "deprecated", "reason": "use <e>"}
     html = project.html()
     assert 'data-yanked="bad &quot;one&quot;"' in html
     assert 'data-yanked=""' in html
+    assert html.count('data-provenance="https://host/d.provenance"') == 1
     assert '<meta name="pypi:project-status-reason" content="use &lt;e&gt;">' in html
 
 

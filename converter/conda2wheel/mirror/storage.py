@@ -139,7 +139,7 @@ class Store(ABC):
 
 
 def open_store(url: str, **options: Any) -> Store:
-    """The store of a URL: `s3://BUCKET/PATH`, `gs://BUCKET/PATH`, `az://ACCOUNT/CONTAINER/PATH`, `memory://NAME` (this process's
+    """The store of a URL: `s3://BUCKET/PATH`, `gs://BUCKET/PATH`, `az://CONTAINER/PATH`, `memory://NAME` (this process's
     own), or a folder's path. `options` are a bucket's (see `bucket.Bucket`). Nothing is asked yet.
 
     Raises `Failed`: "usage" for a URL that is none, "dependency" where obstore is not installed.

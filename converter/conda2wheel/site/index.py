@@ -1,9 +1,9 @@
 """A package index as static files: `simple/`, in HTML and JSON, and the metadata of each wheel beside it.
 
 Specifications: PyPA's simple repository API (PEP 503 HTML, PEP 691 JSON, PEP 592 yanked, PEP 658/714 metadata files, PEP 700
-versions and sizes, PEP 792 project status). pip, uv and micropip take the HTML from any server of files; a server that can
-negotiate gives `index.json` as `application/vnd.pypi.simple.v1+json`. docs/index.md says how to serve it, and why micropip wants
-absolute addresses in the JSON.
+versions and sizes, PEP 740 provenance, PEP 792 project status). pip, uv and micropip take the HTML from any server of files; a
+server that can negotiate gives `index.json` as `application/vnd.pypi.simple.v1+json`. docs/index.md says how to serve it, and why
+micropip wants absolute addresses in the JSON.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ Status = Literal["active", "archived", "quarantined", "deprecated"]
 @dataclass(frozen=True)
 class IndexFile:
     """A wheel in an index. `url` is absolute or relative to its project's page; `uploaded` in seconds since 1970; `yanked` is the
-    reason for which no installer should choose it, "" for none given, None where it is not yanked."""
+    reason for which no installer should choose it, "" for none given, None where it is not yanked; `provenance` is the whole
+    address of its attestations (PEP 740), where somebody made some."""
 
     filename: str
     url: str
@@ -43,6 +44,7 @@ class IndexFile:
     requires_python: str | None = None
     uploaded: float | None = None
     yanked: str | None = None
+    provenance: str | None = None
 
     def json(self) -> dict[str, Any]:
         """As PEP 691 has it."""
@@ -57,6 +59,8 @@ class IndexFile:
         }
         if self.requires_python:
             told["requires-python"] = self.requires_python
+        if self.provenance is not None:
+            told["provenance"] = self.provenance
         if self.uploaded is not None:
             told["upload-time"] = datetime.fromtimestamp(self.uploaded, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return told
@@ -69,6 +73,8 @@ class IndexFile:
             attributes["data-requires-python"] = self.requires_python
         if self.yanked is not None:
             attributes["data-yanked"] = self.yanked
+        if self.provenance is not None:
+            attributes["data-provenance"] = self.provenance
         words = "".join(f' {key}="{escape(value)}"' for key, value in attributes.items())
         return f'<a href="{escape(self.url)}#sha256={self.sha256}"{words}>{escape(self.filename)}</a><br>'
 

@@ -1,0 +1,96 @@
+"""A published folder behind nginx, as the manual configures it: pip, uv and micropip install from it."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urljoin
+
+import pytest
+
+from conda2wheel.mirror.generation import Entry
+from conda2wheel.mirror.item import Package, Wheel
+from conda2wheel.mirror.keep import rollback
+from conda2wheel.mirror.locks import lock_files
+from conda2wheel.mirror.publish import publish, put_wheel
+from conda2wheel.mirror.storage import Store, open_store
+from conda2wheel.site.index import index_file
+from conda2wheel.site.lock import Entry as Locked
+from tests.build import nginx
+from tests.build.family import family
+from tests.build.installers import micropip_from, pip_from, uv_from
+from tests.build.mirrored import Reader
+from tests.runtime.test_index_installs import SCRIPT, TAG, WANTED, came
+
+NOW = 1.8e9
+
+
+def put(store: Store, path: Path) -> Entry:
+    """A wheel as the mirror's workers put it."""
+    project, file, metadata = index_file(path, "")
+    locked = Locked.of_file(path, "", file.sha256, "3.13")
+    platform = "any" if path.stem.endswith("-any") else TAG
+    told = (project, file.version, file.filename, file.sha256, file.size, file.metadata_sha256, platform)
+    wheel = Wheel(*told, file.requires_python, locked.requires, locked.imports)
+    put_wheel(store, wheel, path, metadata)
+    package = Package(file.sha256, "https://c/x", "https://c", "noarch", project, file.version, "0", 0, True, (), "r")
+    return Entry(wheel, package)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Two nights: the older aunt is gone in the second."""
+    made = family(tmp_path_factory.mktemp("made"))
+    store = open_store(str(tmp_path_factory.mktemp("mirror")))
+    entries = [put(store, path) for path in made.wheels]
+    publish(store, entries, {}, now=NOW, grace=86400, files=lock_files)
+    publish(store, [e for e in entries if e.wheel.filename[:6] != "aunt-1"], {}, now=NOW + 1, grace=86400, files=lock_files)
+    return store
+
+
+@pytest.fixture
+def address(store: Store, tmp_path: Path) -> Iterator[str]:
+    program = nginx.find()
+    if program is None:
+        pytest.skip("neither nginx nor apt-get to bring it")
+    with nginx.running(program, Path(store.url), tmp_path) as address:
+        yield address
+
+
+def test_pip_and_uv_install_from_it(address: str) -> None:
+    for resolve in (pip_from, uv_from):
+        found = resolve(f"{address}simple/", ["grand-parent[visit]"], platform=TAG, python="3.13")
+        assert found.versions == WANTED, found.said
+        kept = resolve(f"{address}simple/", ["aunt==1.0"], platform=TAG, python="3.13")
+        assert kept.versions == {"aunt": "1.0"}, kept.said  # yanked: who pinned it still gets it
+        assert "no longer in https://c" in kept.said
+
+
+@pytest.mark.runtime
+def test_micropip_installs_from_it(address: str) -> None:
+    came(micropip_from(f"{address}simple/", ["grand-parent[visit]"], "0.29.5", script=SCRIPT), address)
+
+
+def test_every_page_and_every_wheel_is_there_and_stays_where_a_generation_is_named(store: Store, address: str) -> None:
+    reader = Reader(address)
+    reader.read()
+    rollback(store, None, now=NOW)
+    reader.read()
+    rollback(store, "000002-" + store.folders("generations")[1][-8:], now=NOW)
+    reader.read()
+    assert reader.wrong == []
+    assert reader.requests > 60
+
+
+def test_lock_files_name_wheels_that_are_there(address: str) -> None:
+    place = f"{address}pyodide-lock-pyemscripten_2025_0.json"
+    with urllib.request.urlopen(place) as answer:
+        assert answer.headers["Content-Type"] == "application/json"
+        packages = json.load(answer)["packages"]
+    assert packages.keys() >= WANTED.keys()
+    assert {name: packages[name]["version"] for name in WANTED} == WANTED
+    for row in packages.values():
+        with urllib.request.urlopen(urljoin(place, row["file_name"])) as answer:
+            assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
