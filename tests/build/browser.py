@@ -19,26 +19,39 @@ from conda2wheel.runtime.fetch import npm, verify
 from conda2wheel.runtime.node import find_node
 from tests.build.cache import cached
 
-PLAYWRIGHT = "1.65.1"
-INTEGRITY = "sha512-hqPpz7blSMPxWVdoeE1yiBSzXsKiVOd2k+kjCvmUywD2GPO2Dd9HfcWnq9NN0GHbNZDFgZ9JfBFr+X5/BLo0qw=="
+# Name, version and npm's integrity.
+PLAYWRIGHT = (
+    "playwright-core",
+    "1.65.1",
+    "sha512-hqPpz7blSMPxWVdoeE1yiBSzXsKiVOd2k+kjCvmUywD2GPO2Dd9HfcWnq9NN0GHbNZDFgZ9JfBFr+X5/BLo0qw==",
+)
+AXE = (
+    "axe-core",
+    "4.14.1",
+    "sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==",
+)
 DRIVER = Path(__file__).with_name("browse.mjs")
 
 
-def playwright() -> Path:
-    """The folder of the npm package."""
-
-    if (found := find_node()).version.removeprefix("v").split(".")[0] < "20":
-        pytest.skip(f"playwright-core {PLAYWRIGHT} needs node 20, here is {found.version}")
+def package(name: str, version: str, integrity: str) -> Path:
+    """The folder of an npm package that needs no other."""
 
     def make(folder: Path) -> None:
-        npm(find_node(), "pack", f"playwright-core@{PLAYWRIGHT}", "--ignore-scripts", "--pack-destination", str(folder))
+        npm(find_node(), "pack", f"{name}@{version}", "--ignore-scripts", "--pack-destination", str(folder))
         (archive,) = folder.glob("*.tgz")
-        verify(archive, INTEGRITY, archive.name)
+        verify(archive, integrity, archive.name)
         with tarfile.open(archive) as tar:
             tar.extractall(folder, filter="data")
         archive.unlink()
 
-    return cached("playwright-core", (PLAYWRIGHT, INTEGRITY), make) / "package"
+    return cached(name, (name, version, integrity), make) / "package"
+
+
+def playwright() -> Path:
+    """The folder of playwright-core. Skips the test where node is too old for it."""
+    if int((found := find_node()).version.removeprefix("v").split(".")[0]) < 20:
+        pytest.skip(f"{'@'.join(PLAYWRIGHT[:2])} needs node 20, here is {found.version}")
+    return package(*PLAYWRIGHT)
 
 
 @cache
