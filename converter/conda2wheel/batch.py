@@ -18,6 +18,7 @@ from conda2wheel.gate import check_allow
 from conda2wheel.libdirs import LibraryIndex
 from conda2wheel.outcome import Conda2WheelError, Converted, Failed, Warned, error_json
 from conda2wheel.recipes import RecipeBook
+from conda2wheel.surroundings import Surroundings
 from conda2wheel.wheel.pins import Pins
 
 
@@ -72,6 +73,8 @@ def convert_each(
     allow = check_allow(allow)
     book = RecipeBook(recipes)
     written: dict[str, str] = {}
+    sources = list(sources)
+    around = Surroundings([*index.places, *sources], limits or Limits(), downloads)
     for source in sources:
         started = time.monotonic()
         shown = redacted(source) if is_url(source) else source
@@ -93,6 +96,7 @@ def convert_each(
                 recipes=book,
                 limits=limits,
                 downloads=downloads,
+                around=around,
             )
         except Conda2WheelError as caught:
             error: Conda2WheelError = caught

@@ -36,6 +36,7 @@ from conda2wheel.options import Options
 from conda2wheel.outcome import Converted, Warned
 from conda2wheel.provenance import Source
 from conda2wheel.recipes import RecipeBook
+from conda2wheel.surroundings import Surroundings
 from conda2wheel.wheel.account import Made, overridden
 from conda2wheel.wheel.archive import DEFAULT_LEVEL, build_wheel, write_file
 from conda2wheel.wheel.assemble import members
@@ -64,6 +65,7 @@ def convert(
     recipes: Iterable[str | Path] | RecipeBook = (),
     limits: Limits | None = None,
     downloads: Downloads = DOWNLOADS,
+    around: Surroundings | None = None,
 ) -> Converted:
     """Convert one conda package into one wheel.
 
@@ -72,7 +74,7 @@ def convert(
     out: the folder for the wheel; made if it is not there.
     libdirs: where NEEDED libraries may be found, as for `LibraryIndex`; or an index to share between calls of one thread.
     channels: where match specs are looked up, names or URLs; emscripten-forge-4x if there are none. Where they are given, or
-        `source` is a match spec, NEEDED libraries that no libdir has are looked up there, too.
+        `source` is a match spec, NEEDED libraries that no libdir has are looked up there, too, and what dependencies are called.
     platform: "auto" (by evidence), a platform tag, a Pyodide version, or a `Platform`.
     compat_tags: add the platform's older aliases to the tag, for micropip before 0.11.1 on an index of your own.
     level: of compression, 1 to 12 (libdeflate).
@@ -84,6 +86,8 @@ def convert(
     recipes: folders of conversion recipes that come before ours (docs/recipes.md), or a book of them to share between calls.
     pins: whose bounds on requirements hold where METADATA and conda's depends differ: "metadata", or "conda" too.
     downloads: the cache for what comes from channels, and whether anything may be asked of the network.
+    around: where else packages are that say what they are called, to share between calls of one thread; made of the libdirs if
+        None.
 
     Raises `Refused` (a verdict, with one of `outcome.REFUSAL_CODES`) or `Failed` (an accident). Nothing half-written
     stays behind. The same input and version of this library give the same bytes; SOURCE_DATE_EPOCH, where set, is the
@@ -97,15 +101,26 @@ def convert(
     options = Options.of(platform, compat_tags, level, isolate, provided, allow, pins)
     index = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, limits, downloads=downloads)
     book = recipes if isinstance(recipes, RecipeBook) else RecipeBook(recipes)
+    around = around or Surroundings(index.places, limits, downloads)
     channels = tuple(channels)
     place = locate(str(source), channels, downloads)
-    if channels or place != str(source):
-        own, _, _ = str(source).rpartition("::")
-        looked = [own] if own and place != str(source) else [*channels] or [*DEFAULT_CHANNELS]
-        index = index.with_channel(ChannelLibraries(looked, limits, downloads))
+    looked = _looked_at(str(source), place, channels)
+    if looked:
+        index = index.with_channel(ChannelLibraries(around.listing(looked)))
     package = open_package(place, limits, downloads)
-    options = replace(options, recipe=book.find(package))
+    named = around.names(package.depends, looked)
+    package = replace(package, warnings=(*package.warnings, *named.warnings))
+    options = replace(options, recipe=book.find(package), names=named.names)
     return convert_package(package, index, options, None if dry_run else Path(out), started)
+
+
+def _looked_at(source: str, place: str, channels: tuple[str, ...]) -> tuple[str, ...]:
+    """The channels that are asked about libraries and names: those of a match spec, or those that were given; a file alone never
+    makes anything ask a network."""
+    own, _, _ = source.rpartition("::")
+    if place == source:
+        return channels
+    return (own,) if own else channels or DEFAULT_CHANNELS
 
 
 def convert_package(
@@ -114,11 +129,13 @@ def convert_package(
     """The road after the package was opened; with `out` None nothing is written. `started` is by the monotonic clock."""
     started = time.monotonic() if started is None else started
     others = carried(package, options.recipe, index)
-    plan = plan_wheel(package, options.platform, options.compat_tags, options.allow, options.pins, options.recipe, others)
+    plan = plan_wheel(
+        package, options.platform, options.compat_tags, options.allow, options.pins, options.recipe, others, options.names
+    )
     linked = link_plan(plan, index, isolate=options.isolate, provided=options.provided, allow=options.allow)
     gated = _audit(plan, linked, others, options.allow)
     contents, notes = members(plan, linked, others)
-    warnings = [*plan.warnings, *linked.warnings, *gated.warnings, *notes]
+    warnings = [*plan.warnings, *linked.warnings, *gated.warnings, *notes, *index.notes]  # the last also where nothing was linked
     made = _made(plan, linked, others, options, gated, overridden(warnings))
     dist_info = f"{plan.stem}.dist-info"
     contents = told(made, dist_info, contents, package, linked, others)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.signals import contradictions
-from conda2wheel.conda.binaries import SHARED_OBJECT, Binary, read_binary
+from conda2wheel.conda.binaries import SHARED_OBJECT, Binary, read_binary, same_library
 from conda2wheel.conda.channel_libraries import ChannelLibraries
 from conda2wheel.conda.downloads import DOWNLOADS, Downloads
 from conda2wheel.conda.evidence import claims
@@ -22,6 +22,7 @@ from conda2wheel.conda.fetch import is_url
 from conda2wheel.conda.files import Limits, PackageFile
 from conda2wheel.conda.folder import open_folder
 from conda2wheel.conda.info import CondaPackage
+from conda2wheel.conda.pinned import BuiltWith, built_with, forbidden, spec_name
 from conda2wheel.conda.source import PACKAGE_SUFFIXES, expand, open_package
 from conda2wheel.outcome import Failed, Refused, Warned
 
@@ -68,19 +69,6 @@ def names_of(file: PackageFile) -> set[str]:
     return {path.rpartition("/")[2] for path in (file.path, *file.aliases)}
 
 
-def same_library(one: str, other: str) -> bool:
-    """Whether two file names differ only in how much of one version they spell: the names that symlinks of one library have.
-
-    >>> same_library("libz.so.1.3.2", "libz.so"), same_library("libz.so.1", "libz.so.1.3"), same_library("libz.so.1", "libz.so.2")
-    (True, True, False)
-    """
-    stem, _, version = one.partition(".so")
-    other_stem, _, other_version = other.partition(".so")
-    parts, other_parts = version.split("."), other_version.split(".")
-    shared = min(len(parts), len(other_parts))
-    return stem == other_stem and parts[:shared] == other_parts[:shared]
-
-
 class LibraryIndex:
     """Libraries by file name over all places, best first."""
 
@@ -115,7 +103,8 @@ class LibraryIndex:
     @property
     def notes(self) -> tuple[Warned, ...]:
         """What a person should know of the places, and of what was looked up."""
-        return (*(self._base.warnings if self._base else ()), *self.warnings)
+        broken = self._channel.broken.values() if self._channel else ()
+        return (*(self._base.warnings if self._base else ()), *self.warnings, *broken)
 
     @property
     def searched(self) -> tuple[str, ...]:
@@ -126,17 +115,18 @@ class LibraryIndex:
         """The best library of that file name for a package and a platform, and why others of that name were passed over.
 
         A library of another toolchain does not fit, nor one in a version that the package's depends forbid. Of the others,
-        one that the package depends on comes first, then the highest version and build number. Where there is none, the
-        channel's packages are looked into.
+        one comes first that the pins of what the package was built with admit, then one that the package depends on, then the
+        highest version and build number. Where there is none, the channel's packages are looked up.
         """
         found, rejected = self._at_hand(name, package, platform)
         for candidate in self._channel.candidates(name, package, platform) if found is None and self._channel else ():
-            if candidate.stem not in self._looked_into:
-                self._looked_into.add(candidate.stem)
-                self._add((candidate.stem, candidate, candidate.files))
+            brought = candidate.package
+            if brought.stem not in self._looked_into:
+                self._looked_into.add(brought.stem)
+                self._add((brought.stem, brought, brought.files))
             found, rejected = self._at_hand(name, package, platform)
             if found is not None:
-                why = f"{name} is {found.binary.file.path} of {found.origin}, from {candidate.channel}"
+                why = f"{name} is {found.binary.file.path} of {found.origin}, from {brought.channel}: {candidate.why}"
                 self.warnings.append(Warned("library-from-channel", why))
                 break
         return found, rejected
@@ -144,20 +134,27 @@ class LibraryIndex:
     def _at_hand(self, name: str, package: Subject, platform: Platform) -> tuple[Library | None, list[str]]:
         rejected: list[str] = []
         fitting: list[tuple[Any, Library]] = []
+        built = _built(package)
         for library in self._libraries().get(name) or self._by_lost_link(name):
+            pin = built.forbidden(library.package.name, library.package.version) if library.package else ""
             why = _unfit(library, platform) or _forbidden(library.package, package)
-            if why:
-                rejected.append(f"{library.origin}: {why}")
+            if why or (pin and library.origin in self._looked_into):  # what another package had looked up
+                rejected.append(f"{library.origin}: {why or pin}")
             else:
-                fitting.append(((*_order(library.package, package), library.content), library))
+                fitting.append(((not pin, *_order(library.package, package), library.content), library))
         fitting.sort(key=lambda pair: pair[0], reverse=True)
         return (fitting[0][1] if fitting else None), rejected
 
     def package(self, name: str, wanted_by: Subject) -> CondaPackage | None:
-        """The best package of that conda name that `wanted_by` may have: one that its depends admit, the highest version."""
+        """The best package of that conda name that `wanted_by` may have: one that its depends admit, the highest version; else
+        the channel's."""
         packages = (package for _, package, _ in self._everything() if package is not None)
         fitting = [each for each in packages if each.name == name and not _forbidden(each, wanted_by)]
-        return max(fitting, key=lambda each: _order(each, wanted_by), default=None)
+        found = max(fitting, key=lambda each: _order(each, wanted_by), default=None)
+        if found is None and self._channel is not None and (found := self._channel.named(name, wanted_by)) is not None:
+            why = f"{found.stem} is from {found.channel}: the recipe takes files of it"
+            self.warnings.append(Warned("library-from-channel", why))
+        return found
 
     def _everything(self) -> list[_Opened]:
         """What was opened and what is in the places, opened once."""
@@ -238,18 +235,12 @@ def _unfit(library: Library, platform: Platform) -> str:
 
 def _forbidden(found: CondaPackage | None, package: Subject) -> str:
     """The dependency of `package` that does not admit this build of another; empty if none speaks against it."""
-    from rattler import MatchSpec, Version, VersionSpec
-    from rattler.exceptions import InvalidMatchSpecError, InvalidVersionError, InvalidVersionSpecError
+    spec = forbidden(found.name, found.version, package.depends) if found is not None else ""
+    return f"{package.name} depends on {spec}" if spec else ""
 
-    for spec in package.depends if found is not None else ():
-        try:
-            if found is None or spec.split(" ")[0] != found.name or not (version := MatchSpec(spec, strict=False).version):
-                continue
-            if not VersionSpec(str(version)).matches(Version(found.version)):
-                return f"{package.name} depends on {spec}"
-        except (InvalidMatchSpecError, InvalidVersionSpecError, InvalidVersionError):
-            continue  # a spec that nobody can read forbids nothing
-    return ""
+
+def _built(package: Subject) -> BuiltWith:
+    return built_with(package.rendered_recipe if isinstance(package, CondaPackage) else {})
 
 
 def _order(found: CondaPackage | None, package: Subject) -> tuple[Any, ...]:
@@ -259,7 +250,7 @@ def _order(found: CondaPackage | None, package: Subject) -> tuple[Any, ...]:
 
     if found is None:
         return (False, Version("0"), 0)
-    named = any(spec.split(" ")[0] == found.name for spec in package.depends)
+    named = any(spec_name(spec) == found.name for spec in package.depends)
     build = found.index.get("build_number")
     try:
         version = Version(found.version)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from conda2wheel.abi.choice import forced_platform
@@ -12,13 +12,15 @@ from conda2wheel.abi.platforms import Platform
 from conda2wheel.gate import check_allow
 from conda2wheel.recipes import Recipe, from_document
 from conda2wheel.wheel.archive import DEFAULT_LEVEL
+from conda2wheel.wheel.names import Names
 from conda2wheel.wheel.pins import PINS, Pins
 
 
 @dataclass(frozen=True)
 class Options:
     """What the bytes of a wheel depend on beside its packages. `platform`: None for "by evidence". `epoch`:
-    SOURCE_DATE_EPOCH, in seconds, where it was set."""
+    SOURCE_DATE_EPOCH, in seconds, where it was set. `names`: what dependencies are called by their own dist-info, where the rows
+    say otherwise."""
 
     platform: Platform | None = None
     compat_tags: bool = False
@@ -29,6 +31,7 @@ class Options:
     pins: Pins = "metadata"
     recipe: Recipe | None = None
     epoch: int | None = None
+    names: Names = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if not 1 <= self.level <= 12:
@@ -64,6 +67,7 @@ class Options:
             "pins": self.pins,
             "recipe": dict(self.recipe.told) if self.recipe else None,
             "source_date_epoch": self.epoch,
+            "names": dict(self.names),
         }
 
     @classmethod
@@ -75,6 +79,7 @@ class Options:
         flags = [told.get(key) for key in ("compat_tags", "isolate", "provided")]
         level, epoch, allow = told.get("level"), told.get("source_date_epoch"), told.get("allow")
         pins = next((each for each in PINS if each == told.get("pins")), None)
+        names = told.get("names", {})
         recipe = None if told.get("recipe") is None else from_document(dict(told["recipe"]))
         if not (
             all(isinstance(flag, bool) for flag in flags)
@@ -83,11 +88,13 @@ class Options:
             and isinstance(allow, list)
             and all(isinstance(code, str) for code in allow)
             and pins is not None
+            and isinstance(names, dict)
+            and all(name is None or isinstance(name, str) for name in names.values())
         ):
             raise ValueError("its options are not as this version writes them")
         compat_tags, isolate, provided = map(bool, flags)
         platform = forced_platform(str(told.get("platform")))
-        return cls(platform, compat_tags, level, isolate, provided, check_allow(allow), pins, recipe, epoch)
+        return cls(platform, compat_tags, level, isolate, provided, check_allow(allow), pins, recipe, epoch, names)
 
     def moment(self, own: float | None) -> float:
         """The time of a wheel's members, in seconds since 1970: SOURCE_DATE_EPOCH, where set, else the input's own."""

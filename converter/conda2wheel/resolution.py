@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.symbols import Symbol
-from conda2wheel.conda.binaries import SHARED_OBJECT, Binary, read_binaries
+from conda2wheel.conda.binaries import SHARED_OBJECT, Binary, read_binaries, same_library
 from conda2wheel.conda.info import CondaPackage
-from conda2wheel.libdirs import Library, LibraryIndex, Subject, names_of, same_library
+from conda2wheel.libdirs import Library, LibraryIndex, Subject, names_of
 from conda2wheel.outcome import ALLOWED, Provided, Refused, Warned
 from conda2wheel.provided import complete, covers, main_symbols, offered, taken
 from conda2wheel.reach import search_order

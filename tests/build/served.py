@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 CHUNK = 1 << 14
-_RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+_RANGE = re.compile(r"bytes=(?:(\d+)-(\d*)|-(\d+))")
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,14 @@ class Served:
     def asked(self, pattern: str = "*") -> list[str]:
         """The paths that were asked for and fit, each once, sorted."""
         return sorted(path for path in list(self.requests) if fnmatchcase(path, pattern))
+
+    def parts(self) -> dict[str, list[str | None]]:
+        """Of each package file, by its name: what Range said in each request, None where the whole was asked for."""
+        found: dict[str, list[str | None]] = {}
+        for path, headers in list(self.headers):
+            if path.endswith((".conda", ".tar.bz2")):
+                found.setdefault(path.rpartition("/")[2], []).append(headers.get("Range"))
+        return found
 
     def _fault(self, path: str) -> Fault:
         with self._lock:
@@ -194,7 +202,10 @@ class _Handler(BaseHTTPRequestHandler):
         same = self.headers.get("If-Range", headers.get("ETag", "")) == headers.get("ETag", "")
         if asked is None or not same:
             return 200, data, headers
-        start, end = int(asked[1]), min(int(asked[2] or len(data) - 1), len(data) - 1)
+        if asked[3]:
+            start, end = max(len(data) - int(asked[3]), 0), len(data) - 1
+        else:
+            start, end = int(asked[1]), min(int(asked[2] or len(data) - 1), len(data) - 1)
         if start > end:
             return 416, b"", {**headers, "Content-Range": f"bytes */{len(data)}"}
         return 206, data[start : end + 1], {**headers, "Content-Range": f"bytes {start}-{end}/{len(data)}"}

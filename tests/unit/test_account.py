@@ -111,6 +111,7 @@ def test_options_evidence_and_the_pyodide_that_was_asked_are_told(tmp_path: Path
         "pins": "metadata",
         "recipe": None,
         "source_date_epoch": 1000000000,
+        "names": {},
     }
     assert (account["platform"], account["judged_by"], bool(account["evidence"])) == (T313, ["0.29.5"], True)
     assert account["overrides"] == []

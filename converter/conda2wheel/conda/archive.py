@@ -29,7 +29,7 @@ _TAR_BLOCK = 512
 _FORMATS = {b"BZh": "tar.bz2", b"PK\x03\x04": "zip", b"\x1f\x8b": "tar.gz"}
 # What the standard library raises for damaged archives. tarfile follows chains of headers by recursion (RuntimeError has
 # RecursionError), zipfile has RuntimeError for encrypted members and NotImplementedError for unknown methods.
-_DAMAGE = (
+DAMAGE = (
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,
@@ -58,7 +58,7 @@ def open_archive(path: Path, source: str, limits: Limits) -> tuple[PackageFile, 
         raise Failed("not-found", f"{source}: no such file", "check the path") from None
     except PermissionError:
         raise Failed("unreadable", f"{source}: permission denied", "make it readable for this user") from None
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise corrupt(source, str(error)) from error
     except OSError as error:
         if error.errno in (None, errno.EINVAL):  # what bz2 and gzip raise for damaged data; a seek to nowhere in a zip
@@ -93,11 +93,11 @@ def _open(stream: IO[bytes], path: Path, source: str, limits: Limits) -> tuple[P
     return resolve_links(source, reader.entries, limits)
 
 
-class _Header(tarfile.TarInfo):
+class Header(tarfile.TarInfo):
     """A member's header. tarfile takes a damaged one for the end of the archive, and so would lose what follows."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Header:
         try:
             return super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
@@ -181,7 +181,7 @@ class _Members:
 
     def read_tar(self, stream: IO[bytes]) -> None:
         bounded = _Bounded(stream, self)
-        with tarfile.open(fileobj=bounded, mode="r|", errorlevel=2, tarinfo=_Header) as archive:
+        with tarfile.open(fileobj=bounded, mode="r|", errorlevel=2, tarinfo=Header) as archive:
             for member in archive:
                 bounded.headers = None
                 self._add(archive, member)

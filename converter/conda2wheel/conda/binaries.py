@@ -58,3 +58,16 @@ def read_binary(file: PackageFile) -> Binary:
 def read_binaries(files: Iterable[PackageFile]) -> dict[str, Binary]:
     """Every file named `*.so` or `*.so.N`, by its own path."""
     return {file.path: read_binary(file) for file in files if SHARED_OBJECT.search(file.name)}
+
+
+def same_library(one: str, other: str) -> bool:
+    """Whether two file names differ only in how much of one version they spell: the names that symlinks of one library have.
+
+    >>> same_library("libz.so.1.3.2", "libz.so"), same_library("libz.so.1", "libz.so.1.3"), same_library("libz.so.1", "libz.so.2")
+    (True, True, False)
+    """
+    stem, _, version = one.partition(".so")
+    other_stem, _, other_version = other.partition(".so")
+    parts, other_parts = version.split("."), other_version.split(".")
+    shared = min(len(parts), len(other_parts))
+    return stem == other_stem and parts[:shared] == other_parts[:shared]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from conda2wheel.outcome import Failed
@@ -19,7 +19,7 @@ from .fetch import redacted
 from .repodata import channel_url, query
 
 if TYPE_CHECKING:
-    from rattler import RepoDataRecord
+    from rattler import MatchSpec, RepoDataRecord
 
 DEFAULT_CHANNELS = ("emscripten-forge-4x",)
 _SPEC = re.compile(r"^([^\s/]+::)?[A-Za-z0-9_][A-Za-z0-9._-]*(\[[^\]]*\]|\s*[=<>!~\s].*)?$")
@@ -37,6 +37,23 @@ class Found:
     version: str = ""
     depends: tuple[str, ...] = ()
     size: int | None = None
+    build: str = ""
+    record: RepoDataRecord | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def stem(self) -> str:
+        """NAME-VERSION-BUILD."""
+        return f"{self.name}-{self.version}-{self.build}"
+
+    def admitted_by(self, spec: str) -> bool:
+        """Whether a match spec of this name admits this build. One that nobody can read forbids nothing."""
+        from rattler import MatchSpec
+        from rattler.exceptions import InvalidMatchSpecError
+
+        try:
+            return self.record is None or MatchSpec(spec, strict=False).matches(self.record)
+        except InvalidMatchSpecError:
+            return True
 
 
 def is_spec(text: str) -> bool:
@@ -86,20 +103,26 @@ def builds(spec_text: str, channels: Iterable[str] = (), downloads: Downloads = 
     for name in names:
         address = channel_url(name)
         searched.append(redacted(address))
-        try:
-            [records] = query([address], [spec], downloads)
-        except Failed as error:
-            raise Failed(error.code, f"{spec_text}: {error.message}", error.hint) from None
-        if records:
-            newest = sorted(
-                records,
-                key=lambda record: (record.version, record.build_number, record.timestamp.timestamp() if record.timestamp else 0),
-                reverse=True,
-            )
-            return [_found(record, address) for record in newest]
+        if found := records(address, [spec], downloads, spec_text):
+            return found
     raise Failed(
         "not-found", f"{spec_text}: no such package in {', '.join(searched)}", "check the spec, or name another --channel"
     )
+
+
+def records(address: str, specs: Sequence[MatchSpec | str], downloads: Downloads, what_for: str) -> list[Found]:
+    """All builds of one channel that fit any of the specs, newest first; `what_for` says it to a person. Raises `Failed`
+    (network, unreadable)."""
+    try:
+        [found] = query([address], specs, downloads)
+    except Failed as error:
+        raise Failed(error.code, f"{what_for}: {error.message}", error.hint) from None
+    newest = sorted(
+        found,
+        key=lambda record: (record.version, record.build_number, record.timestamp.timestamp() if record.timestamp else 0),
+        reverse=True,
+    )
+    return [_found(record, address) for record in newest]
 
 
 def _found(record: RepoDataRecord, address: str) -> Found:
@@ -111,4 +134,6 @@ def _found(record: RepoDataRecord, address: str) -> Found:
         version=str(record.version),
         depends=tuple(map(str, record.depends)),
         size=record.size,
+        build=str(record.build),
+        record=record,
     )

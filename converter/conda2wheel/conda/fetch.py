@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -68,6 +69,33 @@ def download(wanted: Wanted, folder: Path, max_bytes: int, watch: Watch | None =
     if expected is not None:
         require_sha256(shown, digest, expected)
     return target
+
+
+@contextmanager
+def reader(url: str) -> Iterator[Callable[[str], requests.Response]]:
+    """For parts of one file, asked for as `download` asks for the whole: a function that takes what Range shall say
+    (`bytes=0-99`) and gives the answer, to be read and closed: 206 with that part, 200 from a server that sends no parts, 416.
+
+    Raises `Failed` (network, not-found), also for what breaks in the block.
+    """
+    import requests
+    import urllib3
+
+    require_secure(url)
+    known = credentials(url)
+    address = known.address(url.partition("#")[0])
+    auth = _Auth(known) if known.bearer or known.basic else None
+
+    def ask(part: str) -> requests.Response:
+        response = session.get(address, stream=True, timeout=TIMEOUT, headers={"Range": part}, auth=auth)
+        _require_found(redacted(url), response, (200, 206, 416))
+        return response
+
+    try:
+        with _session() as session:
+            yield ask
+    except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
+        raise Failed("network", f"{redacted(url)}: {_reason(error)}", "check the network and try again") from None
 
 
 class _BrokenError(Exception):

@@ -16,6 +16,7 @@ from conda2wheel.outcome import Warned
 from .archive import corrupt
 from .files import PackageFile, parents
 
+SITE = re.compile(r"^(?:lib/python(\d+\.\d+)t?/)?site-packages/")
 OLDEST_PLACEHOLDER = "/opt/anaconda1anaconda2anaconda3"  # conda-build's, where has_prefix names only the path
 Rows = Mapping[str, Mapping[str, Any]]
 

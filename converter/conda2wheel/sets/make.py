@@ -14,6 +14,7 @@ from conda2wheel.conda.downloads import Downloads
 from conda2wheel.conda.fetch import Wanted, redacted
 from conda2wheel.conda.files import Limits
 from conda2wheel.conda.info import CondaPackage
+from conda2wheel.conda.listing import Listing
 from conda2wheel.conda.source import open_package
 from conda2wheel.convert import convert_package
 from conda2wheel.libdirs import LibraryIndex
@@ -55,8 +56,12 @@ class Workshop:
     downloads: Downloads
     libdirs: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
+    listing: Listing = field(init=False)
     made: dict[str, Made] = field(default_factory=dict)  # by URL
     without: dict[str, Refused] = field(default_factory=dict)  # what has no wheel, by URL
+
+    def __post_init__(self) -> None:
+        self.listing = Listing(self.channels, self.limits, self.downloads)
 
     def fetch(self, packages: Iterable[Chosen]) -> None:
         """Bring what is missing into the cache, several at a time."""
@@ -101,7 +106,7 @@ class Workshop:
     def _one(self, chosen: Chosen, index: LibraryIndex) -> Made:
         package = open_package(chosen.place, self.limits, self.downloads)
         recipe = self.book.find(package)
-        looked = ChannelLibraries(self.channels, self.limits, self.downloads) if self.channels else None
+        looked = ChannelLibraries(self.listing) if self.channels else None
         own = index.with_channel(looked) if looked is not None else index
         wheel = convert_package(package, own, replace(self.options, recipe=recipe), self.folder)
         found = tuple(_located(url, other) for url, other in (looked.opened.items() if looked else ()))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import posixpath
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +23,6 @@ from conda2wheel.outcome import Refused, Warned
 from .metadata import Document, parse
 from .names import is_valid_name, pypi_name
 
-SITE = re.compile(r"^(?:lib/python(\d+\.\d+)t?/)?site-packages/")
 Kind = Literal["dist-info", "egg-info", "egg"]
 
 

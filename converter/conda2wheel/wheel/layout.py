@@ -17,10 +17,10 @@ from typing import Any, Literal
 from conda2wheel.conda.binaries import SHARED_OBJECT
 from conda2wheel.conda.files import PackageFile
 from conda2wheel.conda.info import CondaPackage
-from conda2wheel.conda.paths import glob_pattern
+from conda2wheel.conda.paths import SITE, glob_pattern
 from conda2wheel.outcome import Refused, Warned
 
-from .distributions import SITE, Distribution, choose, find_distributions
+from .distributions import Distribution, choose, find_distributions
 
 Scheme = Literal["site", "scripts", "data"]
 _EXTENSION = re.compile(r"\.(cpython-\d+[^.]*|abi3[^.]*)\.so$")

@@ -1,9 +1,9 @@
 """What a conda package is called on PyPI, and who says so.
 
-The distribution inside a package knows its own name best (`plan`); what is here is for dependencies, and for packages without
-metadata. In this order: our own rows (`names.toml`), each read against PyPI's project of that name; conda-forge's map, cleaned of
-what it only guesses (`conda_forge_names.json`, made by `scripts/update-names`); the same name. A C library whose PyPI namesake is
-another project never becomes a name.
+The distribution inside a package knows its own name best (`plan`), that of a dependency, too, where somebody looked into it
+(`Seen`). What is here besides is for all others, and for packages without metadata. In this order: our own rows (`names.toml`),
+each read against PyPI's project of that name; conda-forge's map, cleaned of what it only guesses (`conda_forge_names.json`, made
+by `scripts/update-names`); the same name. A C library whose PyPI namesake is another project never becomes a name.
 """
 
 from __future__ import annotations
@@ -21,16 +21,30 @@ from typing import Any, Literal
 from packaging.utils import canonicalize_name
 
 CONDA_FORGE = "conda_forge_names.json"
-Origin = Literal["table", "conda-forge", "identity", "nobody"]
+Origin = Literal["dist-info", "table", "conda-forge", "identity", "nobody"]
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 # How conda names a part of a project, or tells its Python binding from the library: `matplotlib-base`, `python-graphviz`.
 _AFFIXES = re.compile(r"^(?:python-|py-?)(?=\w)|-(?:base|core|python|py)$")
 
 
+Names = Mapping[str, str | None]  # conda names, and what is known of them beyond all rows: PyPI's, None for nobody's
+NO_NAMES: Names = {}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A package that was looked into: which one it is (NAME-VERSION-BUILD), and the names of its distributions as their metadata
+    folders have them. `empty`: it has no files, a metapackage, and so says nothing."""
+
+    package: str
+    distributions: tuple[str, ...]
+    empty: bool = False
+
+
 @dataclass(frozen=True)
 class Answer:
-    """What a conda name is on PyPI: `pypi` is None where nothing there is this package. `source` says by what: table,
-    conda-forge, identity, or nobody (it is no Python distribution)."""
+    """What a conda name is on PyPI: `pypi` is None where nothing there is this package. `source` says by what: dist-info (the
+    package's own), table, conda-forge, identity, or nobody (it is no Python distribution)."""
 
     conda: str
     pypi: str | None
@@ -75,13 +89,32 @@ def foreign_pattern(conda_name: str) -> str | None:
     return next((pattern for pattern in _rows()["not_python"]["patterns"] if fnmatchcase(conda_name.lower(), pattern)), None)
 
 
-def answer(conda_name: str) -> Answer:
-    """What a conda package is called on PyPI, and who says so.
+def answer(conda_name: str, seen: Seen | None = None) -> Answer:
+    """What a conda package is called on PyPI, and who says so; `seen` is the package itself, where it is at hand.
 
+    A package that has no distribution inside is nobody's, unless our rows say which one it is nevertheless. Of several in one,
+    the one that the name means counts.
+
+    >>> answer("foo", Seen("foo-1.0-0", ("foo_core",))).pypi, answer("libfoo", Seen("libfoo-1.0-0", ())).pypi
+    ('foo-core', None)
     >>> answer("matplotlib-base"), answer("zlib").pypi, answer("pysoundfile").source
     (Answer(conda='matplotlib-base', pypi='matplotlib', source='table', note=''), None, 'conda-forge')
     """
     name = conda_name.lower()  # conda's names are; what writes them otherwise means the same package
+    told = _told(name)
+    if seen is None or seen.empty or is_marker(name):
+        return told
+    if not seen.distributions:
+        known = told.pypi is None or told.source == "table"
+        return told if known else Answer(name, None, "nobody", f"{seen.package} has no distribution inside")
+    named = {canonicalize_name(each) for each in seen.distributions if is_valid_name(each)}
+    meant = named & {canonicalize_name(each) for each in (name, told.pypi) if each}
+    found = meant if len(named) > 1 else named
+    return Answer(name, found.pop(), "dist-info", seen.package) if len(found) == 1 else told
+
+
+def _told(name: str) -> Answer:
+    """What our rows say, conda-forge's, or the name itself."""
     rows = _rows()
     if name in rows["pypi"]:
         mapped = rows["pypi"][name]
@@ -97,13 +130,14 @@ def answer(conda_name: str) -> Answer:
     return Answer(name, name, "identity")
 
 
-def pypi_name(conda_name: str) -> str | None:
-    """The PyPI name of a conda package, None where no distribution on PyPI is this package.
+def pypi_name(conda_name: str, names: Names = NO_NAMES) -> str | None:
+    """The PyPI name of a conda package, None where no distribution on PyPI is this package; `names` come first.
 
     >>> pypi_name("matplotlib-base"), pypi_name("zlib"), pypi_name("attrs")
     ('matplotlib', None, 'attrs')
     """
-    return answer(conda_name).pypi
+    name = conda_name.lower()
+    return names[name] if name in names else answer(name).pypi
 
 
 def is_valid_name(name: str) -> bool:

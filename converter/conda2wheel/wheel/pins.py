@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 
 from conda2wheel.outcome import Warned
 
+from .names import NO_NAMES, Names
 from .requires import from_depends
 
 Pins = Literal["metadata", "conda"]
@@ -31,8 +32,15 @@ class Compared:
     warnings: tuple[Warned, ...]
 
 
-def compare(own: Sequence[str], depends: Iterable[str], environment: Mapping[str, str], pins: Pins = "metadata") -> Compared:
-    """METADATA's own Requires-Dist beside conda's match specs, as they apply in an environment (PEP 508's marker variables).
+def compare(
+    own: Sequence[str],
+    depends: Iterable[str],
+    environment: Mapping[str, str],
+    pins: Pins = "metadata",
+    names: Names = NO_NAMES,
+) -> Compared:
+    """METADATA's own Requires-Dist beside conda's match specs, as they apply in an environment (PEP 508's marker variables);
+    `names` as for `from_depends`.
 
     A bound differs if conda's leaves out a version that METADATA's admits; that it admits more is no difference. Lines that are
     no requirements pass through.
@@ -40,7 +48,7 @@ def compare(own: Sequence[str], depends: Iterable[str], environment: Mapping[str
     parsed = [(line, _parsed(line)) for line in own]
     here = {line for line, each in parsed if each is not None and _applies(each, environment)}
     theirs: dict[str, Requirement] = {
-        canonicalize_name(each.name): each for each in map(Requirement, from_depends(depends).requires)
+        canonicalize_name(each.name): each for each in map(Requirement, from_depends(depends, names).requires)
     }
     ours: dict[str, list[Requirement]] = {}
     for line, each in parsed:

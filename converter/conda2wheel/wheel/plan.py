@@ -25,7 +25,7 @@ from .entry_points import SCRIPT_GROUPS, EntryPoints, read_entry_points
 from .layout import Layout, Placed, plan_layout
 from .mend import egg_requires, generate, mend, with_extras
 from .metadata import Document
-from .names import is_valid_name, pypi_name
+from .names import NO_NAMES, Names, is_valid_name, pypi_name
 from .pins import Pins, compare
 from .recipe import Carried, with_license, with_own_data, with_requirements, without
 from .relocate import interpreter_of
@@ -81,10 +81,11 @@ def plan_wheel(
     pins: Pins = "metadata",
     recipe: Recipe | None = None,
     others: Iterable[Carried] = (),
+    names: Names = NO_NAMES,
 ) -> Plan:
     """Decide what the wheel of `package` will be; `allow` are refusal codes that shall be warnings instead, `pins` whose bounds
     on requirements hold where METADATA and conda differ, `recipe` what it needs beyond the rules, `others` the files of other
-    packages that come with it.
+    packages that come with it, `names` what is known of the names of dependencies beyond the rows.
 
     Raises `Refused` with the code that applies; reads no other package.
     """
@@ -132,7 +133,9 @@ def plan_wheel(
         libraries=read_binaries(layout.libraries),
         distribution=layout.distribution,
         metadata=with_license(
-            with_requirements(_metadata(package, layout.distribution, interp, decision, name, version, pins, warnings), recipe),
+            with_requirements(
+                _metadata(package, layout.distribution, interp, decision, name, version, pins, names, warnings), recipe
+            ),
             recipe,
         ),
         entry_points=entry_points,
@@ -217,6 +220,7 @@ def _metadata(
     name: str,
     version: str,
     pins: Pins,
+    names: Names,
     warnings: list[Warned],
 ) -> Document:
     document = distribution.document if distribution else Document()
@@ -225,7 +229,7 @@ def _metadata(
     if distribution is not None and not knows_requires and (text := distribution.text("requires.txt")) is not None:
         requires, knows_requires = egg_requires(text), True
     if not document.fields or not knows_requires:
-        converted = from_depends(package.depends)
+        converted = from_depends(package.depends, names)
         requires = converted.requires
         warnings += converted.warnings
         if not document.fields:
@@ -238,7 +242,7 @@ def _metadata(
         here = decision.platform if decision else platforms()[-1]
         python = interp.exact or interp.built_with or here.python or ""
         own = tuple(document.all("Requires-Dist") if requires is None else requires)
-        compared = compare(own, package.depends, marker_environment(python, here.emscripten), pins)
+        compared = compare(own, package.depends, marker_environment(python, here.emscripten), pins, names)
         warnings += compared.warnings
         requires = compared.requires if compared.requires != own else requires
     return with_extras(mend(document, package, name, version, requires, warnings))

@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 from conda2wheel.outcome import Warned
 
-from .names import is_marker, pypi_name
+from .names import NO_NAMES, Names, is_marker, pypi_name
 from .ranges import converted
 
 
@@ -27,8 +27,9 @@ class Requirements:
     warnings: tuple[Warned, ...]
 
 
-def from_depends(depends: Iterable[str]) -> Requirements:
-    """Convert match specs. Several specs of one package are merged; the result is sorted by name."""
+def from_depends(depends: Iterable[str], names: Names = NO_NAMES) -> Requirements:
+    """Convert match specs; `names` are what is known of dependencies beyond the rows. Several specs of one package are merged;
+    the result is sorted by name."""
     found: dict[str, SpecifierSet] = {}
     python = SpecifierSet()
     warnings: list[Warned] = []
@@ -41,7 +42,7 @@ def from_depends(depends: Iterable[str]) -> Requirements:
             continue
         if is_marker(name):
             continue
-        distribution = pypi_name(name)
+        distribution = pypi_name(name, names)
         if distribution is None:
             warnings.append(Warned("dropped-requirement", f"{spec!r} is no Python distribution; not required"))
             continue
