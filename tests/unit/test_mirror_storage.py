@@ -25,19 +25,6 @@ from tests.build.wires import Fate, wire
 MANY = 12
 
 
-@pytest.fixture(params=["folder", "memory", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """An empty store of each kind."""
-    if request.param == "folder":
-        return open_store(str(tmp_path / "store"))
-    if request.param == "memory":
-        return open_store(f"memory://{tmp_path}")
-    server: S3 = request.getfixturevalue("s3")
-    for name, value in server.environ().items():
-        monkeypatch.setenv(name, value)
-    return open_store(f"s3://contract/{tmp_path.name}/{time.time_ns()}", retries=1)
-
-
 def version(store: Store, path: str) -> str:
     found = store.fetch(path)
     assert found is not None

@@ -91,8 +91,8 @@ class Pointer:
 
 @dataclass(frozen=True)
 class Generation:
-    """A generation as its manifest tells it: `sha256` is the manifest's own; `files` are its files' by path; `told` is the whole
-    manifest."""
+    """A generation as its manifest tells it: `sha256` is the manifest's own; `files` are its files' by path; `state` is what the
+    mirror knew then, for `State.rebuild`."""
 
     name: str
     sha256: str
@@ -101,7 +101,7 @@ class Generation:
     parent: str | None
     entries: tuple[Entry, ...]
     files: Mapping[str, str]
-    told: Mapping[str, Any] = field(repr=False, default_factory=dict)
+    state: Mapping[str, Any] = field(repr=False, default_factory=dict)
 
 
 def current(store: Store) -> Pointer | None:
@@ -140,7 +140,8 @@ def read_generation(store: Store, name: str, sha256: str | None = None) -> Gener
     try:
         told = json.loads(data)
         entries = tuple(map(Entry.from_json, told["entries"]))
-        return Generation(name, sha(data), told["digest"], told["created"], told["parent"], entries, dict(told["files"]), told)
+        since, parent, files = told["created"], told["parent"], dict(told["files"])
+        return Generation(name, sha(data), told["digest"], since, parent, entries, files, dict(told["state"]))
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(store, path, error) from None
 

@@ -82,8 +82,9 @@ def publish(
 ) -> Published:
     """Make these entries the index, if they make another one than is there.
 
-    `manifest` is kept in `generation.json`, for `State.rebuild`. `fate` tells why an entry of the index before that is not among
-    `entries` is yanked for `grace` seconds, until it goes; None keeps it (its package is there, its wheel only not made yet).
+    `manifest` is `State.manifest()`, and kept as `Generation.state` for `State.rebuild`. `fate` tells why an entry of the index
+    before that is not among `entries` is yanked for `grace` seconds, until it goes; None keeps it (its package is there, only its
+    wheel was not made yet).
     `files` makes more files of the index (lock files) of what will be in it; `extras` (reports) come along, and make no new
     generation by themselves. Paths are relative to the store's top. `seconds`: see `Lock`.
 
@@ -162,9 +163,7 @@ def _write(
         "files": {path: sha(data) for path, data in pages.items()},
         "entries": [entry.json() for entry in entries],
     }
-    if clash := own.keys() & manifest.keys():
-        raise ValueError(f"a generation's own keys: {sorted(clash)}")
-    data = json.dumps(own | dict(manifest)).encode()
+    data = json.dumps(own | {"state": dict(manifest)}).encode()
     store.put_all(((f"{GENERATIONS}/{name}/{path}", page) for path, page in pages.items()), lock.check)
     lock.check()
     store.put(f"{GENERATIONS}/{name}/{MANIFEST}", data)
