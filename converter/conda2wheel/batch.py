@@ -1,14 +1,16 @@
-"""Several sources, one after the other: each ends in its own outcome, and none stops the others."""
+"""Several sources, one after the other: each ends in its own outcome, and none stops the others. What lies elsewhere is brought
+several at a time, ahead of its turn."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from conda2wheel.abi.platforms import Platform
+from conda2wheel.conda.ahead import ahead
 from conda2wheel.conda.downloads import DOWNLOADS, Downloads
 from conda2wheel.conda.fetch import is_url, redacted
 from conda2wheel.conda.files import Limits
@@ -69,35 +71,47 @@ def convert_each(
 
     Two builds of one version have the same file name; the later one replaces the earlier, and a warning says so.
     """
-    index = LibraryIndex(libdirs, limits or Limits(), downloads=downloads)
+    channels = tuple(channels)
+    bounds = limits or Limits()
     allow = check_allow(allow)
     book = RecipeBook(recipes)
+    with ahead(list(sources), channels, downloads, bounds.download) as coming:
+        index = LibraryIndex(libdirs, bounds, downloads=coming.downloads)
+        around = Surroundings([*index.places, *coming.sources], bounds, coming.downloads)
+
+        def one(position: int, source: str) -> Converted:
+            with coming.at(position) as brought:
+                return convert(
+                    source,
+                    out=out,
+                    libdirs=index,
+                    channels=channels,
+                    platform=platform,
+                    compat_tags=compat_tags,
+                    level=level,
+                    dry_run=dry_run,
+                    isolate=isolate,
+                    provided=provided,
+                    allow=allow,
+                    pins=pins,
+                    recipes=book,
+                    limits=limits,
+                    downloads=brought,
+                    around=around,
+                )
+
+        yield from _outcomes(coming.sources, one)
+
+
+def _outcomes(sources: Iterable[str], one: Callable[[int, str], Converted]) -> Iterator[Outcome]:
+    """What became of each, as `one` makes it of a position and the source there."""
     written: dict[str, str] = {}
-    sources = list(sources)
-    around = Surroundings([*index.places, *sources], limits or Limits(), downloads)
-    for source in sources:
+    for position, source in enumerate(sources):
         started = time.monotonic()
         shown = redacted(source) if is_url(source) else source
         bug: BaseException | None = None
         try:
-            result = convert(
-                source,
-                out=out,
-                libdirs=index,
-                channels=channels,
-                platform=platform,
-                compat_tags=compat_tags,
-                level=level,
-                dry_run=dry_run,
-                isolate=isolate,
-                provided=provided,
-                allow=allow,
-                pins=pins,
-                recipes=book,
-                limits=limits,
-                downloads=downloads,
-                around=around,
-            )
+            result = one(position, source)
         except Conda2WheelError as caught:
             error: Conda2WheelError = caught
         except Exception as caught:  # noqa: BLE001 - a bug of ours must not stop the other packages; it is reported whole

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import sys
 import threading
@@ -12,12 +13,14 @@ from pathlib import Path
 import pytest
 
 from tests.build import conda
+from tests.build.served import serve
 
 ABOUT = {"license": "MIT", "summary": "a demo"}
 
 
-def demo(name: str) -> Path:
-    return conda.assemble(name, "1.0", {"site-packages/demo.py": "x = 1\n"}, noarch="python", string="pyh1_0", about=ABOUT)
+def demo(name: str, data: bytes = b"") -> Path:
+    files: dict[str, str | bytes] = {"site-packages/demo.py": "x = 1\n", "site-packages/demo.bin": data}
+    return conda.assemble(name, "1.0", files, noarch="python", string="pyh1_0", about=ABOUT)
 
 
 def watched(arguments: list[str], stdout: Path) -> tuple[int, str]:
@@ -62,4 +65,21 @@ def test_warnings_and_errors_are_lines_of_their_own_below_the_bar(tmp_path: Path
     assert status == 1
     lines = [line.rpartition("\x1b[2K")[2].rpartition("\r")[2] for line in shown.replace("\r\n", "\n").splitlines()]
     assert any(line.startswith("conda2wheel: error: not-found: ") for line in lines), shown
+    assert any(line.startswith("conda2wheel: warning: one-1.0") for line in lines), shown
+
+
+def test_downloads_show_their_names_bytes_and_rate(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        made = demo(name, os.urandom(60_000))
+        made.rename(tmp_path / made.name)
+    with serve(tmp_path) as served:
+        served.fault(rate=100_000)
+        urls = [f"{served.url}/{name}-1.0-pyh1_0.tar.bz2" for name in ("one", "two")]
+        status, shown = watched(["convert", *urls, "-o", str(tmp_path / "dist")], tmp_path / "out.txt")
+    assert status == 0
+    plain = re.sub(r"\x1b\[[\d;]*m", "", shown)
+    assert len((tmp_path / "out.txt").read_text().splitlines()) == 2
+    for name in ("one", "two"):
+        assert re.search(rf"{name}-1\.0-pyh1_0\.tar\.bz2 .*\d+(\.\d+)?/\d+\.\d+ kB +\d+\.\d kB/s", plain), shown
+    lines = [line.rpartition("\x1b[2K")[2].rpartition("\r")[2] for line in shown.replace("\r\n", "\n").splitlines()]
     assert any(line.startswith("conda2wheel: warning: one-1.0") for line in lines), shown

@@ -86,7 +86,7 @@ def convert(
     from conda2wheel.abi.platforms import parse
     from conda2wheel.batch import convert_each, expand_all
     from conda2wheel.cli.progress import bar
-    from conda2wheel.conda.downloads import Downloads
+    from conda2wheel.conda.downloads import FRESH, Downloads
     from conda2wheel.outcome import document
 
     if platform != "auto" and parse(platform) is None:
@@ -100,24 +100,24 @@ def convert(
     names = expand_all(sources)
     results = []
     good = True
-    outcomes = convert_each(
-        names,
-        out=out,
-        libdirs=libdir or (),
-        channels=channel or (),
-        platform=platform,
-        compat_tags=compat_tags,
-        level=level,
-        dry_run=dry_run,
-        isolate=isolate,
-        provided=provided,
-        allow=codes,
-        pins=pins.value,
-        recipes=recipes or (),
-        limits=bounds,
-        downloads=Downloads(offline=offline),
-    )
     with bar(len(names), "converting") as watched:
+        outcomes = convert_each(
+            names,
+            out=out,
+            libdirs=libdir or (),
+            channels=channel or (),
+            platform=platform,
+            compat_tags=compat_tags,
+            level=level,
+            dry_run=dry_run,
+            isolate=isolate,
+            provided=provided,
+            allow=codes,
+            pins=pins.value,
+            recipes=recipes or (),
+            limits=bounds,
+            downloads=Downloads(offline=offline, watch=watched.received, fresh=FRESH),
+        )
         for outcome in outcomes:
             good &= outcome.error is None
             results.append(outcome.json())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from rich.progress import ProgressColumn
+    from rich.progress import ProgressColumn, TaskID
 
 
 class Watched:
@@ -32,6 +33,9 @@ class Watched:
         """One thing more is done."""
         self.done += 1
 
+    def received(self, url: str, got: int, total: int | None) -> None:
+        """So many bytes of a download came, of so many if that is known. Called from any thread."""
+
     def release(self) -> None:
         """Print what waited."""
         self.moves = False
@@ -47,16 +51,17 @@ def bar(total: int, what: str) -> Iterator[Watched]:
     if not sys.stderr.isatty():
         yield watched
         return
-    from rich.console import Console
+    from rich.console import Console, Group
+    from rich.live import Live
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
     text = TextColumn("{task.description}")
     columns: tuple[ProgressColumn, ...] = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     if total < 2:
         columns = (SpinnerColumn(), text)
-    # Not redirected: rich would print on stderr what goes to stdout, and stdout may be a file.
-    progress = Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False)
+    progress = Progress(*columns)
     task = progress.add_task(what, total=total)
+    downloads = _Downloads()
 
     def advance() -> None:
         Watched.advance(watched)
@@ -64,8 +69,44 @@ def bar(total: int, what: str) -> Iterator[Watched]:
 
     watched.moves = True
     watched.advance = advance  # type: ignore[method-assign]
+    watched.received = downloads.received  # type: ignore[method-assign]
+    # Not redirected: rich would print on stderr what goes to stdout, and stdout may be a file.
+    live = Live(
+        Group(progress, downloads.progress),
+        console=Console(stderr=True),
+        transient=True,
+        refresh_per_second=10,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
     try:
-        with progress:
+        with live:
             yield watched
     finally:
         watched.release()
+
+
+class _Downloads:
+    """One line a file that is under way: its name, bytes and rate."""
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+        from rich.table import Column
+
+        self.progress = Progress(
+            TextColumn("{task.description}", table_column=Column(max_width=48, no_wrap=True, overflow="ellipsis")),
+            BarColumn(20),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._lock = threading.Lock()
+
+    def received(self, url: str, got: int, total: int | None) -> None:
+        """As `Watched.received`."""
+        with self._lock:
+            if url not in self._tasks:
+                self._tasks[url] = self.progress.add_task(url.partition("#")[0].rpartition("/")[2], total=total)
+            self.progress.update(self._tasks[url], completed=got, total=total)
+            if got == total:
+                self.progress.remove_task(self._tasks.pop(url))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from conda2wheel.outcome import Failed
 
 from .downloads import DOWNLOADS, Downloads
-from .fetch import redacted
+from .fetch import Wanted, checksum, is_url, redacted
 from .repodata import channel_url, query
 
 if TYPE_CHECKING:
@@ -65,18 +65,24 @@ def is_spec(text: str) -> bool:
     return bool(_SPEC.match(text)) and not _FILE.search(text)
 
 
-def locate(source: str, channels: Iterable[str] = (), downloads: Downloads = DOWNLOADS) -> str:
-    """A SOURCE that is a match spec as the URL of the build that it means, with its sha256 as a fragment; others as they are.
+def wanted(source: str, channels: Iterable[str] = (), downloads: Downloads = DOWNLOADS) -> Wanted:
+    """The build that a SOURCE means which is a match spec; others as they are, with the sha256 of a URL's fragment.
 
     What exists as a path is a path, whatever it is called. Raises `Failed` as `find` does.
     """
     if os.path.lexists(source) or not is_spec(source):
-        return source
+        return Wanted(source, checksum(source) if is_url(source) else None)
     try:
         found = find(source, channels, downloads)
     except Failed as error:
         raise Failed(error.code, f"{source}: no such file here; as a match spec: {error.message}", error.hint) from None
-    return f"{found.url}#sha256={found.sha256}" if found.sha256 and not found.url.startswith("file:") else found.url
+    fragment = f"#sha256={found.sha256}" if found.sha256 and not found.url.startswith("file:") else ""
+    return Wanted(f"{found.url}{fragment}", found.sha256, found.size)
+
+
+def locate(source: str, channels: Iterable[str] = (), downloads: Downloads = DOWNLOADS) -> str:
+    """The path or URL of `wanted`, with its sha256 as a fragment. Raises `Failed` as it does."""
+    return wanted(source, channels, downloads).url
 
 
 def find(spec_text: str, channels: Iterable[str] = (), downloads: Downloads = DOWNLOADS) -> Found:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .repodata import Lists
 
 AT_ONCE = 6  # downloads; what browsers allow themselves per host
+FRESH = 600.0  # seconds: one run of a command asks a channel once
 STALE = 24 * 3600  # seconds after which a part that somebody's killed process left is removed
 
 
@@ -39,13 +40,14 @@ STALE = 24 * 3600  # seconds after which a part that somebody's killed process l
 class Downloads:
     """How packages are had. `cache`: its folder, None for the user's own. `offline`: nothing is asked of the network. `watch` is
     told of every part that comes, from several threads. `fresh`: for how many seconds what a channel lists is not asked for
-    again; what it was is kept in `lists`."""
+    again; what it was is kept in `lists`. `here`: files that somebody has brought already, by URL."""
 
     cache: Path | None = None
     offline: bool = False
     watch: Watch | None = None
     fresh: float = 0.0
     lists: dict[tuple[Path, bool], Lists] = field(default_factory=dict, compare=False, repr=False)
+    here: dict[str, Path] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def folder(self) -> Path:
@@ -63,6 +65,9 @@ class Downloads:
 
         Raises `Failed` (network, not-found, disk) and `Refused` (too-large, corrupt-archive).
         """
+        if url in self.here:
+            yield self.here[url]
+            return
         sha256 = sha256.lower() if sha256 else None
         if sha256 is not None and (kept := self._kept(sha256)) is not None:
             yield kept

@@ -202,6 +202,11 @@ def redacted(url: str) -> str:
     return re.sub(r"^([a-zA-Z][\w+.-]*://)(?:[^/?#@]*@)?([^/?#]*)(?:/t/[^/?#]+)?", r"\1\2", url)
 
 
+def scrubbed(text: str) -> str:
+    """What somebody else says of an address, without what opens a private channel."""
+    return re.sub(r"/t/[^/\s?#]+", "/t/***", re.sub(r"://[^/@\s]+@", "://", text))
+
+
 def checksum(url: str) -> str | None:
     """The sha256 in a URL's fragment, if it has one."""
     fragment = urlsplit(url).fragment
@@ -293,4 +298,4 @@ def _reason(error: Exception) -> str:
     while (inner.__context__ or inner.__cause__) is not None and not isinstance(inner, OSError | TimeoutError):
         inner = inner.__cause__ or inner.__context__  # type: ignore[assignment]
     text = str(error.args[0] if error.args else error)
-    return text.rpartition(": ")[2].strip("()'\"")[:200] or type(error).__name__
+    return scrubbed(text).rpartition(": ")[2].strip("()'\"")[:200] or type(error).__name__

@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 import json
 import os
-import re
 import shutil
 import tempfile
 import threading
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from conda2wheel.outcome import Failed
 
 from .downloads import Downloads
-from .fetch import redacted, require_secure
+from .fetch import redacted, require_secure, scrubbed
 
 if TYPE_CHECKING:
     from rattler import Channel, Gateway, MatchSpec, RepoDataRecord
@@ -145,12 +144,17 @@ class _Channels:
     def _answer(self, folder: Path, sharded: bool, ask: _Ask[T]) -> T:
         from rattler import Channel
 
-        known = self.downloads.lists.pop((folder, sharded), None)  # kept when it answered: what failed is not asked again
+        lists, key = self.downloads.lists, (folder, sharded)
+        known = lists.get(key)
         if known is None or time.monotonic() - known.made >= self.downloads.fresh:
             known = Lists(self._gateway(folder, sharded), time.monotonic())
-        found = run(ask(known.gateway, [Channel(address) for address in self.addresses]))
+        try:
+            found = run(ask(known.gateway, [Channel(address) for address in self.addresses]))
+        except BaseException:
+            lists.pop(key, None)  # whatever it remembers, it is not asked again
+            raise
         if self.downloads.fresh:
-            self.downloads.lists[folder, sharded] = known
+            lists[key] = known
         return found
 
     def _gateway(self, folder: Path, sharded: bool) -> Gateway:
@@ -204,7 +208,7 @@ def _line(error: Exception) -> str:
     lines = [line.strip().removeprefix("Caused by: ") for line in str(error).splitlines()]
     lines = [line for line in lines if line and line != "Body:"] or [type(error).__name__]
     text = lines[0] if len(lines) == 1 else f"{lines[0]}: {lines[-1]}"
-    return re.sub(r"/t/[^/\s?#]+", "/t/***", re.sub(r"://[^/@\s]+@", "://", text))
+    return scrubbed(text)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
