@@ -22,6 +22,7 @@ from packaging.tags import Tag
 
 from conda2wheel.abi.audit import Unit
 from conda2wheel.abi.platforms import Platform
+from conda2wheel.common import Common
 from conda2wheel.conda.binaries import SHARED_OBJECT
 from conda2wheel.conda.channel import DEFAULT_CHANNELS, locate
 from conda2wheel.conda.channel_libraries import ChannelLibraries
@@ -124,15 +125,23 @@ def _looked_at(source: str, place: str, channels: tuple[str, ...]) -> tuple[str,
 
 
 def convert_package(
-    package: CondaPackage, index: LibraryIndex, options: Options, out: Path | None, started: float | None = None
+    package: CondaPackage,
+    index: LibraryIndex,
+    options: Options,
+    out: Path | None,
+    started: float | None = None,
+    common: Common | None = None,
 ) -> Converted:
-    """The road after the package was opened; with `out` None nothing is written. `started` is by the monotonic clock."""
+    """The road after the package was opened; with `out` None nothing is written. `started` is by the monotonic clock. Libraries
+    that are in `common` are taken from there, which the wheel then requires (`shared` makes it)."""
     started = time.monotonic() if started is None else started
     others = carried(package, options.recipe, index)
     plan = plan_wheel(
         package, options.platform, options.compat_tags, options.allow, options.pins, options.recipe, others, options.names
     )
-    linked = link_plan(plan, index, isolate=options.isolate, provided=options.provided, allow=options.allow)
+    linked = link_plan(plan, index, isolate=options.isolate, provided=options.provided, allow=options.allow, common=common)
+    if linked.common is not None:
+        plan = plan.requiring(linked.common.requirement)
     gated = _audit(plan, linked, others, options.allow)
     contents, notes = members(plan, linked, others)
     warnings = [*plan.warnings, *linked.warnings, *gated.warnings, *notes, *index.notes]  # the last also where nothing was linked
@@ -148,7 +157,13 @@ def convert_package(
 
 
 def link_plan(
-    plan: Plan, index: LibraryIndex, *, isolate: bool = True, provided: bool = True, allow: Collection[str] = ()
+    plan: Plan,
+    index: LibraryIndex,
+    *,
+    isolate: bool = True,
+    provided: bool = True,
+    allow: Collection[str] = (),
+    common: Common | None = None,
 ) -> Linked:
     """Link what was planned; nothing for a pure wheel. Raises `Refused` (missing-library), unless `allow` has that code."""
     if plan.decision is None:
@@ -162,8 +177,9 @@ def link_plan(
         plan.file_part,
         isolate=isolate,
         provided=provided,
-        texts=((item.path, item.file.blob.read()) for item in plan.placed if item.path.endswith(".py")),
+        texts=plan.texts(),
         allow=allow,
+        common=common,
     )
 
 
@@ -183,7 +199,13 @@ def unit_of(plan: Plan, linked: Linked, others: Iterable[Carried] = ()) -> Unit:
 def _audit(plan: Plan, linked: Linked, others: Iterable[Carried], allow: frozenset[str]) -> Gated:
     if plan.decision is None:
         return Gated()
-    return gate(plan.package.source, unit_of(plan, linked, others), plan.decision.platform, allow)
+    return gate(
+        plan.package.source,
+        unit_of(plan, linked, others),
+        plan.decision.platform,
+        allow,
+        [linked.common.unit] if linked.common else [],
+    )
 
 
 def _made(
@@ -205,6 +227,8 @@ def _made(
         overrides=overrides,
         vendored=linked.vendored,
         provided=linked.provided,
+        shared=linked.shared,
+        requires=linked.common.requirement if linked.common else None,
     )
 
 
@@ -235,6 +259,7 @@ def _result(
         requires=tuple(plan.metadata.all("Requires-Dist")),
         vendored=linked.vendored,
         provided=linked.provided,
+        shared=linked.shared,
         warnings=tuple(dict.fromkeys(warnings)),
         evidence=plan.decision.evidence if plan.decision else (),
         seconds=seconds,

@@ -6,7 +6,7 @@ or would die of, is a refusal with the contract's code. A platform that no Pyodi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from conda2wheel.abi.audit import Unit, audit_units
@@ -42,8 +42,9 @@ def newest_pyodide(platform: Platform) -> str | None:
     return platform.pyodide[-1][0] if platform.pyodide else None
 
 
-def gate(source: str, unit: Unit, platform: Platform, allow: Collection[str] = ()) -> Gated:
-    """Judge `unit` for `platform`. `allow` are refusal codes that shall be warnings instead.
+def gate(source: str, unit: Unit, platform: Platform, allow: Collection[str] = (), beside: Sequence[Unit] = ()) -> Gated:
+    """Judge `unit` for `platform`. `allow` are refusal codes that shall be warnings instead; `beside` is what is installed before
+    it, and not judged.
 
     Raises `Refused` with the code of the worst finding that makes the wheel one that would not run; `message` names the
     module, the symbol and the reason.
@@ -51,7 +52,7 @@ def gate(source: str, unit: Unit, platform: Platform, allow: Collection[str] = (
     pyodide = newest_pyodide(platform)
     if pyodide is None:
         return Gated()
-    findings = audit_units([unit], pyodide)[unit.name]
+    findings = audit_units([unit], pyodide, beside)[unit.name]
     bad = [finding for finding in findings if not finding.severity.runs]
     # Where exceptions are off unless asked for, most C++ extensions throw without a way to catch (kiwisolver 1.3.2, contourpy
     # 1.3.1): they work until then, and Pyodide ships such ones itself. Where they are always on, it is the wrong toolchain.

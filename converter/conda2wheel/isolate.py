@@ -49,9 +49,15 @@ def defined(binary: Binary) -> frozenset[str]:
     return frozenset(e.name for e in exports if e.kind in kinds and not _pattern("reserved").fullmatch(e.name))
 
 
-def plan(nodes: Mapping[str, Node], keep: Iterable[str], main: Container[str] | None = None) -> dict[str, dict[str, str]]:
+def plan(
+    nodes: Mapping[str, Node],
+    keep: Iterable[str],
+    main: Container[str] | None = None,
+    fixed: Mapping[str, str] | None = None,
+) -> dict[str, dict[str, str]]:
     """New names by module and symbol. `nodes` by key; `keep` are the keys of libraries that stay as they are; `main` has the
-    names of the main module's symbols, None if they are not known.
+    names of the main module's symbols, None if they are not known; `fixed` are names that were given before, whoever defines
+    the symbols.
 
     A symbol that several vendored libraries define (inline functions, typeinfo, virtual tables) stays one: it gets one name
     made of all their hashes. One that a library in `keep` defines keeps its name, and so does one that the main module has as
@@ -69,6 +75,7 @@ def plan(nodes: Mapping[str, Node], keep: Iterable[str], main: Container[str] | 
         common = main is not None and symbol in main and _pattern("common").fullmatch(symbol)
         if not (kept.intersection(keys) or common):
             names[symbol] = f"{symbol}.{_mark(sorted(nodes[key].tag or '' for key in keys))}"
+    names |= {symbol: name for symbol, name in (fixed or {}).items() if symbol in definers}
     result: dict[str, dict[str, str]] = {}
     for key, node in nodes.items():
         reached = closure(nodes, key)
@@ -77,7 +84,9 @@ def plan(nodes: Mapping[str, Node], keep: Iterable[str], main: Container[str] | 
         mine = {
             symbol: names[symbol]
             for symbol in sorted(present & names.keys())
-            if not reached.isdisjoint(definers[symbol]) or not (main is None or symbol in main or symbol in own)
+            if names[symbol] != symbol
+            and (not reached.isdisjoint(definers[symbol]) or not (main is None or symbol in main or symbol in own))
+            and not (key in kept and symbol in own)
         }
         if mine:
             result[key] = mine

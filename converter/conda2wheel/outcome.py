@@ -128,7 +128,8 @@ class Provided:
 
 @dataclass(frozen=True)
 class Converted:
-    """A wheel, written or (with `dry_run`) only planned: then `wheel` and `sha256` are None."""
+    """A wheel, written or (with `dry_run`) only planned: then `wheel` and `sha256` are None. `shared` are the libraries that it
+    takes from a common wheel, one of those that it requires."""
 
     source: str
     wheel: Path | None
@@ -141,6 +142,7 @@ class Converted:
     requires: tuple[str, ...] = ()
     vendored: tuple[Vendored, ...] = ()
     provided: tuple[Provided, ...] = ()
+    shared: tuple[Vendored, ...] = ()
     warnings: tuple[Warned, ...] = ()
     evidence: tuple[str, ...] = ()
     seconds: float = field(default=0.0, compare=False)
@@ -162,6 +164,7 @@ class Converted:
             "requires": list(self.requires),
             "vendored": [lib.json() for lib in self.vendored],
             "provided": [lib.json() for lib in self.provided],
+            "shared": [lib.json() for lib in self.shared],
             "warnings": [warning.json() for warning in self.warnings],
             "evidence": list(self.evidence),
             "seconds": round(self.seconds, 3),
@@ -196,6 +199,7 @@ def error_json(source: str, error: Conda2WheelError, seconds: float) -> dict[str
         "requires": [],
         "vendored": [],
         "provided": [],
+        "shared": [],
         "warnings": [],
         "evidence": [],
         "seconds": round(seconds, 3),

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Collection, Mapping
+from copy import copy
 from dataclasses import dataclass, field
+from typing import Self
 
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.symbols import Symbol
@@ -66,15 +68,24 @@ class Resolution:
                     self.vendored[library.content] = library
                     todo.append((library.content, library.binary, library))
 
-    def drop_provided(self) -> None:
-        """Leave out libraries of which the main module has all that is taken from them, and what only they NEED."""
+    def copy(self) -> Self:
+        """Another one that starts where this one is."""
+        other = copy(self)
+        other.vendored, other.targets, other.missing = dict(self.vendored), dict(self.targets), dict(self.missing)
+        other.dropped, other.found = dict(self.dropped), dict(self.found)
+        other.provided, other.warnings = list(self.provided), list(self.warnings)
+        return other
+
+    def drop_provided(self, wanted: Collection[str] = ()) -> None:
+        """Leave out libraries of which the main module has all that is taken from them, and what only they NEED; none whose
+        content is in `wanted`."""
         if not self.vendored and not self.missing:
             return
         main = main_symbols(self.platform)
         if not main:
             return
         self._drop_unseen(main)
-        while found := next((content for content in self.vendored if self._is_provided(content, main)), None):
+        while found := next((each for each in self.vendored if each not in wanted and self._is_provided(each, main)), None):
             entries = [pair for pair, target in self.targets.items() if target == found]
             library = self.vendored[found]
             leaving = self._leaving(found)

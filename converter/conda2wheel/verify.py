@@ -32,7 +32,7 @@ from conda2wheel.options import Options
 from conda2wheel.outcome import Conda2WheelError, Converted, Failed, Refused
 from conda2wheel.provenance import Source
 from conda2wheel.repair import repair_wheel
-from conda2wheel.wheel.account import NAME, SCHEMA, TOOL, own_account
+from conda2wheel.wheel.account import NAME, SCHEMA, SHARE, TOOL, own_account
 from conda2wheel.wheel.reader import Wheel, read_wheel
 
 INPUTS = {"convert": "package", "repair": "wheel"}
@@ -104,6 +104,9 @@ def verify(wheel: str | Path, packages: Iterable[str | Path], *, limits: Limits 
         raise Failed(
             "not-found", f"{path}: it has no {NAME}, so nothing says how it was made", "only conda2wheel's wheels have one"
         )
+    if account.get("command") == SHARE or "shared" in account:
+        why = "its libraries are shared by a set of wheels, of which its own packages do not tell"
+        raise Failed("not-found", f"{path}: {why}", "conda2wheel bundle --locked makes the set again")
     try:
         recipe = _Recipe.read(account)
     except (ValueError, KeyError, TypeError) as error:

@@ -25,12 +25,14 @@ SCHEMA = 1
 MAX_DEPTH = 64
 NAME = "conda2wheel.json"
 TOOL = "conda2wheel"
+SHARE = "share"  # the command of a common wheel
 
 
 @dataclass(frozen=True)
 class Made:
-    """How a wheel was made. `command` is convert or repair; `input` what was converted or repaired, `consulted` what else the
-    result depends on (packages of libraries, whether these travel or not); `judged_by` the Pyodide that the audit asked;
+    """How a wheel was made. `command` is convert, repair or share; `input` what was converted or repaired (None: nothing but
+    libraries), `consulted` what else the result depends on (packages of libraries, whether these travel or not); `shared` the
+    libraries that it takes from the common wheel that `requires` says; `judged_by` the Pyodide that the audit asked;
     `overrides` the refusals that somebody allowed; `previous` the account that a repaired wheel had before; `moment` the time of
     its members in seconds since 1970."""
 
@@ -43,12 +45,14 @@ class Made:
     judged_by: tuple[str, ...]
     evidence: tuple[str, ...]
     options: Options
-    input: Source
+    input: Source | None
     moment: float
     consulted: tuple[Source, ...] = ()
     overrides: tuple[Warned, ...] = ()
     vendored: tuple[Vendored, ...] = ()
     provided: tuple[Provided, ...] = ()
+    shared: tuple[Vendored, ...] = ()
+    requires: str | None = None
     previous: Mapping[str, Any] | None = None
 
 
@@ -88,6 +92,12 @@ def shown(account: Mapping[str, Any]) -> tuple[tuple[tuple[str, Any], ...], tupl
         and "changes" in entry
     ]
     vendored = [f"{each.get('name')}" for each in _list(account.get("vendored"))]
+    common = account.get("shared")
+    shared = (
+        [f"{each.get('name')} of {common.get('requires')}" for each in _list(common.get("libraries"))]
+        if isinstance(common, dict)
+        else []
+    )
     provided = [f"{each.get('name')} by {each.get('by')}" for each in _list(account.get("provided"))]
     overrides = [f"{each.get('code')}: {each.get('file')}: {each.get('message')}" for each in _list(account.get("overrides"))]
     tool = account.get("tool")
@@ -95,6 +105,7 @@ def shown(account: Mapping[str, Any]) -> tuple[tuple[tuple[str, Any], ...], tupl
         ("made_by", f"{tool.get('name')} {tool.get('version')}, {account.get('command')}" if isinstance(tool, dict) else None),
         ("made_of", tuple(sources)),
         ("vendored", tuple(vendored)),
+        ("shared", tuple(shared)),
         ("provided", tuple(provided)),
         ("overrides", tuple(overrides)),
     )
@@ -137,7 +148,11 @@ def _is_deep(value: Any) -> bool:
 
 def account(made: Made, members: Iterable[Member]) -> Blob:
     """The account of a wheel with these members (its own entry and RECORD are not in it)."""
-    sources = list(dict.fromkeys([made.input, *sorted(made.consulted, key=lambda source: sorted(source.json().items()))]))
+    sources = list(
+        dict.fromkeys(
+            [*([made.input] if made.input else []), *sorted(made.consulted, key=lambda source: sorted(source.json().items()))]
+        )
+    )
     entries = {member.path: _entry(member.origin, sources) for member in sorted(members, key=lambda m: m.path)}
     document: dict[str, Any] = {
         "schema": SCHEMA,
@@ -154,6 +169,9 @@ def account(made: Made, members: Iterable[Member]) -> Blob:
         "provided": [each.json() for each in made.provided],
         "members": entries,
     }
+    if made.shared:
+        libraries = [{"name": each.name, "needed_by": list(each.needed_by)} for each in made.shared]
+        document["shared"] = {"requires": made.requires, "libraries": libraries}
     if made.previous is not None:
         document["previous"] = made.previous
     return BytesBlob((json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Any
 
+from packaging.tags import Tag
+
 from conda2wheel._version import __version__
 from conda2wheel.conda.files import Blob, BytesBlob, PackageFile
 from conda2wheel.conda.info import CondaPackage
@@ -71,7 +73,7 @@ def members(plan: Plan, linked: Linked, others: Iterable[Carried] = ()) -> tuple
     if origin.source is None:
         origin = _written(plan, source, "PKG-INFO", metadata)
     _add(plan, out, Member(f"{info}/METADATA", metadata, origin=origin))
-    wheel = BytesBlob(_wheel_file(plan))
+    wheel = BytesBlob(wheel_file(plan.tags, pure=plan.decision is None))
     _add(plan, out, Member(f"{info}/WHEEL", wheel, origin=_written(plan, source, "WHEEL", wheel)))
     return list(out.values()), warnings
 
@@ -217,13 +219,12 @@ def vendored_licenses(
     return found
 
 
-def _wheel_file(plan: Plan) -> bytes:
-    pure = "true" if plan.decision is None else "false"
-    tags = sorted(str(tag) for tag in plan.tags)
+def wheel_file(tags: Iterable[Tag], *, pure: bool) -> bytes:
+    """The file WHEEL."""
     lines = [
         "Wheel-Version: 1.0",
         f"Generator: conda2wheel {__version__}",
-        f"Root-Is-Purelib: {pure}",
-        *(f"Tag: {tag}" for tag in tags),
+        f"Root-Is-Purelib: {str(pure).lower()}",
+        *(f"Tag: {tag}" for tag in sorted(map(str, tags))),
     ]
     return ("\n".join(lines) + "\n").encode()

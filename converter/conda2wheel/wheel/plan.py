@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from packaging.tags import Tag
-from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from conda2wheel.abi.choice import Decision, decide
 from conda2wheel.abi.platforms import Platform, marker_environment, platforms
+from conda2wheel.common import file_part
 from conda2wheel.conda.binaries import SHARED_OBJECT, Binary, read_binaries, read_binary
 from conda2wheel.conda.classify import refuse_unless_python
 from conda2wheel.conda.evidence import claims
@@ -58,7 +58,7 @@ class Plan:
     @property
     def file_part(self) -> str:
         """The name as in file names: PEP 503, with underscores."""
-        return canonicalize_name(self.name).replace("-", "_")
+        return file_part(self.name)
 
     @property
     def stem(self) -> str:
@@ -68,9 +68,22 @@ class Plan:
     @property
     def filename(self) -> str:
         """NAME-VERSION-PYTHON-ABI-PLATFORM.whl; no build tag, which Pyodide's loader takes for a part of the version."""
-        python, abi = next((tag.interpreter, tag.abi) for tag in self.tags)
-        platforms = ".".join(sorted({tag.platform for tag in self.tags}, key=lambda p: (not p.startswith("pyemscripten"), p)))
-        return f"{self.stem}-{python}-{abi}-{platforms}.whl"
+        return wheel_filename(self.stem, self.tags)
+
+    def texts(self) -> Iterator[tuple[str, bytes]]:
+        """Its Python files by path."""
+        return ((item.path, item.file.blob.read()) for item in self.placed if item.path.endswith(".py"))
+
+    def requiring(self, line: str) -> Plan:
+        """The same with one more requirement."""
+        return replace(self, metadata=self.metadata.replaced("Requires-Dist", [*self.metadata.all("Requires-Dist"), line]))
+
+
+def wheel_filename(stem: str, tags: Iterable[Tag]) -> str:
+    """The file name of a wheel whose tags differ in their platforms only."""
+    tags = tuple(tags)
+    platforms = ".".join(sorted({tag.platform for tag in tags}, key=lambda p: (not p.startswith("pyemscripten"), p)))
+    return f"{stem}-{tags[0].interpreter}-{tags[0].abi}-{platforms}.whl"
 
 
 def plan_wheel(

@@ -63,7 +63,7 @@ def sbom(made: Made, members: Iterable[Member], compiled: Compiled, data: Collec
         purl=purl,
         bom_ref="wheel",
         licenses=_licenses(made.license),
-        pedigree=Pedigree(ancestors=[_component(made.input, "ancestor")]),
+        pedigree=Pedigree(ancestors=[_component(made.input, "ancestor")]) if made.input else None,
     )
     packages = _by_source(travelling)
     shared = {source: _component(source, _ref("shared", source), "shared", files) for source, files in packages.items()}
@@ -88,7 +88,7 @@ def sbom(made: Made, members: Iterable[Member], compiled: Compiled, data: Collec
     for source, found in hosts.items():
         needs[shared[source]] = [static[each] for each in found]
     for library in made.vendored:
-        for user in library.needed_by:
+        for user in library.needed_by or ("",):  # NEEDed by nobody in this wheel: it is there for others
             needs.setdefault(by_path.get(user, wheel), []).append(by_path[library.name])
     for user_component, needed in needs.items():
         bom.register_dependency(user_component, [each for each in needed if each is not user_component])
@@ -180,5 +180,5 @@ def _licenses(text: str | None) -> list[LicenseExpression | DisjunctiveLicense]:
 
 def _serial(made: Made, travelling: Iterable[Member]) -> uuid.UUID:
     """The same for the same wheel (RFC 9562, version 5)."""
-    parts: list[Any] = [made.filename, made.input.json(), made.options.json(), made.moment]
+    parts: list[Any] = [made.filename, made.input.json() if made.input else None, made.options.json(), made.moment]
     return uuid.uuid5(_NAMESPACE, json.dumps([*parts, [(member.path, member.blob.sha256) for member in travelling]]))
