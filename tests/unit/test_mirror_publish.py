@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,10 +20,11 @@ from pathlib import Path
 
 import pytest
 
-from conda2wheel.mirror.generation import Entry, current, generations, index_pages, missing
+from conda2wheel.mirror.generation import Entry, Generation, current, generations, index_pages, missing
 from conda2wheel.mirror.keep import gc, rollback
 from conda2wheel.mirror.lock import Lock
 from conda2wheel.mirror.publish import publish
+from conda2wheel.mirror.serve import serve
 from conda2wheel.mirror.storage import Store, open_store
 from conda2wheel.outcome import Failed
 from tests.build.mirrored import CHANNEL, Reader, entry, publish_release, publishers, put, release, served
@@ -310,6 +311,33 @@ def test_one_who_sleeps_through_its_lock_loses_to_who_took_it_over(store: Store)
     assert (pointer.generation, served(store)) == (third.generation, expected)
 
 
+@pytest.mark.parametrize("following", [2, 3], ids=["the same index", "another one"])
+@pytest.mark.parametrize("steps", range(1, 11, 2))
+def test_a_copy_that_was_cut_off_at_any_page_is_finished(
+    steps: int, following: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, undisturbed = open_store(f"memory://{tmp_path}/a"), open_store(f"memory://{tmp_path}/b")
+    publish_release(store, 1)
+    left = iter(range(steps))
+
+    def cut(store: Store, generation: Generation, each: Callable[[], None], pages: Mapping[str, bytes] | None = None) -> None:
+        def one() -> None:
+            each()
+            if next(left, None) is None:
+                raise Failed("store", "cut off")
+
+        serve(store, generation, one, pages)
+
+    monkeypatch.setattr("conda2wheel.mirror.publish.serve", cut)
+    with pytest.raises(Failed, match="cut off"):
+        publish_release(store, 2)
+    monkeypatch.undo()
+    publish_release(store, following)
+    for number in sorted({1, 2, following}):
+        publish_release(undisturbed, number)
+    assert served(store) == served(undisturbed)
+
+
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Nobody reads it."""
@@ -356,14 +384,15 @@ def killed_and_killed(url: str, base: str, moments: int, undisturbed: Store) -> 
     store = open_store(url)
     cut = 0
     with publishers(url) as who, polled(base) as reader:
-        _, longest = who.publish(1)
-        publish_release(undisturbed, 1)
-        for number in range(2, moments + 2):
+        for number in (1, 2):  # the first makes the bucket, and takes longer
+            _, longest = who.publish(number)
+            publish_release(undisturbed, number)
+        for number in range(3, moments + 3):
             what, _ = who.publish(number, killed_after=chance.uniform(0, longest * 1.1))
             cut += what == ""
             what, seconds = who.publish(number)
             assert what.startswith("0"), what
-            longest = max(seconds, 0.8 * longest)
+            longest = (seconds + longest) / 2
             publish_release(undisturbed, number)
             assert served(store) == served(undisturbed), f"night {number}"
     gc(store, keep=1, grace=0, now=store.clock() + DAY)
