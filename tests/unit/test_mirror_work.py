@@ -172,7 +172,7 @@ def test_a_real_dask_cluster_makes_the_same_wheels_though_a_worker_is_killed(goo
 
     here = {each.key: (each.status, each.code, each.wheel) for each in Here().run(good)}
     make: Any = LocalCluster
-    far = {}
+    far: dict[Any, Any] = {}
     with make(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
         pids = [worker.pid for worker in cluster.workers.values()]
         for each in Dask(cluster.scheduler_address).run(good):

@@ -86,9 +86,9 @@ class Processes:
 class Dask:
     """A Dask cluster, by its scheduler's address (`tcp://host:8786`); `patience`: seconds to reach it.
 
-    Its workers need conda2wheel[mirror] in this version, and a way to the channels and to the store. Dask does an item again whose
-    worker died; what kills several is given up (`lost`). Memory is bounded by the workers' own limit. What takes too long is given
-    up here; Dask has no way to end it there.
+    Its workers need conda2wheel[mirror] in this version, and a way to the channels and to the store. Dask does an item again
+    whose worker died; what kills several is given up (`lost`). Memory is bounded by the workers' own limit. What takes too long is
+    given up here; Dask has no way to end it there.
     """
 
     address: str
