@@ -106,7 +106,7 @@ def test_a_server_that_never_answers_costs_its_own_item_alone(good: list[Order],
 
 
 def children() -> list[int]:
-    ours = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    ours = [word for each in Path("/proc/self/task").glob("*/children") for word in each.read_text().split()]
     return [pid for pid in map(int, ours) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
@@ -128,6 +128,28 @@ def test_a_worker_that_is_killed_loses_its_own_item_alone(good: list[Order], tar
     killer.join()
     assert found.pop("stuck") == ("failed", "crash")
     assert {status for status, _ in found.values()} <= {"done", "refused"}
+
+
+def test_workers_do_not_outlive_a_run_that_is_killed(tarpit: Order) -> None:
+    """The timeout of what they do would be seen to by nobody."""
+    ours, childs = os.pipe()
+    if (run := os.fork()) == 0:
+        try:
+            threading.Thread(target=list, args=(Processes(1).run([tarpit]),), daemon=True).start()
+            while not children():
+                time.sleep(0.05)
+            time.sleep(1)
+            os.write(childs, b"%d" % children()[0])
+            time.sleep(99)
+        finally:
+            os._exit(1)
+    worker = int(os.read(ours, 99))
+    os.kill(run, signal.SIGKILL)
+    os.waitpid(run, 0)
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{worker}/cmdline").exists() and Path(f"/proc/{worker}/cmdline").read_bytes():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_a_package_that_unpacks_to_more_than_its_memory_costs_itself_alone(

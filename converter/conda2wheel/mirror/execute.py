@@ -87,8 +87,8 @@ class Dask:
     """A Dask cluster, by its scheduler's address (`tcp://host:8786`); `patience`: seconds to reach it.
 
     Its workers need conda2wheel[mirror] in this version, and a way to the channels and to the store. Dask does an item again
-    whose worker died; what kills several is given up (`lost`). Memory is bounded by the workers' own limit. What takes too long is
-    given up here; Dask has no way to end it there.
+    whose worker died; what kills several is given up (`lost`). Memory is bounded by the workers' own limit. What takes too long
+    is given up here; Dask has no way to end it there.
     """
 
     address: str
@@ -168,8 +168,16 @@ def _each(
 
 
 def _begin() -> None:
-    """A worker's first act: Ctrl-C is for the process that waits for it, which then ends it."""
+    """A worker's first acts: Ctrl-C is for the process that waits for it, which then ends it; and if that one is killed, nobody
+    is left to see to the time, so it goes, too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+
+
+def _follow(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(TICK)
+    os._exit(1)
 
 
 def _bounded(order: Order) -> Done:
