@@ -53,6 +53,7 @@ def bundle(
     platform: str = "auto",
     complete: bool = False,
     with_pyodide: bool = False,
+    share_libs: str | None = None,
     url: str | None = None,
     pyodide_url: str | None = None,
     compat_tags: bool = True,
@@ -76,6 +77,8 @@ def bundle(
     complete: take along pure Python packages, too: the channels' noarch ones, and PyPI's wheels for what no channel has. Else
         they are left to the index that an installer asks for them.
     with_pyodide: what the Pyodide distribution ships is taken from it and holds for the whole set.
+    share_libs: the name of a wheel of the set, made for it, that has what several others would carry: one instance for all of
+        them, and none works without it. None: each carries its own.
     url: where the folder will be served; then the index names files by whole addresses, which micropip wants in JSON pages.
     pyodide_url: where a browser finds Pyodide's own packages, for pyodide-lock.json; without it they are looked for beside ours,
         or, under node, in the folder of the npm package.
@@ -107,13 +110,14 @@ def bundle(
             channels=tuple(dict.fromkeys([*own, *names])),
         )
         solved, made = _choose(specs, names, goal, shop, complete, tell)
+        made, common = _shared(share_libs, goal, shop, made, [each for each in solved.chosen if each.is_library], tell)
         tell("looking for what else is required")
         index = PyPI(_tags(goal), str(goal.platform.python), downloads) if complete else None
         ships = goal.ships
-        rest = settle([*_members(made), *_shipped(solved)], goal.environment, ships, index, folder)
+        rest = settle([*_members(made, common), *_shipped(solved)], goal.environment, ships, index, folder)
         lock = _lock(specs, shop.channels, options, goal, complete, solved, made, rest)
-        lock = replace(lock, url=url, pyodide_url=pyodide_url)
-        result = _bundle(folder, made, lock, rest.members, shop)
+        lock = replace(lock, url=url, pyodide_url=pyodide_url, share=share_libs, wheels=_hashes(made, common))
+        result = _bundle(folder, made, common, lock, rest.members)
         clear(folder, {*lock.wheels, *(each.filename for each in lock.pypi)})
         tell("writing the index")
         result = write(folder, result, goal)
@@ -156,10 +160,11 @@ def bundle_locked(
         goal = target(old.pyodide or old.target, old.channels, old.pyodide is not None)
         index = PyPI(_tags(goal), str(goal.platform.python), downloads)
         brought = [index.exactly(each, folder) for each in old.pypi]
-        now = replace(old, wheels=_hashes(made), made_by=__version__)
-        result = _bundle(folder, made, now, (), shop)
+        made, common = _shared(old.share, goal, shop, made, old.libraries, tell)
+        now = replace(old, wheels=_hashes(made, common), made_by=__version__)
+        result = _bundle(folder, made, common, now, ())
         result = replace(result, warnings=(*result.warnings, *_differences(old, now)))
-        clear(folder, {*(each.wheel.filename for each in made), *(path.name for path in brought)})
+        clear(folder, {*now.wheels, *(path.name for path in brought)})
         result = write(folder, result, goal)
     return replace(result, folder=place, wheels=_moved(result.wheels, place), seconds=time.monotonic() - started)
 
@@ -223,8 +228,19 @@ def _require_platform(made: Made, goal: Target) -> None:
         )
 
 
-def _members(made: Iterable[Made]) -> list[Member]:
-    return [Member(each.project, each.wheel.version, each.wheel.requires) for each in made]
+def _shared(
+    name: str | None, goal: Target, shop: Workshop, made: list[Made], libraries: Sequence[Chosen], tell: Tell
+) -> tuple[list[Made], Converted | None]:
+    """The wheels with what they share in a common one, where somebody asks for that."""
+    if name is None:
+        return made, None
+    tell("putting shared libraries together")
+    return shop.share(name, goal.platform, made, libraries)
+
+
+def _members(made: Iterable[Made], common: Converted | None = None) -> list[Member]:
+    members = [Member(each.project, each.wheel.version, each.wheel.requires) for each in made]
+    return members if common is None else [*members, Member(str(canonicalize_name(common.name)), common.version)]
 
 
 def _shipped(solved: Solved) -> list[Member]:
@@ -235,8 +251,9 @@ def _tags(goal: Target) -> tuple[str, ...]:
     return (goal.platform.tag, *goal.platform.alias_tags)
 
 
-def _hashes(made: Iterable[Made]) -> dict[str, str]:
-    return {each.wheel.filename: each.wheel.sha256 or "" for each in made}
+def _hashes(made: Iterable[Made], common: Converted | None = None) -> dict[str, str]:
+    wheels = [each.wheel for each in made] + ([] if common is None else [common])
+    return {each.filename: each.sha256 or "" for each in wheels}
 
 
 def _lock(
@@ -276,13 +293,14 @@ def _lock(
     )
 
 
-def _bundle(folder: Path, made: Sequence[Made], lock: Lock, members: tuple[Member, ...], shop: Workshop) -> Bundle:
+def _bundle(folder: Path, made: Sequence[Made], common: Converted | None, lock: Lock, members: tuple[Member, ...]) -> Bundle:
     warnings = [
         Warned("absent-dependency", f"no channel has {each.name}, on which {', '.join(each.users)} depends; left out", None)
         for each in lock.absent
         if each.pypi is None
     ]
-    return Bundle(folder, tuple(each.wheel for each in made), lock, members, tuple(warnings))
+    wheels = [each.wheel for each in made] + ([] if common is None else [common])
+    return Bundle(folder, tuple(wheels), lock, members, tuple(warnings))
 
 
 def _moved(wheels: Iterable[Converted], place: Path) -> tuple[Converted, ...]:

@@ -67,6 +67,29 @@ def test_load_package_loads_the_set_by_its_lock_file(made: tuple[str, Bundle], t
     assert dict(answer.distributions) == PROJECTS
 
 
+SHARING = """
+import shapes_one, shapes_two
+counts = [shapes_one.one(), shapes_one.one(), shapes_two.one(), shapes_one.one()]
+assert counts == [100, 101, 102, 103], counts  # one library for both
+shapes_two.__version__
+"""
+
+
+@pytest.mark.parametrize(("version", "python"), RUNS)
+def test_a_shared_library_is_one_for_all_by_each_installer(version: str, python: str, tmp_path: Path) -> None:
+    """loadPackage waits for what `depends` has before it opens a wheel's modules; micropip takes the common wheel first."""
+    channel = sets.indexed(tmp_path / "native", sets.packages(python))
+    names = ["shapes-one", "shapes-two"]
+    result = bundle(names, channels=[channel], platform=version, out=tmp_path / "out", share_libs="geo-libs")
+    with served(result.folder, negotiate=False) as site:
+        url = f"{site.url}pyodide-lock.json"
+        loaded = load_from_lock(url, names, version, base=site.url, packages=tmp_path / "kept", script=SHARING)
+        assert (loaded.errors, loaded.result) == ((), "1.0"), "".join(loaded.errors)
+        assert loaded.loaded.index("geo-libs") < min(map(loaded.loaded.index, names))
+        installed = micropip_from(f"{site.url}simple", names, version, script=SHARING)
+        assert (installed.errors, installed.refused, installed.result) == ((), (), "1.0"), "".join(installed.errors)
+
+
 def test_pip_and_uv_resolve_the_set_from_its_index(made: tuple[str, Bundle]) -> None:
     version, result = made
     platform, python = result.lock.target, "3.13" if version == "0.29.5" else "3.14"

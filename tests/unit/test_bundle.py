@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 from conda2wheel.bundle import bundle, bundle_locked
 from conda2wheel.outcome import Failed, Refused
 from conda2wheel.sets.folder import Bundle
-from tests.build import judges, sets
+from tests.build import conda, judges, sets
 
 PLATFORM = "pyemscripten_2025_0_wasm32"
 
@@ -129,6 +129,48 @@ def test_the_same_lock_gives_the_same_bytes_whatever_became_of_the_channel(chann
     again = bundle_locked(tmp_path / "bundle.lock", out=tmp_path / "again")
     assert contents(again.folder) == before
     assert projects(made(["numeric"], [channel], tmp_path)) == {"numeric": "9.0"}
+
+
+def test_libraries_of_several_wheels_lie_once_where_that_is_asked_for(channels: list[str], tmp_path: Path) -> None:
+    apart = made(["shapes-one", "shapes-two"], channels, tmp_path)
+    assert [len(wheel.vendored) for wheel in apart.wheels] == [0, 1, 1]
+    result = made(["shapes-one", "shapes-two"], channels, tmp_path, share_libs="geo-libs")
+    common = result.wheels[-1]
+    assert (common.name, [library.source for library in common.vendored]) == (
+        "geo-libs",
+        ["geosy-1.0-h1234567_0:lib/libgeosy.so"],
+    )
+    users = [wheel for wheel in result.wheels if f"geo-libs=={common.version}" in wheel.requires]
+    assert [wheel.name for wheel in users] == ["shapes_one", "shapes_two"]
+    assert f"geo-libs=={common.version} --hash=sha256:{common.sha256}" in (result.folder / "requirements.txt").read_text()
+    rows = json.loads((result.folder / "pyodide-lock.json").read_text())["packages"]
+    assert "geo-libs" in rows["shapes-one"]["depends"]
+    again = bundle_locked(result.folder / "bundle.lock", out=tmp_path / "again")
+    assert contents(again.folder) == contents(result.folder)
+
+
+def test_nothing_is_shared_where_one_wheel_alone_needs_it(channels: list[str], tmp_path: Path) -> None:
+    result = made(["shapes-two"], channels, tmp_path, share_libs="geo-libs")
+    assert projects(result) == {"shapes-two": "1.0"}
+    with pytest.raises(Failed, match="not a distribution name"):
+        bundle(["shapes-one", "shapes-two"], channels=channels, out=tmp_path / "no", share_libs="no name")
+
+
+def test_a_dependency_has_the_name_that_its_own_dist_info_says(tmp_path: Path) -> None:
+    """odd-conda-name is what conda calls it; inside is another project, which no table knows."""
+    renamed = sets.native("odd-conda-name", project="proper-project")
+    bare = conda.assemble(
+        "bare",
+        "1.0",
+        {"lib/python3.13/site-packages/bare/__init__.py": "x = 1\n"},
+        string="py313h1234567_0",
+        depends=["emscripten-abi >=4,<5.0a0", "python_abi 3.13.* *_cp313", "odd-conda-name >=1"],
+    )
+    result = made(["bare"], [sets.indexed(tmp_path / "channel", [renamed, bare])], tmp_path)
+    assert {wheel.name: wheel.requires for wheel in result.wheels}["bare"] == ("proper-project>=1",)
+    assert (projects(result), result.lock.left) == ({"bare": "1.0", "proper-project": "1.0"}, ())
+    again = bundle_locked(result.folder / "bundle.lock", out=tmp_path / "again")
+    assert contents(again.folder) == contents(result.folder)
 
 
 def test_an_index_may_have_whole_addresses(channels: list[str], tmp_path: Path) -> None:

@@ -49,6 +49,10 @@ def bundle(
     with_pyodide: Annotated[
         bool, typer.Option("--with-pyodide", help="Take from the Pyodide distribution what it ships; its versions hold.")
     ] = False,
+    share_libs: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Put libraries that several wheels would carry into a wheel of this name."),
+    ] = None,
     url: Annotated[
         str | None, typer.Option(metavar="URL", help="Where the folder will be served: the index then has whole addresses.")
     ] = None,
@@ -115,6 +119,7 @@ def bundle(
                 platform=platform,
                 complete=complete,
                 with_pyodide=with_pyodide,
+                share_libs=share_libs,
                 url=url,
                 pyodide_url=pyodide_url,
                 compat_tags=compat_tags,

@@ -11,6 +11,7 @@ from typing import Any
 from conda2wheel._version import __version__
 from conda2wheel.options import Options
 from conda2wheel.outcome import Failed, Warned
+from conda2wheel.wheel.names import Names
 
 from .chosen import Absent, Chosen, Left, Shipped
 from .pypi import FromPyPI
@@ -22,20 +23,23 @@ NAME = "bundle.lock"
 @dataclass(frozen=True)
 class Step:
     """One conversion: the package, what of the channels it was linked with beyond the libraries of the set, the conversion
-    recipe that it followed, as a document, and what was told of how those libraries were found."""
+    recipe that it followed, as a document, what was told of how those libraries were found, and what dependencies are called by
+    what lies in them, where our rows say otherwise."""
 
     package: Chosen
     libraries: tuple[Chosen, ...] = ()
     recipe: Mapping[str, Any] | None = None
     notes: tuple[Warned, ...] = ()
+    names: Names = field(default_factory=dict)
 
     def json(self) -> dict[str, Any]:
-        """`{"package", "libraries", "recipe", "notes"}`."""
+        """`{"package", "libraries", "recipe", "notes", "names"}`."""
         return {
             "package": self.package.json(),
             "libraries": [each.json() for each in self.libraries],
             "recipe": None if self.recipe is None else dict(self.recipe),
             "notes": [each.json() for each in self.notes],
+            "names": dict(self.names),
         }
 
     @classmethod
@@ -43,7 +47,7 @@ class Step:
         """What `json` wrote. Raises `ValueError`, `KeyError` and `TypeError` for anything else."""
         libraries = tuple(Chosen.from_json(each) for each in told["libraries"])
         notes = tuple(Warned(**each) for each in told["notes"])
-        return cls(Chosen.from_json(told["package"]), libraries, told["recipe"], notes)
+        return cls(Chosen.from_json(told["package"]), libraries, told["recipe"], notes, dict(told["names"]))
 
 
 @dataclass(frozen=True)

@@ -9,18 +9,21 @@ from typing import Any
 
 from packaging.utils import canonicalize_name
 
+from conda2wheel.abi.platforms import Platform
+from conda2wheel.common import Common
 from conda2wheel.conda.channel_libraries import ChannelLibraries
 from conda2wheel.conda.downloads import Downloads
 from conda2wheel.conda.fetch import Wanted, redacted
 from conda2wheel.conda.files import Limits
 from conda2wheel.conda.info import CondaPackage
-from conda2wheel.conda.listing import Listing
 from conda2wheel.conda.source import open_package
 from conda2wheel.convert import convert_package
 from conda2wheel.libdirs import LibraryIndex
 from conda2wheel.options import Options
 from conda2wheel.outcome import Converted, Failed, Refused
 from conda2wheel.recipes import RecipeBook, from_document
+from conda2wheel.shared import SharedLibraries
+from conda2wheel.surroundings import Surroundings
 from conda2wheel.wheel.names import answer
 
 from .chosen import Chosen
@@ -28,7 +31,7 @@ from .lock import Step
 
 # Refusals of packages that belong to a set and have no wheel: what depends on them needs none, or `missing-library` tells.
 NO_WHEEL = ("not-python", "metapackage", "static-library", "executable")
-FOUND = "library-from-channel"  # the warning that a lock repeats, since with it nothing is looked up
+FOUND = ("library-from-channel", "channel-skipped")  # warnings that a lock repeats, since with it nothing is looked up
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,12 @@ class Workshop:
     downloads: Downloads
     libdirs: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
-    listing: Listing = field(init=False)
+    around: Surroundings = field(init=False)
     made: dict[str, Made] = field(default_factory=dict)  # by URL
     without: dict[str, Refused] = field(default_factory=dict)  # what has no wheel, by URL
 
     def __post_init__(self) -> None:
-        self.listing = Listing(self.channels, self.limits, self.downloads)
+        self.around = Surroundings(self.libdirs, self.limits, self.downloads)
 
     def fetch(self, packages: Iterable[Chosen]) -> None:
         """Bring what is missing into the cache, several at a time."""
@@ -73,7 +76,7 @@ class Workshop:
 
         Raises `Refused` for the first that cannot become a wheel, when all were tried; and `Failed`.
         """
-        index = LibraryIndex((*self.libdirs, *(each.place for each in libraries)), self.limits, downloads=self.downloads)
+        index = self._index(libraries)
         refused: list[tuple[Chosen, Refused]] = []
         for each in packages:
             if each.url not in self.made and each.url not in self.without:
@@ -92,26 +95,55 @@ class Workshop:
 
     def again(self, steps: Sequence[Step], libraries: Sequence[Chosen]) -> Iterator[Made]:
         """The same wheels from a lock. Raises `Refused` and `Failed` as the road does."""
-        places = (*self.libdirs, *(each.place for each in libraries))
-        index = LibraryIndex(places, self.limits, downloads=self.downloads)
+        index = self._index(libraries)
         for step in steps:
-            own = index
-            if step.libraries:
-                own = LibraryIndex((*places, *(e.place for e in step.libraries)), self.limits, downloads=self.downloads)
-            recipe = None if step.recipe is None else from_document(dict(step.recipe))
-            package = open_package(step.package.place, self.limits, self.downloads)
-            wheel = convert_package(package, own, replace(self.options, recipe=recipe), self.folder)
-            yield Made(step, replace(wheel, warnings=(*wheel.warnings, *step.notes)))
+            yield self._replay(step, self._index((*libraries, *step.libraries)) if step.libraries else index)
+
+    def share(
+        self, name: str, platform: Platform, made: Sequence[Made], libraries: Sequence[Chosen]
+    ) -> tuple[list[Made], Converted | None]:
+        """The same wheels with what several of them would carry in a common wheel, and that wheel; None where nothing is shared.
+
+        Raises `Failed` (usage) and `Refused` as `SharedLibraries` does.
+        """
+        shared = SharedLibraries(name, platform, self.options)
+        index = self._index(libraries)
+        own = {each.step.package.url: self._index((*libraries, *each.step.libraries)) for each in made if each.step.libraries}
+        users = [each for each in made if each.wheel.vendored]
+        for each in users:
+            package, options = self._opened(each.step)
+            shared.add(package, own.get(each.step.package.url, index), options)
+        found = shared.finish(self.folder)
+        if found is None:
+            return list(made), None
+        again = {each.project: self._replay(each.step, own.get(each.step.package.url, index), found[0]) for each in users}
+        return [again.get(each.project, each) for each in made], found[1]
+
+    def _index(self, libraries: Iterable[Chosen]) -> LibraryIndex:
+        return LibraryIndex((*self.libdirs, *(each.place for each in libraries)), self.limits, downloads=self.downloads)
+
+    def _opened(self, step: Step) -> tuple[CondaPackage, Options]:
+        recipe = None if step.recipe is None else from_document(dict(step.recipe))
+        package = open_package(step.package.place, self.limits, self.downloads)
+        return package, replace(self.options, recipe=recipe, names=step.names)
+
+    def _replay(self, step: Step, index: LibraryIndex, common: Common | None = None) -> Made:
+        package, options = self._opened(step)
+        wheel = convert_package(package, index, options, self.folder, common=common)
+        notes = tuple(note for note in step.notes if note not in wheel.warnings)
+        return Made(step, replace(wheel, warnings=(*wheel.warnings, *notes)))
 
     def _one(self, chosen: Chosen, index: LibraryIndex) -> Made:
         package = open_package(chosen.place, self.limits, self.downloads)
         recipe = self.book.find(package)
-        looked = ChannelLibraries(self.listing) if self.channels else None
-        own = index.with_channel(looked) if looked is not None else index
-        wheel = convert_package(package, own, replace(self.options, recipe=recipe), self.folder)
-        found = tuple(_located(url, other) for url, other in (looked.opened.items() if looked else ()))
-        notes = tuple(warning for warning in wheel.warnings if warning.code == FOUND)
-        return Made(Step(chosen, found, None if recipe is None else dict(recipe.told), notes), wheel)
+        looked = ChannelLibraries(self.around.listing(self.channels))
+        named = self.around.names(package.depends, self.channels)
+        package = replace(package, warnings=(*package.warnings, *named.warnings))
+        options = replace(self.options, recipe=recipe, names=named.names)
+        wheel = convert_package(package, index.with_channel(looked), options, self.folder)
+        found = tuple(_located(url, other) for url, other in looked.opened.items())
+        notes = tuple(warning for warning in wheel.warnings if warning.code in FOUND)
+        return Made(Step(chosen, found, None if recipe is None else dict(recipe.told), notes, named.names), wheel)
 
 
 def _located(url: str, package: CondaPackage) -> Chosen:
