@@ -33,9 +33,14 @@ def test_every_warning_and_every_accident_is_explained(kind: str, least: int) ->
     assert sorted(code for code in codes if f"`{code}`" not in README) == []
 
 
-@pytest.mark.parametrize("command", ["convert", "inspect", "audit", "repair", "verify", "check", "names", "bundle"])
+COMMANDS = ("convert", "inspect", "audit", "repair", "verify", "check", "names", "bundle")
+OF_MIRROR = ("run", "plan", "status", "report", "retry", "rollback", "gc")
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *(f"mirror {each}" for each in OF_MIRROR)])
 def test_every_option_is_in_the_manual(command: str) -> None:
-    asked = [sys.executable, "-m", "conda2wheel", command, "--help"]
+    command, *own = command.split()
+    asked = [sys.executable, "-m", "conda2wheel", command, *own, "--help"]
     told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
     options = {MANUAL.get(option, option) for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", told)} - {"--help"}
     assert options

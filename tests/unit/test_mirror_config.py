@@ -38,7 +38,7 @@ def test_the_template_is_valid_and_what_it_comments_out_is_the_default(tmp_path:
     made = load(write(tmp_path, template()))
     assert made.select.versions == 3
     assert made.output.store == str(tmp_path / "public")
-    examples = ("command", "webhook", "note")
+    examples = ("command", "webhook", "metrics", "note")
     whole = "".join(line for line in uncommented().splitlines(True) if not line.startswith(examples))
     spelled = load(write(tmp_path, whole))
     assert replace(spelled, limits=made.limits) == made

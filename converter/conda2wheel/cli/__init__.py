@@ -16,6 +16,7 @@ from conda2wheel.cli.bundle import bundle
 from conda2wheel.cli.check import check
 from conda2wheel.cli.convert import convert
 from conda2wheel.cli.inspect import inspect
+from conda2wheel.cli.mirror import app as mirror
 from conda2wheel.cli.names import names
 from conda2wheel.cli.recipe import app as recipe
 from conda2wheel.cli.repair import repair
@@ -38,6 +39,7 @@ app.command()(check)
 app.command()(names)
 app.command()(bundle)
 app.add_typer(recipe)
+app.add_typer(mirror)
 
 
 def _version(wanted: bool) -> None:

@@ -284,10 +284,18 @@ def _save(url: str, response: requests.Response, partial: _Partial) -> None:
         raise _BrokenError(f"the connection broke after {partial.got} of {announced} bytes")
 
 
+def is_secure(url: str) -> bool:
+    """Whether a URL is https with a host, or http on this machine's loopback."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK))
+
+
 def require_secure(url: str) -> None:
     """Raises `Failed` (network) for a URL that is neither https nor http on this machine's loopback."""
-    parts = urlsplit(url)
-    if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK):
+    if is_secure(url):
         return
     raise Failed("network", f"{redacted(url)}: only https and file URLs are opened", "use the channel's https address")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from conda2wheel.abi.choice import forced_platform
-from conda2wheel.conda.fetch import is_url
+from conda2wheel.conda.fetch import is_secure, is_url
 from conda2wheel.conda.files import Limits
 from conda2wheel.gate import ALLOWABLE
 from conda2wheel.options import Options
@@ -49,7 +49,7 @@ SECTIONS: dict[str, dict[str, type]] = {
     "output": {"store": str, "keep": int, "grace": str},
     "state": {"path": str},
     "limits": {"members": int, "size": str, "member_size": str, "ratio": int},
-    "notify": {"command": list, "webhook": str, "when": str},
+    "notify": {"command": list, "webhook": str, "when": str, "metrics": str},
     "schedule": {"note": str},
 }
 _LEAST = {("work", "workers"): 0, ("work", "retries"): 0, ("select", "versions"): 0, ("select", "builds"): 0}  # else 1
@@ -103,11 +103,12 @@ class Output:
 
 @dataclass(frozen=True)
 class Notify:
-    """Who is told at the end: a command's words, a webhook's URL, and when."""
+    """Who is told at the end: a command's words, a webhook's URL, and when; `metrics` is a file for Prometheus."""
 
     command: tuple[str, ...] = ()
     webhook: str | None = None
     when: When = "attention"
+    metrics: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,8 @@ def _config(path: Path, document: Mapping[str, Any]) -> Config:
             table[section][key] = duration(table[section][key])
     if "size" in table["limits"]:
         table["limits"]["download"] = table["limits"]["size"]  # what is packed is smaller than what it unpacks to
+    if "metrics" in table["notify"]:
+        table["notify"]["metrics"] = here / Path(table["notify"]["metrics"]).expanduser()
     store = table["output"]["store"]
     recipes = tuple(here / Path(folder).expanduser() for folder in table["convert"].pop("recipes", ()))
     return Config(
@@ -271,7 +274,7 @@ def _values(section: str, key: str, value: Any) -> Iterator[tuple[str, str]]:
         yield 'platforms is empty; write ["auto"]', ""
     if at == "work.check" and value not in ("no", "yes") and not value[:1].isdigit():
         yield f"check is {value!r}; it is no, yes or a version of Pyodide", ""
-    if at == "notify.webhook" and not value.startswith(("https://", "http://127.0.0.1", "http://localhost")):
+    if at == "notify.webhook" and not is_secure(value):
         yield "webhook is no https URL", ""
 
 

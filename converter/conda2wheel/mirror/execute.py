@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -33,7 +33,7 @@ class Executor(Protocol):
     def stop(self) -> threading.Event:
         """Set it, and no more orders are taken."""
 
-    def run(self, orders: Iterable[Order], started: Started = lambda _: None) -> Iterator[Done]:
+    def run(self, orders: Iterable[Order], started: Started = lambda _: None) -> Generator[Done]:
         """Do the orders; each one's `Done` as it ends, in whatever order. `started` is told each key as it is handed out."""
 
 
@@ -43,7 +43,7 @@ class Here:
 
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def run(self, orders: Iterable[Order], started: Started = lambda _: None) -> Iterator[Done]:
+    def run(self, orders: Iterable[Order], started: Started = lambda _: None) -> Generator[Done]:
         """As `Executor.run`."""
         for order in orders:
             if self.stop.is_set():
@@ -59,7 +59,7 @@ class Processes:
     workers: int = 0
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def run(self, orders: Iterable[Order], started: Started = lambda _: None) -> Iterator[Done]:
+    def run(self, orders: Iterable[Order], started: Started = lambda _: None) -> Generator[Done]:
         """As `Executor.run`. Raises `Failed` (dependency) where pebble is not installed."""
         import multiprocessing
 
@@ -95,7 +95,7 @@ class Dask:
     patience: float = 10.0
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def run(self, orders: Iterable[Order], started: Started = lambda _: None) -> Iterator[Done]:
+    def run(self, orders: Iterable[Order], started: Started = lambda _: None) -> Generator[Done]:
         """As `Executor.run`. Raises `Failed`: dependency, network."""
         try:
             from distributed import Client

@@ -12,12 +12,15 @@ import fcntl
 import json
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from conda2wheel.outcome import Failed
+
+_FLOCK = "hhqqi4x"
 
 
 @contextmanager
@@ -28,6 +31,7 @@ def owned(path: Path, now: float) -> Iterator[None]:
     """
     lock = path.with_name(f"{path.name}.lock")
     try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise Failed("disk", f"{lock}: {error.strerror}", "is there room, and may it be written?") from None
@@ -42,6 +46,23 @@ def owned(path: Path, now: float) -> Iterator[None]:
         os.ftruncate(handle, 0)
         os.pwrite(handle, me, 0)
         yield
+    finally:
+        os.close(handle)
+
+
+def holder(path: Path) -> str | None:
+    """Who has the state at `path` now, as a person reads it; None where nobody has. Nothing is locked to find out."""
+    try:
+        handle = os.open(path.with_name(f"{path.name}.lock"), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        # struct flock of 64-bit Linux: type, whence, start, length, pid (fcntl(2), F_GETLK)
+        asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        answer = struct.unpack(_FLOCK, fcntl.fcntl(handle, fcntl.F_GETLK, asked))
+        return None if answer[0] == fcntl.F_UNLCK else _who(handle)
+    except OSError:
+        return None
     finally:
         os.close(handle)
 

@@ -225,6 +225,11 @@ class State:
             db.executemany(_AGAIN, [dataclasses.astuple(item.key) for item in items])
         return tuple(item.key for item in items)
 
+    def again(self, keys: Iterable[Key]) -> None:
+        """Make items due as if they had never been done: the store has lost their wheels."""
+        with transaction(self._db, self.path) as db:
+            db.executemany(_AGAIN, map(dataclasses.astuple, keys))
+
     def items(self) -> dict[Key, Item]:
         """How it stands with every item that is known, of every converter and options there ever were."""
         with errors(self.path):

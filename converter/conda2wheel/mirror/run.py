@@ -1,0 +1,265 @@
+"""One run of a mirror, the first as any other. Read it from top to bottom:
+
+    own        one run at a time on a state; a broken state is rebuilt from the store
+    read       what the channels list, all of them or nothing
+    see, plan  what is new, changed, gone; what is to be done, and why
+    work       workers do it, and each end is noted at once
+    publish    what is there becomes the index, from one moment to the next
+    report     written, put beside the index, and told to who wants to know
+
+It may be killed anywhere: what was noted stays, what was not is done again by the next run, to the same bytes. What ends it
+early (a channel that does not answer, a store that takes nothing) ends in a report as well, and leaves the index as it was.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass, field
+
+from conda2wheel._version import __version__
+from conda2wheel.conda.downloads import Downloads
+from conda2wheel.outcome import Failed
+
+from . import plan as planning
+from . import state as states
+from .config import Config
+from .deliver import deliver, runtimes
+from .entries import Fates, entries_of
+from .execute import Dask, Executor, Processes, stopped_by_signals
+from .generation import current, generations, read_generation
+from .item import Done, Key
+from .live import View, watch
+from .locks import lock_files
+from .owner import owned
+from .plan import Plan, Task
+from .publish import Published, publish
+from .report import Report
+from .report_state import history, report_items, run_counts
+from .select import packages
+from .state import State, StateCorruptedError
+from .storage import Store, open_store
+from .work import Order
+
+Tell = Callable[[str], None]
+ROUNDS = 2  # of work and publishing: the second for wheels that the store turned out to have lost
+
+
+@dataclass(frozen=True)
+class How:
+    """What is of one run alone. `limit`: how many items at most, in the plan's order; `publish`: or only convert; `tell` gets
+    lines for people; `watch` gives the view of so many items; `now` the seconds since 1970."""
+
+    executor: Executor = field(default_factory=Processes)
+    limit: int | None = None
+    publish: bool = True
+    tell: Tell = lambda _: None
+    watch: Callable[[int], AbstractContextManager[View]] = lambda total: watch(total, quiet=True)
+    downloads: Downloads = field(default_factory=Downloads)
+    now: Callable[[], float] = time.time
+
+
+@dataclass
+class _Progress:
+    """How far a run has come."""
+
+    started: float
+    clock: float
+    number: int
+    before: dict[Key, states.Item]
+    plan: Plan = field(default_factory=Plan)
+    worked: set[Key] = field(default_factory=set)
+    published: Published | None = None
+    problem: str | None = None
+
+
+def executor(config: Config, workers: int | None = None, dask: str | None = None) -> Executor:
+    """Who does the work: processes, as many as the command line or the configuration says, or a Dask cluster."""
+    if dask is not None:
+        return Dask(dask)
+    return Processes(config.work.workers if workers is None else workers)
+
+
+def run(config: Config, how: How | None = None) -> Report:
+    """Bring a mirror up to what its channels have. Raises `Failed`: busy, where another run is under way; state, disk, where
+    there is no state to work with; usage and dependency, for a store that cannot be one. All else is in the report."""
+    how = how or How()
+    now = how.now()
+    store = open_store(config.output.store)
+    with owned(config.state, now):
+        try:
+            return _run(config, store, how, now)
+        except StateCorruptedError as broken:
+            rebuild(config, store, broken, how.tell)
+            return _run(config, store, how, now)
+
+
+def rebuild(config: Config, store: Store, broken: StateCorruptedError, tell: Tell) -> None:
+    """A new state in the place of a broken one, of the newest generation that can be read. Raises `Failed` (store, disk)."""
+    tell(f"{broken.message}; it is kept beside")
+    for name in reversed(generations(store)):
+        try:
+            generation = read_generation(store, name)
+            if generation is not None:
+                State.rebuild(config.state, generation.state).close()
+                tell(f"the state was rebuilt from generation {name}")
+                return
+        except Failed as damaged:
+            tell(damaged.message)
+    State.rebuild(config.state, None).close()
+    tell("nothing is published that it could be rebuilt from: everything is done anew")
+
+
+def _run(config: Config, store: Store, how: How, now: float) -> Report:
+    with State.open(config.state) as state:
+        at = _Progress(now, time.monotonic(), state.begin_run(now), state.items())
+        state.recover()
+        try:
+            _forward(config, store, state, how, at)
+        except StateCorruptedError:
+            raise
+        except Failed as accident:
+            at.problem = f"{accident.message} [{accident.code}]"
+            at.plan = at.plan if at.plan.wanted else known_plan(config, state, now)
+        report = _report(config, store, state, how, at)
+        state.end_run(at.number, how.now(), time.monotonic() - at.clock, run_counts(report))
+    deliver(report, config, store if how.publish else None, how.tell)
+    return report
+
+
+def _forward(config: Config, store: Store, state: State, how: How, at: _Progress) -> None:
+    """From the channels to the index. Raises `Failed` for what ends the run."""
+    current(store)  # a store that cannot be asked takes no wheels, either
+    listed = packages(config.channels, how.downloads)
+    seen = state.see(listed, at.started)
+    at.plan = planning.make(listed, config, state, at.started, seen)
+    for verdict in at.plan.verdicts:
+        state.finish(verdict, at.started)
+        at.worked.add(verdict.key)
+    state.pending(at.plan.wanted)
+    to_do: Sequence[Task] = at.plan.to_do[: how.limit]
+    for _ in range(ROUNDS):
+        _work(to_do, config, state, how, at.worked)
+        if not how.publish:
+            return
+        at.published = publish_state(config, store, state, at.plan, how.now())
+        to_do = lost(at.plan, state, at.published)
+        if not to_do:
+            return
+
+
+def _work(tasks: Sequence[Task], config: Config, state: State, how: How, worked: set[Key]) -> None:
+    """Have tasks done. Raises `Failed` if a signal came before all were."""
+    if not tasks:
+        return
+    names = {task.key: f"{task.package.subdir}/{task.package.stem}" for task in tasks}
+    orders = (Order.of(task.key, task.package, config) for task in tasks)
+    workers = how.executor
+    signals = stopped_by_signals(workers.stop) if threading.current_thread() is threading.main_thread() else nullcontext()
+    with how.watch(len(tasks)) as view, signals:
+        lanes = _Lanes(view, names)
+
+        def started(key: Key) -> None:
+            state.start(key, how.now())
+            lanes.started(key)
+
+        with closing(workers.run(orders, started)) as ends:
+            for done in ends:
+                state.finish(done, how.now(), config.work.retries)
+                worked.add(done.key)
+                lanes.finished(done)
+    left = len(names.keys() - worked)
+    if left:
+        raise Failed("interrupted", f"stopped by a signal; {left} of {len(tasks)} items are left for the next run")
+
+
+class _Lanes:
+    """Who does what, for the view: executors say what was handed out and what ended, and nothing of who has it."""
+
+    def __init__(self, view: View, names: dict[Key, str]) -> None:
+        self._view, self._names = view, names
+        self._at: dict[Key, str] = {}
+        self._free: list[str] = []
+
+    def started(self, key: Key) -> None:
+        lane = self._free.pop(0) if self._free else str(len(self._at) + 1)
+        self._at[key] = lane
+        self._view.started(lane, self._names[key])
+
+    def finished(self, done: Done) -> None:
+        lane = self._at.pop(done.key, None)
+        if lane is not None:
+            self._free.append(lane)
+        self._view.finished(lane, self._names[done.key], done)
+
+
+def publish_state(config: Config, store: Store, state: State, plan: Plan, now: float) -> Published:
+    """Make the index of what the state has. Raises `Failed` as `publish` does."""
+    results = state.results(plan.wanted)
+    return publish(
+        store,
+        entries_of(plan, results),
+        state.manifest(),
+        now=now,
+        grace=config.output.grace,
+        fate=Fates(plan, results),
+        files=lock_files,
+    )
+
+
+def lost(plan: Plan, state: State, published: Published) -> tuple[Task, ...]:
+    """What is to be made again, since the store does not have its wheel any more."""
+    gone = {entry.package.sha256 for entry in published.missing}
+    tasks = tuple(
+        Task(key, package, "its wheel is not in the store") for key, package in plan.wanted.items() if package.sha256 in gone
+    )
+    state.again([task.key for task in tasks])
+    return tasks
+
+
+def known_plan(config: Config, state: State, now: float) -> Plan:
+    """The plan of what the channels had when they were read last."""
+    return planning.make([each.package for each in state.packages() if each.gone is None], config, state, now, states.Seen())
+
+
+def _report(config: Config, store: Store, state: State, how: How, at: _Progress) -> Report:
+    published = at.published
+    entries = () if published is None else published.entries
+    generation = published.generation if published is not None else _generation(store)
+    seen = at.plan.seen
+    changes = {name: getattr(seen, name) for name in ("new", "changed", "patched", "vanished", "back")}
+    if published is not None:
+        changes["replaced"] = tuple(entry.package for entry in published.replaced)
+        changes["yanked"] = tuple(entry.package for entry in published.yanked)
+    items = report_items(
+        at.plan.wanted,
+        state.items(),
+        state.results(),
+        state.results(at.plan.wanted),
+        before=at.before,
+        worked=at.worked,
+        yanked={entry.wheel.filename: entry.yanked for entry in entries if entry.yanked is not None},
+    )
+    return Report.make(
+        items,
+        channels=config.channels,
+        converter=__version__,
+        started=at.started,
+        seconds=time.monotonic() - at.clock,
+        changes=changes,
+        generation=generation,
+        problem=at.problem,
+        runtimes=runtimes(entries, how.tell),
+        history=history(state.runs()),
+    )
+
+
+def _generation(store: Store) -> str | None:
+    """What readers see, if that can be told."""
+    try:
+        pointer = current(store)
+    except Failed:
+        return None
+    return None if pointer is None else pointer.generation
