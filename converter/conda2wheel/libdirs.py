@@ -18,13 +18,15 @@ from conda2wheel.conda.binaries import SHARED_OBJECT, Binary, read_binary, same_
 from conda2wheel.conda.channel_libraries import ChannelLibraries
 from conda2wheel.conda.downloads import DOWNLOADS, Downloads
 from conda2wheel.conda.evidence import claims
-from conda2wheel.conda.fetch import is_url
+from conda2wheel.conda.fetch import is_url, redacted
 from conda2wheel.conda.files import Limits, PackageFile
 from conda2wheel.conda.folder import open_folder
 from conda2wheel.conda.info import CondaPackage
 from conda2wheel.conda.pinned import BuiltWith, built_with, forbidden, spec_name
 from conda2wheel.conda.source import PACKAGE_SUFFIXES, expand, open_package
 from conda2wheel.outcome import Failed, Refused, Warned
+
+SHOWN = 3  # places that a message names
 
 
 class Subject(Protocol):
@@ -108,8 +110,11 @@ class LibraryIndex:
 
     @property
     def searched(self) -> tuple[str, ...]:
-        """Where libraries were looked for, as a person would name it."""
-        return (*self.places, *([str(self._channel)] if self._channel else ()))
+        """Where libraries were looked for, as a person would name it; of many places the first."""
+        places = [redacted(place).partition("#")[0] if is_url(place) else place for place in self.places]
+        if len(places) > SHOWN:
+            places = [*places[:SHOWN], f"{len(places) - SHOWN} more"]
+        return (*places, *([str(self._channel)] if self._channel else ()))
 
     def find(self, name: str, package: Subject, platform: Platform) -> tuple[Library | None, list[str]]:
         """The best library of that file name for a package and a platform, and why others of that name were passed over.

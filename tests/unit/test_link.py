@@ -301,3 +301,16 @@ def test_a_name_that_only_a_lost_symlink_had_is_found_and_told(tmp_path: Path) -
     other = library("brotli", {"lib/libdec.so": dec, "lib/libcommon.so.2": wrong})
     with pytest.raises(Refused, match=r"NEEDs libcommon\.so\.1\.0\.9"):
         convert(python({module.name: module}), out=tmp_path, libdirs=[other])
+
+
+def test_a_message_names_the_first_of_many_places(tmp_path: Path) -> None:
+    package, count, base = chain_packages(zig.chain())
+    folders = [tmp_path / f"place{number}" for number in range(10)]
+    for folder in folders:
+        folder.mkdir()
+    with pytest.raises(Refused) as caught:
+        convert(package, out=tmp_path / "out", libdirs=[*folders, count])
+    assert caught.value.code == "missing-library"
+    assert "place0, " in caught.value.message
+    assert "place2, 8 more" in caught.value.message
+    assert "place3" not in caught.value.message

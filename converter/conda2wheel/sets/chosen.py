@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from conda2wheel.conda.fetch import redacted
+from conda2wheel.conda.pinned import spec_name
 
 if TYPE_CHECKING:
     from rattler import RepoDataRecord
@@ -47,7 +48,7 @@ class Chosen:
     @property
     def is_library(self) -> bool:
         """Whether nothing in its depends speaks of Python: then it is worth looking into for shared libraries."""
-        return not self.is_noarch and not {"python", "python_abi"} & {name_of(spec) for spec in self.depends}
+        return not self.is_noarch and not {"python", "python_abi"} & {spec_name(spec) for spec in self.depends}
 
     def json(self) -> dict[str, Any]:
         """All of it, as JSON has it."""
@@ -110,19 +111,6 @@ class Solved:
     shipped: tuple[Shipped, ...] = ()
     absent: tuple[Absent, ...] = ()
     asked: frozenset[str] = field(default_factory=frozenset)  # names in the specs that somebody gave
-
-
-def name_of(spec: str) -> str:
-    """The package that a match spec speaks of, empty for one that cannot be read.
-
-    >>> name_of("conda-forge::numpy >=2"), name_of("Foo[version='>=1']"), name_of("python_abi 3.13.* *_cp313")
-    ('numpy', 'foo', 'python_abi')
-    """
-    words = spec.rpartition("::")[2].split()
-    if not words:
-        return ""
-    end = min((at for mark in "<>=!~[" if (at := words[0].find(mark)) >= 0), default=len(words[0]))
-    return words[0][:end].lower()
 
 
 def chosen_of(record: RepoDataRecord) -> Chosen:

@@ -21,11 +21,12 @@ from packaging.utils import canonicalize_name
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.conda.downloads import Downloads
 from conda2wheel.conda.fetch import redacted
+from conda2wheel.conda.pinned import spec_name
 from conda2wheel.conda.repodata import channel_url, closure, run
 from conda2wheel.outcome import Failed
 from conda2wheel.wheel.names import answer, is_marker
 
-from .chosen import INTERPRETER, Absent, Chosen, Shipped, Solved, chosen_of, name_of
+from .chosen import INTERPRETER, Absent, Chosen, Shipped, Solved, chosen_of
 
 if TYPE_CHECKING:
     from rattler import MatchSpec, RepoDataRecord
@@ -57,14 +58,14 @@ def solve(
     addresses = list(dict.fromkeys(channel_url(name) for name in (*own, *channels)))
     records = closure(addresses, [str(spec) for spec in asked], downloads)
     view = _View(platform, dict(ships or {}))
-    view.add(records, addresses, {name_of(spec): channel_url(channel) for spec, channel in _pinned(specs).items()})
+    view.add(records, addresses, {spec_name(spec): channel_url(channel) for spec, channel in _pinned(specs).items()})
     for spec in asked:
         name = spec.name.normalized if spec.name is not None and hasattr(spec.name, "normalized") else str(spec.name)
         if name not in view.known:
             where = ", ".join(map(redacted, addresses))
             raise Failed("not-found", f"{spec}: no such package in {where}", "check its name, and --channel")
     solution = _run(view, [str(spec) for spec in asked], {**(constraints or {}), **view.constraints})
-    return view.read(solution, frozenset(name_of(str(spec)) for spec in asked))
+    return view.read(solution, frozenset(spec_name(str(spec)) for spec in asked))
 
 
 def _parsed(specs: Sequence[str]) -> tuple[list[MatchSpec], list[str]]:
@@ -148,7 +149,7 @@ class _View:
         """A record with those dependencies that somebody can satisfy."""
         kept = []
         for spec in map(str, record.depends):
-            name = name_of(spec)
+            name = spec_name(spec)
             if name in INTERPRETER or (name in self.known and not name.startswith("__")):
                 kept.append(spec)
             elif name and not is_marker(name):
