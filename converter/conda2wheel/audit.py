@@ -24,6 +24,7 @@ from conda2wheel.abi.findings import Finding
 from conda2wheel.abi.platforms import Platform, for_pyodide, platforms
 from conda2wheel.auditable import Subject, newest, open_subjects, wheels_in
 from conda2wheel.audited import Audited, Row
+from conda2wheel.conda.downloads import DOWNLOADS, Downloads
 from conda2wheel.conda.files import Limits
 from conda2wheel.outcome import Conda2WheelError, Failed, Warned
 
@@ -40,6 +41,7 @@ def audit(
     *,
     libdirs: Iterable[str | Path] | LibraryIndex = (),
     limits: Limits | None = None,
+    downloads: Downloads = DOWNLOADS,
 ) -> Audited:
     """Judge one wheel, conda package (file, unpacked folder, URL) or side module; nothing is run and nothing is written.
 
@@ -47,6 +49,7 @@ def audit(
         for the newest Pyodide that has it.
     find_links: folders of wheels that are installed beside it, those that were made for the same platform.
     libdirs: as for `convert`, where a package's NEEDED libraries may be found.
+    downloads: as for `convert`, how what lies elsewhere is had.
 
     Raises `Refused` for damaged or hostile input, `Failed` for what cannot be read, and `Failed` (usage) for a wrong
     `platform` and for a path that names several things, which `audit_each` takes.
@@ -54,7 +57,9 @@ def audit(
     >>> audit("dist/numpy-2.4.4-cp313-cp313-pyemscripten_2025_0_wasm32.whl").ok  # doctest: +SKIP
     True
     """
-    results = [result for _, result in audit_each([path], platform, find_links, libdirs=libdirs, limits=limits)]
+    results = [
+        result for _, result in audit_each([path], platform, find_links, libdirs=libdirs, limits=limits, downloads=downloads)
+    ]
     if len(results) != 1:
         raise Failed("usage", f"{path}: there are {len(results)} things to audit in it", "audit_each takes several")
     if isinstance(results[0], Conda2WheelError):
@@ -69,6 +74,7 @@ def audit_each(
     *,
     libdirs: Iterable[str | Path] | LibraryIndex = (),
     limits: Limits | None = None,
+    downloads: Downloads = DOWNLOADS,
 ) -> Iterator[tuple[str, Audited | Conda2WheelError]]:
     """Judge several inputs, with the arguments of `audit`, a folder of wheels or a prefix among them: each with its result or
     error, in order.
@@ -78,22 +84,22 @@ def audit_each(
     """
     limits = limits or Limits()
     request = _request(platform)
-    index = _index(libdirs, limits)
+    index = _index(libdirs, limits, downloads)
     beside, notes = wheels_in(find_links, limits)
-    opened = open_subjects(map(str, paths), request.platform, index, limits)
+    opened = open_subjects(map(str, paths), request.platform, index, limits, downloads)
     court = _Court([each for each in opened.values() if isinstance(each, Subject)], beside)
     for source, subject in opened.items():
         yield source, subject if isinstance(subject, Conda2WheelError) else _tried(subject, request, court, notes)
 
 
-def _index(libdirs: Iterable[str | Path] | LibraryIndex, limits: Limits) -> LibraryIndex | None:
+def _index(libdirs: Iterable[str | Path] | LibraryIndex, limits: Limits, downloads: Downloads) -> LibraryIndex | None:
     """None where there are none: wheels need no index, and what reads packages takes a while to import."""
     places = tuple(libdirs) if isinstance(libdirs, Iterable) else libdirs
     if places == ():
         return None
     from conda2wheel.libdirs import LibraryIndex
 
-    return places if isinstance(places, LibraryIndex) else LibraryIndex(places, limits)
+    return places if isinstance(places, LibraryIndex) else LibraryIndex(places, limits, downloads=downloads)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from packaging.version import Version
 from conda2wheel.abi.audit import Unit
 from conda2wheel.abi.platforms import Platform, parse, release
 from conda2wheel.conda.binaries import SHARED_OBJECT, read_binary
+from conda2wheel.conda.downloads import Downloads
 from conda2wheel.conda.fetch import is_url, redacted
 from conda2wheel.conda.files import BytesBlob, Limits, PackageFile
 from conda2wheel.outcome import Conda2WheelError, Failed, Refused, Warned
@@ -58,14 +59,14 @@ def newest(subjects: Iterable[Subject]) -> list[Subject]:
 
 
 def open_subjects(
-    sources: Iterable[str], forced: Platform | None, libraries: LibraryIndex | None, limits: Limits
+    sources: Iterable[str], forced: Platform | None, libraries: LibraryIndex | None, limits: Limits, downloads: Downloads
 ) -> dict[str, Subject | Conda2WheelError]:
     """What paths and URLs name, by its own name, in order: each wheel of a folder of wheels, each package of a prefix; what
     cannot be opened as its error. `forced` is the platform that a person named: a package is planned for it."""
     found: dict[str, Subject | Conda2WheelError] = {}
     for source in dict.fromkeys(each for given in sources for each in _expand(given)):
         try:
-            subject = _open(source, forced, libraries, limits)
+            subject = _open(source, forced, libraries, limits, downloads)
         except Conda2WheelError as error:
             found[redacted(source) if is_url(source) else source] = error
         else:
@@ -109,7 +110,7 @@ def _wheels(folder: str) -> list[str]:
         raise Failed("unreadable", f"{folder}: {error.strerror or error}", "make it readable for this user") from None
 
 
-def _open(source: str, forced: Platform | None, libraries: LibraryIndex | None, limits: Limits) -> Subject:
+def _open(source: str, forced: Platform | None, libraries: LibraryIndex | None, limits: Limits, downloads: Downloads) -> Subject:
     if not is_url(source) and os.path.isfile(source):
         if source.endswith(".whl"):
             return _wheel(Path(source), limits)
@@ -118,7 +119,7 @@ def _open(source: str, forced: Platform | None, libraries: LibraryIndex | None, 
     from conda2wheel.auditable_packages import open_as_package  # with all of convert, which a wheel does not need
 
     try:
-        return open_as_package(source, forced, libraries, limits)
+        return open_as_package(source, forced, libraries, limits, downloads)
     except Refused as refusal:
         if is_url(source) or not os.path.isdir(source) or refusal.code != "corrupt-archive":
             raise

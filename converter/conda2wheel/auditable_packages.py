@@ -13,6 +13,7 @@ from conda2wheel.abi.choice import Decision
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.auditable import Subject
 from conda2wheel.conda.binaries import SHARED_OBJECT, read_binary
+from conda2wheel.conda.downloads import Downloads
 from conda2wheel.conda.files import Limits, PackageFile
 from conda2wheel.conda.info import CondaPackage
 from conda2wheel.conda.source import open_package
@@ -27,10 +28,12 @@ _SAID_BY_AUDIT = (ALLOWED, "cannot-catch", "no-pyodide")
 _SITE = re.compile(r"^(?:.*/)?site-packages/")
 
 
-def open_as_package(source: str, forced: Platform | None, libraries: LibraryIndex | None, limits: Limits) -> Subject:
+def open_as_package(
+    source: str, forced: Platform | None, libraries: LibraryIndex | None, limits: Limits, downloads: Downloads
+) -> Subject:
     """The package that `source` names, planned for `forced` where a person named it. Raises as `open_package` does."""
-    libraries = libraries or LibraryIndex((), limits)
-    package = open_package(source, limits)
+    libraries = libraries or LibraryIndex((), limits, downloads=downloads)
+    package = open_package(source, limits, downloads)
     try:
         plan = plan_wheel(package, forced, allow=ALLOWABLE, recipe=RecipeBook().find(package))
     except Refused as refusal:

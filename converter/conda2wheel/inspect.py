@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from conda2wheel.conda.binaries import SHARED_OBJECT, Binary, read_binary
+from conda2wheel.conda.downloads import DOWNLOADS, Downloads
 from conda2wheel.conda.fetch import is_url
 from conda2wheel.conda.files import BytesBlob, Limits, PackageFile
 from conda2wheel.conda.source import DEFAULT_LIMITS, open_package
@@ -67,7 +68,7 @@ class Report:
         }
 
 
-def inspect(path: str | Path, limits: Limits = DEFAULT_LIMITS) -> Report:
+def inspect(path: str | Path, limits: Limits = DEFAULT_LIMITS, downloads: Downloads = DOWNLOADS) -> Report:
     """Look at a conda package (file, folder, URL), a wheel or a side module; nothing is written.
 
     Raises `Refused` for damaged or hostile input and `Failed` for what cannot be read.
@@ -78,7 +79,7 @@ def inspect(path: str | Path, limits: Limits = DEFAULT_LIMITS) -> Report:
             return _wheel(Path(source), limits)
         if _first_bytes(Path(source)) == MAGIC or SHARED_OBJECT.search(source):
             return _module(Path(source))
-    return _package(source, limits)
+    return _package(source, limits, downloads)
 
 
 def _first_bytes(path: Path) -> bytes:
@@ -121,13 +122,13 @@ def _wheel(path: Path, limits: Limits) -> Report:
     return Report(str(path), "wheel", (*facts, *made), _modules(wheel.files), changed, account)
 
 
-def _package(source: str, limits: Limits) -> Report:
+def _package(source: str, limits: Limits, downloads: Downloads) -> Report:
     from conda2wheel.conda.classify import refuse_unless_python
     from conda2wheel.recipes import RecipeBook
     from conda2wheel.wheel.layout import plan_layout
     from conda2wheel.wheel.plan import plan_wheel
 
-    package = open_package(source, limits)
+    package = open_package(source, limits, downloads)
     facts: list[tuple[str, Any]] = [
         ("name", package.name),
         ("version", package.version),

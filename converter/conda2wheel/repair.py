@@ -22,6 +22,7 @@ from packaging.tags import Tag
 from conda2wheel.abi.audit import Unit
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.conda.binaries import SHARED_OBJECT, Binary, read_binary
+from conda2wheel.conda.downloads import DOWNLOADS, Downloads
 from conda2wheel.conda.files import Limits
 from conda2wheel.convert import size_warning
 from conda2wheel.gate import Gated, check_allow, gate
@@ -50,6 +51,7 @@ def repair(
     provided: bool = True,
     allow: Iterable[str] = (),
     limits: Limits | None = None,
+    downloads: Downloads = DOWNLOADS,
 ) -> Repaired:
     """Vendor into a wheel what its side modules NEED, correct its tag, and audit it.
 
@@ -60,6 +62,7 @@ def repair(
     compat_tags: add the platform's older aliases to the tag, for micropip before 0.11.1 on an index of your own.
     isolate, provided: as for `convert`.
     allow: refusal codes (one of `gate.ALLOWABLE`) that shall be warnings instead.
+    downloads: as for `convert`, how libdirs that are URLs are had.
 
     Raises `Refused` or `Failed` as `convert` does. The same input and version of this library give the same bytes; the time
     of the members is SOURCE_DATE_EPOCH, where set, else that of the newest member.
@@ -70,7 +73,7 @@ def repair(
     started = time.monotonic()
     limits = limits or Limits()
     options = Options.of(platform, compat_tags, isolate=isolate, provided=provided, allow=allow)
-    index = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, limits)
+    index = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, limits, downloads=downloads)
     return repair_wheel(read_wheel(Path(wheel), limits), index, options, Path(out), started)
 
 
@@ -105,12 +108,13 @@ def repair_each(
     provided: bool = True,
     allow: Iterable[str] = (),
     limits: Limits | None = None,
+    downloads: Downloads = DOWNLOADS,
 ) -> Iterator[tuple[str, Repaired | Conda2WheelError]]:
     """Repair wheels in order, with the arguments of `repair`. Never raises for a wheel: yields each with its result or error.
 
     An unexpected exception becomes `Failed` (internal), with the exception as its cause.
     """
-    index = LibraryIndex(libdirs, limits or Limits())
+    index = LibraryIndex(libdirs, limits or Limits(), downloads=downloads)
     allowed = check_allow(allow)
     written: dict[str, str] = {}
     for wheel in map(str, wheels):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.build import conda
+from tests.build import conda, sets
 from tests.build.served import serve
 
 ABOUT = {"license": "MIT", "summary": "a demo"}
@@ -83,3 +83,20 @@ def test_downloads_show_their_names_bytes_and_rate(tmp_path: Path) -> None:
         assert re.search(rf"{name}-1\.0-pyh1_0\.tar\.bz2 .*\d+(\.\d+)?/\d+\.\d+ kB +\d+\.\d kB/s", plain), shown
     lines = [line.rpartition("\x1b[2K")[2].rpartition("\r")[2] for line in shown.replace("\r\n", "\n").splitlines()]
     assert any(line.startswith("conda2wheel: warning: one-1.0") for line in lines), shown
+
+
+@pytest.mark.parametrize("verbose", [(), ("-v",)])
+def test_a_set_says_its_steps_and_downloads_and_lines_that_stay_are_whole(verbose: tuple[str, ...], tmp_path: Path) -> None:
+    sets.indexed(tmp_path / "channel", [demo("one", os.urandom(60_000)), sets.native("numeric")])
+    with serve(tmp_path / "channel") as served:
+        served.fault("*.tar.bz2", rate=60_000)
+        command = ["bundle", "one", "numeric", "--channel", served.url, "-o", str(tmp_path / "set"), *verbose]
+        status, shown = watched(command, tmp_path / "out.txt")
+    assert (status, (tmp_path / "out.txt").read_text()) == (0, f"{tmp_path / 'set'}\n"), shown
+    plain = re.sub(r"\x1b\[[\d;]*m", "", shown)
+    assert re.search(r"one-1\.0-pyh1_0\.tar\.bz2 .*/6\d\.\d kB", plain), shown
+    lines = [line.rpartition("\x1b[2K")[2].rpartition("\r")[2].rstrip() for line in plain.replace("\r\n", "\n").splitlines()]
+    assert any(re.search(r". downloading 2 packages$", line) for line in lines), shown
+    kept = [line.removeprefix("conda2wheel: ") for line in lines if line.startswith("conda2wheel: ")]
+    assert any(line.startswith("2 converted, ") for line in kept), kept
+    assert ("downloading 2 packages" in kept, "writing the index" in kept) == (bool(verbose), bool(verbose))

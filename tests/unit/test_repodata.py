@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -246,3 +249,31 @@ def test_the_names_of_a_channel_are_those_of_its_platform(tmp_path: Path) -> Non
     asyncio.run(index_fs(root, force=True))
     with serve(root) as served:
         assert repodata.names(served.url, Downloads()) == ["native"]
+
+
+def asking(url: str) -> subprocess.Popen[str]:
+    """A person who asks a channel for something, in a process that ends as soon as it has the answer."""
+    command = [sys.executable, "-m", "conda2wheel", "names", "demo", "--channel", url]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_process_that_ends_with_its_answer_ends_as_it_should() -> None:
+    """Without `_is_being_told` some 10 of 30 abort or crash on a busy machine: hence all at once."""
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}/x"
+    processes = [asking(url) for _ in range(16)]
+    told = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [1] * len(processes), told
+    assert all(err.count("\n") == 1 and err.startswith("conda2wheel: error: network: ") for _, err in told), told
+
+
+def test_ctrl_c_does_not_wait_for_a_server_that_never_answers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        process = asking(f"http://127.0.0.1:{silent.getsockname()[1]}/x")
+        silent.settimeout(60)
+        connection, _ = silent.accept()
+        with connection:
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=repodata.TIMEOUT / 4)
+    assert (process.returncode, out) == (130, "")
+    assert "Traceback" not in err

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Json, MaxMembers, MaxMemberSize, MaxRatio, MaxSize, complaint, limits, print_json, require_places
+from .options import (
+    Json,
+    MaxMembers,
+    MaxMemberSize,
+    MaxRatio,
+    MaxSize,
+    Offline,
+    complaint,
+    downloads,
+    limits,
+    print_json,
+    require_places,
+)
 
 if TYPE_CHECKING:
     from conda2wheel.audited import Audited
@@ -33,6 +45,7 @@ def audit(
     sarif: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write the findings as SARIF 2.1.0 for CI, too; - is stdout.")
     ] = None,
+    offline: Offline = False,
     json: Json = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every finding, and where a bug is.")] = False,
     max_members: MaxMembers = None,
@@ -72,7 +85,8 @@ def audit(
     audited: list[Audited] = []
     results = []
     with bar(len(paths), "auditing") as watched:
-        for outcome in audit_each(paths, platform, find_links or (), libdirs=libdir or (), limits=bounds):
+        brought = downloads(offline, watched)
+        for outcome in audit_each(paths, platform, find_links or (), libdirs=libdir or (), limits=bounds, downloads=brought):
             results.append(outcome)
             watched.advance()
     for source, result in results:

@@ -20,6 +20,7 @@ from .options import (
     Offline,
     allowed,
     complaint,
+    downloads,
     limits,
     print_json,
     require_places,
@@ -90,7 +91,7 @@ def bundle(
     """
     from conda2wheel.bundle import bundle as make
     from conda2wheel.bundle import bundle_locked
-    from conda2wheel.conda.downloads import Downloads
+    from conda2wheel.cli.progress import bar
     from conda2wheel.outcome import Conda2WheelError, document, error_json
 
     if bool(specs) == bool(locked):
@@ -99,40 +100,38 @@ def bundle(
     require_recipes(recipes or ())
     bounds = limits(max_members, max_size, max_member_size, max_ratio)
     codes = allowed(allow)
-    told: list[str] = []
-
-    def tell(line: str) -> None:
-        told.append(line)
-        if verbose:
-            typer.echo(f"conda2wheel: {line}", err=True)
-
-    downloads = Downloads(offline=offline)
     try:
-        if locked:
-            made = bundle_locked(locked, out=out, libdirs=libdir or (), limits=bounds, downloads=downloads, tell=tell)
-        else:
-            made = make(
-                specs or [],
-                out=out,
-                channels=channel or (),
-                libdirs=libdir or (),
-                platform=platform,
-                complete=complete,
-                with_pyodide=with_pyodide,
-                share_libs=share_libs,
-                url=url,
-                pyodide_url=pyodide_url,
-                compat_tags=compat_tags,
-                level=level,
-                isolate=isolate,
-                provided=provided,
-                allow=codes,
-                pins=pins.value,
-                recipes=recipes or (),
-                limits=bounds,
-                downloads=downloads,
-                tell=tell,
-            )
+        with bar(1, "reading what the channels list") as watched:
+            brought = downloads(offline, watched)
+
+            def tell(line: str) -> None:
+                watched.step(line, keep=verbose)
+
+            if locked:
+                made = bundle_locked(locked, out=out, libdirs=libdir or (), limits=bounds, downloads=brought, tell=tell)
+            else:
+                made = make(
+                    specs or [],
+                    out=out,
+                    channels=channel or (),
+                    libdirs=libdir or (),
+                    platform=platform,
+                    complete=complete,
+                    with_pyodide=with_pyodide,
+                    share_libs=share_libs,
+                    url=url,
+                    pyodide_url=pyodide_url,
+                    compat_tags=compat_tags,
+                    level=level,
+                    isolate=isolate,
+                    provided=provided,
+                    allow=codes,
+                    pins=pins.value,
+                    recipes=recipes or (),
+                    limits=bounds,
+                    downloads=brought,
+                    tell=tell,
+                )
     except Conda2WheelError as error:
         if json:
             print_json(document([{**error_json(" ".join(specs or [str(locked)]), error, 0.0), "folder": None}]))

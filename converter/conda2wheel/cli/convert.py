@@ -20,6 +20,7 @@ from .options import (
     Offline,
     allowed,
     complaint,
+    downloads,
     limits,
     print_json,
     require_places,
@@ -86,7 +87,6 @@ def convert(
     from conda2wheel.abi.platforms import parse
     from conda2wheel.batch import convert_each, expand_all
     from conda2wheel.cli.progress import bar
-    from conda2wheel.conda.downloads import FRESH, Downloads
     from conda2wheel.outcome import document
 
     if platform != "auto" and parse(platform) is None:
@@ -116,7 +116,7 @@ def convert(
             pins=pins.value,
             recipes=recipes or (),
             limits=bounds,
-            downloads=Downloads(offline=offline, watch=watched.received, fresh=FRESH),
+            downloads=downloads(offline, watched),
         )
         for outcome in outcomes:
             good &= outcome.error is None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Json, MaxMembers, MaxMemberSize, MaxRatio, MaxSize, complaint, limits, print_json
+from .options import Json, MaxMembers, MaxMemberSize, MaxRatio, MaxSize, Offline, complaint, downloads, limits, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 
 def inspect(
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Conda packages, wheels or side modules.", show_default=False)
+        list[str],
+        typer.Argument(
+            metavar="PATH...", help="Conda packages (files, folders, URLs), wheels or side modules.", show_default=False
+        ),
     ],
+    offline: Offline = False,
     json: Json = False,
     max_members: MaxMembers = None,
     max_size: MaxSize = None,
@@ -38,10 +42,11 @@ def inspect(
     console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 240)
     results = []
     good = True
+    brought = downloads(offline)
     for path in expand_all(paths):
         started = time.monotonic()
         try:
-            report = look(path, bounds)
+            report = look(path, bounds, brought)
         except Conda2WheelError as error:
             typer.echo(complaint(error), err=True)
             good = False

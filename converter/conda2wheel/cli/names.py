@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Json, Offline, complaint, print_json, require_places
+from .options import Json, Offline, complaint, downloads, print_json, require_places
 
 
 def names(
@@ -28,7 +28,6 @@ def names(
     Prints a line for each: the conda name, its PyPI name (- where nothing on PyPI is this), the source, a note: of dist-info, the
     package that has it.
     """
-    from conda2wheel.conda.downloads import Downloads
     from conda2wheel.conda.files import Limits
     from conda2wheel.outcome import Conda2WheelError, document
     from conda2wheel.surroundings import Surroundings
@@ -41,7 +40,7 @@ def names(
             )
     require_places(libdir or ())
     try:
-        around = Surroundings(libdir or (), Limits(), Downloads(offline=offline))
+        around = Surroundings(libdir or (), Limits(), downloads(offline))
         seen, warnings = around.seen({name.lower(): name.lower() for name in conda_names}, channel or ())
     except Conda2WheelError as error:
         typer.echo(complaint(error), err=True)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from conda2wheel.cli.progress import Watched
+    from conda2wheel.conda.downloads import Downloads
     from conda2wheel.conda.files import Limits
 
 MaxMembers = Annotated[
@@ -54,6 +56,13 @@ def limits(members: int | None, size: str | None, member_size: str | None, ratio
         "ratio": ratio,
     }
     return Limits(**{key: value for key, value in given.items() if value is not None})
+
+
+def downloads(offline: bool, watched: Watched | None = None) -> Downloads:
+    """How one run of a command has packages: it asks a channel once, and shows what comes where somebody watches."""
+    from conda2wheel.conda.downloads import FRESH, Downloads
+
+    return Downloads(offline=offline, watch=None if watched is None else watched.received, fresh=FRESH)
 
 
 def require_places(libdirs: Iterable[str]) -> None:

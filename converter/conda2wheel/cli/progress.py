@@ -33,6 +33,11 @@ class Watched:
         """One thing more is done."""
         self.done += 1
 
+    def step(self, what: str, keep: bool = False) -> None:
+        """What is done now, said in the place of what was before; as a line that stays, if `keep`."""
+        if keep:
+            typer.echo(f"conda2wheel: {what}", err=True)
+
     def received(self, url: str, got: int, total: int | None) -> None:
         """So many bytes of a download came, of so many if that is known. Called from any thread."""
 
@@ -55,7 +60,7 @@ def bar(total: int, what: str) -> Iterator[Watched]:
     from rich.live import Live
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-    text = TextColumn("{task.description}")
+    text = TextColumn("{task.description}", markup=False)
     columns: tuple[ProgressColumn, ...] = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     if total < 2:
         columns = (SpinnerColumn(), text)
@@ -67,8 +72,14 @@ def bar(total: int, what: str) -> Iterator[Watched]:
         Watched.advance(watched)
         progress.update(task, completed=watched.done)
 
+    def step(what: str, keep: bool = False) -> None:
+        progress.update(task, description=what)
+        if keep:  # above what moves
+            live.console.print(f"conda2wheel: {what}", markup=False, highlight=False, soft_wrap=True)
+
     watched.moves = True
     watched.advance = advance  # type: ignore[method-assign]
+    watched.step = step  # type: ignore[method-assign]
     watched.received = downloads.received  # type: ignore[method-assign]
     # Not redirected: rich would print on stderr what goes to stdout, and stdout may be a file.
     live = Live(

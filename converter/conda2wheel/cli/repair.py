@@ -16,8 +16,10 @@ from .options import (
     MaxMemberSize,
     MaxRatio,
     MaxSize,
+    Offline,
     allowed,
     complaint,
+    downloads,
     limits,
     print_json,
     require_places,
@@ -45,6 +47,7 @@ def repair(
     isolate: Isolate = True,
     provided: Given = True,
     allow: Allow = None,
+    offline: Offline = False,
     json: Json = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show the evidence, what travels, and where a bug is.")
@@ -74,19 +77,20 @@ def repair(
     bounds = limits(max_members, max_size, max_member_size, max_ratio)
     results = []
     good = True
-    outcomes = repair_each(
-        wheels,
-        out=out,
-        libdirs=libdir or (),
-        platform=platform,
-        compat_tags=compat_tags,
-        isolate=isolate,
-        provided=provided,
-        allow=codes,
-        limits=bounds,
-    )
     started = time.monotonic()
     with bar(len(wheels), "repairing") as watched:
+        outcomes = repair_each(
+            wheels,
+            out=out,
+            libdirs=libdir or (),
+            platform=platform,
+            compat_tags=compat_tags,
+            isolate=isolate,
+            provided=provided,
+            allow=codes,
+            limits=bounds,
+            downloads=downloads(offline, watched),
+        )
         for source, outcome in outcomes:
             if isinstance(outcome, Repaired):
                 results.append(outcome.json())

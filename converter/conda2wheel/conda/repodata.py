@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -18,6 +19,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from conda2wheel.outcome import Failed
@@ -212,19 +214,46 @@ def _line(error: Exception) -> str:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in a thread of its own: the caller may have an event loop, in which asyncio.run is not allowed."""
+    """Run a coroutine in a thread of its own: the caller may have an event loop, in which asyncio.run is not allowed. Whoever
+    is interrupted while it runs (Ctrl-C) does not wait for an answer."""
     box: dict[str, Any] = {}
+    loop = asyncio.new_event_loop()
 
     def target() -> None:
         try:
-            box["result"] = asyncio.run(work)
+            with asyncio.Runner(loop_factory=lambda: loop) as runner:
+                box["result"] = runner.run(work)
         except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
             box["error"] = error
+        while _is_being_told(loop):
+            time.sleep(0.001)
 
     thread = threading.Thread(target=target, name="conda2wheel-channel")
     thread.start()
-    thread.join()
+    try:
+        thread.join()
+    except BaseException:
+        with suppress(RuntimeError):  # it has just ended
+            loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+        raise
     if "error" in box:
         raise box["error"]
     result: T = box["result"]
     return result
+
+
+def _is_being_told(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether a thread of py-rattler still is in the call with which it told a loop its answer.
+
+    The loop goes on as soon as that call wakes it, and a process may end then: the thread, which wants the interpreter's lock
+    once more, would find the interpreter gone, and abort it (Python before 3.14: `Fatal Python error: PyGILState_Release`).
+    When it has left that call it keeps the lock until it has left Python, too.
+    """
+    code = asyncio.BaseEventLoop.call_soon_threadsafe.__code__
+    for top in sys._current_frames().values():
+        frame: FrameType | None = top
+        while frame is not None:
+            if frame.f_code is code and frame.f_locals.get("self") is loop:
+                return True
+            frame = frame.f_back
+    return False
