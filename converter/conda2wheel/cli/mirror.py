@@ -18,7 +18,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration.")]
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration: mirror.toml.", show_default=False)]
 Every = Annotated[bool, typer.Option("--verbose", "-v", help="Show whole lists, and each step.")]
 DEFAULT = Path("mirror.toml")
 
@@ -57,7 +57,7 @@ def init(path: Annotated[Path, typer.Argument(metavar="PATH", help="The file to 
 
 @app.command()
 def run(
-    config: ConfigFile = DEFAULT,
+    config: ConfigFile,
     workers: Annotated[
         int | None, typer.Option(metavar="N", min=0, help="Worker processes, instead of [work] workers; 0: one a core.")
     ] = None,
@@ -98,7 +98,7 @@ def run(
 
 
 @app.command()
-def plan(config: ConfigFile = DEFAULT, json: Json = False, verbose: Every = False) -> None:
+def plan(config: ConfigFile, json: Json = False, verbose: Every = False) -> None:
     """Say what a run would do, and why. Nothing is written."""
     from conda2wheel.mirror import manage
     from conda2wheel.mirror.config import load
@@ -113,7 +113,7 @@ def plan(config: ConfigFile = DEFAULT, json: Json = False, verbose: Every = Fals
 
 
 @app.command()
-def status(config: ConfigFile = DEFAULT, json: Json = False) -> None:
+def status(config: ConfigFile, json: Json = False) -> None:
     """Say how the mirror stands: counts, what waits, what was put aside, what is published, who is at work."""
     from conda2wheel.mirror import manage
     from conda2wheel.mirror.config import load
@@ -129,7 +129,7 @@ def status(config: ConfigFile = DEFAULT, json: Json = False) -> None:
 
 @app.command()
 def retry(
-    config: ConfigFile = DEFAULT,
+    config: ConfigFile,
     specs: Annotated[list[str] | None, typer.Argument(metavar="SPEC...", help="Match specs.", show_default=False)] = None,
     every: Annotated[bool, typer.Option("--all", help="All that failed or were put aside.")] = False,
 ) -> None:
@@ -146,7 +146,7 @@ def retry(
 
 
 @app.command()
-def publish(config: ConfigFile = DEFAULT) -> None:
+def publish(config: ConfigFile) -> None:
     """Publish what the state has, without reading channels or converting. Prints the generation that counts."""
     from conda2wheel.mirror import manage
     from conda2wheel.mirror.config import load
@@ -162,7 +162,7 @@ def publish(config: ConfigFile = DEFAULT) -> None:
 
 @app.command()
 def rollback(
-    config: ConfigFile = DEFAULT,
+    config: ConfigFile,
     generation: Annotated[str | None, typer.Argument(metavar="GENERATION", help="Where to; none: list them.")] = None,
     json: Json = False,
 ) -> None:
@@ -184,7 +184,7 @@ def rollback(
 
 
 @app.command()
-def gc(config: ConfigFile = DEFAULT, json: Json = False) -> None:
+def gc(config: ConfigFile, json: Json = False) -> None:
     """Remove generations and wheels that nobody needs any more."""
     from conda2wheel.mirror import manage
     from conda2wheel.mirror.config import load
@@ -199,7 +199,7 @@ def gc(config: ConfigFile = DEFAULT, json: Json = False) -> None:
 
 @app.command()
 def report(
-    config: ConfigFile = DEFAULT,
+    config: ConfigFile,
     json: Json = False,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it as JUnit XML.")] = None,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the page, its style and its script beside it.")] = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -27,7 +28,7 @@ from .plan import Plan, Task
 from .publish import Published
 from .run import known_plan, publish_state
 from .select import packages
-from .state import Run, State
+from .state import Run, Standing, State
 from .storage import open_store
 
 SCHEMA = 1
@@ -39,7 +40,7 @@ class Status:
     """How a mirror stands, without asking its channels. `counts` by standing and code; `waiting` are failed items as (label,
     class, seconds since 1970 of the next try), the next first; `busy` who runs it now; `problem` why the store tells nothing."""
 
-    counts: dict[tuple[str, str | None], int]
+    counts: Mapping[tuple[Standing, str | None], int]
     waiting: tuple[tuple[str, str | None, float], ...]
     quarantined: tuple[tuple[str, str | None], ...]
     generation: str | None
@@ -155,11 +156,14 @@ def status(config: Config) -> Status:
     with _state(config) as state:
         known = known_plan(config, state, time.time())
         items = state.items()
-        waiting = [(task, items[task.key]) for task in (*known.waiting, *known.quarantined)]
-        told = sorted((item.next_try or 0.0, f"{task.package.subdir}/{task.package.stem}", item) for task, item in waiting)
+        told = sorted(
+            (item.next_try or 0.0, f"{package.subdir}/{package.stem}", item)
+            for key, package in known.wanted.items()
+            if (item := items.get(key)) is not None and item.standing in ("failed", "quarantined")
+        )
         runs = state.runs(1)
         return Status(
-            counts={(standing, code): number for (standing, code), number in state.counts(known.wanted).items()},
+            counts=dict(state.counts(known.wanted)),
             waiting=tuple((label, item.code, moment) for moment, label, item in told if item.standing == "failed"),
             quarantined=tuple((label, item.code) for _, label, item in told if item.standing == "quarantined"),
             generation=generation,

@@ -118,10 +118,10 @@ def _run(config: Config, store: Store, how: How, now: float) -> Report:
         state.recover()
         try:
             _forward(config, store, state, how, at)
-        except StateCorruptedError:
-            raise
         except Failed as accident:
-            at.problem = f"{accident.message} [{accident.code}]"
+            if isinstance(accident, StateCorruptedError) or accident.code in ("usage", "dependency"):
+                raise
+            at.problem = str(accident)
             at.plan = at.plan if at.plan.wanted else known_plan(config, state, now)
         report = _report(config, store, state, how, at)
         state.end_run(at.number, how.now(), time.monotonic() - at.clock, run_counts(report))
@@ -131,7 +131,7 @@ def _run(config: Config, store: Store, how: How, now: float) -> Report:
 
 def _forward(config: Config, store: Store, state: State, how: How, at: _Progress) -> None:
     """From the channels to the index. Raises `Failed` for what ends the run."""
-    current(store)  # a store that cannot be asked takes no wheels, either
+    store.clock()  # which it writes for: a store that takes nothing takes no wheels, either
     listed = packages(config.channels, how.downloads)
     seen = state.see(listed, at.started)
     at.plan = planning.make(listed, config, state, at.started, seen)
