@@ -134,24 +134,35 @@ def test_a_channel_that_does_not_answer_changes_nothing_and_is_told(mirror: Mirr
 
 
 def test_a_store_that_takes_nothing_costs_no_attempts(mirror: Mirror) -> None:
-    (mirror.folder / "public").write_text("in the way")
+    public = mirror.folder / "public"
+    public.write_text("in the way")
+    with pytest.raises(Failed, match="Not a directory"):  # nobody can tell what it has, and there is no state
+        mirror.run()
+    public.unlink()
+    mirror.run(limit=0, publish=False)
+    public.rmdir()
+    public.write_text("in the way")
     report = mirror.run()
     assert (report.exit_status, mirror.asked(), report.counts["failed"]) == (1, [], 0)
-    (mirror.folder / "public").unlink()
+    assert (report.problem or "").startswith("store: cannot write")
+    public.unlink()
     assert mirror.run().exit_status == 0
 
 
-@pytest.mark.parametrize("how", ["garbage", "half"])
-def test_a_broken_state_is_rebuilt_from_the_index(mirror: Mirror, how: str) -> None:
+@pytest.mark.parametrize("how", ["garbage", "half", "lost"])
+def test_a_broken_or_lost_state_is_rebuilt_from_the_index(mirror: Mirror, how: str) -> None:
     mirror.run()
     before, state = mirror.index(), mirror.folder / "mirror.sqlite"
     data = state.read_bytes()
-    state.write_bytes(b"nothing of the kind" * 999 if how == "garbage" else data[: len(data) // 2 // 4096 * 4096])
+    if how == "lost":
+        state.unlink()
+    else:
+        state.write_bytes(b"nothing of the kind" * 999 if how == "garbage" else data[: len(data) // 2 // 4096 * 4096])
     report = mirror.run()
     assert report.exit_status == 0, report.look
     assert (mirror.asked(), mirror.index()) == ([], before)
     assert any("rebuilt from generation" in line for line in mirror.said)
-    assert (mirror.folder / "mirror.sqlite.broken-1").exists()
+    assert (mirror.folder / "mirror.sqlite.broken-1").exists() == (how != "lost")
 
 
 def test_a_wheel_that_the_store_lost_is_made_again(mirror: Mirror) -> None:

@@ -1,6 +1,6 @@
 """One run of a mirror, the first as any other. Read it from top to bottom:
 
-    own        one run at a time on a state; a broken state is rebuilt from the store
+    own        one run at a time on a state; a state that is broken, or not there, is rebuilt from the store
     read       what the channels list, all of them or nothing
     see, plan  what is new, changed, gone; what is to be done, and why
     work       workers do it, and each end is noted at once
@@ -89,16 +89,19 @@ def run(config: Config, how: How | None = None) -> Report:
     now = how.now()
     store = open_store(config.output.store)
     with owned(config.state, now):
+        if not config.state.exists():
+            rebuild(config, store, how.tell)
         try:
             return _run(config, store, how, now)
         except StateCorruptedError as broken:
-            rebuild(config, store, broken, how.tell)
+            how.tell(f"{broken.message}; it is kept beside")
+            rebuild(config, store, how.tell)
             return _run(config, store, how, now)
 
 
-def rebuild(config: Config, store: Store, broken: StateCorruptedError, tell: Tell) -> None:
-    """A new state in the place of a broken one, of the newest generation that can be read. Raises `Failed` (store, disk)."""
-    tell(f"{broken.message}; it is kept beside")
+def rebuild(config: Config, store: Store, tell: Tell) -> None:
+    """A new state, in the place of a broken one or of none, of the newest generation that can be read. Raises `Failed` (store,
+    disk)."""
     for name in reversed(generations(store)):
         try:
             generation = read_generation(store, name)
@@ -109,7 +112,6 @@ def rebuild(config: Config, store: Store, broken: StateCorruptedError, tell: Tel
         except Failed as damaged:
             tell(damaged.message)
     State.rebuild(config.state, None).close()
-    tell("nothing is published that it could be rebuilt from: everything is done anew")
 
 
 def _run(config: Config, store: Store, how: How, now: float) -> Report:
