@@ -304,7 +304,7 @@ def test_a_name_that_only_a_lost_symlink_had_is_found_and_told(tmp_path: Path) -
 
 
 def test_a_message_names_the_first_of_many_places(tmp_path: Path) -> None:
-    package, count, base = chain_packages(zig.chain())
+    package, count, _ = chain_packages(zig.chain())
     folders = [tmp_path / f"place{number}" for number in range(10)]
     for folder in folders:
         folder.mkdir()
