@@ -356,7 +356,7 @@ def test_the_command_line_says_bad_input_in_one_line_and_checks_the_rest(tmp_pat
     answer = CliRunner().invoke(app, [str(good), "--pyodide", PYODIDE])
     assert answer.exit_code == 0
     assert answer.stdout == f"ok {good.name} (Pyodide {PYODIDE}, 1 of 1 modules)\n"
-    assert "fine" in answer.stderr
+    assert "│ fine-1.0 " in answer.stderr  # of the name what fits beside an error on a line
     for option in (["--find-links", str(tmp_path / "gone")], ["--run", str(tmp_path / "gone.py")], ["--pyodide", "../x"]):
         answer = CliRunner().invoke(app, [str(good), *option])
         assert answer.exit_code == 1

@@ -89,8 +89,24 @@ def test_a_package_without_files_of_its_own_is_a_metapackage(files: conda.Files)
     refused(package(files, name="emscripten-abi"), "metapackage", r"no files of its own \(leave it out")
 
 
-def test_a_metapackage_of_a_conda_meta_record_alone_is_one(tmp_path: Path) -> None:
+def test_a_metapackage_of_a_conda_meta_record_alone_is_one() -> None:
     refused(installed.empack_targz("matplotlib", "3.10.9", "pyh_0", {}), "metapackage", "no files")
+
+
+def test_a_package_that_empack_emptied_stands_for_no_interpreter() -> None:
+    """widgetsnbextension 4.0.14, as the JupyterLite site of photonics-project/notebooks has it: a record and nothing else."""
+    record = {"depends": ["python >=3.9"]}
+    emptied = installed.empack_targz("widgetsnbextension", "4.0.14", "pyhd8ed1ab_0", {}, record=record)
+    refused(emptied, "metapackage", r"no files of its own \(take the channel's package if it should have some")
+    marker = installed.empack_targz("emscripten-abi", "3.1.73", "h267e887_10", {})
+    refused(marker, "metapackage", r"no files of its own \(leave it out\)")
+
+
+def test_a_metapackage_does_not_stand_for_what_every_package_depends_on() -> None:
+    """matplotlib 3.10.3 of emscripten-forge-dev."""
+    depends = ["python", "matplotlib-base ==3.10.3 np22py313h3e6ff68_1", "python_abi 3.13.* *_cp313"]
+    stands = r"it stands for matplotlib-base ==3\.10\.3 np22py313h3e6ff68_1 \(convert"
+    refused(package({}, depends=depends, name="matplotlib"), "metapackage", stands)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,11 @@ def test_the_output_folder_is_dist_by_default(tmp_path: Path) -> None:
     assert (tmp_path / "dist" / "demo-1.0-py3-none-any.whl").is_file()
 
 
+def test_no_path_at_all_is_not_the_working_folder(tmp_path: Path) -> None:
+    said = one_line(run("convert", "", cwd=conda.unpack(demo())))
+    assert said == "conda2wheel: error: not-found: '': no such file (check the path)"
+
+
 def test_json_is_one_document_of_the_contract(tmp_path: Path) -> None:
     missing = tmp_path / "missing.tar.bz2"
     library = conda.assemble("zlib", "1.3", {"lib/libz.a": "!<arch>\n"})

@@ -57,6 +57,9 @@ def test_no_name_of_the_channel_is_wrong() -> None:
         ("matplotlib", "matplotlib", "table"),  # a metapackage: what depends on it means what its -base is
         ("matplotlib-base", "matplotlib", "table"),
         ("zstd", None, "table"),
+        ("blosc", None, "table"),  # the C library; PyPI's is the binding, conda's python-blosc
+        ("python-blosc", "blosc", "conda-forge"),
+        ("boost", None, "table"),
         ("r-dplyr", None, "nobody"),
         ("python_abi", None, "nobody"),
         ("__unix", None, "nobody"),

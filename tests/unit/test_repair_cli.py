@@ -40,6 +40,14 @@ def test_one_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "dist").iterdir()) == [f"pkg-1.0-{TAG}.whl", "pure-1.0-py3-none-any.whl"]
 
 
+def test_a_package_is_sent_to_convert_and_not_to_be_downloaded_again(tmp_path: Path) -> None:
+    package = tmp_path / "six-1.17.0-pyhd8ed1ab_0.conda"
+    package.write_bytes(b"PK\3\4")
+    said = one_line(run("repair", package, cwd=tmp_path))
+    assert said.startswith(f"conda2wheel: error: corrupt-archive: {package}: not a wheel: ")
+    assert said.endswith("(give a wheel; conda2wheel convert makes one of a package)")
+
+
 def test_json_is_one_document(tmp_path: Path) -> None:
     done = run(
         "repair", old(tmp_path), PURE.write(tmp_path), tmp_path / "gone-1.0-py3-none-any.whl", "-o", tmp_path / "o", "--json"
@@ -61,6 +69,7 @@ def test_all_done_is_0_and_quiet(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["--platform", "nonsense"], "neither auto, nor a platform tag"),
+        (["--platform", "0.99"], "pyemscripten_2025_0_wasm32"),  # what it could be
         (["--libdir", "nowhere"], "no such file or folder"),
         (["--allow", "fake-dylib"], "not a code that can be allowed"),
         (["--max-size", "large"], "is no size"),

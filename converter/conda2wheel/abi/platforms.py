@@ -174,6 +174,12 @@ def parse(text: str) -> Platform | None:
     return None
 
 
+def unknown(text: str) -> str:
+    """What to say of a text that `parse` knows nothing of, with what it could be: each platform with its newest Pyodide."""
+    known = "; ".join(f"{row.tag} ({row.pyodide[-1][0]})" if row.pyodide else row.tag for row in platforms())
+    return f"{text!r} is neither auto, nor a platform tag, nor a Pyodide version; known are {known}"
+
+
 def marker_environment(python: str, emscripten: str) -> dict[str, str]:
     """What PEP 508 markers see in a Pyodide with that CPython (`3.13.2`) and Emscripten; all variables, so that none of this
     machine's shows through."""

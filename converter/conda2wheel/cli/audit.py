@@ -19,6 +19,7 @@ from .options import (
     limits,
     print_json,
     require_places,
+    require_platform,
 )
 
 if TYPE_CHECKING:
@@ -62,16 +63,12 @@ def audit(
 
     from rich.console import Console
 
-    from conda2wheel.abi.platforms import parse
     from conda2wheel.audit import audit_each
     from conda2wheel.audited import Audited
     from conda2wheel.cli.progress import bar
     from conda2wheel.outcome import document, error_json
 
-    if platform != "auto" and parse(platform) is None:
-        raise typer.BadParameter(
-            f"{platform!r} is neither auto, nor a platform tag, nor a Pyodide version", param_hint="--platform"
-        )
+    require_platform(platform)
     require_places(libdir or ())
     for folder in find_links or ():
         if not Path(folder).is_dir():

@@ -24,6 +24,7 @@ from .options import (
     limits,
     print_json,
     require_places,
+    require_platform,
     require_recipes,
 )
 
@@ -84,15 +85,11 @@ def convert(
 
     Prints the wheels' paths on stdout; everything else goes to stderr.
     """
-    from conda2wheel.abi.platforms import parse
     from conda2wheel.batch import convert_each, expand_all
     from conda2wheel.cli.progress import bar
     from conda2wheel.outcome import document
 
-    if platform != "auto" and parse(platform) is None:
-        raise typer.BadParameter(
-            f"{platform!r} is neither auto, nor a platform tag, nor a Pyodide version", param_hint="--platform"
-        )
+    require_platform(platform)
     require_places(libdir or ())
     codes = allowed(allow)
     require_recipes(recipes or ())

@@ -74,6 +74,14 @@ def require_places(libdirs: Iterable[str]) -> None:
             raise typer.BadParameter(f"{place}: no such file or folder", param_hint="--libdir")
 
 
+def require_platform(platform: str) -> None:
+    """A mistyped --platform is a wrong command line, which shows what it could be."""
+    from conda2wheel.abi.platforms import parse, unknown
+
+    if platform != "auto" and parse(platform) is None:
+        raise typer.BadParameter(unknown(platform), param_hint="--platform")
+
+
 def require_recipes(folders: Iterable[str]) -> None:
     """A recipe that is wrong is told before anything is converted."""
     from conda2wheel.outcome import Failed

@@ -23,6 +23,7 @@ from .options import (
     limits,
     print_json,
     require_places,
+    require_platform,
 )
 
 if TYPE_CHECKING:
@@ -63,15 +64,11 @@ def repair(
     """
     import time
 
-    from conda2wheel.abi.platforms import parse
     from conda2wheel.cli.progress import bar
     from conda2wheel.outcome import Repaired, document, error_json
     from conda2wheel.repair import repair_each
 
-    if platform != "auto" and parse(platform) is None:
-        raise typer.BadParameter(
-            f"{platform!r} is neither auto, nor a platform tag, nor a Pyodide version", param_hint="--platform"
-        )
+    require_platform(platform)
     require_places(libdir or ())
     codes = allowed(allow)
     bounds = limits(max_members, max_size, max_member_size, max_ratio)

@@ -19,6 +19,7 @@ _PROGRAM = re.compile(r"^(?:s?bin/.*\.(?:js|mjs|wasm)|libexec/.*)$")
 _STATIC = re.compile(r"\.(?:a|la|lo|o|h|hh|hpp|hxx|inc|pc|cmake|pxd)$|^include/|/cmake/|/pkgconfig/")
 _NAME_END = re.compile(r"[\s<>=!~\[]")
 _SHARED = re.compile(r"\.so(\.\d+)*$")
+EMPTIED = "take the channel's package if it should have some, since empack leaves files out; else leave it out"
 
 
 @cache
@@ -43,9 +44,7 @@ def refuse_unless_python(package: CondaPackage) -> None:
     if any(_SITE.match(path) for path in paths):
         return
     if not paths:
-        needs = f"; it stands for {', '.join(package.depends[:3])}" if package.depends else ""
-        hint = "convert what it depends on" if needs else "leave it out"
-        raise Refused("metapackage", f"{package.source}: {name} has no files of its own{needs}", hint)
+        raise _without_files(package)
     raise _without_python(package, paths)
 
 
@@ -55,6 +54,17 @@ def refused_by_name(name: str, source: str) -> Refused | None:
         if any(fnmatchcase(name, pattern) for pattern in row["names"]):
             return Refused("interpreter", f"{source}: {name} has no wheel: {row['why']}", "leave it out")
     return None
+
+
+def _without_files(package: CondaPackage) -> Refused:
+    where = f"{package.source}: {package.name} has no files of its own"
+    everybodys = _rows()["everybodys"]["names"]
+    needs = [spec for spec in package.depends if _NAME_END.split(spec, maxsplit=1)[0] not in everybodys]
+    if needs:
+        return Refused("metapackage", f"{where}; it stands for {', '.join(needs[:3])}", "convert what it depends on")
+    # empack filters by name: of widgetsnbextension and xeus-lite it leaves nothing, and nothing says that there was something.
+    emptied = (package.filename or "").endswith(".tar.gz") and package.name not in everybodys
+    return Refused("metapackage", where, EMPTIED if emptied else "leave it out")
 
 
 def _without_python(package: CondaPackage, paths: Iterable[str]) -> Refused:

@@ -47,6 +47,8 @@ def open_package(source: str | Path, limits: Limits = DEFAULT_LIMITS, downloads:
     text = str(source)
     if is_url(text):
         return _open_url(text, limits, downloads)
+    if not text:  # a variable of the shell that was not set; a path of no characters would be the working folder
+        raise Failed("not-found", "'': no such file", "check the path")
     path = Path(text)
     if path.parent.name == "conda-meta" and path.suffix == ".json":
         return _open_record(path, text, limits)

@@ -90,7 +90,7 @@ def check_each(
     """As `check_wheels`, one by one, and a wheel that cannot be tried does not keep the others from it: its error is
     yielded in its place. Raises only for what concerns all of them: no node, no such folder, no such script."""
     if script is not None and not script.is_file():
-        raise Failed("not-found", f"{script}: there is no such file")
+        raise Failed("not-found", f"{script}: no such file", "check the path")
     if pyodide is not None and VERSION.fullmatch(pyodide) is None:
         raise Refused("unknown-abi", f"{pyodide!r} is no version of Pyodide", "such as 0.29.5")
     opened = [_try_open(path) for path in wheels]

@@ -145,7 +145,7 @@ class Checked:
 
 
 def table(results: Iterable[Checked]) -> Table:
-    """A rich table of every module (and script) of every result, for people."""
+    """A rich table of every module (and script) of every result, for people: of the wheels' names what fits beside an error."""
     from rich.table import Table
     from rich.text import Text
 
@@ -158,5 +158,7 @@ def table(results: Iterable[Checked]) -> Table:
             tried.append(("(script)", result.script.ok, result.script.seconds, result.script.error))
         for name, ok, seconds, error in tried:
             verdict = Text("ok", style="green") if ok else Text("FAILED", style="red")
-            rows.add_row(Text(result.wheel.name), Text(name), verdict, f"{seconds:.2f}", Text(error or ""))
+            rows.add_row(
+                Text("-".join(result.wheel.name.split("-")[:2])), Text(name), verdict, f"{seconds:.2f}", Text(error or "")
+            )
     return rows

@@ -17,6 +17,7 @@ from packaging.utils import BuildTag, InvalidWheelFilename, NormalizedName, cano
 from packaging.version import Version
 
 from conda2wheel.outcome import Failed, Refused
+from conda2wheel.wheel.reader import NO_WHEEL
 
 METADATA_LIMIT = 16 << 20
 MEMBER_LIMIT = 512 << 20
@@ -46,11 +47,11 @@ class Wants:
 def open_wheel(path: Path) -> Wheel:
     """A wheel that was named by a user. Raises `Failed("not-found")`, `Refused("corrupt-archive")`."""
     if not path.is_file():
-        raise Failed("not-found", f"{path}: there is no such file")
+        raise Failed("not-found", f"{path}: no such file", "check the path")
     try:
         wheel = named(path)
     except ValueError as error:
-        raise Refused("corrupt-archive", f"{path} is not a wheel: {error}") from error
+        raise Refused("corrupt-archive", f"{path}: not a wheel: {error}", NO_WHEEL) from error
     wants(wheel)
     return wheel
 

@@ -106,6 +106,8 @@ def _failure(shown: str, said: str) -> Failed:
         return Failed("dependency", f"{shown}: there is no pip in this Python to ask PyPI with", "install pip beside conda2wheel")
     if "No matching distribution" in said:
         return Failed(
-            "not-found", f"{shown}: PyPI has no wheel that fits", "add a --channel that has it, or a recipe that drops it"
+            "not-found",
+            f"{shown}: PyPI has no wheel that fits",
+            "add a --channel that has it, --with-pyodide if Pyodide ships it, or a recipe that drops it",
         )
     return Failed("network", f"{shown}: pip download: {why}", "check pip's configuration and the network")

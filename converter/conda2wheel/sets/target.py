@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from packaging.version import InvalidVersion, Version
 
-from conda2wheel.abi.platforms import Platform, for_emscripten, parse, platforms, toolchains
+from conda2wheel.abi.platforms import Platform, for_emscripten, parse, platforms, toolchains, unknown
 from conda2wheel.conda.evidence import channel_name
 from conda2wheel.conda.repodata import channel_url
 from conda2wheel.outcome import Failed
@@ -46,9 +46,7 @@ def platform_of(asked: str, channels: Iterable[str]) -> Platform:
     if asked != "auto":
         row = parse(asked)
         if row is None:
-            raise Failed(
-                "usage", f"{asked!r} is neither auto, nor a platform tag, nor a Pyodide version", "see conda2wheel bundle -h"
-            )
+            raise Failed("usage", unknown(asked), "see conda2wheel bundle -h")
         return row
     named = {channel_name(channel_url(channel)) for channel in channels}
     built = [each for each in toolchains() if named & set(each.channels)]

@@ -27,6 +27,7 @@ from conda2wheel.outcome import Failed, Refused
 from .metadata import Document, parse
 
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+NO_WHEEL = "give a wheel; conda2wheel convert makes one of a package"
 _UNIX = 3  # APPNOTE 4.4.2.2: only then are the upper 16 bits of the external attributes a mode
 
 
@@ -85,7 +86,7 @@ def read_wheel(path: Path, limits: Limits | None = None, only: re.Pattern[str] |
     try:
         name, version, _, tags = parse_wheel_filename(path.name)
     except InvalidWheelFilename as error:
-        raise corrupt(source, str(error)) from None
+        raise corrupt(source, f"not a wheel: {error}", NO_WHEEL) from None
     try:
         with zipfile.ZipFile(path) as archive:
             entries = _entries(archive, path, limits, only)
