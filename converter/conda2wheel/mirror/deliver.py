@@ -17,6 +17,7 @@ from conda2wheel.cachedir import cache_folder
 from conda2wheel.conda.fetch import redacted
 from conda2wheel.outcome import Failed
 from conda2wheel.runtime.lock import Runtime
+from conda2wheel.site.pages import pages
 from conda2wheel.wheel.archive import write_file
 
 from .config import Config
@@ -61,7 +62,7 @@ def deliver(report: Report, config: Config, store: Store | None, tell: Tell) -> 
         path = config.notify.metrics
         _try(tell, lambda: write_metrics(report, path))
     if store is not None:
-        served = files(report, root="../")
+        served = {**made, "report.html": pages(report.json(), root="../")["report.html"]}
         _try(tell, lambda: store.put_all((f"{PLACE}/{name}", data) for name, data in served.items()))
     if config.notify.when == "always" or report.exit_status:
         notify(report, config, tell)
