@@ -69,11 +69,13 @@ def test_a_mirror_from_its_first_command_to_its_last(mirror: Mirror, tmp_path: P
     assert told("gc", config)["generations"] == []
 
 
-def test_a_run_says_by_its_status_whether_a_person_must_look(mirror: Mirror) -> None:
+def test_a_run_says_by_its_status_whether_a_person_must_look(mirror: Mirror, capfd: pytest.CaptureFixture[str]) -> None:
     mirror.channel.fault("*/two-*", status=404)
+    mirror.configure('[notify]\ncommand = ["echo", "heard of it"]\n')
     failed = command("run", mirror.path, "--workers", "1", "--json")
     assert failed.exit_code == 1
     assert json.loads(failed.stdout)["look"] == ["1 failed, and had not failed before: noarch/two-1.0-pyh1234567_0"]
+    assert tuple(capfd.readouterr()) == ("", "heard of it\n")
     assert command("report", mirror.path).exit_code == 1
     assert command("run", mirror.path, "--workers", "1").exit_code == 0
 

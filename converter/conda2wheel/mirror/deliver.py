@@ -30,6 +30,7 @@ from .storage import Store
 Tell = Callable[[str], None]
 PLACE = "report"  # in a store: not among the generation's files, since a run that changes no index has a report as well
 METRICS = "metrics.prom"
+STDERR = 2  # stdout is the result's alone
 PATIENCE = 60.0  # seconds for a command or a webhook
 WHOLE = ("items", "missing")  # what a summary leaves out
 
@@ -89,7 +90,12 @@ def _command(words: Sequence[str], report: Report, path: Path, tell: Tell) -> No
     }
     try:
         ended = subprocess.run(
-            list(words), input=json_text(report).encode(), env={**os.environ, **told}, timeout=PATIENCE, check=False
+            list(words),
+            input=json_text(report).encode(),
+            stdout=STDERR,
+            env={**os.environ, **told},
+            timeout=PATIENCE,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         tell(f"[notify] command: {error}")
