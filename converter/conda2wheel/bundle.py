@@ -299,6 +299,8 @@ def _bundle(folder: Path, made: Sequence[Made], common: Converted | None, lock: 
         for each in lock.absent
         if each.pypi is None
     ]
+    if lock.share is not None and common is None:
+        warnings.append(Warned("nothing-shared", f"no two wheels would carry the same library, so there is no {lock.share}"))
     wheels = [each.wheel for each in made] + ([] if common is None else [common])
     return Bundle(folder, tuple(wheels), lock, members, tuple(warnings))
 

@@ -152,6 +152,7 @@ def test_libraries_of_several_wheels_lie_once_where_that_is_asked_for(channels: 
 def test_nothing_is_shared_where_one_wheel_alone_needs_it(channels: list[str], tmp_path: Path) -> None:
     result = made(["shapes-two"], channels, tmp_path, share_libs="geo-libs")
     assert projects(result) == {"shapes-two": "1.0"}
+    assert [warning.code for warning in result.warnings] == ["nothing-shared"]
     with pytest.raises(Failed, match="not a distribution name"):
         bundle(["shapes-one", "shapes-two"], channels=channels, out=tmp_path / "no", share_libs="no name")
 

@@ -94,6 +94,18 @@ def test_what_vanishes_is_yanked_first_and_gone_later_and_may_come_back(mirror: 
     assert "simple/two/index.html" not in pages(mirror.store)
 
 
+def test_a_channel_that_lists_next_to_nothing_yanks_nothing_without_a_word(mirror: Mirror) -> None:
+    mirror.add(*(sets.pure(f"pure-{number}") for number in range(12)))
+    mirror.run()
+    before = mirror.index()
+    mirror.remove("pure-*")
+    report = mirror.run()
+    assert report.exit_status == 1
+    assert "12 of the 18 packages that it had are not listed any more; nothing was changed" in (report.problem or "")
+    assert mirror.index() == before
+    assert len(mirror.run(accept_vanished=True).changes["yanked"]) == 12
+
+
 def test_a_bad_package_stops_nobody_is_told_once_waits_and_is_tried_again(mirror: Mirror) -> None:
     mirror.channel.fault("*/two-*", status=404)
     report = mirror.run()

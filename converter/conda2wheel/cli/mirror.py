@@ -64,6 +64,9 @@ def run(
     dask: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Work on the Dask cluster of this scheduler.")] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", min=0, help="Work on the first N items only, to try.")] = None,
     no_publish: Annotated[bool, typer.Option("--no-publish", help="Convert, and leave the index as it is.")] = False,
+    accept_vanished: Annotated[
+        bool, typer.Option("--accept-vanished", help="Go on though most of a channel is gone: it is yanked.")
+    ] = False,
     stamps: Annotated[bool, typer.Option("--stamps", help="Put the time of day before each line, for plain logs.")] = False,
     json: Json = False,
     verbose: Every = False,
@@ -86,6 +89,7 @@ def run(
             executor=executor(loaded, workers, dask),
             limit=limit,
             publish=not no_publish,
+            accept_vanished=accept_vanished,
             tell=_say,
             watch=lambda total: watch(total, stamps=stamps),
         )

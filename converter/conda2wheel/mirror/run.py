@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ from .deliver import deliver, runtimes
 from .entries import Fates, entries_of
 from .execute import Dask, Executor, Processes, stopped_by_signals
 from .generation import current, generations, read_generation
-from .item import Done, Key
+from .item import Done, Key, Package
 from .live import View, watch
 from .locks import lock_files
 from .owner import owned
@@ -44,17 +45,20 @@ from .storage import Store, open_store
 from .work import Order
 
 Tell = Callable[[str], None]
+FEW, MOST = 10, 0.5  # of a channel that has at least so many packages, what may vanish in a night without anybody's word
 ROUNDS = 2  # of work and publishing: the second for wheels that the store turned out to have lost
 
 
 @dataclass(frozen=True)
 class How:
-    """What is of one run alone. `limit`: how many items at most, in the plan's order; `publish`: or only convert; `tell` gets
-    lines for people; `watch` gives the view of so many items; `now` the seconds since 1970."""
+    """What is of one run alone. `limit`: how many items at most, in the plan's order; `publish`: or only convert;
+    `accept_vanished`: though most of a channel is gone; `tell` gets lines for people; `watch` gives the view of so many items;
+    `now` the seconds since 1970."""
 
     executor: Executor = field(default_factory=Processes)
     limit: int | None = None
     publish: bool = True
+    accept_vanished: bool = False
     tell: Tell = lambda _: None
     watch: Callable[[int], AbstractContextManager[View]] = lambda total: watch(total, quiet=True)
     downloads: Downloads = field(default_factory=Downloads)
@@ -135,6 +139,8 @@ def _forward(config: Config, store: Store, state: State, how: How, at: _Progress
     """From the channels to the index. Raises `Failed` for what ends the run."""
     store.clock()  # which it writes for: a store that takes nothing takes no wheels, either
     listed = packages(config.channels, how.downloads)
+    if not how.accept_vanished:
+        require_most(listed, state)
     seen = state.see(listed, at.started)
     at.plan = planning.make(listed, config, state, at.started, seen)
     for verdict in at.plan.verdicts:
@@ -150,6 +156,17 @@ def _forward(config: Config, store: Store, state: State, how: How, at: _Progress
         to_do = lost(at.plan, state, at.published)
         if not to_do:
             return
+
+
+def require_most(listed: Sequence[Package], state: State) -> None:
+    """A channel that answers, and lists next to nothing, is more often an accident than a farewell; all that it had would be
+    yanked. Raises `Failed` (vanished) where more than half of what was there is gone."""
+    before = Counter(known.package.channel for known in state.packages() if known.gone is None)
+    gone = Counter(package.channel for package in state.compare(listed).vanished)
+    for channel, count in before.items():
+        if count >= FEW and gone[channel] > count * MOST:
+            why = f"{channel}: {gone[channel]} of the {count} packages that it had are not listed any more; nothing was changed"
+            raise Failed("vanished", why, "if that is meant, run it once with --accept-vanished")
 
 
 def _work(tasks: Sequence[Task], config: Config, state: State, how: How, worked: set[Key]) -> None:
