@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import http.server
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
@@ -164,6 +168,46 @@ class Reader:
                 if last:
                     raise
         return None
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
+
+
+@contextmanager
+def over_http(folder: Path) -> Iterator[str]:
+    """Serve a folder, and follow its links; yields the address."""
+    handler = functools.partial(_Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@contextmanager
+def polled(base: str) -> Iterator[Reader]:
+    """A reader that reads on and on, until the end."""
+    reader = Reader(base)
+    ended = threading.Event()
+    errors: list[BaseException] = []
+
+    def poll() -> None:
+        try:
+            while not ended.is_set():
+                reader.read()
+        except BaseException as error:  # noqa: BLE001 - told below
+            errors.append(error)
+
+    thread = threading.Thread(target=poll)
+    thread.start()
+    try:
+        yield reader
+    finally:
+        ended.set()
+        thread.join()
+    assert errors == []
+    assert reader.wrong == []
 
 
 class Publishers:

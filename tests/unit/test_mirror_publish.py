@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +23,7 @@ from conda2wheel.mirror.publish import publish
 from conda2wheel.mirror.serve import serve
 from conda2wheel.mirror.storage import Store, open_store
 from conda2wheel.outcome import Failed
-from tests.build.mirrored import CHANNEL, Reader, entry, publish_release, publishers, put, release, served
+from tests.build.mirrored import CHANNEL, entry, over_http, polled, publish_release, publishers, put, release, served
 from tests.build.mounts import tmpfs
 from tests.build.seaweed import S3
 
@@ -336,45 +332,6 @@ def test_a_copy_that_was_cut_off_at_any_page_is_finished(
     for number in sorted({1, 2, following}):
         publish_release(undisturbed, number)
     assert served(store) == served(undisturbed)
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Nobody reads it."""
-
-
-@contextmanager
-def over_http(folder: Path) -> Iterator[str]:
-    handler = functools.partial(_Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-@contextmanager
-def polled(base: str) -> Iterator[Reader]:
-    """A reader that reads on and on, until the end."""
-    reader = Reader(base)
-    ended = threading.Event()
-    errors: list[BaseException] = []
-
-    def poll() -> None:
-        try:
-            while not ended.is_set():
-                reader.read()
-        except BaseException as error:  # noqa: BLE001 - told below
-            errors.append(error)
-
-    thread = threading.Thread(target=poll)
-    thread.start()
-    try:
-        yield reader
-    finally:
-        ended.set()
-        thread.join()
-    assert errors == []
-    assert reader.wrong == []
 
 
 def killed_and_killed(url: str, base: str, moments: int, undisturbed: Store) -> tuple[int, int]:
