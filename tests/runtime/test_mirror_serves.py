@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import http.server
 import json
+import threading
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin
 
 import pytest
 
+from conda2wheel.cachedir import cache_folder
 from conda2wheel.mirror.generation import Entry
 from conda2wheel.mirror.item import Package, Wheel
 from conda2wheel.mirror.keep import rollback
 from conda2wheel.mirror.locks import lock_files
 from conda2wheel.mirror.publish import publish, put_wheel
 from conda2wheel.mirror.storage import Store, open_store
+from conda2wheel.runtime.fetch import from_pypi, package_cache
 from conda2wheel.site.index import index_file
 from conda2wheel.site.lock import Entry as Locked
 from tests.build import nginx
+from tests.build.browser import browser
 from tests.build.family import family
-from tests.build.installers import micropip_from, pip_from, uv_from
+from tests.build.installers import micropip_from, pip_from, runtime, uv_from
 from tests.build.mirrored import Reader
 from tests.runtime.test_index_installs import SCRIPT, TAG, WANTED, came
 
@@ -71,6 +78,49 @@ def test_pip_and_uv_install_from_it(address: str) -> None:
 @pytest.mark.runtime
 def test_micropip_installs_from_it(address: str) -> None:
     came(micropip_from(f"{address}simple/", ["grand-parent[visit]"], "0.29.5", script=SCRIPT), address)
+
+
+@contextmanager
+def other_origin(version: str) -> Iterator[str]:
+    """A Pyodide and micropip on a host that is not the mirror's, which sends no word of CORS; yields its address."""
+    here = runtime(version)
+    packages = package_cache(here, cache_folder())
+    assert not (missing := from_pypi(here, ["micropip"], packages)), missing
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def translate_path(self, path: str) -> str:
+            name = path.strip("/").partition("?")[0]
+            return str(next((f / name for f in (here.folder, packages) if (f / name).is_file()), here.folder / "package.json"))
+
+        def log_message(self, *_: Any) -> None:
+            """Nobody reads it."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+IN_THE_PAGE = """(async () => {
+  const { loadPyodide } = await import('/pyodide.mjs');
+  const py = await loadPyodide({ indexURL: '/', packageBaseUrl: `${location.origin}/` });
+  await py.loadPackage('micropip', { checkIntegrity: false });  // PyPI's bytes, not the CDN's
+  await py.runPythonAsync(`import micropip
+await micropip.install(["grand-parent[visit]"], index_urls="INDEX")`);
+  return await py.runPythonAsync(`SCRIPT`);
+})()"""
+
+
+@pytest.mark.runtime
+def test_micropip_in_chromium_installs_from_it_across_origins(address: str, tmp_path: Path) -> None:
+    with other_origin("0.29.5") as pyodide, browser(tmp_path / "profile") as page:
+        page("goto", f"{pyodide}package.json")
+        assert page("evaluate", IN_THE_PAGE.replace("INDEX", f"{address}simple").replace("SCRIPT", SCRIPT)) == "2.0"
+        asked = page("evaluate", "performance.getEntriesByType('resource').map((entry) => entry.name)")
+        wheels = [url for url in asked if url.startswith(address) and url.endswith(".whl")]
+        assert len(wheels) == len(WANTED)
+        assert {url.partition("/")[0] + "//" + url.split("/")[2] + "/" for url in asked} == {address, pyodide}
+        assert page("trouble") == []
 
 
 def test_every_page_and_every_wheel_is_there_and_stays_where_a_generation_is_named(store: Store, address: str) -> None:
