@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from conda2wheel.conda.channel import Found
 from conda2wheel.conda.contents import Inside
@@ -126,7 +126,7 @@ class Surroundings:
 def _packages(place: str) -> Iterator[_Near]:
     """The packages of a place, by their names alone."""
     if is_url(place):
-        yield from filter(None, [_Near.of(place, urlsplit(place).path.rpartition("/")[2])])
+        yield from filter(None, [_Near.of(place, re.split(r"[?#]", place)[0].rpartition("/")[2])])  # urlsplit refuses some
         return
     path, meta = Path(place), os.path.join(place, "conda-meta")
     if not os.path.isdir(place):

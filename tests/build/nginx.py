@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import shutil
@@ -78,7 +79,7 @@ def running(program: str, root: Path, work: Path) -> Iterator[str]:
         port = probe.getsockname()[1]
     ours = snippet().replace("listen 80;", f"listen 127.0.0.1:{port};").replace("root /srv/wheels;", f"root {root};")
     assert ours.count(str(port)) == ours.count(str(root)) == 1
-    user = "user root;" if Path.home() == Path("/root") else ""  # else its workers may not read what only root may
+    user = "user root;" if os.geteuid() == 0 else ""  # else its workers may not read what only root may
     (work / "nginx.conf").write_text(MAIN.format(user=user, snippet=ours))
     process = subprocess.Popen([program, "-p", str(work), "-c", str(work / "nginx.conf")], stderr=subprocess.PIPE, text=True)
     try:

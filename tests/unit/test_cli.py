@@ -230,7 +230,7 @@ def test_an_unreadable_file_is_one_line(tmp_path: Path) -> None:
 
 def test_a_killed_conversion_leaves_no_partial_wheel(tmp_path: Path) -> None:
     """SIGKILL at many moments of a conversion that writes a large wheel: a wheel is whole or not there."""
-    noise = os.urandom(6 << 20)
+    noise = os.urandom(3 << 20)
     package = conda.assemble(
         "big", "1.0", {f"site-packages/big/{n}.bin": noise[n:] for n in range(4)}, noarch="python", about=ABOUT
     )
@@ -239,12 +239,12 @@ def test_a_killed_conversion_leaves_no_partial_wheel(tmp_path: Path) -> None:
     length = time.monotonic() - started
     reference = (tmp_path / "whole" / "big-1.0-py3-none-any.whl").read_bytes()
     killed = 0
-    for n in range(12):
+    for n in range(8):
         out = tmp_path / str(n)
         process = subprocess.Popen(
             [*CLI, "convert", str(package), "-o", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        time.sleep(length * (0.3 + 0.7 * n / 12))
+        time.sleep(length * (0.3 + 0.7 * n / 8))
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
         left = list(out.iterdir()) if out.is_dir() else []

@@ -209,7 +209,7 @@ def scrubbed(text: str) -> str:
 
 def checksum(url: str) -> str | None:
     """The sha256 in a URL's fragment, if it has one."""
-    fragment = urlsplit(url).fragment
+    fragment = url.partition("#")[2]  # urlsplit refuses some
     return fragment.removeprefix("sha256=") if fragment.startswith("sha256=") else None
 
 
