@@ -20,6 +20,7 @@ from tests.build import channel4x, sets
 from tests.build.mirrored import Reader, over_http, polled
 from tests.build.mounts import tmpfs
 from tests.build.nights import Mirror, nights
+from tests.build.served import serve
 
 RUN = [sys.executable, "-m", "conda2wheel", "mirror", "run", "--workers", "2"]
 KILLS = 200
@@ -200,3 +201,32 @@ def test_runs_that_are_killed_at_200_random_moments(mirror: Mirror, undisturbed:
     )
     print(f"{reader.requests} requests; {resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime:.0f} s of processor time")
     assert reader.wrong == []
+
+
+@pytest.mark.long
+def test_a_whole_channel_whose_first_run_is_killed_again_and_again(tmp_path: Path) -> None:
+    """The 2,600 artifacts: one first run, killed at ever other places of it; a reader has the first 200 items already."""
+    dice = random.Random(7)  # noqa: S311 - reproducible, not secret
+    whole = channel4x.shared_channel(2600)
+    with serve(whole.root, prefix="/forge") as channel:
+        mirrors = {}
+        for name in ("undisturbed", "killed"):
+            (tmp_path / name).mkdir()
+            mirrors[name] = Mirror(tmp_path / name, channel)
+            mirrors[name].configure("[select]\nversions = 0\nbuilds = 0\n")
+        environ = {name: {**os.environ, "CONDA2WHEEL_CACHE": str(tmp_path / name / "cache")} for name in mirrors}
+        commands = {name: [*RUN, str(each.path)] for name, each in mirrors.items()}
+        subprocess.run(commands["undisturbed"], env=environ["undisturbed"], capture_output=True, check=True)
+        subprocess.run([*commands["killed"], "--limit", "200"], env=environ["killed"], capture_output=True, check=True)
+        killed, ended = 0, False
+        with read_meanwhile(mirrors["killed"]) as reader:
+            while not ended:
+                with subprocess.Popen(commands["killed"], env=environ["killed"], stdout=subprocess.DEVNULL) as process:
+                    try:
+                        ended = process.wait(timeout=dice.uniform(1, 15) if killed < 40 else None) == 0
+                    except subprocess.TimeoutExpired:
+                        process.kill()
+                        killed += 1
+        assert mirrors["killed"].index() == mirrors["undisturbed"].index()
+    print(f"{killed} kills; {reader.rounds} rounds of a reader, {reader.requests} requests")
+    assert (reader.wrong, killed > 5) == ([], True)
