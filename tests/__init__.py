@@ -1,1 +1,1 @@
-"""Tests of conda2wheel; `tests.build` makes what they are fed with."""
+"""Tests of conda2wheel; `tests.helpers` makes what they are fed with."""

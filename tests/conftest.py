@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from conda2wheel.cachedir import cache_folder
-from conda2wheel.mirror.storage import Store, open_store
-from tests.build.seaweed import S3, WEED, seaweed
+from conda2wheel.mirror.store.base import Store, open_store
+from conda2wheel.net.cache import cache_folder
+from tests.helpers.seaweed import S3, WEED, seaweed
 
 
 @pytest.fixture(autouse=True)

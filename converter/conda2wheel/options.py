@@ -9,11 +9,11 @@ from typing import Any
 
 from conda2wheel.abi.choice import forced_platform
 from conda2wheel.abi.platforms import Platform
-from conda2wheel.gate import check_allow
-from conda2wheel.recipes import Recipe, from_document
-from conda2wheel.wheel.archive import DEFAULT_LEVEL
+from conda2wheel.commands.gate import check_allow
+from conda2wheel.recipes.model import Recipe, from_document
 from conda2wheel.wheel.names import Names
 from conda2wheel.wheel.pins import PINS, Pins
+from conda2wheel.wheel.writer import DEFAULT_LEVEL
 
 
 @dataclass(frozen=True)

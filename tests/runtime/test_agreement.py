@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.build.agreement import compare
-from tests.build.agreement_page import comparison, comparisons, page
-from tests.build.pyemscripten import PUBLISHED, published
+from tests.helpers.agreement import compare
+from tests.helpers.agreement_page import comparison, comparisons, page
+from tests.helpers.pyemscripten import PUBLISHED, published
 
 pytestmark = pytest.mark.runtime
 PAGE = Path(__file__).parents[2] / "docs" / "agreement.md"

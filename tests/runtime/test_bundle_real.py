@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from conda2wheel.bundle import bundle, bundle_locked
-from tests.build import real, sets
-from tests.build.installers import micropip_from, pip_from
-from tests.build.serve import served
-from tests.unit.test_bundle import contents
+from conda2wheel.bundle.build import bundle_locked, bundle_specs
+from tests.helpers import real, sets
+from tests.helpers.installers import micropip_from, pip_from
+from tests.helpers.serve import served
+from tests.unit.bundle.test_bundle import contents
 
 pytestmark = pytest.mark.runtime
 SCRIPT = """
@@ -37,7 +37,7 @@ def test_real_packages_come_out_of_a_set_and_work(tmp_path: Path) -> None:
     (recipes / "pymupdf.toml").write_text(
         'package = "pymupdf"\nwhy = "its METADATA requires what built and tested it"\n[requires]\ndrop = ["pipcl", "pytest"]\n'
     )
-    result = bundle(names, channels=[channel], out=tmp_path / "set", recipes=[recipes])
+    result = bundle_specs(names, channels=[channel], out=tmp_path / "set", recipes=[recipes])
     assert {wheel.name.lower(): wheel.version for wheel in result.wheels} == {name: real.WHEELS[name].version for name in names}
     assert [each.requirement for each in result.lock.left] == ["numpy>=2.0"]  # contourpy's, which this channel has not
     with served(result.folder, negotiate=False) as site:

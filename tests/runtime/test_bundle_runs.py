@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from conda2wheel.bundle import bundle
-from conda2wheel.sets.folder import Bundle
-from tests.build import sets
-from tests.build.installers import load_from_lock, micropip_from, pip_from, uv_from
-from tests.build.serve import served
+from conda2wheel.bundle.build import bundle_specs
+from conda2wheel.bundle.output import Bundle
+from tests.helpers import sets
+from tests.helpers.installers import load_from_lock, micropip_from, pip_from, uv_from
+from tests.helpers.serve import served
 
 pytestmark = pytest.mark.runtime
 
@@ -46,7 +46,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     version, python = request.param
     root = tmp_path_factory.mktemp("set")
     channels = [sets.indexed(root / "native", sets.packages(python)), sets.indexed(root / "pure", sets.pure_packages())]
-    return version, bundle(SPECS, channels=channels, platform=version, complete=True, out=root / "out")
+    return version, bundle_specs(SPECS, channels=channels, platform=version, complete=True, out=root / "out")
 
 
 def test_micropip_installs_the_set_from_its_index(made: tuple[str, Bundle]) -> None:
@@ -80,7 +80,7 @@ def test_a_shared_library_is_one_for_all_by_each_installer(version: str, python:
     """loadPackage waits for what `depends` has before it opens a wheel's modules; micropip takes the common wheel first."""
     channel = sets.indexed(tmp_path / "native", sets.packages(python))
     names = ["shapes-one", "shapes-two"]
-    result = bundle(names, channels=[channel], platform=version, out=tmp_path / "out", share_libs="geo-libs")
+    result = bundle_specs(names, channels=[channel], platform=version, out=tmp_path / "out", share_libs="geo-libs")
     with served(result.folder, negotiate=False) as site:
         url = f"{site.url}pyodide-lock.json"
         loaded = load_from_lock(url, names, version, base=site.url, packages=tmp_path / "kept", script=SHARING)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from conda2wheel.bundle import bundle
+from conda2wheel.bundle.build import bundle_specs
 from conda2wheel.outcome import Failed
-from tests.build import sets
+from tests.helpers import sets
 
 pytestmark = pytest.mark.runtime
 PYODIDE = "0.29.5"  # ships numpy 2.2.5
@@ -30,14 +30,14 @@ def channel(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_what_pyodide_ships_is_taken_from_it(channel: str, tmp_path: Path) -> None:
-    result = bundle(["fits-all"], channels=[channel], platform=PYODIDE, with_pyodide=True, out=tmp_path / "set")
+    result = bundle_specs(["fits-all"], channels=[channel], platform=PYODIDE, with_pyodide=True, out=tmp_path / "set")
     assert [wheel.name for wheel in result.wheels] == ["fits_all"]
     assert [(each.conda, each.pypi, each.version) for each in result.lock.shipped] == [("numpy", "numpy", "2.2.5")]
     assert result.lock.pyodide == PYODIDE
     rows = json.loads((result.folder / "pyodide-lock.json").read_text())["packages"]
     assert (rows["fits-all"]["depends"], rows["numpy"]["version"]) == (["numpy"], "2.2.5")
     assert rows["numpy"]["file_name"].startswith("numpy-2.2.5-")
-    there = bundle(
+    there = bundle_specs(
         ["fits-all"],
         channels=[channel],
         platform=PYODIDE,
@@ -47,12 +47,12 @@ def test_what_pyodide_ships_is_taken_from_it(channel: str, tmp_path: Path) -> No
     )
     rows = json.loads((there.folder / "pyodide-lock.json").read_text())["packages"]
     assert rows["numpy"]["file_name"].startswith("https://example.org/pyodide/numpy-2.2.5-")
-    without = bundle(["fits-all"], channels=[channel], platform=PYODIDE, out=tmp_path / "set")
+    without = bundle_specs(["fits-all"], channels=[channel], platform=PYODIDE, out=tmp_path / "set")
     assert {wheel.name: wheel.version for wheel in without.wheels} == {"fits_all": "1.0", "numpy": "2.4.0"}
 
 
 def test_an_older_build_that_goes_with_pyodide_is_chosen(channel: str, tmp_path: Path) -> None:
-    result = bundle(["numba-like"], channels=[channel], platform=PYODIDE, with_pyodide=True, out=tmp_path / "set")
+    result = bundle_specs(["numba-like"], channels=[channel], platform=PYODIDE, with_pyodide=True, out=tmp_path / "set")
     assert [(wheel.name, wheel.version) for wheel in result.wheels] == [("numba_like", "0.60")]
 
 
@@ -60,7 +60,7 @@ def test_an_older_build_that_goes_with_pyodide_is_chosen(channel: str, tmp_path:
 def test_a_conflict_with_pyodide_is_explained_before_anything_is_converted(channel: str, spec: str, tmp_path: Path) -> None:
     told: list[str] = []
     with pytest.raises(Failed, match=r"numpy 2\.4.*but Pyodide ships numpy 2\.2\.5") as caught:
-        bundle([spec], channels=[channel], platform=PYODIDE, with_pyodide=True, out=tmp_path / "set", tell=told.append)
+        bundle_specs([spec], channels=[channel], platform=PYODIDE, with_pyodide=True, out=tmp_path / "set", tell=told.append)
     assert caught.value.code == "conflict"
     assert "--with-pyodide" in caught.value.hint
     assert not [line for line in told if line.startswith("converted")]
@@ -68,11 +68,13 @@ def test_a_conflict_with_pyodide_is_explained_before_anything_is_converted(chann
 
 def test_a_conflict_that_metadata_alone_has_is_found_too(channel: str, tmp_path: Path) -> None:
     with pytest.raises(Failed, match=r"wants-new requires numpy>=2\.3, and the set has numpy 2\.2\.5") as caught:
-        bundle(["wants-new"], channels=[channel], platform=PYODIDE, with_pyodide=True, out=tmp_path / "set")
+        bundle_specs(["wants-new"], channels=[channel], platform=PYODIDE, with_pyodide=True, out=tmp_path / "set")
     assert caught.value.code == "conflict"
 
 
 def test_what_no_channel_has_may_be_pyodides(channel: str, tmp_path: Path) -> None:
-    result = bundle(["pure-needs"], channels=[channel], platform=PYODIDE, with_pyodide=True, complete=True, out=tmp_path / "set")
+    result = bundle_specs(
+        ["pure-needs"], channels=[channel], platform=PYODIDE, with_pyodide=True, complete=True, out=tmp_path / "set"
+    )
     assert "packaging" in {each.pypi for each in result.lock.shipped}
     assert (result.lock.pypi, result.lock.left) == ((), ())

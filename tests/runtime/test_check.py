@@ -17,10 +17,10 @@ from typer.testing import CliRunner
 
 from conda2wheel.cli.check import check
 from conda2wheel.outcome import Failed, Refused
-from conda2wheel.runtime import Checked, check_each, check_wheels, fetch, pyodide_for
-from conda2wheel.runtime.lock import Locked, Runtime
-from conda2wheel.runtime.node import find_node
-from conda2wheel.runtime.wheelfile import modules, open_wheel
+from conda2wheel.pyodide import Checked, check_each, check_wheels, fetch, pyodide_for
+from conda2wheel.pyodide.lock import Locked, Runtime
+from conda2wheel.pyodide.node import find_node
+from conda2wheel.pyodide.wheelfile import modules, open_wheel
 
 pytestmark = pytest.mark.runtime
 

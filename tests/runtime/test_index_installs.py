@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.build import nginx
-from tests.build.family import Family, family
-from tests.build.installers import Answer, micropip_from, pip_from, uv_from
-from tests.build.serve import SIMPLE, served
+from tests.helpers import nginx
+from tests.helpers.family import Family, family
+from tests.helpers.installers import Answer, micropip_from, pip_from, uv_from
+from tests.helpers.serve import SIMPLE, served
 
 TAG = "pyemscripten_2025_0_wasm32"
 SCRIPT = """

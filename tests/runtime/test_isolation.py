@@ -13,17 +13,17 @@ from typing import Any
 
 import pytest
 
-from conda2wheel.abi.findings import Severity
+from conda2wheel.abi.audit.findings import Severity
 from conda2wheel.abi.platforms import for_pyodide
-from conda2wheel.audit import audit_each
-from conda2wheel.audited import Audited
-from conda2wheel.convert import convert
+from conda2wheel.commands.audit import audit_each
+from conda2wheel.commands.audit_result import Audited
+from conda2wheel.commands.convert import convert
 from conda2wheel.outcome import Converted
 from conda2wheel.wasm import dylink
 from conda2wheel.wasm.binary import Module
-from tests.build import clash, judges
-from tests.build.clash import Answers, Load
-from tests.unit.test_link import library, python
+from tests.helpers import clash, judges
+from tests.helpers.clash import Answers, Load
+from tests.unit.link.test_link import library, python
 
 pytestmark = pytest.mark.runtime
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from conda2wheel.convert import convert
-from conda2wheel.runtime import check_wheels
-from tests.build import conda, judges, zig
-from tests.unit.test_link import chain_packages
+from conda2wheel.commands.convert import convert
+from conda2wheel.pyodide import check_wheels
+from tests.helpers import conda, judges, zig
+from tests.unit.link.test_link import chain_packages
 
 pytestmark = pytest.mark.runtime
 

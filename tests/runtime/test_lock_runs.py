@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from conda2wheel.cachedir import cache_folder
-from conda2wheel.runtime.fetch import from_pypi, package_cache
-from conda2wheel.site.lock import Entry, Lock, beside, merged
-from tests.build.family import Family, family, pure
-from tests.build.installers import Answer, load_from_lock, runtime
-from tests.build.serve import served
+from conda2wheel.index.pyodide_lock import Entry, Lock, beside, merged
+from conda2wheel.net.cache import cache_folder
+from conda2wheel.pyodide.fetch import from_pypi, package_cache
+from tests.helpers.family import Family, family, pure
+from tests.helpers.installers import Answer, load_from_lock, runtime
+from tests.helpers.serve import served
 
 pytestmark = pytest.mark.runtime
 

@@ -14,21 +14,21 @@ from urllib.parse import urljoin
 
 import pytest
 
-from conda2wheel.cachedir import cache_folder
-from conda2wheel.mirror.generation import Entry
-from conda2wheel.mirror.item import Package, Wheel
-from conda2wheel.mirror.keep import rollback
-from conda2wheel.mirror.locks import lock_files
-from conda2wheel.mirror.publish import publish, put_wheel
-from conda2wheel.mirror.storage import Store, open_store
-from conda2wheel.runtime.fetch import from_pypi, package_cache
-from conda2wheel.site.index import index_file
-from conda2wheel.site.lock import Entry as Locked
-from tests.build import nginx
-from tests.build.browser import browser
-from tests.build.family import family
-from tests.build.installers import micropip_from, pip_from, runtime, uv_from
-from tests.build.mirrored import Reader
+from conda2wheel.index.pyodide_lock import Entry as Locked
+from conda2wheel.index.simple import index_file
+from conda2wheel.mirror.publish.generation import Entry
+from conda2wheel.mirror.publish.publish import publish, put_wheel
+from conda2wheel.mirror.publish.pyodide_locks import lock_files
+from conda2wheel.mirror.publish.rollback import rollback
+from conda2wheel.mirror.state.item import Package, Wheel
+from conda2wheel.mirror.store.base import Store, open_store
+from conda2wheel.net.cache import cache_folder
+from conda2wheel.pyodide.fetch import from_pypi, package_cache
+from tests.helpers import nginx
+from tests.helpers.browser import browser
+from tests.helpers.family import family
+from tests.helpers.installers import micropip_from, pip_from, runtime, uv_from
+from tests.helpers.mirrored import Reader
 from tests.runtime.test_index_installs import SCRIPT, TAG, WANTED, came
 
 NOW = 1.8e9

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from conda2wheel.audit import audit
-from conda2wheel.runtime import check_wheels
-from tests.build import conda, zig
-from tests.unit.test_peers import COUNT, NAMES, answering, by_them, by_us, wheel
+from conda2wheel.commands.audit import audit
+from conda2wheel.pyodide import check_wheels
+from tests.helpers import conda, zig
+from tests.unit.commands.test_peers import COUNT, NAMES, answering, by_them, by_us, wheel
 
 pytestmark = pytest.mark.runtime
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from conda2wheel.runtime import fetch
-from conda2wheel.runtime.node import find_node
+from conda2wheel.pyodide import fetch
+from conda2wheel.pyodide.node import find_node
 
 pytestmark = pytest.mark.runtime
 PYODIDE = "0.29.5"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from conda2wheel.batch import Outcome, convert_each
-from conda2wheel.convert import convert
-from conda2wheel.runtime import check_wheels
+from conda2wheel.commands.batch import Outcome, convert_each
+from conda2wheel.commands.convert import convert
+from conda2wheel.pyodide import check_wheels
 from conda2wheel.wheel.reader import read_wheel
-from tests.build import conda, judges, real
+from tests.helpers import conda, judges, real
 
 pytestmark = pytest.mark.runtime
 

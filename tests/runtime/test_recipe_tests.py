@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from conda2wheel.convert import convert
-from conda2wheel.runtime import check_wheels
-from tests.build import sets
+from conda2wheel.commands.convert import convert
+from conda2wheel.pyodide import check_wheels
+from tests.helpers import sets
 
 pytestmark = pytest.mark.runtime
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from conda2wheel import repair
-from conda2wheel.runtime import check_wheels
-from tests.build import conda, judges, zig
-from tests.build.foreign import Foreign, unvendored
+from conda2wheel.pyodide import check_wheels
+from tests.helpers import conda, judges, zig
+from tests.helpers.foreign import Foreign, unvendored
 
 pytestmark = pytest.mark.runtime
 

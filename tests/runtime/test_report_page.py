@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from conda2wheel.mirror.report.pages import pages
 from conda2wheel.outcome import REFUSAL_CODES
-from conda2wheel.site.pages import pages
-from tests.build import reports
-from tests.build.browser import AXE, Browser, browser, package
+from tests.helpers import reports
+from tests.helpers.browser import AXE, Browser, browser, package
 
 ROWS = "[...document.querySelectorAll('tr.item .open')].map(each => each.textContent)"
 OPENED = "document.querySelector('tr.detail').previousSibling"

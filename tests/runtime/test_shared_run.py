@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from conda2wheel.convert import convert
-from conda2wheel.runtime import check_wheels
-from tests.build import clash, trials
-from tests.build.common import shared
-from tests.unit.test_link import library, python
+from conda2wheel.commands.convert import convert
+from conda2wheel.pyodide import check_wheels
+from tests.helpers import clash, trials
+from tests.helpers.common import shared
+from tests.unit.link.test_link import library, python
 
 pytestmark = pytest.mark.runtime
 

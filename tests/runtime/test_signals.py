@@ -1,6 +1,6 @@
 """Each signal of the ABI alone: what the audit says of it, and what becomes of it in real Pyodides.
 
-What comes of each is written down in `tests/build/signals_of_*.py`, so that verdict and run cannot be wrong together.
+What comes of each is written down in `tests/helpers/signals_of_*.py`, so that verdict and run cannot be wrong together.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from functools import cache
 
 import pytest
 
-from conda2wheel.abi.audit import Unit, audit_units, verdict
-from conda2wheel.abi.findings import RULES, Finding, Severity
-from tests.build.signals import VERSIONS, Came, Signal, signals
-from tests.build.trials import tried
+from conda2wheel.abi.audit.engine import Unit, audit_units, verdict
+from conda2wheel.abi.audit.findings import RULES, Finding, Severity
+from tests.helpers.signals import VERSIONS, Came, Signal, signals
+from tests.helpers.trials import tried
 
 pytestmark = pytest.mark.runtime
 

@@ -12,10 +12,10 @@ import zstandard
 
 import conda2wheel
 from conda2wheel.abi.symbols import MAX_SIZE, SUFFIX, known, symbols
-from conda2wheel.cachedir import cache_folder
-from conda2wheel.runtime import fetch
-from conda2wheel.runtime.node import find_node
-from conda2wheel.runtime.symbols import make
+from conda2wheel.net.cache import cache_folder
+from conda2wheel.pyodide import fetch
+from conda2wheel.pyodide.node import find_node
+from conda2wheel.pyodide.symbols import make
 
 pytestmark = pytest.mark.runtime
 DATA = Path(conda2wheel.__file__).parent / "abi" / "data"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from conda2wheel import convert
-from conda2wheel.runtime import check_wheels
-from tests.build import channel4x
-from tests.build.served import serve
+from conda2wheel.pyodide import check_wheels
+from tests.helpers import channel4x
+from tests.helpers.served import serve
 
 pytestmark = pytest.mark.runtime
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from conda2wheel.abi.findings import RULES, Severity
-from tests.build.signals import VERSIONS, signals
+from conda2wheel.abi.audit.findings import RULES, Severity
+from tests.helpers.signals import VERSIONS, signals
 from tests.runtime.test_signals import judged
 
 PAGE = (Path(__file__).parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")

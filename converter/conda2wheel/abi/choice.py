@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from conda2wheel.abi.platforms import Platform, for_emscripten, parse, platforms, release, toolchains
+from conda2wheel.abi.signals import Signals, cannot_catch, choose, contradictions
 from conda2wheel.outcome import ALLOWED, Failed, Refused, Warned
-
-from .platforms import Platform, for_emscripten, parse, platforms, release, toolchains
-from .signals import Signals, cannot_catch, choose, contradictions
 
 Level = Literal["package", "timestamp", "environment"]
 Modules = Sequence[tuple[str, Signals]]

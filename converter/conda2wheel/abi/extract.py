@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import re
 
+from conda2wheel.abi.symbols import Symbol
 from conda2wheel.wasm.binary import Export, Kind, Module
-
-from .symbols import Symbol
 
 _TABLE = re.compile(r"\b(?:wasmImports|asmLibraryArg|wasmExportsOverlay)\s*=\s*\{")
 _ENTRY = re.compile(

@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-from .platforms import Platform, for_pyodide, release
+from conda2wheel.abi.platforms import Platform, for_pyodide, release
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from .loaders import Loader
-from .unit import SideModule
+from conda2wheel.abi.loaders import Loader
+from conda2wheel.abi.unit import SideModule
 
 USR_LIB = "/usr/lib"
 ORIGIN = "$ORIGIN"

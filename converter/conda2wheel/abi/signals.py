@@ -17,9 +17,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from conda2wheel.abi.platforms import Platform, release
 from conda2wheel.wasm.binary import Kind, Module
-
-from .platforms import Platform, release
 
 WASM_UNWINDING_TAGS = frozenset({"__cpp_exception", "__c_longjmp"})
 _UNWINDING = re.compile(

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import zstandard
 
-from .platforms import platforms
+from conda2wheel.abi.platforms import platforms
 
 SUFFIX = ".symbols.zst"
 LEVEL = 22

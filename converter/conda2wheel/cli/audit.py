@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import (
+from conda2wheel.cli.options import (
     Json,
     MaxMembers,
     MaxMemberSize,
@@ -23,7 +23,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from conda2wheel.audited import Audited
+    from conda2wheel.commands.audit_result import Audited
     from conda2wheel.outcome import Conda2WheelError
 
 STDOUT = "-"
@@ -63,9 +63,9 @@ def audit(
 
     from rich.console import Console
 
-    from conda2wheel.audit import audit_each
-    from conda2wheel.audited import Audited
     from conda2wheel.cli.progress import bar
+    from conda2wheel.commands.audit import audit_each
+    from conda2wheel.commands.audit_result import Audited
     from conda2wheel.outcome import document, error_json
 
     require_platform(platform)
@@ -117,9 +117,9 @@ def _complain(error: Conda2WheelError, verbose: bool) -> None:
 def _write_sarif(target: str, audited: list[Audited], errors: list[tuple[str, Conda2WheelError]]) -> None:
     import json
 
+    from conda2wheel.commands.sarif import sarif
     from conda2wheel.outcome import Conda2WheelError
-    from conda2wheel.sarif import sarif
-    from conda2wheel.wheel.archive import write_file
+    from conda2wheel.wheel.writer import write_file
 
     text = json.dumps(sarif(audited, errors), indent=2, ensure_ascii=False) + "\n"
     if target == STDOUT:

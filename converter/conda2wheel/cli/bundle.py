@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .convert import Pins
-from .options import (
+from conda2wheel.cli.convert import Pins
+from conda2wheel.cli.options import (
     Allow,
     Given,
     Isolate,
@@ -28,7 +28,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from conda2wheel.sets.folder import Bundle
+    from conda2wheel.bundle.output import Bundle
 
 
 def bundle(
@@ -89,8 +89,8 @@ def bundle(
 
     Prints the folder's path on stdout; everything else goes to stderr.
     """
-    from conda2wheel.bundle import bundle as make
-    from conda2wheel.bundle import bundle_locked
+    from conda2wheel.bundle.build import bundle_locked
+    from conda2wheel.bundle.build import bundle_specs as make
     from conda2wheel.cli.progress import bar
     from conda2wheel.outcome import Conda2WheelError, document, error_json
 

@@ -47,8 +47,8 @@ def check(
     from conda2wheel.cli.options import complaint, print_json
     from conda2wheel.cli.progress import bar
     from conda2wheel.outcome import Conda2WheelError, document, error_json
-    from conda2wheel.runtime import Checked, check_each
-    from conda2wheel.runtime.report import table
+    from conda2wheel.pyodide import Checked, check_each
+    from conda2wheel.pyodide.report import table
 
     people = Console(stderr=True)
     started = time.monotonic()

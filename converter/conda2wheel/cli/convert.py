@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import (
+from conda2wheel.cli.options import (
     Allow,
     Given,
     Isolate,
@@ -29,8 +29,8 @@ from .options import (
 )
 
 if TYPE_CHECKING:
-    from conda2wheel.batch import Outcome
     from conda2wheel.cli.progress import Watched
+    from conda2wheel.commands.batch import Outcome
 
 
 class Pins(StrEnum):
@@ -85,8 +85,8 @@ def convert(
 
     Prints the wheels' paths on stdout; everything else goes to stderr.
     """
-    from conda2wheel.batch import convert_each, expand_all
     from conda2wheel.cli.progress import bar
+    from conda2wheel.commands.batch import convert_each, expand_all
     from conda2wheel.outcome import document
 
     require_platform(platform)

@@ -6,12 +6,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import Json, MaxMembers, MaxMemberSize, MaxRatio, MaxSize, Offline, complaint, downloads, limits, print_json
+from conda2wheel.cli.options import (
+    Json,
+    MaxMembers,
+    MaxMemberSize,
+    MaxRatio,
+    MaxSize,
+    Offline,
+    complaint,
+    downloads,
+    limits,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from conda2wheel.inspect import Report
+    from conda2wheel.commands.inspect import Report
 
 
 def inspect(
@@ -34,8 +45,8 @@ def inspect(
 
     from rich.console import Console
 
-    from conda2wheel.batch import expand_all
-    from conda2wheel.inspect import inspect as look
+    from conda2wheel.commands.batch import expand_all
+    from conda2wheel.commands.inspect import inspect as look
     from conda2wheel.outcome import Conda2WheelError, document, error_json
 
     bounds = limits(max_members, max_size, max_member_size, max_ratio)

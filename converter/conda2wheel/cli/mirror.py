@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Json, complaint, print_json
+from conda2wheel.cli.options import Json, complaint, print_json
 
 app = typer.Typer(
     name="mirror",
@@ -41,7 +41,7 @@ def _told() -> Iterator[None]:
 
 
 def _say(line: str) -> None:
-    from conda2wheel.shown import shown
+    from conda2wheel.files.escape import shown
 
     typer.echo(f"conda2wheel: {shown(line)}", err=True)
 
@@ -49,7 +49,7 @@ def _say(line: str) -> None:
 @app.command()
 def init(path: Annotated[Path, typer.Argument(metavar="PATH", help="The file to write.")] = DEFAULT) -> None:
     """Write a commented configuration to begin with."""
-    from conda2wheel.mirror import manage
+    from conda2wheel.mirror import operations as manage
 
     with _told():
         typer.echo(str(manage.init(path)))
@@ -78,8 +78,8 @@ def run(
     from rich.console import Console
 
     from conda2wheel.mirror.config import load
-    from conda2wheel.mirror.live import watch
-    from conda2wheel.mirror.report_text import show
+    from conda2wheel.mirror.report.progress import watch
+    from conda2wheel.mirror.report.text import show
     from conda2wheel.mirror.run import How, executor
     from conda2wheel.mirror.run import run as mirror
 
@@ -104,7 +104,7 @@ def run(
 @app.command()
 def plan(config: ConfigFile, json: Json = False, verbose: Every = False) -> None:
     """Say what a run would do, and why. Nothing is written."""
-    from conda2wheel.mirror import manage
+    from conda2wheel.mirror import operations as manage
     from conda2wheel.mirror.config import load
 
     with _told():
@@ -119,7 +119,7 @@ def plan(config: ConfigFile, json: Json = False, verbose: Every = False) -> None
 @app.command()
 def status(config: ConfigFile, json: Json = False) -> None:
     """Say how the mirror stands: counts, what waits, what was put aside, what is published, who is at work."""
-    from conda2wheel.mirror import manage
+    from conda2wheel.mirror import operations as manage
     from conda2wheel.mirror.config import load
 
     with _told():
@@ -138,7 +138,7 @@ def retry(
     every: Annotated[bool, typer.Option("--all", help="All that failed or were put aside.")] = False,
 ) -> None:
     """Have the next run try again what failed, was put aside, or (with SPEC) was refused. Prints what that is."""
-    from conda2wheel.mirror import manage
+    from conda2wheel.mirror import operations as manage
     from conda2wheel.mirror.config import load
 
     if bool(specs) == every:
@@ -152,7 +152,7 @@ def retry(
 @app.command()
 def publish(config: ConfigFile) -> None:
     """Publish what the state has, without reading channels or converting. Prints the generation that counts."""
-    from conda2wheel.mirror import manage
+    from conda2wheel.mirror import operations as manage
     from conda2wheel.mirror.config import load
 
     with _told():
@@ -171,7 +171,7 @@ def rollback(
     json: Json = False,
 ) -> None:
     """Go back to a generation, or list those that there are."""
-    from conda2wheel.mirror import manage
+    from conda2wheel.mirror import operations as manage
     from conda2wheel.mirror.config import load
 
     with _told():
@@ -190,7 +190,7 @@ def rollback(
 @app.command()
 def gc(config: ConfigFile, json: Json = False) -> None:
     """Remove generations and wheels that nobody needs any more."""
-    from conda2wheel.mirror import manage
+    from conda2wheel.mirror import operations as manage
     from conda2wheel.mirror.config import load
 
     with _told():
@@ -210,7 +210,7 @@ def report(
     metrics: Annotated[Path | None, typer.Option(metavar="FILE", help="Write what Prometheus reads from a file.")] = None,
 ) -> None:
     """Give the last run's report again, on stdout or in files. Exit status: as the run's."""
-    from conda2wheel.mirror import manage
+    from conda2wheel.mirror import operations as manage
     from conda2wheel.mirror.config import load
 
     with _told():

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Json, Offline, complaint, downloads, print_json, require_places
+from conda2wheel.cli.options import Json, Offline, complaint, downloads, print_json, require_places
 
 
 def names(
@@ -28,9 +28,9 @@ def names(
     Prints a line for each: the conda name, its PyPI name (- where nothing on PyPI is this), the source, a note: of dist-info, the
     package that has it.
     """
-    from conda2wheel.conda.files import Limits
+    from conda2wheel.files.packagefile import Limits
     from conda2wheel.outcome import Conda2WheelError, document
-    from conda2wheel.surroundings import Surroundings
+    from conda2wheel.wheel.name_sources import Surroundings
     from conda2wheel.wheel.names import answer, is_valid_name
 
     for name in conda_names:

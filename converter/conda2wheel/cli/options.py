@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from conda2wheel.channels.downloads import Downloads
     from conda2wheel.cli.progress import Watched
-    from conda2wheel.conda.downloads import Downloads
-    from conda2wheel.conda.files import Limits
+    from conda2wheel.files.packagefile import Limits
 
 MaxMembers = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Bound on the members of a package.", rich_help_panel="Bounds")
@@ -45,7 +45,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 
 def limits(members: int | None, size: str | None, member_size: str | None, ratio: int | None) -> Limits:
     """The bounds with what was given on the command line."""
-    from conda2wheel.conda.files import Limits
+    from conda2wheel.files.packagefile import Limits
 
     given: dict[str, Any] = {
         "members": members,
@@ -60,14 +60,14 @@ def limits(members: int | None, size: str | None, member_size: str | None, ratio
 
 def downloads(offline: bool, watched: Watched | None = None) -> Downloads:
     """How one run of a command has packages: it asks a channel once, and shows what comes where somebody watches."""
-    from conda2wheel.conda.downloads import FRESH, Downloads
+    from conda2wheel.channels.downloads import FRESH, Downloads
 
     return Downloads(offline=offline, watch=None if watched is None else watched.received, fresh=FRESH)
 
 
 def require_places(libdirs: Iterable[str]) -> None:
     """A mistyped --libdir is a wrong command line, even where no library will be looked for."""
-    from conda2wheel.conda.fetch import is_url
+    from conda2wheel.net.download import is_url
 
     for place in libdirs:
         if not is_url(place) and not os.path.exists(place):
@@ -85,7 +85,7 @@ def require_platform(platform: str) -> None:
 def require_recipes(folders: Iterable[str]) -> None:
     """A recipe that is wrong is told before anything is converted."""
     from conda2wheel.outcome import Failed
-    from conda2wheel.recipes import RecipeBook
+    from conda2wheel.recipes.model import RecipeBook
 
     try:
         RecipeBook(folders)
@@ -95,7 +95,7 @@ def require_recipes(folders: Iterable[str]) -> None:
 
 def allowed(codes: Iterable[str] | None) -> frozenset[str]:
     """The codes of --allow; one that cannot be allowed is a wrong command line."""
-    from conda2wheel.gate import check_allow
+    from conda2wheel.commands.gate import check_allow
     from conda2wheel.outcome import Failed
 
     try:
@@ -105,7 +105,7 @@ def allowed(codes: Iterable[str] | None) -> frozenset[str]:
 
 
 def _bytes(option: str, text: str | None) -> int | None:
-    from conda2wheel import tomlfile
+    from conda2wheel.files import toml as tomlfile
 
     if text is None:
         return None

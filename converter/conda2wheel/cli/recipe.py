@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Json, complaint, print_json
+from conda2wheel.cli.options import Json, complaint, print_json
 
 app = typer.Typer(
     name="recipe", help="Conversion recipes.", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
@@ -29,7 +29,7 @@ def check(
     Prints `ok FILE` for each that is. Exit status: 0 all are, 1 one is not.
     """
     from conda2wheel.outcome import Failed, document, error_json
-    from conda2wheel.recipes import read_recipe
+    from conda2wheel.recipes.model import read_recipe
 
     paths = [path for given in files for path in (sorted(given.glob("*.toml")) if given.is_dir() else [given])]
     results = []

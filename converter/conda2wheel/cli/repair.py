@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import (
+from conda2wheel.cli.options import (
     Allow,
     Given,
     Isolate,
@@ -65,8 +65,8 @@ def repair(
     import time
 
     from conda2wheel.cli.progress import bar
+    from conda2wheel.commands.repair import repair_each
     from conda2wheel.outcome import Repaired, document, error_json
-    from conda2wheel.repair import repair_each
 
     require_platform(platform)
     require_places(libdir or ())

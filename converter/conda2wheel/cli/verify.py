@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .options import Json, MaxMembers, MaxMemberSize, MaxRatio, MaxSize, complaint, limits, print_json
+from conda2wheel.cli.options import Json, MaxMembers, MaxMemberSize, MaxRatio, MaxSize, complaint, limits, print_json
 
 SHOWN = 10  # differences of one wheel, unless -v asks for all
 
@@ -35,8 +35,8 @@ def verify(
     import time
 
     from conda2wheel._version import __version__
+    from conda2wheel.commands.verify import verify as replay
     from conda2wheel.outcome import Conda2WheelError, document, error_json
-    from conda2wheel.verify import verify as replay
 
     for place in packages:
         if not os.path.lexists(place):

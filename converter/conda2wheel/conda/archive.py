@@ -21,9 +21,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, cast
 
+from conda2wheel.files.packagefile import (
+    CHUNK,
+    Entry,
+    Limits,
+    PackageFile,
+    Spool,
+    clean_path,
+    is_executable,
+    resolve_links,
+    unsafe,
+)
 from conda2wheel.outcome import Failed, Refused
-
-from .files import CHUNK, Entry, Limits, PackageFile, Spool, clean_path, is_executable, resolve_links, unsafe
 
 _TAR_BLOCK = 512
 _FORMATS = {b"BZh": "tar.bz2", b"PK\x03\x04": "zip", b"\x1f\x8b": "tar.gz"}

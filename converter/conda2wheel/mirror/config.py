@@ -15,17 +15,16 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from conda2wheel.abi.choice import forced_platform
-from conda2wheel.conda.fetch import is_secure, is_url
-from conda2wheel.conda.files import Limits
-from conda2wheel.gate import ALLOWABLE
+from conda2wheel.commands.gate import ALLOWABLE
+from conda2wheel.files.packagefile import Limits
+from conda2wheel.files.toml import Complaint, check_table, duration, near, read_toml, size, told
+from conda2wheel.mirror.state.item import Key
+from conda2wheel.net.download import is_secure, is_url
 from conda2wheel.options import Options
 from conda2wheel.outcome import Failed
-from conda2wheel.recipes import RecipeBook
-from conda2wheel.tomlfile import Complaint, check_table, duration, near, read_toml, size, told
-from conda2wheel.wheel.archive import DEFAULT_LEVEL
+from conda2wheel.recipes.model import RecipeBook
 from conda2wheel.wheel.pins import PINS, Pins
-
-from .item import Key
+from conda2wheel.wheel.writer import DEFAULT_LEVEL
 
 Class = Literal["python", "maybe"]
 CLASSES: tuple[Class, ...] = get_args(Class)
@@ -69,7 +68,7 @@ class Select:
 
 @dataclass(frozen=True)
 class Convert:
-    """As the arguments of `conda2wheel.convert` of the same names; `recipes` are folders."""
+    """As the arguments of `conda2wheel.commands.convert` of the same names; `recipes` are folders."""
 
     recipes: tuple[Path, ...] = ()
     compat_tags: bool = True

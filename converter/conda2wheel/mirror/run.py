@@ -21,28 +21,27 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 
 from conda2wheel._version import __version__
-from conda2wheel.conda.downloads import Downloads
+from conda2wheel.channels.downloads import Downloads
+from conda2wheel.mirror.config import Config
+from conda2wheel.mirror.plan import plan as planning
+from conda2wheel.mirror.plan.plan import Plan, Task
+from conda2wheel.mirror.plan.select import packages
+from conda2wheel.mirror.publish.entries import Fates, entries_of
+from conda2wheel.mirror.publish.generation import current, generations, read_generation
+from conda2wheel.mirror.publish.publish import Published, publish
+from conda2wheel.mirror.publish.pyodide_locks import lock_files
+from conda2wheel.mirror.report.collect import history, report_items, run_counts
+from conda2wheel.mirror.report.notify import deliver, runtimes
+from conda2wheel.mirror.report.progress import View, watch
+from conda2wheel.mirror.report.report import Report
+from conda2wheel.mirror.state import state as states
+from conda2wheel.mirror.state.item import Done, Key, Package
+from conda2wheel.mirror.state.process_lock import owned
+from conda2wheel.mirror.state.state import State, StateCorruptedError
+from conda2wheel.mirror.store.base import Store, open_store
+from conda2wheel.mirror.work.executors import Dask, Executor, Processes, stopped_by_signals
+from conda2wheel.mirror.work.worker import Order
 from conda2wheel.outcome import Failed
-
-from . import plan as planning
-from . import state as states
-from .config import Config
-from .deliver import deliver, runtimes
-from .entries import Fates, entries_of
-from .execute import Dask, Executor, Processes, stopped_by_signals
-from .generation import current, generations, read_generation
-from .item import Done, Key, Package
-from .live import View, watch
-from .locks import lock_files
-from .owner import owned
-from .plan import Plan, Task
-from .publish import Published, publish
-from .report import Report
-from .report_state import history, report_items, run_counts
-from .select import packages
-from .state import State, StateCorruptedError
-from .storage import Store, open_store
-from .work import Order
 
 Tell = Callable[[str], None]
 FEW, MOST = 10, 0.5  # of a channel that has at least so many packages, what may vanish in a night without anybody's word

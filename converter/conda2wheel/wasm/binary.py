@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from functools import cached_property
 
-from .encoding import Reader, WasmError, encode_name, encode_uleb
-from .signature import FUNCTION_TYPE, UNKNOWN, skip_constant, value_type
+from conda2wheel.wasm.encoding import Reader, WasmError, encode_name, encode_uleb
+from conda2wheel.wasm.signature import FUNCTION_TYPE, UNKNOWN, skip_constant, value_type
 
 __all__ = [
     "CUSTOM",

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 
-from .binary import Module
-from .encoding import Reader, WasmError
-from .signature import value_type
+from conda2wheel.wasm.binary import Module
+from conda2wheel.wasm.encoding import Reader, WasmError
+from conda2wheel.wasm.signature import value_type
 
 
 class Feature(StrEnum):

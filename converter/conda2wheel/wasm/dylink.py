@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from .binary import CUSTOM, Module, Reader, WasmError, encode_name, encode_uleb
+from conda2wheel.wasm.binary import CUSTOM, Module, Reader, WasmError, encode_name, encode_uleb
 
 MEM_INFO, NEEDED, EXPORT_INFO, IMPORT_INFO, RUNTIME_PATH = 1, 2, 3, 4, 5
 WEAK = 0x01  # Linking.md symbol flags

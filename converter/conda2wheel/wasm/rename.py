@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from .binary import CUSTOM, EXPORT, IMPORT, Kind, Module, Section, WasmError, read_import
-from .dylink import EXPORT_INFO, IMPORT_INFO, Subsection
-from .encoding import Reader, encode_name, encode_uleb
+from conda2wheel.wasm.binary import CUSTOM, EXPORT, IMPORT, Kind, Module, Section, WasmError, read_import
+from conda2wheel.wasm.dylink import EXPORT_INFO, IMPORT_INFO, Subsection
+from conda2wheel.wasm.encoding import Reader, encode_name, encode_uleb
 
 SYMBOLS_OF = frozenset({"env", "GOT.func", "GOT.mem"})
 _NAMED = frozenset({1, 7, 11})  # name maps of functions, globals and tags; the others name no symbols

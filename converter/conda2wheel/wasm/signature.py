@@ -6,7 +6,7 @@ encodings: core specification 5.3 and the exception handling proposal.
 
 from __future__ import annotations
 
-from .encoding import Reader, WasmError
+from conda2wheel.wasm.encoding import Reader, WasmError
 
 FUNCTION_TYPE = 0x60
 UNKNOWN = "?"

@@ -8,10 +8,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from conda2wheel.conda.info import CondaPackage
+from conda2wheel.conda.package import CondaPackage
 from conda2wheel.outcome import Warned
-
-from .distributions import Distribution
+from conda2wheel.wheel.dist_infos import Distribution
 
 EntryPoints = dict[str, dict[str, str]]
 SCRIPT_GROUPS = ("console_scripts", "gui_scripts")

@@ -14,13 +14,12 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-from conda2wheel.conda.binaries import SHARED_OBJECT
-from conda2wheel.conda.files import PackageFile
-from conda2wheel.conda.info import CondaPackage
-from conda2wheel.conda.paths import SITE, glob_pattern
+from conda2wheel.abi.binaries import SHARED_OBJECT
+from conda2wheel.conda.package import CondaPackage
+from conda2wheel.conda.paths_json import SITE, glob_pattern
+from conda2wheel.files.packagefile import PackageFile
 from conda2wheel.outcome import Refused, Warned
-
-from .distributions import Distribution, choose, find_distributions
+from conda2wheel.wheel.dist_infos import Distribution, choose, find_distributions
 
 Scheme = Literal["site", "scripts", "data"]
 _EXTENSION = re.compile(r"\.(cpython-\d+[^.]*|abi3[^.]*)\.so$")

@@ -16,9 +16,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from conda2wheel.outcome import Warned
-
-from .names import NO_NAMES, Names
-from .requires import from_depends
+from conda2wheel.wheel.names import NO_NAMES, Names
+from conda2wheel.wheel.requirements import from_depends
 
 Pins = Literal["metadata", "conda"]
 PINS: tuple[Pins, ...] = ("metadata", "conda")

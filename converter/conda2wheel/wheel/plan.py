@@ -9,29 +9,28 @@ from dataclasses import dataclass, replace
 from packaging.tags import Tag
 from packaging.version import Version
 
+from conda2wheel.abi.binaries import SHARED_OBJECT, Binary, read_binaries, read_binary
 from conda2wheel.abi.choice import Decision, decide
 from conda2wheel.abi.platforms import Platform, marker_environment, platforms
-from conda2wheel.common import file_part
-from conda2wheel.conda.binaries import SHARED_OBJECT, Binary, read_binaries, read_binary
+from conda2wheel.conda.abi_evidence import claims
 from conda2wheel.conda.classify import refuse_unless_python
-from conda2wheel.conda.evidence import claims
-from conda2wheel.conda.info import CondaPackage
+from conda2wheel.conda.package import CondaPackage
+from conda2wheel.link.common import file_part
 from conda2wheel.outcome import Refused, Warned
-from conda2wheel.recipes import Recipe
+from conda2wheel.recipes.model import Recipe
 from conda2wheel.wasm.binary import file_kind
-
-from .distributions import Distribution
-from .entry_points import SCRIPT_GROUPS, EntryPoints, read_entry_points
-from .layout import Layout, Placed, plan_layout
-from .mend import egg_requires, generate, mend, with_extras
-from .metadata import Document
-from .names import NO_NAMES, Names, is_valid_name, pypi_name
-from .pins import Pins, compare
-from .recipe import Carried, with_license, with_own_data, with_requirements, without
-from .relocate import interpreter_of
-from .requires import from_depends
-from .tags import Interpreter, abi3_fits, check_claims, interpreter, wheel_tags
-from .versions import pep440
+from conda2wheel.wheel.apply_recipe import Carried, with_license, with_own_data, with_requirements, without
+from conda2wheel.wheel.dist_infos import Distribution
+from conda2wheel.wheel.entry_points import SCRIPT_GROUPS, EntryPoints, read_entry_points
+from conda2wheel.wheel.fix_metadata import egg_requires, generate, mend, with_extras
+from conda2wheel.wheel.layout import Layout, Placed, plan_layout
+from conda2wheel.wheel.metadata import Document
+from conda2wheel.wheel.names import NO_NAMES, Names, is_valid_name, pypi_name
+from conda2wheel.wheel.pins import Pins, compare
+from conda2wheel.wheel.prefix import interpreter_of
+from conda2wheel.wheel.requirements import from_depends
+from conda2wheel.wheel.tags import Interpreter, abi3_fits, check_claims, interpreter, wheel_tags
+from conda2wheel.wheel.versions import pep440
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from packaging.ranges import VersionRange
 from packaging.specifiers import InvalidSpecifier, Specifier, SpecifierSet
 from packaging.version import Version
 
-from .versions import pep440
+from conda2wheel.wheel.versions import pep440
 
 MOST = 32  # alternatives, and nested parentheses: more is no requirement that a person wrote
 _FIRST_PRERELEASE = re.compile(r"(?<=\d)\.?(?:a|alpha|dev)0?$")

@@ -21,10 +21,18 @@ from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 from conda2wheel.conda.archive import corrupt
-from conda2wheel.conda.files import BytesBlob, Entry, Limits, PackageFile, clean_path, is_executable, resolve_links, unsafe
+from conda2wheel.files.packagefile import (
+    BytesBlob,
+    Entry,
+    Limits,
+    PackageFile,
+    clean_path,
+    is_executable,
+    resolve_links,
+    unsafe,
+)
 from conda2wheel.outcome import Failed, Refused
-
-from .metadata import Document, parse
+from conda2wheel.wheel.metadata import Document, parse
 
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 NO_WHEEL = "give a wheel; conda2wheel convert makes one of a package"

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 
 from packaging.tags import Tag
 
+from conda2wheel.abi.binaries import Binary
 from conda2wheel.abi.choice import Claim, Decision, Modules, decide
 from conda2wheel.abi.platforms import Platform, parse, platforms, release
 from conda2wheel.abi.signals import choose
-from conda2wheel.conda.binaries import Binary
 from conda2wheel.outcome import Refused, Warned
-
-from .reader import Wheel
-from .tags import PURE, Interpreter, abi3_fits, interpreter
+from conda2wheel.wheel.reader import Wheel
+from conda2wheel.wheel.tags import PURE, Interpreter, abi3_fits, interpreter
 
 _EXACT_ABI = re.compile(r"cp(\d)(\d+)t?")
 ANY = "any"

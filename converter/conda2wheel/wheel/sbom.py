@@ -15,13 +15,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from conda2wheel._version import __version__
-from conda2wheel.conda.evidence import channel_name
-from conda2wheel.conda.files import Blob, BytesBlob
-from conda2wheel.provenance import Source
-
-from .account import TOOL, Made
-from .archive import Member
-from .mend import spdx_expression
+from conda2wheel.conda.abi_evidence import channel_name
+from conda2wheel.conda.origin import Source
+from conda2wheel.files.packagefile import Blob, BytesBlob
+from conda2wheel.wheel.fix_metadata import spdx_expression
+from conda2wheel.wheel.provenance import TOOL, Made
+from conda2wheel.wheel.writer import Member
 
 if TYPE_CHECKING:
     from cyclonedx.model import HashType

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from packaging.tags import Tag
 
+from conda2wheel.abi.binaries import Binary
 from conda2wheel.abi.platforms import Platform
-from conda2wheel.conda.binaries import Binary
 from conda2wheel.outcome import Refused, Warned
 
 if TYPE_CHECKING:
-    from conda2wheel.libdirs import Subject
+    from conda2wheel.link.libraries import Subject
 
 SITE_PACKAGES = "its site-packages"
 

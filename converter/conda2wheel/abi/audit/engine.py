@@ -1,0 +1,117 @@
+"""Would it run there? Every import of every module of a wheel, judged against one Pyodide, without running anything.
+
+The rules are those of Emscripten's loader (libdylink.js) in the versions that Pyodide ships: it is played through (`load`), and
+what would become of each import is read from the result (`resolve`, `libraries`, `clashes`); what a module's own bytes say comes
+first (`checks`, `cpython`). Each rule was measured in the real thing (tests/runtime/test_signals.py): where a run contradicts a
+verdict, the verdict is wrong.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+from conda2wheel.abi.audit import checks, clashes, libraries, resolve
+from conda2wheel.abi.audit.cpython import interface
+from conda2wheel.abi.audit.findings import Finding, Severity, listed
+from conda2wheel.abi.audit.load import Session, play
+from conda2wheel.abi.audit.resolve import Issue
+from conda2wheel.abi.loaders import loader
+from conda2wheel.abi.symbols import symbols
+from conda2wheel.abi.unit import SideModule, Unit
+
+__all__ = ["Unit", "audit_units", "passed_over", "verdict"]
+
+SINGLE = 4  # symbols with the same trouble that get a finding each; more get one together
+PLURAL = {
+    "function": "functions",
+    "function pointer": "function pointers",
+    "data": "names of data",
+    "global": "globals",
+    "exception tag": "exception tags",
+    "table": "tables",
+    "import": "names",
+}
+
+
+def audit_units(units: Sequence[Unit], pyodide: str, beside: Sequence[Unit] = ()) -> dict[str, tuple[Finding, ...]]:
+    """The findings about each of `units` by its name, worst first, for the Pyodide version `pyodide`.
+
+    All units and `beside`, which are not judged themselves, are taken to be installed in one site-packages: what they
+    bring counts. Raises `ValueError` for a Pyodide of which no symbols are known, and for two units of one name.
+    """
+    everything = [*beside, *units]
+    if len({unit.name for unit in everything}) < len(everything):
+        raise ValueError("two units have the same name")
+    try:
+        session = play(loader(pyodide), symbols(pyodide), everything)
+    except LookupError as error:
+        raise ValueError(str(error)) from None
+    found: dict[str, list[Finding]] = {unit.name: [] for unit in units}
+    for unit in units:
+        found[unit.name] += _unit(unit, session)
+    judged = frozenset(found)
+    for rule in (clashes.main_wins, clashes.symbol_clashes, clashes.library_clashes, clashes.duplicates):
+        for name, finding in rule(session, judged):
+            found[name].append(finding)
+    return {name: tuple(sorted(dict.fromkeys(findings), key=_order)) for name, findings in found.items()}
+
+
+def passed_over(unit: Unit, pyodide: str) -> tuple[Finding, ...]:
+    """What is found in a unit of which that Pyodide's CPython passes every extension module over, by their names: nothing else
+    of it matters there. Empty where it would open one."""
+    there = loader(pyodide)
+    extensions = [side for side in unit.sides if side.is_extension]
+    found = [finding for side in extensions for finding in checks.wrong_python(side, there)]
+    return tuple(found) if extensions and len(found) == len(extensions) else ()
+
+
+def verdict(findings: Iterable[Finding]) -> Severity | None:
+    """The worst severity; None where nothing was found."""
+    return min((finding.severity for finding in findings), key=lambda severity: severity.rank, default=None)
+
+
+def _order(finding: Finding) -> tuple[int, str, str, str]:
+    return finding.severity.rank, finding.module, finding.code, finding.message
+
+
+def _unit(unit: Unit, session: Session) -> Iterator[Finding]:
+    """What one unit's own modules come to. A module whose NEEDED library is broken is told so once."""
+    broken: set[SideModule] = set()
+    found: dict[SideModule, list[Finding]] = {}
+    for side in unit.sides:
+        found[side] = [*checks.own(side, unit, session.loader), *_imports(side, session)]
+        if session.of(side):
+            found[side] += interface(side, unit.abi3)
+        if any(finding.severity is Severity.LOAD for finding in found[side]):
+            broken.add(side)
+    for side in unit.sides:
+        yield from found[side]
+        for instance in session.of(side):
+            yield from libraries.needed(instance, session, broken)
+
+
+def _imports(side: SideModule, session: Session) -> Iterator[Finding]:
+    """The imports of every instance that is used; of one that an installation opens and nobody uses, only what keeps it from
+    being loaded."""
+    instances = session.of(side)
+    used = [instance for instance in instances if instance.users] or instances
+    issues: dict[Issue, None] = {}
+    for instance in instances:
+        for issue in resolve.issues(instance, session):
+            if instance in used or issue.severity is Severity.LOAD:
+                issues.setdefault(issue)
+    groups: dict[tuple[str, Severity, str, str], list[str]] = defaultdict(list)
+    for issue in issues:
+        groups[issue.code, issue.severity, issue.what, issue.why].append(issue.symbol)
+    for (code, severity, what, why), names in groups.items():
+        yield from _told(side, code, severity, what, why, names)
+
+
+def _told(side: SideModule, code: str, severity: Severity, what: str, why: str, names: Sequence[str]) -> Iterator[Finding]:
+    if len(names) <= SINGLE:
+        for name in names:
+            yield Finding(code, severity, side.path, f"imports {what} {name}, which {why}", name)
+    else:
+        message = f"imports {len(names)} {PLURAL[what]} ({listed(names)}), each of which {why}"
+        yield Finding(code, severity, side.path, message, symbols=tuple(names))

@@ -1,0 +1,204 @@
+"""The loader, played through: which modules are loaded in which order, under what names, and what each can see.
+
+Played is what Pyodide does with wheels that it installs: every shared object of each is opened in the order of the wheel's
+members (dlopen, RTLD_LOCAL), and what those NEED is loaded before them. The rules are libdylink.js's:
+
+- A library is known by the path that it was found by; what is known is not loaded again.
+- One opening has one scope: the module and all that was loaded for it, or was known already. A library that was known
+  brings its own exports into the scope, but not those of what it NEEDs itself.
+- A function import that the main module has is bound to that. Any other becomes a function in JavaScript that looks, when it
+  is first called, into the main module, the scope (the last one that has the name), and the module's own exports.
+- Function pointers and addresses of data go through one global offset table, by name alone: the main module's names are in
+  it, then the first module that is loaded with an export of that name, whoever asked for it.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from conda2wheel.abi.loaders import Loader
+from conda2wheel.abi.search import Site
+from conda2wheel.abi.symbols import Symbol
+from conda2wheel.abi.unit import SideModule, Unit
+from conda2wheel.wasm.binary import Kind
+
+# What a module exports for its loader; none of these reaches the table (isInternalSym of libdylink.js).
+INTERNAL = frozenset(
+    (
+        *("memory", "__memory_base", "__table_base", "__stack_pointer", "__indirect_function_table"),
+        *("__cpp_exception", "__c_longjmp", "__wasm_apply_data_relocs", "__wasm_call_ctors", "__dso_handle"),
+        *("__tls_size", "__tls_align", "__wasm_init_tls", "_emscripten_tls_init", "__set_stack_limits"),
+        *("__start_em_asm", "__stop_em_asm", "__start_em_js", "__stop_em_js"),
+    )
+)
+
+
+@dataclass(eq=False)
+class Instance:
+    """One loaded copy of a module. `key` is the name that the loader knows it by, `scope` what it was loaded with.
+
+    `needed` are its NEEDED entries with what was found for them (None: nothing). `undefined` are the names of the table that
+    it must have and that nothing had when it was loaded; `forgotten` those of them that it may do without, which the loader
+    forgot. `bound` are the functions of others that its imports were bound to directly.
+    """
+
+    side: SideModule
+    key: str
+    scope: list[Instance]
+    needed: dict[str, Instance | None] = field(default_factory=dict)
+    users: list[Instance] = field(default_factory=list)
+    undefined: list[str] = field(default_factory=list)
+    forgotten: set[str] = field(default_factory=set)
+    bound: dict[str, Instance] = field(default_factory=dict)
+
+    def seen(self, name: str) -> Instance | None:
+        """Whose function a call of `name` reaches that the main module does not have; None for nobody's."""
+        for instance in reversed(self.scope):
+            if name in instance.side.offers:
+                return instance
+        return self if name in self.side.offers else None
+
+
+@dataclass(eq=False)
+class Session:
+    """What is loaded once everything is installed. `owners` says who fills an entry of the global offset table (None: the main
+    module); `everyones` are the functions of globally loaded libraries."""
+
+    loader: Loader
+    main: Mapping[str, Symbol]
+    site: Site
+    distributions: Mapping[str, str]
+    loaded: list[Instance] = field(default_factory=list)
+    known: dict[str, Instance] = field(default_factory=dict)
+    owners: dict[str, Instance | None] = field(default_factory=dict)
+    everyones: dict[str, Instance] = field(default_factory=dict)
+    weak: frozenset[str] = frozenset()  # of the module that was read last
+    late: list[tuple[Instance, str]] = field(default_factory=list)
+
+    def owner(self, name: str) -> Instance | None:
+        """Who fills an entry of the table; None for the main module. Raises `KeyError` where nobody does."""
+        if name in self.owners:
+            return self.owners[name]
+        if name in self.main:
+            return None
+        raise KeyError(name)
+
+    def defined(self, name: str) -> bool:
+        """Whether anyone fills an entry of the table."""
+        return name in self.owners or name in self.main
+
+    def of(self, side: SideModule) -> list[Instance]:
+        """The instances of a file."""
+        return [instance for instance in self.loaded if instance.side is side]
+
+    def open(self, side: SideModule, everywhere: bool) -> None:
+        """dlopen by path."""
+        key = self.site.place(side)
+        if key not in self.known:
+            self._load(key, side, [], everywhere, side)
+        name = key.rpartition("/")[2]
+        if self.loader.basenames == "all" or (self.loader.basenames == "global" and everywhere):
+            self.known.setdefault(name, self.known[key])
+
+    def finish(self) -> None:
+        """The end of an installation."""
+        for instance, name in self.late:
+            if not self.defined(name):
+                instance.undefined.append(name)
+        self.late.clear()
+
+    def _load(self, key: str, side: SideModule, scope: list[Instance], everywhere: bool, opened: SideModule) -> Instance:
+        instance = Instance(side, key, scope)
+        self.known[key] = instance
+        self.weak = side.weak
+        for name in side.needed:
+            instance.needed[name] = self._need(name, instance, opened)
+        self.loaded.append(instance)
+        weak = side.weak if self.loader.own_weak else self.weak
+        self._define(instance, everywhere)
+        for name in sorted(side.table_entries - weak):
+            if self.loader.late_check:
+                self.late.append((instance, name))
+            elif not self.defined(name):
+                instance.undefined.append(name)
+        instance.forgotten = set(side.weak - weak)
+        scope.append(instance)
+        return instance
+
+    def _need(self, name: str, user: Instance, opened: SideModule) -> Instance | None:
+        place = self._search(name, user, opened)
+        key = place if place is not None and self.loader.searches_by_path else name
+        found = self.known.get(key)
+        if found is None and place is not None:
+            side = self.site.at(place)
+            if side is None:
+                return None
+            found = self._load(
+                key, side, user.scope if self.loader.nested == "local" else [], self.loader.nested == "global", opened
+            )
+        elif found is not None and self.loader.nested == "local":
+            user.scope.append(found)
+        elif found is not None and self.loader.nested == "global":
+            self._share(found)
+        if found is not None:
+            found.users.append(user)
+        return found
+
+    def _search(self, name: str, user: Instance, opened: SideModule) -> str | None:
+        if not self.loader.searches_by_path:
+            return None if name in self.known else self.site.find_from(name, opened, self.distributions[opened.unit])
+        place = self.site.find(name, user.key, user.side.runtime_path)
+        if place is None or not self.loader.platform.normalises_paths:
+            return place
+        side = self.site.at(place)
+        return None if side is None else self.site.place(side)
+
+    def _define(self, instance: Instance, everywhere: bool) -> None:
+        """Bind its imports, and put its exports where others find them."""
+        for wanted in instance.side.wants:
+            if wanted.kind == Kind.FUNC and wanted.name in self.everyones and wanted.name not in self.main:
+                instance.bound[wanted.name] = self.everyones[wanted.name]
+        for name, offered in instance.side.offers.items():
+            symbol = self.main.get(name)
+            held = symbol is not None and symbol.kind in ("func", "data")
+            if not held and name not in INTERNAL and offered.kind in (Kind.FUNC, Kind.GLOBAL):
+                self.owners.setdefault(name, instance)
+        if everywhere:
+            self._share(instance)
+
+    def _share(self, instance: Instance) -> None:
+        for name in instance.side.offers:
+            self.everyones.setdefault(name, instance)
+
+
+def play(loader: Loader, main: Mapping[str, Symbol], units: Sequence[Unit]) -> Session:
+    """Install `units` one after another into one site-packages, where all their files lie already."""
+    site = Site(loader, [side for unit in units for side in unit.sides])
+    session = Session(loader, main, site, {unit.name: unit.distribution for unit in units})
+    for unit in units:
+        sides = [side for side in unit.sides if side.kind.is_loadable and is_opened(side, loader)]
+        needed = {name for side in sides for name in side.needed} if loader.needed_first else set()
+        first = [side for side in sides if side.path.rpartition("/")[2] in needed]
+        for side in first:
+            session.open(side, everywhere=True)
+        for side in sides:
+            session.open(side, everywhere=side in first)
+        session.finish()
+    return session
+
+
+def is_opened(side: SideModule, loader: Loader) -> bool:
+    """Whether an installation opens that file: one with another interpreter's tag is left to lie (`_package_loader.py`)."""
+    return foreign_tag(side.path.rpartition("/")[2], loader) is None
+
+
+def foreign_tag(file: str, loader: Loader) -> str | None:
+    """The tag in a file name that belongs to another interpreter or platform, such as `.cpython-312-darwin`; else None."""
+    stem = re.sub(r"\.so(\.\d+)*$", "", file)
+    tag = posixpath.splitext(stem)[1]
+    if f"{tag}.so" in loader.suffixes:
+        return None
+    return tag if re.match(r"\.(cpython|pypy|jython)-[0-9]{2,}[a-z]*(-[a-z0-9_-]*)?", tag) else None

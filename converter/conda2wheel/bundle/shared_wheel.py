@@ -1,0 +1,175 @@
+"""`--share-libs NAME`: the libraries that several wheels of a set would carry lie once, in a wheel of their own.
+
+    add      every package of the set, planned and resolved as `convert` does it
+    share    sharing      what two of them have in common, made once
+    version  here         from the content: its users require exactly that
+    write    here         the common wheel; its users are then converted with it
+
+Users have to know the version before any of them is written, so the set is looked at twice. One instance serves all wheels,
+which is the point; the price is that none of them works without the common one, and that one more wheel in the set, or a newer
+library, is another version of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from packaging.tags import Tag
+
+from conda2wheel.abi.platforms import Platform
+from conda2wheel.commands.convert import size_warning
+from conda2wheel.commands.gate import Gated, gate
+from conda2wheel.conda.package import CondaPackage
+from conda2wheel.files.packagefile import BytesBlob
+from conda2wheel.link.common import Common, file_part
+from conda2wheel.link.libraries import LibraryIndex
+from conda2wheel.link.link import Linked, resolved
+from conda2wheel.link.sharing import Member, share
+from conda2wheel.options import Options
+from conda2wheel.outcome import Converted, Failed, Warned
+from conda2wheel.wheel import writer as archive
+from conda2wheel.wheel.apply_recipe import carried
+from conda2wheel.wheel.fix_metadata import spdx_expression
+from conda2wheel.wheel.members import vendored, vendored_licenses, wheel_file
+from conda2wheel.wheel.metadata import METADATA_VERSION, Document
+from conda2wheel.wheel.names import is_valid_name
+from conda2wheel.wheel.plan import plan_wheel, wheel_filename
+from conda2wheel.wheel.provenance import SHARE, Made, overridden
+from conda2wheel.wheel.provenance_files import consulted, told
+from conda2wheel.wheel.tags import PURE, Interpreter, wheel_tags
+
+UNKNOWN = "0"  # its version while that is not known
+VERSION_DIGITS = 12  # hexadecimal ones of the content's hash
+
+
+class SharedLibraries:
+    """The common wheel of one set, for one platform: `add` every package, then `finish`, then convert them with what that
+    gives. Not safe for several threads."""
+
+    def __init__(self, name: str, platform: Platform, options: Options) -> None:
+        """`name` is the common wheel's; `options` say how it is made, and are those that its users are converted with.
+
+        Raises `Failed` (usage) for a name that is none, and for a platform whose loader finds no library of another wheel.
+        """
+        if not is_valid_name(name):
+            raise Failed("usage", f"--share-libs {name}: not a distribution name", "letters, digits, - and _, such as geo-libs")
+        if not platform.runtime_path:
+            why = f"the loader of {platform.tag} does not look into other wheels, so each must carry its libraries"
+            raise Failed("usage", f"--share-libs: {why}", "leave it out; Pyodide 0.28 and later can")
+        self.name = name
+        self.platform = platform
+        self.options = options
+        self._members: list[Member] = []
+
+    def add(self, package: CondaPackage, index: LibraryIndex, options: Options) -> None:
+        """Look at one package of the set, as `convert_package` will with the same arguments. One for another platform, or without
+        side modules, has no part in it.
+
+        Raises as `convert_package` does for a package of which no plan can be made, and `Failed` (usage) for one with the name
+        of the common wheel.
+        """
+        others = carried(package, options.recipe, index)
+        plan = plan_wheel(
+            package, options.platform, options.compat_tags, options.allow, options.pins, options.recipe, others, options.names
+        )
+        if plan.file_part == file_part(self.name):
+            raise Failed("usage", f"--share-libs {self.name}: the set has a package of that name", "give another name")
+        if plan.decision is None or plan.decision.platform != self.platform:
+            return
+        linker = resolved(package, self.platform, plan.native, plan.libraries, index, plan.file_part)
+        if linker.vendored:
+            self._members.append(Member(linker, linker.reached(plan.texts())))
+
+    def finish(self, out: Path | None) -> tuple[Common, Converted] | None:
+        """The common wheel, written to `out` (None: not), and what its users need to know of it. None where nothing is shared.
+
+        Raises `Refused` where one of its libraries would not load, or needs what only some of its users have.
+        """
+        started = time.monotonic()
+        empty = Common(self.name, self.platform)
+        common, linked = share(empty, self._members, isolate=self.options.isolate, provided=self.options.provided)
+        if not common.files:
+            return None
+        gated = gate(f"--share-libs {self.name}", common.unit, self.platform, self.options.allow)
+        digest = hashlib.sha256()
+        for member in self._contents(replace(common, version=UNKNOWN), linked, gated)[1]:
+            digest.update(f"{member.path}\n{member.blob.sha256}\n".encode())
+        common = replace(common, version=f"0.{int(digest.hexdigest()[:VERSION_DIGITS], 16)}")
+        made, contents, warnings = self._contents(common, linked, gated)
+        result = Converted(
+            source=f"--share-libs {self.name}",
+            wheel=None,
+            filename=made.filename,
+            sha256=None,
+            platform=self.platform.tag,
+            name=self.name,
+            version=common.version,
+            tags=frozenset(map(str, self._tags())),
+            vendored=linked.vendored,
+        )
+        if out is not None:
+            target = out / made.filename
+            level, info = self.options.level, f"{common.file_part}-{common.version}.dist-info"
+            sha256 = archive.write_file(target, lambda: archive.build_wheel(contents, info, made.moment, level))
+            result = replace(result, wheel=target, sha256=sha256)
+            warnings += size_warning(target)
+        return common, replace(result, warnings=tuple(dict.fromkeys(warnings)), seconds=time.monotonic() - started)
+
+    def _tags(self) -> frozenset[Tag]:
+        return wheel_tags(Interpreter(*PURE, None, None), self.platform, self.options.compat_tags)
+
+    def _contents(self, common: Common, linked: Linked, gated: Gated) -> tuple[Made, list[archive.Member], list[Warned]]:
+        """How it is made, and every member but RECORD."""
+        warnings = [*linked.warnings, *gated.warnings]
+        info = f"{common.file_part}-{common.version}.dist-info"
+        contents = [vendored(path, file, linked, linked.packages, warnings) for path, file in linked.libraries.items()]
+        texts = vendored_licenses(linked, warnings)
+        contents += [archive.Member(f"{info}/licenses/{name}", blob, origin=origin) for name, (blob, origin) in texts.items()]
+        document = _metadata(common, linked, sorted(texts))
+        contents.append(archive.Member(f"{info}/METADATA", BytesBlob(document.encode())))
+        contents.append(archive.Member(f"{info}/WHEEL", BytesBlob(wheel_file(self._tags(), pure=False))))
+        made = Made(
+            command=SHARE,
+            filename=wheel_filename(f"{common.file_part}-{common.version}", self._tags()),
+            name=self.name,
+            version=common.version,
+            license=document.get("License-Expression") or document.get("License"),
+            platform=self.platform.tag,
+            judged_by=(gated.pyodide,) if gated.pyodide else (),
+            evidence=(),
+            options=replace(self.options, recipe=None),
+            input=None,
+            moment=self.options.moment(max((package.timestamp or 0.0 for package in linked.packages), default=None)),
+            consulted=consulted(linked),
+            overrides=overridden(warnings),
+            vendored=linked.vendored,
+        )
+        return made, told(made, info, contents, None, linked), warnings
+
+
+def _metadata(common: Common, linked: Linked, licenses: list[str]) -> Document:
+    """What an installer and a reader of an index need of it; nobody imports it."""
+    packages = [f"{package.name} {package.version}" for package in linked.packages]
+    fields = [
+        ("Metadata-Version", METADATA_VERSION),
+        ("Name", common.name),
+        ("Version", common.version),
+        ("Summary", "Libraries that other wheels share"),
+        *(("License-File", name) for name in licenses),
+    ]
+    words = dict.fromkeys(str(package.index.get("license") or package.about.get("license") or "") for package in linked.packages)
+    expressions = [spdx_expression(each) for each in words]
+    if None not in expressions and expressions:
+        joined = " AND ".join(f"({each})" if " OR " in str(each) else str(each) for each in expressions)
+        fields.append(("License-Expression", spdx_expression(joined) or joined))
+    elif known := [each for each in words if each]:
+        fields.append(("License", "; ".join(known)))
+    if common.platform.python:
+        fields.append(("Requires-Python", f"=={common.platform.python}.*"))
+    fields.append(("Description-Content-Type", "text/markdown"))
+    lines = [f"Made for the wheels that require this very version of it, from {', '.join(packages) or 'folders'}:", ""]
+    lines += [f"* `{library.name}` from `{library.source}`" for library in linked.vendored]
+    return Document(tuple(fields), "\n".join(lines) + "\n")

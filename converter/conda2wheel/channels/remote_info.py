@@ -1,0 +1,310 @@
+"""What a package says of its files, read without the rest of it: `info/paths.json`, else `info/files`, and run_exports.json.
+
+info/ comes first in a `.tar.bz2`, so that reading ends where it ends; a `.conda` has it in a part of its own, which its directory
+at the end leads to. Of a remote package only those bytes are asked for (RFC 9110, Range).
+
+py-rattler's `PackageArchive.from_url` does so for `.conda` alone, and downloads a `.tar.bz2` whole, which is what
+emscripten-forge has; and what `conda.fetch` holds to (https only, no redirect to this machine, bounds) would not hold there.
+"""
+
+from __future__ import annotations
+
+import bz2
+import io
+import json
+import re
+import tarfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, cast
+
+from conda2wheel.conda.archive import DAMAGE, Header, corrupt
+from conda2wheel.conda.paths_json import rows
+from conda2wheel.net.download import BACKOFF, TRIES, reader, redacted
+from conda2wheel.outcome import Failed, Refused
+
+if TYPE_CHECKING:
+    import requests
+
+MAX_INFO = 64 << 20  # bytes that may be unpacked until the list of files has come
+PIECE = 256 << 10  # bytes of one request; bzip2 gives nothing before a block (900 kB unpacked) is there
+TAIL = 64 << 10  # bytes at the end of a .conda: its directory, and often the whole of info-*.tar.zst
+_WANTED = ("info/paths.json", "info/files", "info/run_exports.json")
+_ZSTD_WINDOW = 128 << 20
+Ask = Callable[[str], "requests.Response"]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The paths of a package's files and links, and its run_exports.json, empty where it has none."""
+
+    paths: tuple[str, ...]
+    run_exports: Mapping[str, Any]
+
+
+class _CutError(Exception):
+    """A connection ended early."""
+
+
+def peek_file(path: Path, source: str) -> Listed:
+    """What a package file lists. Raises `Refused` (corrupt-archive, too-large) and `Failed` (not-found, unreadable)."""
+    try:
+        with path.open("rb") as stream:
+            if stream.read(4) == b"PK\x03\x04":
+                with _reading(source), zipfile.ZipFile(stream) as outer:
+                    return _conda(source, outer)
+            stream.seek(0)
+            return _tar_bz2(source, stream)
+    except FileNotFoundError:
+        raise Failed("not-found", f"{source}: no such file", "check the path") from None
+    except OSError as error:
+        raise Failed("unreadable", f"{source}: {error.strerror}", "make it readable for this user") from None
+
+
+def peek_url(url: str) -> Listed | None:
+    """What a remote package lists; None for a `.conda` on a server that sends no parts of files: it must be had whole.
+
+    A connection that breaks is tried again. Raises `Refused` as `peek_file` does, and `Failed` (network, not-found).
+    """
+    shown = redacted(url)
+    with reader(url) as ask:
+        for attempt in range(TRIES + 1):
+            if attempt:
+                time.sleep(BACKOFF * 2 ** (attempt - 1))
+            try:
+                return _remote_conda(shown, ask) if url.partition("#")[0].endswith(".conda") else _remote_tar(shown, ask)
+            except _CutError:
+                continue
+    raise Failed("network", f"{shown}: the connection broke, {TRIES + 1} times", "try again later")
+
+
+def _remote_tar(shown: str, ask: Ask) -> Listed:
+    with _Body(ask) as body:
+        return _tar_bz2(shown, cast("IO[bytes]", body))
+
+
+def _remote_conda(shown: str, ask: Ask) -> Listed | None:
+    with ask(f"bytes=-{TAIL}") as response:
+        total = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+        if response.status_code != 206 or total is None:
+            return None
+        start, size = int(total[1]), int(total[2])
+        tail = _whole(response, size - start)
+    known = _Known(size, {start: tail})
+    with _reading(shown), zipfile.ZipFile(cast("IO[bytes]", known)) as outer:
+        begin, end = _extent(shown, outer)
+        if begin < start:
+            with ask(f"bytes={begin}-{end - 1}") as response:
+                told = response.headers.get("Content-Range", "")
+                if response.status_code != 206 or not told.startswith(f"bytes {begin}-"):
+                    return None
+                known.parts[begin] = _whole(response, end - begin)
+        return _conda(shown, outer)
+
+
+def _extent(source: str, outer: zipfile.ZipFile) -> tuple[int, int]:
+    """Where the part with info/ begins in a `.conda`, and where what follows it does. Bounded by MAX_INFO."""
+    part = _info_part(source, outer)
+    following = [each.header_offset for each in outer.infolist() if each.header_offset > part.header_offset]
+    end = min([*following, outer.start_dir])
+    if end - part.header_offset > MAX_INFO:
+        raise Refused("too-large", f"{source}: {part.filename} has more than {MAX_INFO} bytes", "that is no real package")
+    return part.header_offset, end
+
+
+def _whole(response: requests.Response, size: int) -> bytes:
+    data = b"".join(_chunks(response, size))
+    if len(data) != size:
+        raise _CutError
+    return data
+
+
+def _chunks(response: requests.Response, size: int) -> Iterator[bytes]:
+    """At most `size` bytes of an answer, as they come."""
+    import urllib3
+
+    try:
+        while size and (chunk := response.raw.read1(min(size, PIECE))):
+            size -= len(chunk)
+            yield chunk
+    except (urllib3.exceptions.ProtocolError, urllib3.exceptions.ReadTimeoutError) as error:
+        raise _CutError from error
+
+
+class _Body(io.RawIOBase):
+    """A remote file from its start on, a piece for each request; from a server that sends no pieces, as it comes."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._at = 0
+        self._size: int | None = None
+        self._response: requests.Response | None = None
+        self._left = 0  # bytes of the answer that are still to come
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        if not self._left and not self._next():
+            return b""
+        if self._response is None:
+            raise _CutError
+        data = next(_chunks(self._response, min(self._left, PIECE if size < 0 else size)), b"")
+        if not data:
+            raise _CutError
+        self._left -= len(data)
+        self._at += len(data)
+        return data
+
+    def _next(self) -> bool:
+        """Ask for the next piece; False at the end of the file."""
+        if self._response is not None:
+            self._response.close()
+        if self._size is not None and self._at >= self._size:
+            return False
+        self._response = response = self._ask(f"bytes={self._at}-{self._at + PIECE - 1}")
+        told = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", ""))
+        if response.status_code == 206 and told is not None and int(told[1]) == self._at:
+            self._left, self._size = int(told[2]) + 1 - self._at, int(told[3])
+        elif response.status_code == 200 and self._at == 0:
+            length = response.headers.get("Content-Length", "")
+            self._left = self._size = int(length) if length.isdigit() else MAX_INFO
+        else:
+            raise _CutError
+        return self._left > 0
+
+    def close(self) -> None:
+        if self._response is not None:
+            self._response.close()  # what was not read goes with the connection
+        super().close()
+
+
+class _Known(io.RawIOBase):
+    """A file of which some parts are known, by their places; reading another place is as if it were damaged."""
+
+    def __init__(self, size: int, parts: dict[int, bytes]) -> None:
+        self._size = size
+        self.parts = parts
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + (0, self._at, self._size)[whence]
+        if self._at < 0:
+            raise OSError(None, "before the start")
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        for start, data in self.parts.items():
+            if start <= self._at < start + len(data):
+                found = data[self._at - start :][: size if size >= 0 else None]
+                self._at += len(found)
+                return found
+        if self._at >= self._size:
+            return b""
+        raise zipfile.BadZipFile("its directory leads to a part of it that is no info/")
+
+
+@contextmanager
+def _reading(source: str) -> Iterator[None]:
+    """What damaged archives raise becomes `Refused` (corrupt-archive)."""
+    import zstandard
+
+    try:
+        yield
+    except (*DAMAGE, zstandard.ZstdError) as error:
+        raise corrupt(source, str(error)) from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise corrupt(source, str(error)) from error  # what bz2 raises for damaged data
+
+
+def _tar_bz2(source: str, stream: IO[bytes]) -> Listed:
+    with _reading(source):
+        return _listed(source, cast("IO[bytes]", bz2.BZ2File(stream)))
+
+
+def _info_part(source: str, outer: zipfile.ZipFile) -> zipfile.ZipInfo:
+    parts = [each for each in outer.infolist() if re.fullmatch(r"info-[^/]*\.tar\.zst", each.filename)]
+    if len(parts) != 1:
+        raise corrupt(source, "a zip, but no .conda: it needs one info-*.tar.zst")
+    return parts[0]
+
+
+def _conda(source: str, outer: zipfile.ZipFile) -> Listed:
+    import zstandard
+
+    with outer.open(_info_part(source, outer)) as packed:
+        unpacker = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW)
+        return _listed(source, unpacker.stream_reader(packed, read_across_frames=True))
+
+
+class _Bounded(io.RawIOBase):
+    """A decompressed stream of at most MAX_INFO bytes."""
+
+    def __init__(self, source: str, inner: IO[bytes]) -> None:
+        self._source = source
+        self._inner = inner
+        self._left = MAX_INFO
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._inner.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise Refused(
+                "too-large", f"{self._source}: no list of its files in {MAX_INFO} bytes of it", "download it and look into it"
+            )
+        return data
+
+
+def _listed(source: str, stream: IO[bytes]) -> Listed:
+    """info/ of a tar. What comes after it is read only where it lists no files: then they are what the tar has."""
+    found: dict[str, bytes] = {}
+    others = []
+    with tarfile.open(fileobj=_Bounded(source, stream), mode="r|", tarinfo=Header) as archive:
+        for member in archive:
+            name = member.name.removeprefix("./")
+            if name in _WANTED and member.isreg():
+                content = archive.extractfile(member)
+                found[name] = content.read() if content else b""
+            elif not name.startswith("info/") and name != "info" and not member.isdir():
+                if "info/paths.json" in found or "info/files" in found:
+                    break
+                others.append(name)
+    if "info/paths.json" in found:
+        listed = rows(source, _document(source, found, "info/paths.json"), "info/paths.json")
+        paths = [path for path, row in listed.items() if row.get("path_type") != "directory"]
+    elif "info/files" in found:
+        lines = found["info/files"].decode("utf-8", "replace").splitlines()
+        paths = [line.strip() for line in lines if line.strip()]
+    elif others:
+        paths = others
+    else:
+        raise corrupt(source, "it lists no files and has none")
+    return Listed(tuple(paths), _document(source, found, "info/run_exports.json") if "info/run_exports.json" in found else {})
+
+
+def _document(source: str, found: Mapping[str, bytes], name: str) -> dict[str, Any]:
+    try:
+        value = json.loads(found[name])
+    except (ValueError, RecursionError) as error:
+        raise corrupt(source, f"{name} is not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise corrupt(source, f"{name} is not a JSON object")
+    return value

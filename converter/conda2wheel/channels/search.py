@@ -1,0 +1,144 @@
+"""A match spec as SOURCE: the newest build that a channel has for it.
+
+Match specs: CEP 29, `CHANNEL::NAME VERSION BUILD`. Repodata in every form that channels serve it (plain, zst, sharded) is
+read by py-rattler's Gateway, which caches it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from conda2wheel.channels.downloads import DOWNLOADS, Downloads
+from conda2wheel.channels.repodata import channel_url, query
+from conda2wheel.net.download import Wanted, checksum, is_url, redacted
+from conda2wheel.outcome import Failed
+
+if TYPE_CHECKING:
+    from rattler import MatchSpec, RepoDataRecord
+
+DEFAULT_CHANNELS = ("emscripten-forge-4x",)
+_SPEC = re.compile(r"^([^\s/]+::)?[A-Za-z0-9_][A-Za-z0-9._-]*(\[[^\]]*\]|\s*[=<>!~\s].*)?$")
+_FILE = re.compile(r"\.(conda|bz2|gz|whl|zip|tar|json|so)$")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A build in a channel: where it is, its hash and size in bytes, the channel's address, and what the repodata say of it."""
+
+    url: str
+    sha256: str | None
+    channel: str
+    name: str = ""
+    version: str = ""
+    depends: tuple[str, ...] = ()
+    size: int | None = None
+    build: str = ""
+    record: RepoDataRecord | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def stem(self) -> str:
+        """NAME-VERSION-BUILD."""
+        return f"{self.name}-{self.version}-{self.build}"
+
+    def admitted_by(self, spec: str) -> bool:
+        """Whether a match spec of this name admits this build. One that nobody can read forbids nothing."""
+        from rattler import MatchSpec
+        from rattler.exceptions import InvalidMatchSpecError
+
+        try:
+            return self.record is None or MatchSpec(spec, strict=False).matches(self.record)
+        except InvalidMatchSpecError:
+            return True
+
+
+def is_spec(text: str) -> bool:
+    """Whether a SOURCE that is no existing path reads as a match spec rather than as a path or URL.
+
+    >>> [is_spec(t) for t in ("numpy", "emscripten-forge-4x::numpy=2.4", "numpy >=2", "./numpy", "numpy-2.4.tar.bz2")]
+    [True, True, True, False, False]
+    """
+    return bool(_SPEC.match(text)) and not _FILE.search(text)
+
+
+def wanted(source: str, channels: Iterable[str] = (), downloads: Downloads = DOWNLOADS) -> Wanted:
+    """The build that a SOURCE means which is a match spec; others as they are, with the sha256 of a URL's fragment.
+
+    What exists as a path is a path, whatever it is called. Raises `Failed` as `find` does.
+    """
+    if os.path.lexists(source) or not is_spec(source):
+        return Wanted(source, checksum(source) if is_url(source) else None)
+    try:
+        found = find(source, channels, downloads)
+    except Failed as error:
+        raise Failed(error.code, f"{source}: no such file here; as a match spec: {error.message}", error.hint) from None
+    fragment = f"#sha256={found.sha256}" if found.sha256 and not found.url.startswith("file:") else ""
+    return Wanted(f"{found.url}{fragment}", found.sha256, found.size)
+
+
+def locate(source: str, channels: Iterable[str] = (), downloads: Downloads = DOWNLOADS) -> str:
+    """The path or URL of `wanted`, with its sha256 as a fragment. Raises `Failed` as it does."""
+    return wanted(source, channels, downloads).url
+
+
+def find(spec_text: str, channels: Iterable[str] = (), downloads: Downloads = DOWNLOADS) -> Found:
+    """The newest build (version, then build number, then time) that fits, as `builds` has them. Raises `Failed` like it."""
+    return builds(spec_text, channels, downloads)[0]
+
+
+def builds(spec_text: str, channels: Iterable[str] = (), downloads: Downloads = DOWNLOADS) -> list[Found]:
+    """The builds that fit, newest first, of the first channel that has any: the spec's own, else `channels` in order, else
+    emscripten-forge-4x. A channel is a name or a URL.
+
+    Raises `Failed`: usage (no match spec), not-found, network.
+    """
+    from rattler import MatchSpec
+    from rattler.exceptions import InvalidMatchSpecError
+
+    own, _, rest = spec_text.rpartition("::")
+    try:
+        spec = MatchSpec(rest.strip(), strict=False)
+    except InvalidMatchSpecError as error:
+        raise Failed("usage", f"{spec_text!r} is neither a file nor a match spec: {error}", "quote it: 'numpy >=2'") from None
+    names = [own] if own else [*channels] or [*DEFAULT_CHANNELS]
+    searched = []
+    for name in names:
+        address = channel_url(name)
+        searched.append(redacted(address))
+        if found := records(address, [spec], downloads, spec_text):
+            return found
+    raise Failed(
+        "not-found", f"{spec_text}: no such package in {', '.join(searched)}", "check the spec, or name another --channel"
+    )
+
+
+def records(address: str, specs: Sequence[MatchSpec | str], downloads: Downloads, what_for: str) -> list[Found]:
+    """All builds of one channel that fit any of the specs, newest first; `what_for` says it to a person. Raises `Failed`
+    (network, unreadable)."""
+    try:
+        [found] = query([address], specs, downloads)
+    except Failed as error:
+        raise Failed(error.code, f"{what_for}: {error.message}", error.hint) from None
+    newest = sorted(
+        found,
+        key=lambda record: (record.version, record.build_number, record.timestamp.timestamp() if record.timestamp else 0),
+        reverse=True,
+    )
+    return [_found(record, address) for record in newest]
+
+
+def _found(record: RepoDataRecord, address: str) -> Found:
+    return Found(
+        url=str(record.url),
+        sha256=record.sha256.hex() if record.sha256 else None,
+        channel=address,
+        name=record.name.normalized,
+        version=str(record.version),
+        depends=tuple(map(str, record.depends)),
+        size=record.size,
+        build=str(record.build),
+        record=record,
+    )

@@ -1,0 +1,107 @@
+"""Conda packages for the audit: as `convert` would write them, or, where it refuses them, as their files are."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from dataclasses import dataclass, field, replace
+
+from packaging.utils import canonicalize_name
+
+from conda2wheel.abi.audit.engine import Unit
+from conda2wheel.abi.binaries import SHARED_OBJECT, read_binary
+from conda2wheel.abi.choice import Decision
+from conda2wheel.abi.platforms import Platform
+from conda2wheel.channels.downloads import Downloads
+from conda2wheel.commands.audit_subjects import Subject
+from conda2wheel.commands.convert import link_plan, unit_of
+from conda2wheel.commands.gate import ALLOWABLE
+from conda2wheel.conda.open import open_package
+from conda2wheel.conda.package import CondaPackage
+from conda2wheel.files.packagefile import Limits, PackageFile
+from conda2wheel.link.libraries import LibraryIndex, names_of
+from conda2wheel.outcome import ALLOWED, Refused, Warned
+from conda2wheel.recipes.model import RecipeBook
+from conda2wheel.wheel.plan import Plan, plan_wheel
+
+_SAID_BY_AUDIT = (ALLOWED, "cannot-catch", "no-pyodide")
+_SITE = re.compile(r"^(?:.*/)?site-packages/")
+
+
+def open_as_package(
+    source: str, forced: Platform | None, libraries: LibraryIndex | None, limits: Limits, downloads: Downloads
+) -> Subject:
+    """The package that `source` names, planned for `forced` where a person named it. Raises as `open_package` does."""
+    libraries = libraries or LibraryIndex((), limits, downloads=downloads)
+    package = open_package(source, limits, downloads)
+    try:
+        plan = plan_wheel(package, forced, allow=ALLOWABLE, recipe=RecipeBook().find(package))
+    except Refused as refusal:
+        note = Warned("not-converted", f"convert refuses it, so its files are judged as they are: {refusal}")
+        made_for = () if forced is None else (forced,)
+        unit = _AsItIs(package, libraries).unit
+        return Subject(package.source, "package", made_for, unit, canonicalize_name(package.name), warnings=(note,))
+    if plan.decision is None:
+        pure = Unit(plan.filename, {})
+        return Subject(package.source, "package", (), lambda platform: pure, canonicalize_name(plan.name), plan.version)
+    notes = tuple(warning for warning in plan.decision.warnings if warning.code not in _SAID_BY_AUDIT)
+    unit = _Converted(plan, plan.decision, libraries).unit
+    name = canonicalize_name(plan.name)
+    return Subject(package.source, "package", (plan.decision.platform,), unit, name, plan.version, notes)
+
+
+@dataclass(frozen=True, eq=False)
+class _Converted:
+    """The wheel that `convert` would make of a package, for any platform: linked for each by its own rules."""
+
+    plan: Plan
+    decision: Decision
+    libraries: LibraryIndex
+    units: dict[str, Unit] = field(default_factory=dict)
+
+    def unit(self, platform: Platform) -> Unit:
+        """The unit for a platform; one for all where nothing is linked, so that each module is read once."""
+        if platform.name not in self.units:
+            plan = replace(self.plan, decision=replace(self.decision, platform=platform))
+            linked = link_plan(plan, self.libraries, allow=ALLOWABLE)
+            same = not linked.rewritten and not linked.libraries and self.units
+            self.units[platform.name] = next(iter(self.units.values())) if same else unit_of(self.plan, linked)
+        return self.units[platform.name]
+
+
+@dataclass(frozen=True, eq=False)
+class _AsItIs:
+    """The shared objects of a package: those of site-packages in their place, libraries where every loader looks, by each name
+    under which they are NEEDED."""
+
+    package: CondaPackage
+    libraries: LibraryIndex
+    units: dict[str, Unit] = field(default_factory=dict)
+
+    def unit(self, platform: Platform) -> Unit:
+        """The unit for a platform: which library of a --libdir fits depends on it."""
+        if platform.name not in self.units:
+            modules = {path: file.blob.read() for path, file in self._files(platform).items()}
+            distribution = canonicalize_name(self.package.name).replace("-", "_")
+            self.units[platform.name] = Unit(self.package.stem, modules, distribution)
+        return self.units[platform.name]
+
+    def _files(self, platform: Platform) -> dict[str, PackageFile]:
+        found = [file for file in self.package.files if any(SHARED_OBJECT.search(name) for name in names_of(file))]
+        files = {_SITE.sub("", file.path): file for file in found if _SITE.match(file.path)}
+        outside = {name: file for file in found if not _SITE.match(file.path) for name in sorted(names_of(file))}
+        wanted = [name for file in files.values() for name in read_binary(file).needed]
+        if not files:  # a package of libraries
+            wanted = [posixpath.basename(file.path) for file in found]
+        while wanted:
+            name = wanted.pop()
+            if name not in {posixpath.basename(path) for path in files}:
+                library = outside.get(name) or self._elsewhere(name, platform)
+                if library is not None:
+                    files[name] = library
+                    wanted += read_binary(library).needed
+        return files
+
+    def _elsewhere(self, name: str, platform: Platform) -> PackageFile | None:
+        library, _ = self.libraries.find(posixpath.basename(name), self.package, platform)
+        return None if library is None else library.binary.file

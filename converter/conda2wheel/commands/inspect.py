@@ -1,0 +1,191 @@
+"""What a package, a wheel or a side module is made of, as one value that prints itself and turns into JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from conda2wheel.abi.binaries import SHARED_OBJECT, Binary, read_binary
+from conda2wheel.channels.downloads import DOWNLOADS, Downloads
+from conda2wheel.conda.open import DEFAULT_LIMITS, open_package
+from conda2wheel.files.packagefile import BytesBlob, Limits, PackageFile
+from conda2wheel.net.download import is_url
+from conda2wheel.outcome import Failed, Refused
+from conda2wheel.wasm.binary import MAGIC, Kind
+from conda2wheel.wasm.dylink import Dylink
+
+GOT = ("GOT.mem", "GOT.func")
+
+
+@dataclass(frozen=True)
+class ModuleReport:
+    """One file named like a shared object. Counts are of entries; `unwinding` is "js", "wasm", "js and wasm" or "none"."""
+
+    path: str
+    kind: str
+    size: int
+    needed: tuple[str, ...]
+    runtime_path: tuple[str, ...]
+    init_functions: tuple[str, ...]
+    functions: int
+    got_entries: int
+    weak: tuple[str, ...]
+    tags: tuple[str, ...]
+    exports: int
+    memory_size: int | None
+    table_size: int | None
+    unwinding: str
+    throws: bool
+    shared_memory: bool
+    memory64: bool
+    problem: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found. `kind` is package, wheel or module; `facts` are label and value pairs in reading order; `files`
+    says of each file that does not simply go to site-packages what becomes of it; of a wheel that conda2wheel made, what was
+    changed in each that is not as it was. `account` is such a wheel's own."""
+
+    source: str
+    kind: str
+    facts: tuple[tuple[str, Any], ...]
+    modules: tuple[ModuleReport, ...]
+    files: tuple[tuple[str, str], ...] = ()
+    account: Mapping[str, Any] | None = None
+
+    def json(self) -> dict[str, Any]:
+        """One entry of `results`."""
+        return {
+            "source": self.source,
+            "kind": self.kind,
+            **{label: list(value) if isinstance(value, tuple) else value for label, value in self.facts},
+            "modules": [asdict(module) for module in self.modules],
+            "files": [{"file": path, "fate": fate} for path, fate in self.files],
+            **({"account": self.account} if self.account is not None else {}),
+        }
+
+
+def inspect(path: str | Path, limits: Limits = DEFAULT_LIMITS, downloads: Downloads = DOWNLOADS) -> Report:
+    """Look at a conda package (file, folder, URL), a wheel or a side module; nothing is written.
+
+    Raises `Refused` for damaged or hostile input and `Failed` for what cannot be read.
+    """
+    source = str(path)
+    if not is_url(source) and Path(source).is_file():
+        if source.endswith(".whl"):
+            return _wheel(Path(source), limits)
+        if _first_bytes(Path(source)) == MAGIC or SHARED_OBJECT.search(source):
+            return _module(Path(source))
+    return _package(source, limits, downloads)
+
+
+def _first_bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(4)
+    except OSError as error:
+        raise Failed("unreadable", f"{path}: {error.strerror}", "make it readable for this user") from None
+
+
+def _module(path: Path) -> Report:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise Failed("unreadable", f"{path}: {error.strerror}", "make it readable for this user") from None
+    report = report_module(path.name, read_binary(PackageFile(path.name, BytesBlob(data))))
+    return Report(str(path), "module", (("file_kind", report.kind),), (report,))
+
+
+def _wheel(path: Path, limits: Limits) -> Report:
+    from conda2wheel.wheel.provenance import own_account, shown
+    from conda2wheel.wheel.reader import read_wheel
+
+    wheel = read_wheel(path, limits)
+    account = own_account(wheel)
+    facts: tuple[tuple[str, Any], ...] = (
+        ("name", wheel.metadata.get("Name") or wheel.name),
+        ("version", wheel.version),
+        ("tags", tuple(sorted(map(str, wheel.tags)))),
+        ("requires_python", wheel.metadata.get("Requires-Python")),
+        ("requires", tuple(wheel.metadata.all("Requires-Dist"))),
+        ("license", wheel.metadata.get("License-Expression") or wheel.metadata.get("License")),
+        ("members", len(wheel.files)),
+        ("size", sum(file.blob.size for file in wheel.files)),
+        ("sboms", tuple(file.path for file in wheel.files if file.path.startswith(f"{wheel.dist_info}/sboms/"))),
+    )
+    if account is None:
+        return Report(str(path), "wheel", facts, _modules(wheel.files))
+    made, changed = shown(account)
+    return Report(str(path), "wheel", (*facts, *made), _modules(wheel.files), changed, account)
+
+
+def _package(source: str, limits: Limits, downloads: Downloads) -> Report:
+    from conda2wheel.conda.classify import refuse_unless_python
+    from conda2wheel.recipes.model import RecipeBook
+    from conda2wheel.wheel.layout import plan_layout
+    from conda2wheel.wheel.plan import plan_wheel
+
+    package = open_package(source, limits, downloads)
+    facts: list[tuple[str, Any]] = [
+        ("name", package.name),
+        ("version", package.version),
+        ("build", package.build),
+        ("subdir", package.subdir),
+        ("channel", package.channel),
+        ("depends", package.depends),
+        ("license", package.index.get("license")),
+        ("members", len(package.files)),
+        ("size", sum(file.blob.size for file in package.files)),
+    ]
+    files: tuple[tuple[str, str], ...] = ()
+    try:
+        refuse_unless_python(package)
+        layout = plan_layout(package)
+        files = (*layout.dropped, *((item.origin, f".data/{item.scheme}") for item in layout.placed if item.scheme != "site"))
+        facts.append(("distribution", layout.distribution.folder if layout.distribution else None))
+        plan = plan_wheel(package, recipe=RecipeBook().find(package))
+        facts += [
+            ("wheel", plan.filename),
+            ("evidence", plan.decision.evidence if plan.decision else ()),
+            ("requires", tuple(plan.metadata.all("Requires-Dist"))),
+            ("warnings", tuple(f"{w.code}: {w.message}" for w in plan.warnings)),
+        ]
+    except Refused as refusal:
+        facts += [("refused", refusal.code), ("why", refusal.message), ("hint", refusal.hint)]
+    return Report(source, "package", tuple(facts), _modules(package.files), tuple(sorted(files)))
+
+
+def _modules(files: Iterable[PackageFile]) -> tuple[ModuleReport, ...]:
+    return tuple(report_module(file.path, read_binary(file)) for file in files if SHARED_OBJECT.search(file.name))
+
+
+def report_module(path: str, binary: Binary) -> ModuleReport:
+    """What the sections of one module say."""
+    imports = binary.module.imports if binary.module else ()
+    dylink = binary.dylink
+    memory = dylink.mem_info if dylink else None
+    signals = binary.signals
+    unwinding = [word for word, seen in (("js", signals.js_unwinding), ("wasm", signals.wasm_unwinding)) if seen]
+    return ModuleReport(
+        path=path,
+        kind=str(binary.kind),
+        size=binary.file.blob.size,
+        needed=binary.needed,
+        runtime_path=binary.runtime_path,
+        init_functions=binary.init_functions,
+        functions=sum(entry.kind == Kind.FUNC for entry in imports),
+        got_entries=sum(entry.module in GOT for entry in imports),
+        weak=tuple(info.field for info in dylink.imports if info.weak) if isinstance(dylink, Dylink) else (),
+        tags=tuple(entry.field for entry in imports if entry.kind == Kind.TAG),
+        exports=len(binary.module.exports) if binary.module else 0,
+        memory_size=memory.memory_size if memory else None,
+        table_size=memory.table_size if memory else None,
+        unwinding=" and ".join(unwinding) or "none",
+        throws=signals.throws,
+        shared_memory=signals.shared_memory,
+        memory64=signals.memory64,
+        problem=binary.problem,
+    )

@@ -1,0 +1,128 @@
+"""What a package says of the Emscripten that built it, as claims for `abi.choice`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from conda2wheel.abi.choice import Claim
+from conda2wheel.abi.platforms import known_emscriptens, toolchains
+from conda2wheel.conda.package import CondaPackage
+
+ABI_PACKAGE = "emscripten-abi"
+COMPILER_PACKAGES = ("emscripten_emscripten-wasm32", "emscripten")
+COMPILER_VARIANTS = ("c_compiler_version", "cxx_compiler_version", "emscripten_version")
+ABI_VARIANTS = ("emscripten-abi", "emscripten_abi")
+SUBDIRS = ("emscripten-wasm32", "noarch")
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+_PATCH_PIN = re.compile(r">=(\d+)\.(\d+)\.(\d+)(?:\.\d+)?,<\1\.\2\.(\d+)(?:\.0)?(?:a0)?")
+_EXACT = re.compile(r"(?:==?)?(\d+\.\d+\.\d+)(?:\.\*)?")
+
+
+def claims(package: CondaPackage) -> list[Claim]:
+    """Every claim, strongest first: own (depends, channel, variant, finalized dependencies, timestamp), environment."""
+    exact = [*_variant(package), *_finalized(package)]
+    environment = list(_environment(package))
+    # A range admits versions that no table has, where something else names one.
+    named = frozenset(version for claim in (*exact, *environment) for version in claim.emscriptens)
+    return [*_depends(package, named), *_channel(package), *exact, *_timestamp(package), *environment]
+
+
+def channel_name(channel: str) -> str:
+    """The channel's name in its address: `https://host/emscripten-forge-4x/emscripten-wasm32` is `emscripten-forge-4x`."""
+    return channel_address(channel).rpartition("/")[2]
+
+
+def channel_address(channel: str) -> str:
+    """A channel's address without the query, the subdir and the file name that may follow it."""
+    scheme, mark, rest = channel.strip().partition("#")[0].partition("?")[0].rpartition("://")
+    parts = [part for part in rest.split("/") if part]
+    while parts and (parts[-1] in SUBDIRS or parts[-1].endswith((".conda", ".bz2"))):
+        parts.pop()
+    return scheme + mark + "/".join(parts)
+
+
+def _depends(package: CondaPackage, named: frozenset[str]) -> Iterator[Claim]:
+    from rattler import MatchSpec
+    from rattler.exceptions import InvalidMatchSpecError
+
+    for spec in package.depends:
+        if not re.match(rf"(?:\S*::)?{ABI_PACKAGE}(?![\w.-])", spec.strip()):
+            continue
+        try:
+            version = MatchSpec(spec.strip()).version
+        except InvalidMatchSpecError:
+            yield Claim("package", f"depends on {spec}", frozenset())
+            continue
+        if version not in (None, "*"):
+            yield Claim("package", f"depends on {spec}", _matching(str(version), named))
+
+
+def _matching(spec: str, named: frozenset[str]) -> frozenset[str]:
+    """The Emscripten versions that an `emscripten-abi` range admits: those of the table, those that the package names
+    elsewhere, and the one that a pin on a single patch release names."""
+    from rattler import Version, VersionSpec
+
+    pin = _PATCH_PIN.fullmatch(spec)
+    if pin and int(pin[4]) == int(pin[3]) + 1:
+        return frozenset({f"{pin[1]}.{pin[2]}.{pin[3]}"})
+    if exact := _EXACT.fullmatch(spec):
+        return frozenset({exact[1]})
+    parsed = VersionSpec(spec)
+    return frozenset(v for v in {*known_emscriptens(), *named} if parsed.matches(Version(v)))
+
+
+def _channel(package: CondaPackage) -> Iterator[Claim]:
+    if package.channel:
+        name = channel_name(package.channel)
+        found = frozenset(t.emscripten for t in toolchains() if name in t.channels)
+        if found:
+            yield Claim("package", f"comes from the channel {name}", found)
+
+
+def _variant(package: CondaPackage) -> Iterator[Claim]:
+    for document, where in ((package.variant_config, "variant_config.yaml"), (package.hash_input, "hash_input.json")):
+        for key in (*COMPILER_VARIANTS, *ABI_VARIANTS):
+            compiler = set(_texts(document.get(key.removesuffix("_version"))))
+            if key in COMPILER_VARIANTS and compiler and "emscripten" not in compiler:
+                continue  # the compiler of another platform
+            versions = {text for text in _texts(document.get(key)) if _VERSION.fullmatch(text)}
+            if len(versions) == 1:
+                yield Claim("package", f"{where} has {key} {versions.copy().pop()}", frozenset(versions))
+
+
+def _texts(value: Any) -> list[str]:
+    """A scalar or a list of them, as text."""
+    return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)]
+
+
+def _finalized(package: CondaPackage) -> Iterator[Claim]:
+    finalized = package.rendered_recipe.get("finalized_dependencies")
+    for part in ("build", "host"):
+        section = finalized.get(part) if isinstance(finalized, dict) else None
+        resolved = section.get("resolved") if isinstance(section, dict) else None
+        for record in resolved if isinstance(resolved, list) else ():
+            if not isinstance(record, dict):
+                continue
+            text = record.get("version")
+            version = _VERSION.match(text) if isinstance(text, str) else None
+            if record.get("name") in (*COMPILER_PACKAGES, ABI_PACKAGE) and version:
+                yield Claim("package", f"was built with {record['name']} {version[0]}", frozenset({version[0]}))
+
+
+def _timestamp(package: CondaPackage) -> Iterator[Claim]:
+    """A date only narrows: reproducible builds put any date there."""
+    if package.timestamp is None:
+        return
+    day = datetime.fromtimestamp(package.timestamp, UTC).date()
+    used = frozenset(t.emscripten for t in toolchains() if t.since <= day and (t.until is None or day <= t.until))
+    if used:
+        yield Claim("timestamp", f"was built on {day}", used)
+
+
+def _environment(package: CondaPackage) -> Iterator[Claim]:
+    versions = {v for v in package.environment.get(ABI_PACKAGE, ()) if _VERSION.fullmatch(v)}
+    if versions:
+        yield Claim("environment", f"its environment has {ABI_PACKAGE} {' and '.join(sorted(versions))}", frozenset(versions))

@@ -1,0 +1,207 @@
+"""From what a person names (a file, a folder, a prefix, a URL) to an opened package."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from conda2wheel.channels.downloads import DOWNLOADS, Downloads
+from conda2wheel.conda.archive import NO_PACKAGE, corrupt, open_archive
+from conda2wheel.conda.package import CondaPackage, from_record, read_info, several
+from conda2wheel.conda.paths_json import Placeholder
+from conda2wheel.conda.prefix import open_folder, open_listed
+from conda2wheel.files.packagefile import FileBlob, Limits
+from conda2wheel.net.download import is_url
+from conda2wheel.outcome import Failed, Refused, Warned
+
+ENV_META = "empack_env_meta.json"
+PACKAGE_SUFFIXES = (".conda", ".tar.bz2", ".tar.gz")
+DEFAULT_LIMITS = Limits()
+
+
+def expand(source: str) -> list[str]:
+    """A prefix with several packages as the list of its conda-meta records; anything else as itself. Never raises."""
+    if is_url(source) or not os.path.isdir(source):
+        return [source]
+    try:
+        found = _records(Path(source))
+    except Failed:  # opening it will say so
+        return [source]
+    return [str(record) for record in found] if len(found) > 1 else [source]
+
+
+def open_package(source: str | Path, limits: Limits = DEFAULT_LIMITS, downloads: Downloads = DOWNLOADS) -> CondaPackage:
+    """Open and read the package that `source` names: a package file, an unpacked package, a prefix with one package, a
+    record `PREFIX/conda-meta/NAME.json` of a prefix, or an https or file URL (with `#sha256=` it comes from the cache of
+    `downloads`, if it is there).
+
+    Raises `Refused` for what it is, `Failed` for what the disk or the network does.
+    """
+    text = str(source)
+    if is_url(text):
+        return _open_url(text, limits, downloads)
+    if not text:  # a variable of the shell that was not set; a path of no characters would be the working folder
+        raise Failed("not-found", "'': no such file", "check the path")
+    path = Path(text)
+    if path.parent.name == "conda-meta" and path.suffix == ".json":
+        return _open_record(path, text, limits)
+    if os.path.isdir(path):  # Path.is_dir raises where a folder above is closed to us
+        return _open_folder(path, text, limits)
+    package = _archived(path, path.name, read_info(text, open_archive(path, text, limits)))
+    return _in_environment(path, package)
+
+
+def _archived(path: Path, filename: str, package: CondaPackage) -> CondaPackage:
+    """The package with its archive's name and hash."""
+    with path.open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    return replace(package, filename=filename, sha256=sha256, opened="archive")
+
+
+def _open_folder(path: Path, text: str, limits: Limits) -> CondaPackage:
+    """An unpacked package, or a prefix with one. What it is is seen before everything in it is listed."""
+    if not _is_there(path / "info" / "index.json"):
+        records = _records(path)
+        if len(records) > 1:
+            raise several(text, [str(record.relative_to(path)) for record in records])
+        if len(records) == 1 and isinstance(_load(records[0], text).get("files"), list):
+            return _open_record(records[0], text, limits)
+        if not records:
+            inside = any(name.endswith(PACKAGE_SUFFIXES) for name in os.listdir(path))
+            hint = "give the packages in it one by one, or as a pattern of the shell" if inside else NO_PACKAGE
+            raise corrupt(text, "not a conda package: neither info/index.json nor conda-meta/*.json", hint)
+    return _in_environment(path, read_info(text, open_folder(path, text, limits)))
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise Failed("unreadable", f"{path}: {error.strerror}", "make it readable for this user") from None
+    return True
+
+
+def _records(prefix: Path) -> list[Path]:
+    folder = prefix / "conda-meta"
+    try:
+        return sorted(folder / name for name in os.listdir(folder) if name.endswith(".json")) if _is_there(folder) else []
+    except OSError as error:
+        raise Failed("unreadable", f"{folder}: {error.strerror}", "make it readable for this user") from None
+
+
+def _open_url(url: str, limits: Limits, downloads: Downloads) -> CondaPackage:
+    from conda2wheel.net.download import checksum, redacted, require_sha256
+
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise Failed("not-found", f"{redacted(url)}: not a URL ({error})", "check the address") from None
+    if parts.scheme == "file":
+        if parts.netloc not in ("", "localhost"):
+            raise Failed("not-found", f"{url}: a file URL names a file of this machine", "write file:///path")
+        path = Path(unquote(parts.path))
+        if (expected := checksum(url)) is not None and path.is_file():
+            require_sha256(url, FileBlob(path, path.stat().st_size).sha256, expected)
+        return open_package(path, limits)
+    shown = redacted(url)
+    with downloads.package(url, checksum(url), limits.download) as path:
+        filename = unquote(urlsplit(shown).path).rpartition("/")[2] or path.name
+        package = _archived(path, filename, read_info(shown, open_archive(path, shown, limits)))
+    channel = package.channel or urlsplit(shown)._replace(query="", fragment="").geturl().rpartition("/")[0]
+    return replace(package, channel=channel)
+
+
+def _open_record(path: Path, text: str, limits: Limits) -> CondaPackage:
+    """One package of an installed prefix, by its record."""
+    record = _load(path, text)
+    files = record.get("files")
+    root = path.absolute().parent.parent
+    if not isinstance(files, list):
+        why = "the record does not list its files (empack's do not), so they cannot be told from its neighbours'"
+        raise corrupt(text, why, "convert the archives, or each unpacked in a folder of its own")
+    package = from_record(text, record, open_listed(root, [str(name) for name in files], text, limits))
+    versions: dict[str, list[str]] = {}
+    for other in _records(root):
+        entry = record if other.name == path.name else _neighbour(other)
+        versions.setdefault(str(entry.get("name")), []).append(str(entry.get("version")))
+    return replace(
+        package,
+        environment={name: tuple(found) for name, found in versions.items()},
+        placeholders=_installed(package, root),
+    )
+
+
+def _neighbour(path: Path) -> dict[str, Any]:
+    """Another package's record; one that cannot be read is that package's misfortune."""
+    try:
+        return _load(path, str(path))
+    except (Failed, Refused):
+        return {}
+
+
+def _installed(package: CondaPackage, root: Path) -> dict[str, Placeholder]:
+    """An installed file has the prefix in it where the package had its placeholder: as it was named at installation, or
+    without links in its path."""
+    contents = {file.path: file for file in package.files}
+    found = {}
+    for name, value in package.placeholders.items():
+        prefix = str(root.resolve())
+        if name in contents and str(root) != prefix and str(root).encode() in contents[name].blob.read():
+            prefix = str(root)
+        found[name] = replace(value, prefix=prefix)
+    return found
+
+
+def _in_environment(path: Path, package: CondaPackage) -> CondaPackage:
+    """With the environment that lists this package: empack writes it beside the archives of one environment.
+
+    Only a list that names this very package counts. Another package's file in the same folder is no evidence, and a list
+    that cannot be read is a warning.
+    """
+    meta = path.absolute().parent / ENV_META
+    if not os.path.isfile(meta):
+        return package
+    try:
+        rows = _load(meta, str(meta)).get("packages")
+    except (Failed, Refused) as error:
+        note = Warned("unreadable-environment", f"{error.message}; it was not used", ENV_META)
+        return replace(package, warnings=(*package.warnings, note))
+    packages = [entry for entry in rows if isinstance(entry, dict)] if isinstance(rows, list) else []
+    return replace(package, environment=_environment(path.absolute(), package, packages))
+
+
+def _environment(path: Path, package: CondaPackage, packages: list[dict[str, Any]]) -> Mapping[str, tuple[str, ...]]:
+    identity = (package.name, package.version, package.build)
+    listed = any(
+        (e.get("name"), e.get("version"), e.get("build")) == identity
+        and path.name in (e.get("filename", path.name), e.get("filename_stem", path.name))
+        for e in packages
+    )
+    if not listed:
+        return {}
+    versions: dict[str, list[str]] = {}
+    for entry in packages:
+        versions.setdefault(str(entry.get("name")), []).append(str(entry.get("version")))
+    return {name: tuple(found) for name, found in versions.items()}
+
+
+def _load(path: Path, source: str) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise Failed("not-found", f"{source}: no such file", "check the path") from None
+    except OSError as error:
+        raise Failed("unreadable", f"{source}: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise corrupt(source, f"{path.name} is not JSON") from None
+    if not isinstance(value, dict):
+        raise corrupt(source, f"{path.name} is not a JSON object")
+    return value

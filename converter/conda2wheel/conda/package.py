@@ -1,0 +1,246 @@
+"""What a conda package says of itself: `info/` of conda-build and rattler-build, or `conda-meta/` where that is all.
+
+Specifications: conda's package specification (info/index.json, about.json, paths.json, link.json, hash_input.json,
+run_exports.json, licenses/, recipe/); CEP 13 for recipe.yaml. rattler-build writes neither info/files nor
+info/has_prefix; old conda-build packages have only those, so they are the fallback for paths.json.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from conda2wheel.conda import recipe_yaml as recipe_files
+from conda2wheel.conda.archive import NO_PACKAGE, corrupt
+from conda2wheel.conda.paths_json import Placeholder, checked, has_prefix, placeholders, rows
+from conda2wheel.files.packagefile import Blob, PackageFile
+from conda2wheel.outcome import Refused, Warned
+
+__all__ = ["CondaPackage", "Placeholder", "from_record", "read_info", "several"]
+
+MAX_TEXT = 64 << 20  # bytes of one JSON document; a paths.json has about 250 a file
+LATEST = 253402300800.0  # the year 10000, in seconds
+RECIPE_FILES = {
+    "recipe": ("recipe.yaml", "meta.yaml"),
+    "rendered_recipe": ("rendered_recipe.yaml",),
+    "variant_config": ("variant_config.yaml", "conda_build_config.yaml"),
+}
+
+
+Opened = Literal["archive", "folder"]
+
+
+@dataclass(frozen=True)
+class CondaPackage:
+    """A package as it came: its files (without info/ and conda-meta/), and everything that it says of itself.
+
+    `index` has the keys of index.json, or those of the conda-meta record where there is no info/. Documents that are
+    missing are empty. `filename` and `sha256` are those of the archive: measured where one was `opened`, told by a record
+    (conda-meta/, info/repodata_record.json) or None where its files were found unpacked.
+    """
+
+    source: str
+    files: tuple[PackageFile, ...]
+    index: Mapping[str, Any]
+    about: Mapping[str, Any] = field(default_factory=dict)
+    link: Mapping[str, Any] = field(default_factory=dict)
+    hash_input: Mapping[str, Any] = field(default_factory=dict)
+    run_exports: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    rendered_recipe: Mapping[str, Any] = field(default_factory=dict)
+    variant_config: Mapping[str, Any] = field(default_factory=dict)
+    licenses: tuple[tuple[str, Blob], ...] = ()
+    placeholders: Mapping[str, Placeholder] = field(default_factory=dict)
+    channel: str | None = None
+    filename: str | None = None
+    sha256: str | None = None
+    opened: Opened = "folder"
+    environment: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # package name -> versions beside it
+    warnings: tuple[Warned, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The conda name."""
+        return str(self.index["name"])
+
+    @property
+    def version(self) -> str:
+        """The conda version."""
+        return str(self.index["version"])
+
+    @property
+    def build(self) -> str:
+        """The build string."""
+        return str(self.index.get("build", ""))
+
+    @property
+    def depends(self) -> tuple[str, ...]:
+        """Match specs, as written."""
+        value = self.index.get("depends")
+        return tuple(str(spec) for spec in value) if isinstance(value, list) else ()
+
+    @property
+    def subdir(self) -> str | None:
+        """`emscripten-wasm32`, `noarch` ... Old packages say platform "linux", so only the subdir counts."""
+        value = self.index.get("subdir")
+        return None if value is None else str(value)
+
+    @property
+    def noarch(self) -> str | None:
+        """`python`, `generic`, or None."""
+        value = self.index.get("noarch")
+        return None if value is None else str(value)
+
+    @property
+    def timestamp(self) -> float | None:
+        """When it was built, in seconds since 1970; index.json has milliseconds."""
+        value = self.index.get("timestamp")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < LATEST * 1000:
+            return None
+        return value / 1000 if value > 1e11 else float(value)
+
+    @property
+    def stem(self) -> str:
+        """NAME-VERSION-BUILD."""
+        return f"{self.name}-{self.version}-{self.build}"
+
+
+def read_info(source: str, files: tuple[PackageFile, ...]) -> CondaPackage:
+    """Read what a package says of itself. Raises `Refused` (corrupt-archive) if it is no conda package or damaged."""
+    by_name = {name: file for file in files for name in (file.path, *file.aliases)}
+    contents = tuple(file for file in files if not file.path.startswith(("info/", "conda-meta/")))
+    if "info/index.json" in by_name:
+        return _from_info(source, by_name, contents)
+    records = sorted(name for name in by_name if name.startswith("conda-meta/") and name.endswith(".json"))
+    if len(records) == 1:
+        record = _json(source, by_name[records[0]])
+        return from_record(source, record, contents)
+    if records:
+        raise several(source, records)
+    raise corrupt(source, "not a conda package: neither info/index.json nor conda-meta/*.json", NO_PACKAGE)
+
+
+def several(source: str, records: list[str]) -> Refused:
+    """The refusal for a prefix that is named as if it were one package; `records` are its records' paths."""
+    return Refused(
+        "several-distributions",
+        f"{source}: a prefix with {len(records)} packages",
+        "name one of its records, such as PREFIX/" + records[0],
+    )
+
+
+def from_record(source: str, record: Mapping[str, Any], contents: tuple[PackageFile, ...]) -> CondaPackage:
+    """A package known only by its conda-meta record (empack, an installed prefix)."""
+    index = _require_identity(source, record)
+    data = record.get("paths_data")
+    about = {key: record[key] for key in ("license", "license_family") if record.get(key)}
+    return CondaPackage(
+        source=source,
+        files=contents,
+        index=index,
+        about=about,
+        placeholders=placeholders(rows(source, data, "paths_data")) if isinstance(data, dict) and data.get("paths") else {},
+        channel=_channel(record),
+        filename=_text_of(record, "fn"),
+        sha256=_text_of(record, "sha256"),
+    )
+
+
+def _from_info(source: str, names: Mapping[str, PackageFile], contents: tuple[PackageFile, ...]) -> CondaPackage:
+    index = _require_identity(source, _json(source, names["info/index.json"]))
+    warnings: list[Warned] = []
+
+    def document(name: str) -> dict[str, Any]:
+        return _json(source, names[f"info/{name}"]) if f"info/{name}" in names else {}
+
+    cached = document("repodata_record.json")  # what conda's package cache knows of an archive that it unpacked
+    recipes = {key: _first_yaml(names, candidates, warnings) for key, candidates in RECIPE_FILES.items()}
+    contents, found = _listed(source, names, contents, warnings)
+    licenses = tuple(
+        (name.removeprefix("info/licenses/"), file.blob)
+        for name, file in sorted(names.items())
+        if name.startswith("info/licenses/")
+    )
+    return CondaPackage(
+        source=source,
+        files=contents,
+        index=index,
+        about=document("about.json"),
+        link=document("link.json"),
+        hash_input=document("hash_input.json"),
+        run_exports=document("run_exports.json"),
+        licenses=licenses,
+        placeholders=found,
+        channel=_channel(index) or _channel(cached),
+        filename=_text_of(cached, "fn"),
+        sha256=_text_of(cached, "sha256"),
+        recipe=recipes["recipe"],
+        rendered_recipe=recipes["rendered_recipe"],
+        variant_config=recipes["variant_config"],
+        warnings=tuple(warnings),
+    )
+
+
+def _require_identity(source: str, index: Mapping[str, Any]) -> Mapping[str, Any]:
+    missing = [key for key in ("name", "version") if not isinstance(index.get(key), str) or not index[key]]
+    if missing:
+        raise corrupt(source, f"its record has no {' and no '.join(missing)}")
+    return index
+
+
+def _json(source: str, file: PackageFile) -> dict[str, Any]:
+    if file.blob.size > MAX_TEXT:
+        raise Refused("too-large", f"{source}: {file.path} has {file.blob.size} bytes", "that is no real package")
+    try:
+        value = json.loads(file.blob.read())
+    except (ValueError, RecursionError) as error:
+        raise corrupt(source, f"{file.path} is not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise corrupt(source, f"{file.path} is not a JSON object")
+    return value
+
+
+def _first_yaml(names: Mapping[str, PackageFile], candidates: tuple[str, ...], warnings: list[Warned]) -> dict[str, Any]:
+    """A recipe is a help, not a need: one that cannot be read (a template, say) is a warning."""
+    for candidate in candidates:
+        file = names.get(f"info/recipe/{candidate}")
+        if file is None:
+            continue
+        try:
+            value = recipe_files.load(file.blob)
+        except recipe_files.RecipeError as error:
+            warnings.append(Warned("unreadable-recipe", f"info/recipe/{candidate} {error}; it was not used", file.path))
+            continue
+        if isinstance(value, dict):
+            return {str(key): item for key, item in value.items()}
+    return {}
+
+
+def _listed(
+    source: str, names: Mapping[str, PackageFile], contents: tuple[PackageFile, ...], warnings: list[Warned]
+) -> tuple[tuple[PackageFile, ...], dict[str, Placeholder]]:
+    """The contents that the package lists, and which of them have a placeholder; everything where it lists nothing."""
+    if "info/paths.json" in names:
+        listed = rows(source, _json(source, names["info/paths.json"]), "info/paths.json")
+        return checked(source, contents, listed, "info/paths.json", warnings), placeholders(listed)
+    if "info/files" in names:
+        paths = [line.strip() for line in _text(names["info/files"]).splitlines()]
+        plain = {path: {"path_type": "softlink"} for path in paths if path}  # it does not say which are links to folders
+        contents = checked(source, contents, plain, "info/files", warnings)
+    return contents, has_prefix(source, _text(names["info/has_prefix"])) if "info/has_prefix" in names else {}
+
+
+def _text(file: PackageFile) -> str:
+    return file.blob.read().decode("utf-8", "replace")
+
+
+def _text_of(record: Mapping[str, Any], key: str) -> str | None:
+    value = record.get(key)
+    return value if isinstance(value, str) and value else None
+
+
+def _channel(record: Mapping[str, Any]) -> str | None:
+    value = record.get("channel") or record.get("url")
+    return str(value) if value else None

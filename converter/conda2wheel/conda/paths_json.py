@@ -1,0 +1,113 @@
+"""What a package says of its files: `info/paths.json`, or conda-build's older `info/files` and `info/has_prefix`.
+
+Specification: conda's package specification (paths.json; CEP 17). rattler-build writes paths.json only.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from conda2wheel.conda.archive import corrupt
+from conda2wheel.files.packagefile import PackageFile, parents
+from conda2wheel.outcome import Warned
+
+SITE = re.compile(r"^(?:lib/python(\d+\.\d+)t?/)?site-packages/")
+OLDEST_PLACEHOLDER = "/opt/anaconda1anaconda2anaconda3"  # conda-build's, where has_prefix names only the path
+Rows = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Placeholder:
+    """A file that had the build prefix in it: `text`, or as a NUL-terminated string in a `binary`."""
+
+    mode: str
+    prefix: str
+
+
+def glob_pattern(globs: Iterable[str]) -> re.Pattern[str]:
+    """Paths that one of these globs means: `*` within a folder, `**` through folders.
+
+    >>> [bool(glob_pattern(["share/**/*.db"]).fullmatch(path)) for path in ("share/x.db", "share/a/b/x.db", "share/x.py")]
+    [True, True, False]
+    """
+
+    def one(glob: str) -> str:
+        parts = re.split(r"(\*\*/|\*\*|\*)", glob)
+        return "".join({"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*"}.get(part, re.escape(part)) for part in parts)
+
+    return re.compile("|".join(f"(?:{one(glob)})" for glob in globs))
+
+
+def rows(source: str, document: Mapping[str, Any], name: str) -> Rows:
+    """The rows of a paths.json (or of a record's `paths_data`) by path. Raises `Refused` (corrupt-archive)."""
+    listed = document.get("paths")
+    if not isinstance(listed, list) or not all(isinstance(row, dict) and isinstance(row.get("_path"), str) for row in listed):
+        raise corrupt(source, f"{name} has no list of paths")
+    return {row["_path"]: row for row in listed}
+
+
+def placeholders(found: Rows) -> dict[str, Placeholder]:
+    """The files that have a placeholder in them."""
+    return {
+        path: Placeholder(str(row.get("file_mode") or "text"), str(row["prefix_placeholder"]))
+        for path, row in found.items()
+        if row.get("prefix_placeholder")
+    }
+
+
+def has_prefix(source: str, text: str) -> dict[str, Placeholder]:
+    """conda-build's older info/has_prefix: `PLACEHOLDER MODE PATH` a line, quoted like a shell's; or the path alone."""
+    found = {}
+    for line in text.splitlines():
+        try:
+            fields = shlex.split(line)
+        except ValueError as error:
+            raise corrupt(source, f"info/has_prefix: {error}") from None
+        if len(fields) == 3:
+            found[fields[2]] = Placeholder(fields[1], fields[0])
+        elif len(fields) == 1:
+            found[fields[0]] = Placeholder("text", OLDEST_PLACEHOLDER)
+    return found
+
+
+def checked(
+    source: str, contents: tuple[PackageFile, ...], listed: Rows, name: str, warnings: list[Warned]
+) -> tuple[PackageFile, ...]:
+    """The contents that the list `name` has, compared with it: all of them must be there, with their hash and size.
+
+    What is not listed would not be installed by conda and stays out, with a warning.
+    """
+    names = {known: file for file in contents for known in (file.path, *file.aliases)}
+    folders = {parent for known in names for parent in parents(known)}
+    linked_folders = set()
+    for path, row in listed.items():
+        file = names.get(path)
+        if file is not None:
+            _compare(source, path, row, file, name)
+        elif row.get("path_type") == "softlink" and path in folders:
+            linked_folders.add(path)
+        elif row.get("path_type") != "directory":
+            raise corrupt(source, f"{path} is listed in {name} and not in the package")
+    kept = []
+    for file in contents:
+        aliases = tuple(
+            alias for alias in file.aliases if alias in listed or any(parent in linked_folders for parent in parents(alias))
+        )
+        if file.path in listed or aliases:
+            kept.append(replace(file, aliases=aliases))
+        else:
+            warnings.append(Warned("unlisted-file", f"not in {name}, so conda would not install it; left out", file.path))
+    return tuple(kept)
+
+
+def _compare(source: str, path: str, row: Mapping[str, Any], file: PackageFile, name: str) -> None:
+    digest = row.get("sha256")
+    if digest and file.blob.sha256 != digest:
+        raise corrupt(source, f"{path} has not the sha256 that {name} gives it")
+    size = row.get("size_in_bytes")  # of a softlink, the length of its text
+    if row.get("path_type") == "hardlink" and isinstance(size, int) and size != file.blob.size:
+        raise corrupt(source, f"{path} has {file.blob.size} bytes, {size} by {name}")

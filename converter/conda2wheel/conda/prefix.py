@@ -1,0 +1,141 @@
+"""Open packages that lie unpacked: a package's folder, an empack folder, or an installed prefix with conda-meta.
+
+Links are read and never followed by the operating system; what leads out of the folder is refused, as in an archive.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from conda2wheel.files.packagefile import (
+    Entry,
+    FileBlob,
+    Limits,
+    PackageFile,
+    clean_path,
+    is_executable,
+    resolve_links,
+    unsafe,
+)
+from conda2wheel.outcome import Failed, Refused
+
+
+def open_folder(root: Path, source: str, limits: Limits) -> tuple[PackageFile, ...]:
+    """Every file below `root`, sorted by path. Raises `Refused` (unsafe-archive, too-large) or `Failed` (unreadable)."""
+    entries: dict[str, Entry] = {}
+    total = 0
+    for path in _walk(root):
+        name = clean_path(source, path.relative_to(root).as_posix())
+        if name is None:
+            continue
+        entry = _entry(path, name, source)
+        entries[name] = entry
+        total += entry.blob.size if entry.blob else 0
+        _bound(source, entry, len(entries), total, limits)
+    return resolve_links(source, entries, limits)
+
+
+def open_listed(root: Path, names: list[str], source: str, limits: Limits) -> tuple[PackageFile, ...]:
+    """The files of an installed package by the list of its conda-meta record. Files that are gone from the prefix are told;
+    only bytecode may be.
+
+    A link to a listed file is one more name of it; a link to another package's file is a file of this one, as long as it
+    lies in the prefix. Raises as `open_folder`.
+    """
+    real_root = root.resolve()
+    entries: dict[str, Entry] = {}
+    links: dict[str, str] = {}
+    total = 0
+    gone: list[str] = []
+    for listed in names:
+        name = clean_path(source, listed)
+        if name is None:
+            continue
+        if not os.path.lexists(root / name):
+            if not name.endswith(".pyc"):
+                gone.append(name)
+            continue
+        path = _inside(root / name, real_root, name, source)
+        if (root / name).is_symlink():
+            links[name] = path.relative_to(real_root).as_posix()
+        if path.is_dir() or not os.path.lexists(path):
+            continue
+        entry = _entry(path, name, source)
+        entries[name] = entry
+        total += entry.blob.size if entry.blob else 0
+        _bound(source, entry, len(entries), total, limits)
+    if gone:
+        named = ", ".join(sorted(gone)[:3]) + (" ..." if len(gone) > 3 else "")
+        why = f"{source}: {len(gone)} of the files that its record lists are gone from the prefix: {named}"
+        raise Refused("corrupt-archive", why, "install it again, or convert its archive")
+    aliases: dict[str, list[str]] = {name: [] for name in entries}
+    own = sorted(name for name in entries if name not in links)
+    for name, real in sorted(links.items()):
+        found = {other: name + other[len(real) :] for other in own if other == real or other.startswith(real + "/")}
+        for other, alias in found.items():
+            aliases[other].append(alias)
+        if found:
+            entries.pop(name, None)
+    return tuple(
+        PackageFile(name, entry.blob, entry.executable, tuple(aliases[name]))
+        for name, entry in sorted(entries.items())
+        if entry.blob is not None
+    )
+
+
+def _inside(path: Path, real_root: Path, name: str, source: str) -> Path:
+    """Where a path of a prefix really is; refused if that is not in the prefix."""
+    try:
+        real = Path(os.path.realpath(path, strict=True))  # Path.resolve tells of a loop by another error in each Python
+    except FileNotFoundError:
+        real = Path(os.path.realpath(path))  # a link to what is gone: where it would be
+    except OSError:
+        raise unsafe(source, name, "links in a circle") from None
+    if not real.is_relative_to(real_root):
+        if path.is_symlink():
+            raise unsafe(source, name, f"links out of the prefix, to {os.readlink(path)!r}")
+        raise unsafe(source, name, "lies below a link out of the prefix")
+    return real
+
+
+def _bound(source: str, entry: Entry, count: int, total: int, limits: Limits) -> None:
+    if count > limits.members:
+        raise Refused("too-large", f"{source}: more than {limits.members} files", "raise --max-members if you trust it")
+    if total > limits.size:
+        raise Refused("too-large", f"{source}: more than {limits.size} bytes", "raise --max-size if you trust it")
+    if entry.blob is not None and entry.blob.size > limits.member_size:
+        why = f"{source}: {entry.path} has {entry.blob.size} bytes, more than {limits.member_size}"
+        raise Refused("too-large", why, "raise --max-member-size if you trust it")
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """Everything below `root` but folders, in the order of names."""
+    todo = [str(root)]
+    while todo:
+        here = todo.pop()
+        try:
+            found = sorted(os.scandir(here), key=lambda e: e.name)
+            folders = [entry.path for entry in found if entry.is_dir(follow_symlinks=False)]
+            yield from (Path(entry.path) for entry in found if not entry.is_dir(follow_symlinks=False))
+        except OSError as error:
+            raise _unreadable(here, error) from None
+        todo += reversed(folders)
+
+
+def _entry(path: Path, name: str, source: str) -> Entry:
+    try:
+        status = path.lstat()
+        if stat.S_ISLNK(status.st_mode):
+            return Entry(name, target=os.readlink(path))
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    if stat.S_ISREG(status.st_mode):
+        return Entry(name, blob=FileBlob(path, status.st_size), executable=is_executable(status.st_mode))
+    raise unsafe(source, name, "is no file, folder or link")
+
+
+def _unreadable(path: str | Path, error: OSError) -> Failed:
+    return Failed("unreadable", f"{path}: {error.strerror}", "make it readable for this user")

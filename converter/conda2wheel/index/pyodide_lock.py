@@ -1,0 +1,281 @@
+"""`pyodide-lock.json` for wheels: what `loadPackage` reads, alone or merged with what a Pyodide has itself.
+
+Measured in the npm packages of 0.26.4, 0.27.7, 0.28.3, 0.29.5 and 314.0.7, and by running them (docs/index.md has the table):
+the version (before 0.28) or the ABI (since) must be the runtime's own; `depends` alone decides what comes along and what waits
+for what, without any version, extra or marker, and a circle in it never ends; nothing looks at tags. All of that is decided here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
+from conda2wheel.abi import platforms
+from conda2wheel.index.requirements import acyclic
+from conda2wheel.outcome import Failed
+from conda2wheel.pyodide.lock import LOCK_NAMES, Runtime
+from conda2wheel.pyodide.requirements import fits_python, holds
+from conda2wheel.pyodide.wheelfile import modules, open_wheel, wants
+
+TESTS = "-tests"  # what Pyodide calls the tests that it took out of a package of its own
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A wheel to lock. `url` is absolute, or relative to the lock file; `requires` are its Requires-Dist lines; `imports` the
+    modules for which `loadPackagesFromImports` shall bring it."""
+
+    name: str
+    version: str
+    filename: str
+    url: str
+    sha256: str
+    requires: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
+    requires_python: str | None = None
+
+    @classmethod
+    def of_file(cls, wheel: Path, url: str, sha256: str, python: str) -> Entry:
+        """A wheel on disk, for a Python (`3.13`). Raises `Failed` and `Refused` as `open_wheel` does."""
+        opened = open_wheel(wheel)
+        asked = wants(opened)
+        return cls(
+            opened.name,
+            str(opened.version),
+            wheel.name,
+            url,
+            sha256,
+            asked.requires,
+            modules(opened, python),
+            asked.python,
+        )
+
+    @property
+    def project(self) -> str:
+        """The normalised name, which is the key in a lock file."""
+        return canonicalize_name(self.name)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A requirement that nothing in the lock file satisfies: whose, which, and in what version its project is there (None: it is
+    not)."""
+
+    project: str
+    requirement: str
+    there: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.project} requires {self.requirement}" + (f", {self.there} is there" if self.there else "")
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """A package of Pyodide's own in whose place a wheel of ours is, and those of Pyodide's own that were built beside the former.
+
+    Nothing compares versions when they are loaded: whether `dependents` work with ours is for a person, or a test, to say.
+    """
+
+    project: str
+    ours: str
+    pyodides: str
+    dependents: tuple[str, ...]
+
+    def __str__(self) -> str:
+        because = f"; {', '.join(self.dependents)} of Pyodide's own were built with the latter" if self.dependents else ""
+        return f"{self.project} {self.ours} replaces Pyodide's {self.pyodides}{because}"
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A lock file and what is to be said of it. `left_out` tells by file name why a wheel is not in it; `cut` has the pairs (who,
+    what) that are not in `depends`, since they closed a circle."""
+
+    data: bytes
+    entries: tuple[Entry, ...]
+    left_out: Mapping[str, str]
+    missing: tuple[Missing, ...]
+    replaced: tuple[Replaced, ...] = ()
+    cut: tuple[tuple[str, str], ...] = ()
+
+
+def beside(entries: Iterable[Entry], runtime: Runtime) -> Lock:
+    """A lock file of these wheels alone, for `lockFileURL` in the place of Pyodide's own: what they need of Pyodide is missing.
+
+    Of several wheels of a project the newest that fits is taken; equal versions by the better tag.
+    """
+    chosen, left_out = choose(entries, runtime)
+    depends, missing = _Needs(chosen, {}, runtime).all()
+    opened, cut = acyclic(depends)
+    return Lock(_json(_info(runtime), _rows(chosen, opened, runtime)), tuple(chosen.values()), left_out, missing, (), cut)
+
+
+def merged(entries: Iterable[Entry], runtime: Runtime, own: str | None = None) -> Lock:
+    """The lock file of a Pyodide with these wheels in it, which come before Pyodide's own of the same name.
+
+    `own` is the URL of the folder that has Pyodide's own packages; None leaves their file names as they are, relative to where
+    wheels are looked for. Raises `Failed("unreadable")` where the runtime's lock file cannot be read.
+    """
+    lock = _read(runtime)
+    chosen, left_out = choose(entries, runtime)
+    theirs = {
+        key: row
+        for key, row in lock["packages"].items()
+        if key not in chosen and not (key.endswith(TESTS) and key.removesuffix(TESTS) in chosen)
+    }
+    if own is not None:
+        base = own.rstrip("/")
+        theirs = {key: {**row, "file_name": f"{base}/{row['file_name']}"} for key, row in theirs.items()}
+    depends, missing = _Needs(chosen, {key: str(row["version"]) for key, row in theirs.items()}, runtime).all()
+    graph = {key: {canonicalize_name(name) for name in row["depends"]} for key, row in theirs.items()} | depends
+    opened, cut = acyclic(graph)
+    theirs = {key: row if opened[key] == graph[key] else {**row, "depends": sorted(opened[key])} for key, row in theirs.items()}
+    rows = {**theirs, **_rows(chosen, opened, runtime)}  # the last who has a module is asked for it: ours
+    data = _json(lock["info"], rows, {key: lock[key] for key in lock if key not in ("info", "packages")})
+    return Lock(data, tuple(chosen.values()), left_out, missing, _replaced(chosen, lock["packages"]), cut)
+
+
+def choose(entries: Iterable[Entry], runtime: Runtime) -> tuple[dict[str, Entry], dict[str, str]]:
+    """The newest wheel of each project that this Pyodide takes, by project, sorted; and why not, by file name, for all others.
+
+    Final releases come before others, as PEP 440 has it. Raises ValueError for a file name that is no wheel's.
+    """
+    ranked: dict[str, list[tuple[Any, ...]]] = {}
+    left_out: dict[str, str] = {}
+    for entry in entries:
+        tags = parse_wheel_filename(entry.filename)[3]
+        rank = min((runtime.tags[tag] for tag in tags if tag in runtime.tags), default=None)
+        if rank is None:
+            left_out[entry.filename] = f"its tags do not fit Pyodide {runtime.version}"
+        elif not fits_python(entry.requires_python, runtime.python):
+            left_out[entry.filename] = f"Requires-Python {entry.requires_python} does not admit {runtime.python}"
+        else:
+            version = Version(entry.version)
+            ranked.setdefault(entry.project, []).append((not version.is_prerelease, version, -rank, entry.filename, entry))
+    chosen = {}
+    for project, candidates in sorted(ranked.items()):
+        *others, best = sorted(candidates, key=lambda candidate: candidate[:4])
+        chosen[project] = best[-1]
+        left_out |= {other[-1].filename: f"{best[-1].filename} is in its place" for other in others}
+    return chosen, left_out
+
+
+@dataclass
+class _Needs:
+    """What the chosen wheels require, found among themselves and among Pyodide's own packages (by key: the version)."""
+
+    chosen: Mapping[str, Entry]
+    theirs: Mapping[str, str]
+    runtime: Runtime
+
+    def all(self) -> tuple[dict[str, set[str]], tuple[Missing, ...]]:
+        """What each depends on, by project, and what nothing satisfies, sorted by who requires it."""
+        depends: dict[str, set[str]] = {}
+        missing: dict[Missing, None] = {}
+        for project in self.chosen:
+            depends[project] = set()
+            self._gather(project, frozenset(), depends[project], missing, set())
+            depends[project].discard(project)
+        return depends, tuple(missing)
+
+    def _gather(
+        self,
+        project: str,
+        extras: frozenset[str],
+        found: set[str],
+        missing: dict[Missing, None],
+        seen: set[tuple[str, frozenset[str]]],
+    ) -> None:
+        """The requirements of a project under these extras. What an extra of another one requires is this one's to depend on: no
+        lock file knows extras."""
+        if (project, extras) in seen:
+            return
+        seen.add((project, extras))
+        for line in self.chosen[project].requires:
+            try:
+                requirement = Requirement(line)
+            except InvalidRequirement:
+                missing[Missing(project, line)] = None
+                continue
+            if not holds(requirement, extras, self.runtime):
+                continue
+            name = canonicalize_name(requirement.name)
+            there = self.chosen[name].version if name in self.chosen else self.theirs.get(name)
+            if there is None or not _contains(requirement.specifier, there):
+                missing[Missing(project, str(requirement), there)] = None
+                continue
+            found.add(name)
+            if requirement.extras and name in self.chosen:
+                self._gather(name, frozenset(canonicalize_name(extra) for extra in requirement.extras), found, missing, seen)
+
+
+def _contains(specifier: SpecifierSet, version: str) -> bool:
+    try:
+        return specifier.contains(version, prereleases=True)
+    except InvalidVersion:  # Pyodide's shared libraries have versions such as 1.1.1w
+        return not str(specifier)
+
+
+def _rows(chosen: Mapping[str, Entry], depends: Mapping[str, Collection[str]], runtime: Runtime) -> dict[str, dict[str, Any]]:
+    row = platforms.for_pyodide(runtime.version)
+    # That loader looks for libraries in `file_name` up to the first "-", with ".libs": a path before it would be in the way.
+    bare = row is not None and row.libs_folder
+    return {
+        key: {
+            "name": entry.name,
+            "version": entry.version,
+            "file_name": entry.filename if bare else entry.url,
+            "install_dir": "site",
+            "sha256": entry.sha256,
+            "package_type": "package",
+            "imports": sorted(entry.imports),
+            "depends": sorted(depends[key]),
+            "unvendored_tests": False,
+        }
+        for key, entry in chosen.items()
+    }
+
+
+def _replaced(chosen: Mapping[str, Entry], packages: Mapping[str, Any]) -> tuple[Replaced, ...]:
+    users: dict[str, list[str]] = {}
+    for key, row in packages.items():
+        if key not in chosen and not key.endswith(TESTS):
+            for name in row["depends"]:
+                users.setdefault(canonicalize_name(name), []).append(key)
+    return tuple(
+        Replaced(name, entry.version, str(packages[name]["version"]), tuple(sorted(users.get(name, ()))))
+        for name, entry in chosen.items()
+        if name in packages and packages[name]["sha256"] != entry.sha256
+    )
+
+
+def _info(runtime: Runtime) -> dict[str, Any]:
+    """Pyodide before 0.28 compares `version`, later ones `abi_version`."""
+    told: dict[str, Any] = {
+        "arch": platforms.ARCH,
+        "platform": "emscripten_" + runtime.emscripten.replace(".", "_"),
+        "python": runtime.python,
+        "version": runtime.version,
+    }
+    return told if runtime.abi is None else {"abi_version": runtime.abi, **told}
+
+
+def _read(runtime: Runtime) -> dict[str, Any]:
+    file = runtime.folder / LOCK_NAMES[0]
+    try:
+        lock: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Failed("unreadable", f"{file} is not what Pyodide's lock files are: {error}") from error
+    return lock
+
+
+def _json(info: Mapping[str, Any], rows: Mapping[str, Any], more: Mapping[str, Any] | None = None) -> bytes:
+    return (json.dumps({"info": info, "packages": rows, **(more or {})}, indent=1) + "\n").encode()

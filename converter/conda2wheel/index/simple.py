@@ -1,0 +1,174 @@
+"""A package index as static files: `simple/`, in HTML and JSON, and the metadata of each wheel beside it.
+
+Specifications: PyPA's simple repository API (PEP 503 HTML, PEP 691 JSON, PEP 592 yanked, PEP 658/714 metadata files, PEP 700
+versions and sizes, PEP 740 provenance, PEP 792 project status). pip, uv and micropip take the HTML from any server of files; a
+server that can negotiate gives `index.json` as `application/vnd.pypi.simple.v1+json`. docs/index.md says how to serve it, and why
+micropip wants absolute addresses in the JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from html import escape
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from conda2wheel.outcome import Failed
+from conda2wheel.wheel.reader import read_wheel
+from conda2wheel.wheel.writer import write_file
+
+API_VERSION = "1.4"
+Status = Literal["active", "archived", "quarantined", "deprecated"]
+
+
+@dataclass(frozen=True)
+class IndexFile:
+    """A wheel in an index. `url` is absolute or relative to its project's page; `uploaded` in seconds since 1970; `yanked` is the
+    reason for which no installer should choose it, "" for none given, None where it is not yanked; `provenance` is the whole
+    address of its attestations (PEP 740), where somebody made some."""
+
+    filename: str
+    url: str
+    sha256: str
+    size: int
+    version: str
+    metadata_sha256: str
+    requires_python: str | None = None
+    uploaded: float | None = None
+    yanked: str | None = None
+    provenance: str | None = None
+
+    def json(self) -> dict[str, Any]:
+        """As PEP 691 has it."""
+        told: dict[str, Any] = {
+            "filename": self.filename,
+            "url": self.url,
+            "hashes": {"sha256": self.sha256},
+            "size": self.size,
+            "core-metadata": {"sha256": self.metadata_sha256},
+            "dist-info-metadata": {"sha256": self.metadata_sha256},
+            "yanked": (self.yanked or True) if self.yanked is not None else False,
+        }
+        if self.requires_python:
+            told["requires-python"] = self.requires_python
+        if self.provenance is not None:
+            told["provenance"] = self.provenance
+        if self.uploaded is not None:
+            told["upload-time"] = datetime.fromtimestamp(self.uploaded, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return told
+
+    def html(self) -> str:
+        """One anchor, as PEP 503 has it."""
+        attributes = {"data-core-metadata": f"sha256={self.metadata_sha256}"}
+        attributes["data-dist-info-metadata"] = attributes["data-core-metadata"]
+        if self.requires_python:
+            attributes["data-requires-python"] = self.requires_python
+        if self.yanked is not None:
+            attributes["data-yanked"] = self.yanked
+        if self.provenance is not None:
+            attributes["data-provenance"] = self.provenance
+        words = "".join(f' {key}="{escape(value)}"' for key, value in attributes.items())
+        return f'<a href="{escape(self.url)}#sha256={self.sha256}"{words}>{escape(self.filename)}</a><br>'
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project's page: its normalised name, its files, oldest version first, and its state (PEP 792)."""
+
+    name: str
+    files: tuple[IndexFile, ...]
+    status: Status = "active"
+    reason: str | None = None
+
+    def json(self) -> dict[str, Any]:
+        """As PEP 691 has it."""
+        versions = sorted({file.version for file in self.files}, key=Version)
+        state: dict[str, Any] = {"status": self.status}
+        if self.reason:
+            state["reason"] = self.reason
+        return {
+            "meta": {"api-version": API_VERSION},
+            "name": self.name,
+            "project-status": state,
+            "versions": versions,
+            "files": [file.json() for file in self.files],
+        }
+
+    def html(self) -> str:
+        """As PEP 503 has it."""
+        state = f'<meta name="pypi:project-status" content="{self.status}">\n'
+        if self.reason:
+            state += f'<meta name="pypi:project-status-reason" content="{escape(self.reason)}">\n'
+        return _page(f"Links for {self.name}", (file.html() for file in self.files), state)
+
+
+def index_file(wheel: Path, url: str, uploaded: float | None = None) -> tuple[str, IndexFile, bytes]:
+    """A wheel's project, its entry under `url`, and its METADATA. Raises `Refused` and `Failed` as `read_wheel` does."""
+    opened = read_wheel(wheel)
+    core = opened.info("METADATA")
+    if core is None:
+        raise Failed("internal", f"{wheel}: a wheel without METADATA was read")
+    metadata = core.blob.read()
+    data = wheel.read_bytes()
+    entry = IndexFile(
+        filename=wheel.name,
+        url=url,
+        sha256=hashlib.sha256(data).hexdigest(),
+        size=len(data),
+        version=opened.version,
+        metadata_sha256=hashlib.sha256(metadata).hexdigest(),
+        requires_python=opened.metadata.get("Requires-Python"),
+        uploaded=uploaded,
+    )
+    return canonicalize_name(opened.name), entry, metadata
+
+
+def write_index(folder: Path, wheels: Iterable[Path], base: str | None = None) -> tuple[Project, ...]:
+    """Write `simple/` for wheels that lie in `folder`, and each one's `.metadata`. `base` is the address that the folder will
+    have, if it is known: files are then named by whole addresses, else relative to their page. Pages that name no wheel any more
+    stay: the folder is the caller's to make new. Raises `Failed` (disk)."""
+    above = "../.." if base is None else base.rstrip("/")
+    found: dict[str, list[IndexFile]] = {}
+    for wheel in sorted(wheels):
+        place = wheel.relative_to(folder).as_posix()
+        name, entry, metadata = index_file(wheel, f"{above}/{quote(place)}")
+        write_file(wheel.with_name(f"{wheel.name}.metadata"), lambda data=metadata: iter([data]))  # type: ignore[misc]
+        found.setdefault(name, []).append(entry)
+    projects = tuple(
+        Project(name, tuple(sorted(files, key=lambda file: (Version(file.version), file.filename))))
+        for name, files in sorted(found.items())
+    )
+    for path, text in pages(projects).items():
+        write_file(folder / "simple" / path, lambda text=text: iter([text.encode()]))  # type: ignore[misc]
+    return projects
+
+
+def pages(projects: Iterable[Project]) -> Mapping[str, str]:
+    """Every page of an index by its path below `simple/`; the root last, so that it never names a project without a page."""
+    projects = tuple(projects)
+    found: dict[str, str] = {}
+    for project in projects:
+        found[f"{project.name}/index.html"] = project.html()
+        found[f"{project.name}/index.json"] = _json(project.json())
+    names = [{"name": project.name} for project in projects]
+    found["index.json"] = _json({"meta": {"api-version": API_VERSION}, "projects": names})
+    found["index.html"] = _page("Simple index", (f'<a href="{p.name}/">{p.name}</a><br>' for p in projects))
+    return found
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=1) + "\n"
+
+
+def _page(title: str, lines: Iterator[str], head: str = "") -> str:
+    meta = f'<meta charset="utf-8">\n<meta name="pypi:repository-version" content="{API_VERSION}">\n'
+    top = f"<!DOCTYPE html>\n<html>\n<head>\n{meta}{head}<title>{escape(title)}</title>\n</head>\n<body>\n"
+    return top + "".join(f"{line}\n" for line in lines) + "</body>\n</html>\n"

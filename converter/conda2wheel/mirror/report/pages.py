@@ -1,0 +1,242 @@
+"""The report as a page: static files that any server, or a browser without one, shows.
+
+`report.html` has the overview as it is; the table of all packages is made by `report.js` from JSON that lies in the page, since
+what a browser opens from a disk may not ask for a second file. Everything that strangers wrote (names, messages, hints) comes
+into the page as text: escaped here, and set as text there. The page forbids itself all other scripts, styles and addresses.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from html import escape
+from importlib.resources import files
+from string import Template
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from conda2wheel.files.escape import amount, shown, span
+from conda2wheel.mirror.report import charts
+from conda2wheel.outcome import REFUSAL_ADVICE, REFUSAL_CODES
+
+ASSETS = ("report.css", "report.js")
+STATUSES = ("done", "refused", "failed", "pending")
+LISTED = 200  # missing distributions in the page; report.json has all
+WANTED = 3  # of those who require one
+
+
+def pages(report: Mapping[str, Any], root: str = "") -> Mapping[str, bytes]:
+    """The files of a report (`Report.json`, schema 1) by name. `root` leads from them to the folder in which `blobs/` lies. The
+    same report gives the same bytes."""
+    found = {name: files(__package__).joinpath(name).read_bytes() for name in ASSETS}
+    found["report.html"] = _page(_clean(report), root).encode()
+    return found
+
+
+def _clean(value: Any) -> Any:
+    """The same value, with every character visible."""
+    if isinstance(value, str):
+        return shown(value)
+    if isinstance(value, Mapping):
+        return {shown(key): _clean(each) for key, each in value.items()}
+    return [_clean(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _page(report: Mapping[str, Any], root: str) -> str:
+    template = Template(files(__package__).joinpath("report.html").read_text(encoding="utf-8"))
+    return template.substitute(
+        title=escape(f"Wheels of {', '.join(_short(channel) for channel in report['channels']) or 'no channel'}"),
+        about=escape(_about(report)),
+        look=_look(report),
+        tiles=_tiles(report),
+        changes=_changes(report),
+        cards="".join(_cards(report)),
+        data=_data(report, root),
+        missing=_missing(report),
+        codes=_codes(),
+    )
+
+
+def _short(channel: str) -> str:
+    return channel.rstrip("/").rpartition("/")[2] or channel
+
+
+def _stem(wheel: str) -> str:
+    """NAME VERSION of a wheel's file name."""
+    return " ".join(wheel.split("-")[:2])
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _about(report: Mapping[str, Any]) -> str:
+    run = report["run"]
+    told = [f"{_moment(run['started'])}, {span(run['seconds'])}, {run['worked']} worked on" if run else "no run yet"]
+    told += [f"generation {report['generation']}"] if report["generation"] else []
+    told += [f"conda2wheel {report['converter']}", *report["channels"]]
+    return " · ".join(told)
+
+
+def _look(report: Mapping[str, Any]) -> str:
+    if not report["look"]:
+        return ""
+    reasons = "".join(f"<li>{escape(reason)}</li>" for reason in report["look"])
+    return f'<section class="look" aria-labelledby="look"><h2 id="look">A person must look</h2><ul>{reasons}</ul></section>'
+
+
+def _link(text: str, **search: str) -> str:
+    """A link to the table, filtered."""
+    return f'<a href="#{escape(urlencode(search, quote_via=quote))}">{escape(text)}</a>'
+
+
+def _tiles(report: Mapping[str, Any]) -> str:
+    counts, before = report["counts"], report["before"]
+    tiles = []
+    for name in ("packages", "projects", "wheels", "bytes", "done", "refused", "failed", "pending", "quarantined"):
+        if name in {"pending", "quarantined"} and not counts[name]:
+            continue
+        form = amount if name == "bytes" else _number
+        difference = counts[name] - before[name] if name in before else 0
+        change = f"{'+' if difference > 0 else '−'}{form(abs(difference))} since last run" if difference else ""
+        label = _link(name, status=name) if name in (*STATUSES, "quarantined") else "of wheels" if name == "bytes" else name
+        tiles.append(f'<li class="{name}"><b>{form(counts[name])}</b> {label} <small>{change}</small></li>')
+    return "".join(tiles)
+
+
+def _changes(report: Mapping[str, Any]) -> str:
+    changed = [f"{len(which)} {kind}" for kind, which in report["changes"].items() if which]
+    return f'<p class="changes">In this run: {", ".join(changed)}.</p>' if changed else ""
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def _cards(report: Mapping[str, Any]) -> Iterator[str]:
+    counts = report["counts"]
+    parts = {status: counts[status] for status in STATUSES}
+    legend = "".join(f'<li><i class="{s}"></i>{_link(s, status=s)} {_number(n)}</li>' for s, n in parts.items() if n)
+    yield _card("Packages by status", f'{charts.share(parts)}<ul class="legend">{legend}</ul>')
+    refused = [
+        (_link(code, status="refused", code=code), each["count"], str(each["count"])) for code, each in report["refused"].items()
+    ]
+    if refused:
+        yield _card("Refused, by code", _bars(refused, "refused"))
+    failed = [
+        (_link(code, status="failed", code=code), each["count"], str(each["count"])) for code, each in report["failed"].items()
+    ]
+    if failed:
+        last = "".join(
+            f"<p><b>{escape(code)}</b>{': ' if each['meaning'] else ''}{escape(each['meaning'] or '')}. "
+            f"Last: {escape(each['package'])}: {escape(each['message'] or 'no message')}</p>"
+            for code, each in report["failed"].items()
+        )
+        yield _card("Failed, by class", _bars(failed, "failed") + last)
+    stages = [(escape(name), each["seconds"], span(each["seconds"])) for name, each in report["stages"].items()]
+    if stages:
+        told = f"<p>{amount(report['downloaded'])} downloaded</p>" if report["downloaded"] else ""
+        yield _card("Time in this run, all workers", _bars(stages, "time") + told)
+    if slow := [
+        (_link(each["package"].partition("/")[2], open=each["package"]), each["seconds"], span(each["seconds"]))
+        for each in report["slowest"]
+    ]:
+        yield _card("Slowest", _bars(slow, "time"))
+    if large := [
+        (_link(_stem(each["wheel"]), open=each["package"]), each["bytes"], amount(each["bytes"])) for each in report["largest"]
+    ]:
+        yield _card("Largest wheels", _bars(large, "size"))
+    runs = [*report["history"], *([report["run"]] if report["run"] else [])]
+    if len(runs) > 1:
+        shown_runs = runs[-charts.RUNS :]
+        columns = [(_moment(run["started"]), {s: run["counts"].get(s, 0) for s in STATUSES}) for run in shown_runs]
+        ends = f'<p class="ends"><span>{columns[0][0]}</span><span>{columns[-1][0]}</span></p>'
+        yield _card(f"The last {len(columns)} runs", charts.history(columns) + ends)
+
+
+def _card(title: str, inside: str) -> str:
+    return f'<section class="card"><h2>{escape(title)}</h2>{inside}</section>\n'
+
+
+def _bars(rows: Iterable[tuple[str, float, str]], kind: str) -> str:
+    """Rows of (HTML, number, the number in words)."""
+    rows = list(rows)
+    most = max((value for _, value, _ in rows), default=0)
+    lines = "".join(
+        f'<tr><th scope="row">{label}</th><td>{charts.bar(value, most, kind)}</td><td class="n">{escape(words)}</td></tr>'
+        for label, value, words in rows
+    )
+    return f'<table class="bars">{lines}</table>'
+
+
+def _data(report: Mapping[str, Any], root: str) -> str:
+    """What `report.js` makes the table of, in a form that no `</script>` or `<!--` in it can end."""
+    codes = {code: {"meaning": meaning, "advice": REFUSAL_ADVICE[code]} for code, meaning in REFUSAL_CODES.items()}
+    data = {"root": root, "codes": codes, "items": [_compact(item) for item in report["items"]]}
+    told = json.dumps(data, separators=(",", ":"))
+    return told.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _compact(item: Mapping[str, Any]) -> dict[str, Any]:
+    """An item without what is empty, nor what follows from the rest; its addresses only where a browser may follow them."""
+    kept = {key: value for key, value in item.items() if value}
+    if not re.match(r"https?://", kept.get("url", "")):
+        kept.pop("url", None)
+    if "wheel" in kept:
+        kept["wheel"] = {key: value for key, value in item["wheel"].items() if value} | {"blob": quote(item["wheel"]["blob"])}
+    return kept
+
+
+def _missing(report: Mapping[str, Any]) -> str:
+    if report["missing"] is None:
+        return "<p>No Pyodide was given to look in.</p>"
+    if not report["missing"]:
+        return "<p>Nothing: all that the wheels require is here or in Pyodide.</p>" + _unjudged(report)
+    columns = ("Distribution", "Wheels", "What is known", "Pyodide", "Required by")
+    heads = "".join(f'<th scope="col" role="columnheader">{name}</th>' for name in columns)
+    rows = "".join(_gap(each, report["missing_kinds"]) for each in report["missing"][:LISTED])
+    left = len(report["missing"]) - LISTED
+    return (
+        (
+            "<p>What wheels require, and neither this index nor Pyodide has.</p>\n"
+            f'<table class="wide" role="table"><thead role="rowgroup"><tr role="row">{heads}</tr></thead>'
+            f'<tbody role="rowgroup">{rows}</tbody></table>\n'
+        )
+        + (f"<p>{left} more are in report.json.</p>" if left > 0 else "")
+        + _unjudged(report)
+    )
+
+
+def _unjudged(report: Mapping[str, Any]) -> str:
+    return f"<p>{report['unjudged']} wheels fit no Pyodide that was given.</p>" if report["unjudged"] else ""
+
+
+def _gap(each: Mapping[str, Any], kinds: Mapping[str, str]) -> str:
+    known = escape(kinds[each["kind"]] + (f": {', '.join(each['there'])}" if each["there"] else ""))
+    if each["code"]:
+        known += f" ({_link(each['code'], search=each['name'])})"
+    wanted = [escape(f"{_stem(one['wheel'])}: {one['requirement']}") for one in each["wanted"][:WANTED]]
+    if (more := len(each["wanted"]) - WANTED) > 0:
+        wanted.append(_link(f"and {more} more", search=f"requires:{each['name']}"))
+    cells = (("Wheels", str(len(each["wanted"]))), ("Known", known), ("Pyodide", escape(", ".join(each["pyodide"]))))
+    return (
+        f'<tr role="row"><th role="rowheader" scope="row">{escape(each["name"])}</th>'
+        + "".join(f'<td role="cell" data-label="{label}">{inside}</td>' for label, inside in cells)
+        + f'<td role="cell" class="wanted" data-label="Required by">{"<br>".join(wanted)}</td></tr>'
+    )
+
+
+def _codes() -> str:
+    return "".join(
+        f'<dt id="code-{code}"><code>{code}</code></dt>'
+        f"<dd>{_ticks(meaning)}. What to do: {_ticks(REFUSAL_ADVICE[code])}. "
+        f"{_link('Its packages', status='refused', code=code)}</dd>\n"
+        for code, meaning in REFUSAL_CODES.items()
+    )
+
+
+def _ticks(text: str) -> str:
+    """What stands between backticks, as code."""
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text))

@@ -1,0 +1,155 @@
+"""The report for people: tables where there is a terminal, aligned lines where there is none. Both show the same sections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from conda2wheel.files.escape import amount, shown, span
+from conda2wheel.mirror.report.missing import KINDS
+from conda2wheel.mirror.report.report import CHANGES, COUNTS, Report
+from conda2wheel.outcome import REFUSAL_CODES
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+NAMES = 10  # of a list, where not all are asked for
+WIDEST = 90  # what is wider pushes its own line to the right, and no other
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and a table below it. Columns whose name begins with `>` are aligned to the right."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def sections(report: Report, every: bool = False) -> list[Section]:
+    """What there is to say, without what is empty; `every`: whole lists, not only their beginnings."""
+    most = None if every else NAMES
+    found = [
+        Section("A person must look", ("why",), tuple((reason,) for reason in report.look)),
+        Section("Counts", ("what", ">now", ">before"), tuple(_counts(report))),
+        Section("Changes", ("what", ">packages", "which"), tuple(_changes(report, most))),
+        Section(
+            "Refused",
+            ("code", ">packages", "meaning"),
+            tuple((code, str(len(items)), REFUSAL_CODES.get(code, "")) for code, items in report.refused.items()),
+        ),
+        Section(
+            "Failed",
+            ("class", ">packages", "last", "error"),
+            tuple(
+                (code, str(len(items)), items[-1].label, (items[-1].done and items[-1].done.message) or "")
+                for code, items in report.failed.items()
+            ),
+        ),
+        Section("Time and bytes", ("stage", ">items", ">time", ">each"), tuple(_stages(report))),
+        Section("Slowest", (">time", "package"), tuple((span(item.seconds), item.label) for item in report.slowest())),
+        Section("Largest", (">size", "wheel"), tuple(_largest(report))),
+        Section("Missing", ("distribution", ">wheels", "what is known", "first"), tuple(_missing(report, most))),
+    ]
+    return [section for section in found if section.rows]
+
+
+def headline(report: Report) -> str:
+    """What was done, in a line."""
+    counts = report.counts
+    told = f"{counts['packages']} packages of {', '.join(report.channels)}: "
+    told += f"{counts['wheels']} wheels of {counts['projects']} projects"
+    if report.run is not None:
+        told += f"; {report.run.worked} worked on in {span(report.run.seconds)}"
+    if report.generation is not None:
+        told += f"; generation {report.generation}"
+    return shown(told)
+
+
+def text(report: Report, every: bool = False) -> str:
+    """Plain lines, for logs, mail and files."""
+    lines = [headline(report)]
+    for section in sections(report, every):
+        lines += ["", section.title, *_aligned(section)]
+    return "\n".join(lines) + "\n"
+
+
+def show(report: Report, console: Console, every: bool = False) -> None:
+    """Print it: tables on a terminal, else `text`."""
+    if not console.is_terminal:
+        console.print(text(report, every), end="", markup=False, highlight=False, soft_wrap=True)
+        return
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    console.print(Text(headline(report)), highlight=False)
+    for section in sections(report, every):
+        warns = section.title == "A person must look"
+        table = Table(
+            title=section.title,
+            title_justify="left",
+            title_style="bold red" if warns else "bold",
+            box=box.SIMPLE_HEAD,
+            pad_edge=False,
+        )
+        for column in section.columns:
+            table.add_column(Text(column.lstrip(">")), justify="right" if column.startswith(">") else "left", overflow="fold")
+        for row in section.rows:
+            table.add_row(*(Text(shown(cell)) for cell in row))
+        console.print(table)
+
+
+def _aligned(section: Section) -> Iterator[str]:
+    rows = [tuple(shown(cell) for cell in row) for row in section.rows]
+    widths = [min(WIDEST, max(len(row[place]) for row in rows)) for place in range(len(section.columns))]
+    for row in rows:
+        cells = (
+            cell.rjust(width) if column.startswith(">") else cell.ljust(width)
+            for column, cell, width in zip(section.columns, row, widths, strict=True)
+        )
+        yield "  " + "  ".join(cells).rstrip()
+
+
+def _counts(report: Report) -> Iterator[tuple[str, ...]]:
+    for name in COUNTS:
+        now, before = report.counts[name], report.before.get(name)
+        form = amount if name == "bytes" else str
+        yield name, form(now), "" if before is None else "the same" if before == now else f"was {form(before)}"
+
+
+def _changes(report: Report, most: int | None) -> Iterator[tuple[str, ...]]:
+    for kind, packages in report.changes.items():
+        if packages:
+            labels = [f"{package.subdir}/{package.stem}" for package in packages[:most]]
+            yield kind, str(len(packages)), _listed(labels, len(packages)) + f" ({CHANGES[kind]})"
+
+
+def _stages(report: Report) -> Iterator[tuple[str, ...]]:
+    for stage in report.stages:
+        yield stage.name, str(stage.items), span(stage.seconds), span(stage.seconds / stage.items)
+    if report.downloaded:
+        yield "downloaded", "", amount(report.downloaded), ""
+
+
+def _largest(report: Report) -> Iterator[tuple[str, ...]]:
+    for item in report.largest():
+        if item.wheel is not None:
+            yield amount(item.wheel.size), item.wheel.filename
+
+
+def _missing(report: Report, most: int | None) -> Iterator[tuple[str, ...]]:
+    for each in (report.missing or ())[:most]:
+        known = KINDS[each.kind] + (f" ({each.code})" if each.code else "") + (f": {', '.join(each.there)}" if each.there else "")
+        wheel, requirement = each.wanted[0]
+        yield each.name, str(len(each.wanted)), known, f"{wheel} requires {requirement}"
+    left = len(report.missing or ()) - len((report.missing or ())[:most])
+    if left:
+        yield f"{left} more", "", "", ""
+    if report.unjudged:
+        yield "not judged", str(report.unjudged), "no Pyodide was given that they fit", ""
+
+
+def _listed(labels: Sequence[str], total: int) -> str:
+    return ", ".join(labels) + (f" and {total - len(labels)} more" if total > len(labels) else "")

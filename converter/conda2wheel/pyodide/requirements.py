@@ -1,0 +1,161 @@
+"""Which wheels go in together: Requires-Dist, evaluated as in the Pyodide that is meant, picked from what lies at hand.
+
+Not a resolver: the best version that fits is taken where a requirement is first met, and a later one that it does not
+satisfy is a warning. A set that was made to fit (`bundle`) never meets that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import NormalizedName, canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from conda2wheel.outcome import Failed, Warned
+from conda2wheel.pyodide.lock import Runtime
+from conda2wheel.pyodide.wheelfile import Wheel, named, wants
+
+Pool = dict[NormalizedName, list[Wheel]]
+
+
+@dataclass(frozen=True)
+class Together:
+    """What is installed for one wheel: `names` of Pyodide's own packages, then `wheels`, requirements before requirers."""
+
+    names: tuple[str, ...]
+    wheels: tuple[Wheel, ...]
+    warnings: tuple[Warned, ...]
+
+
+def gather(find_links: Iterable[Path], given: Iterable[Wheel]) -> Pool:
+    """The wheels in some folders (not below them; a path may also be a wheel itself), and those given, by name.
+
+    Raises `Failed("not-found")` for a folder that is not there. Files with no wheel's name are passed over.
+    """
+    pool: Pool = {}
+    for wheel in given:
+        pool.setdefault(wheel.name, []).append(wheel)
+    for place in find_links:
+        if place.is_dir():
+            files = sorted(place.glob("*.whl"))
+        elif place.is_file():
+            files = [place]
+        else:
+            raise Failed("not-found", f"{place}: there is no such folder to find wheels in")
+        for file in files:
+            try:
+                wheel = named(file)
+            except ValueError:
+                continue
+            pool.setdefault(wheel.name, []).append(wheel)
+    return pool
+
+
+def together(wheel: Wheel, pool: Pool, runtime: Runtime) -> Together:
+    """What `wheel` needs in `runtime`, recursively. Nothing that is missing raises: it is a warning."""
+    walk = _Walk(pool, runtime)
+    walk.chosen[wheel.name] = wheel
+    walk.enter(wheel, frozenset())
+    if not wheel.tags & runtime.tags.keys():
+        tags = ", ".join(sorted(str(tag) for tag in wheel.tags))
+        message = f"{tags} does not fit Pyodide {runtime.version} ({runtime.platform}, Python {runtime.python_version})"
+        walk.warn("tag-mismatch", message, wheel)
+    python = wants(wheel).python
+    if not fits_python(python, runtime.python):
+        walk.warn("requires-python", f"Requires-Python {python} does not admit Python {runtime.python}", wheel)
+    return Together(tuple(walk.names), tuple(walk.order), tuple(walk.warnings))
+
+
+def fits_python(specifier: str | None, python: str) -> bool:
+    """Whether Requires-Python (None: there is none) admits a Python such as `3.13.2`."""
+    try:
+        return specifier is None or SpecifierSet(specifier).contains(python, prereleases=True)
+    except InvalidSpecifier:
+        return True  # pip ignores it too
+
+
+def holds(requirement: Requirement, extras: Collection[str], runtime: Runtime) -> bool:
+    """Whether a requirement is one in this Pyodide, when its project was asked for with these extras."""
+    if requirement.marker is None:
+        return True
+    return any(requirement.marker.evaluate({**runtime.markers, "extra": extra}) for extra in extras or {""})
+
+
+@dataclass
+class _Walk:
+    """A depth-first walk: a wheel is put in order after what it requires; a cycle ends at what is already chosen."""
+
+    pool: Pool
+    runtime: Runtime
+    chosen: dict[NormalizedName, Wheel] = field(default_factory=dict)
+    order: list[Wheel] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    warnings: list[Warned] = field(default_factory=list)
+    seen: set[tuple[NormalizedName, frozenset[str]]] = field(default_factory=set)
+
+    def warn(self, code: str, message: str, wheel: Wheel) -> None:
+        warning = Warned(code, message, wheel.path.name)
+        if warning not in self.warnings:
+            self.warnings.append(warning)
+
+    def enter(self, wheel: Wheel, extras: frozenset[str]) -> None:
+        if (wheel.name, extras) in self.seen:
+            return
+        self.seen.add((wheel.name, extras))
+        for line in wants(wheel).requires:
+            try:
+                requirement = Requirement(line)
+            except InvalidRequirement as error:
+                self.warn("bad-requirement", f"{line}: {str(error).splitlines()[0]}", wheel)
+                continue
+            if holds(requirement, extras, self.runtime):
+                self.require(requirement, wheel)
+        if wheel not in self.order:
+            self.order.append(wheel)
+
+    def require(self, requirement: Requirement, wheel: Wheel) -> None:
+        name = canonicalize_name(requirement.name)
+        extras = frozenset(canonicalize_name(extra) for extra in requirement.extras)
+        if chosen := self.chosen.get(name):
+            if not requirement.specifier.contains(chosen.version, prereleases=True):
+                self.warn("conflict", f"{requirement} is required, {chosen.path.name} is there", wheel)
+            self.enter(chosen, extras)
+        elif best := self.best(name, requirement.specifier):
+            self.chosen[name] = best
+            self.enter(best, extras)
+        elif self.pyodide_has(name, requirement.specifier):
+            if name not in self.names:
+                self.names.append(name)
+        else:
+            there = [other.path.name for other in self.pool.get(name, ())]
+            if locked := self.runtime.packages.get(name):
+                there.append(f"Pyodide's own {locked.version}")
+            also = f" (there is only {', '.join(there)}, which does not fit Pyodide {self.runtime.version})" if there else ""
+            self.warn("missing-requirement", f"{requirement}{also}", wheel)
+
+    def best(self, name: NormalizedName, specifier: SpecifierSet) -> Wheel | None:
+        """The newest version that fits, then the best tag, then the highest build; final releases before others (PEP 440)."""
+        fitting = [wheel for wheel in self.pool.get(name, ()) if wheel.tags & self.runtime.tags.keys()]
+        versions: Sequence[Version] = list(specifier.filter({wheel.version for wheel in fitting}))
+        if not versions:
+            return None
+        newest = [wheel for wheel in fitting if wheel.version == max(versions)]
+        tags = self.runtime.tags
+        return min(newest, key=lambda wheel: (min(tags[tag] for tag in wheel.tags if tag in tags), _highest(wheel)))
+
+    def pyodide_has(self, name: NormalizedName, specifier: SpecifierSet) -> bool:
+        locked = self.runtime.packages.get(name)
+        if locked is None:
+            return False
+        try:
+            return specifier.contains(locked.version, prereleases=True)
+        except InvalidVersion:
+            return False
+
+
+def _highest(wheel: Wheel) -> tuple[int, str]:
+    return (-wheel.build[0], wheel.build[1]) if wheel.build else (0, "")

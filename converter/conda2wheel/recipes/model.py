@@ -1,0 +1,308 @@
+"""Conversion recipes: what a package needs beyond the rules, one TOML file for a conda name (docs/recipes.md).
+
+Ours are in the package; a caller's folders come after them, and a later file for the same package wins. A recipe that is not as
+it should be is told with its file and line, and nothing is converted by it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import InvalidVersion, Version
+
+from conda2wheel.conda.package import CondaPackage
+from conda2wheel.conda.paths_json import glob_pattern
+from conda2wheel.files.toml import Complaint, check_table, check_type, near, read_toml, told
+from conda2wheel.outcome import REFUSAL_CODES, Failed
+from conda2wheel.wheel.names import is_valid_name
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=[^\0\n\"']+")
+Scheme = Literal["site", "data"]
+_KEYS: dict[str, dict[str, type]] = {
+    "": {"package": str, "versions": str, "why": str},
+    "wheel": {"name": str, "version": str, "patched": str, "lacks": str},
+    "requires": {"add": list, "drop": list},
+    "files": {"exclude": list},
+    "license": {"expression": str, "files": list},
+    "environment": {"module": str, "variables": list},
+    "test": {"script": str},
+    "refuse": {"code": str, "reason": str},
+    "data": {"from": str, "files": str, "to": str, "scheme": str, "why": str},
+}
+
+
+@dataclass(frozen=True)
+class Data:
+    """Files that travel though no rule takes them: those of `package` (None: its own) that `files` (a glob of paths in it) finds,
+    to the folder `to` below site-packages or the data scheme. The folders that the glob names before its first `*` are taken off.
+    """
+
+    package: str | None
+    files: str
+    to: str
+    scheme: Scheme = "site"
+
+    def places(self, paths: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """(path in the package, path below the scheme) of each of `paths` that it is about."""
+        pattern = glob_pattern([self.files])
+        base = self.files.partition("*")[0].rpartition("/")[0]
+        for path in paths:
+            if pattern.fullmatch(path):
+                inside = path[len(base) :].lstrip("/") if base else path
+                yield path, f"{self.to}/{inside}" if self.to else inside
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Variables of the environment that a package's `module` sets before anything else of it runs, if nobody has set them: a path
+    below site-packages for each."""
+
+    module: str
+    variables: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a recipe says. `told` is the document itself, which the wheel's account carries so that `verify` can follow it, and
+    `check` run its test."""
+
+    package: str
+    why: str
+    told: Mapping[str, Any] = field(hash=False, compare=False)
+    versions: str = ""
+    name: str | None = None
+    version: str | None = None
+    patched: str = ""
+    lacks: str = ""
+    adds: tuple[str, ...] = ()
+    drops: frozenset[str] = frozenset()
+    exclude: tuple[str, ...] = ()
+    refuse: tuple[str, str] | None = None
+    data: tuple[Data, ...] = ()
+    license: str | None = None
+    license_files: tuple[str, ...] = ()
+    environment: Environment | None = None
+    test: str | None = None
+
+    def fits(self, package: CondaPackage) -> bool:
+        """Whether it is about this package: its name, and a version that `versions` admits."""
+        from rattler import Version as CondaVersion
+        from rattler import VersionSpec
+        from rattler.exceptions import InvalidVersionError
+
+        if package.name.lower() != self.package:
+            return False
+        try:
+            return not self.versions or VersionSpec(self.versions).matches(CondaVersion(package.version))
+        except InvalidVersionError:
+            return False
+
+
+class RecipeBook:
+    """The recipes of the package and of a caller's folders, by conda name; the last one that fits is taken."""
+
+    def __init__(self, folders: Iterable[str | Path] = ()) -> None:
+        """Raises `Failed` (usage, not-found, unreadable) for a folder that is not there and a recipe that is wrong."""
+        self.recipes: list[Recipe] = []  # the later wins
+        for folder in (builtin(), *map(Path, folders)):
+            if not folder.is_dir():
+                raise Failed("not-found", f"--recipes {folder}: no such folder", "check the path")
+            self.recipes += [read_recipe(path) for path in sorted(folder.glob("*.toml"))]
+
+    @classmethod
+    def of(cls, recipes: Iterable[Recipe]) -> RecipeBook:
+        """These and no others."""
+        book = cls.__new__(cls)
+        book.recipes = list(recipes)
+        return book
+
+    def find(self, package: CondaPackage) -> Recipe | None:
+        """The recipe for a package, None where the rules are enough."""
+        return next((recipe for recipe in reversed(self.recipes) if recipe.fits(package)), None)
+
+
+def builtin() -> Path:
+    """The folder of our own recipes: in the installed package, or in a checkout."""
+    installed = Path(str(files("conda2wheel"))) / "_recipes"
+    return installed if installed.is_dir() else Path(__file__).resolve().parents[2] / "recipes"
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read one file. Raises `Failed` (usage) with the line of what is wrong, and `Failed` (unreadable)."""
+    text, document = read_toml(path)
+    problems = list(complaints(document))
+    if not problems and document["package"] != path.stem:
+        problems = [Complaint(("package",), f"says {document['package']}, and the file is called {path.name}")]
+    if problems:
+        raise told(path, text, problems, "docs/recipes.md says what a recipe may have")
+    return from_document(document)
+
+
+def from_document(document: Mapping[str, Any]) -> Recipe:
+    """A recipe from its document. Raises `ValueError` for one that is wrong."""
+    if problems := [each.why for each in complaints(document)]:
+        raise ValueError(problems[0])
+    wheel, requires, refuse, licenses = (document.get(key, {}) for key in ("wheel", "requires", "refuse", "license"))
+    environment = document.get("environment")
+    return Recipe(
+        package=document["package"],
+        why=document["why"],
+        told=document,
+        versions=document.get("versions", ""),
+        name=wheel.get("name"),
+        version=wheel.get("version"),
+        patched=wheel.get("patched", ""),
+        lacks=wheel.get("lacks", ""),
+        adds=tuple(requires.get("add", ())),
+        drops=frozenset(Requirement(name).name.lower().replace("_", "-") for name in requires.get("drop", ())),
+        exclude=tuple(document.get("files", {}).get("exclude", ())),
+        refuse=(refuse["code"], refuse["reason"]) if refuse else None,
+        data=tuple(
+            Data(each.get("from"), each["files"], each["to"].strip("/"), each.get("scheme", "site"))
+            for each in document.get("data", ())
+        ),
+        license=licenses.get("expression"),
+        license_files=tuple(licenses.get("files", ())),
+        environment=None
+        if environment is None
+        else Environment(environment["module"], tuple(_variable(text) for text in environment["variables"])),
+        test=document.get("test", {}).get("script"),
+    )
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, _, path = text.partition("=")
+    return name, path.strip("/")
+
+
+def complaints(document: Mapping[str, Any]) -> Iterator[Complaint]:
+    """Everything that is wrong with a recipe's document, in its order."""
+    for key in ("package", "why"):
+        if not document.get(key):
+            yield Complaint((), f"has no {key}")
+    for key, value in document.items():
+        if key in _KEYS[""]:
+            yield from check_type((key,), key, value, _KEYS[""][key])
+        elif key == "data":
+            if not isinstance(value, list):
+                yield Complaint(("data",), "data is no table ([[data]])")
+            tables = value if isinstance(value, list) else []
+            for number, each in enumerate(tables):
+                yield from check_table(("data", number), each, "data", _KEYS["data"])
+                for wanted in ("files", "to"):
+                    if isinstance(each, dict) and wanted not in each:
+                        yield Complaint(("data", number), f"has no {wanted}")
+        elif key in _KEYS:
+            yield from check_table((key,), value, key, _KEYS[key])
+        else:
+            known = [*_KEYS[""], *(name for name in _KEYS if name)]
+            yield Complaint((key,), f"{key} is nothing that a recipe has; {near(key, known)}")
+    yield from _values(document)
+
+
+def _values(document: Mapping[str, Any]) -> Iterator[Complaint]:
+    def table(key: str) -> Mapping[str, Any]:
+        value = document.get(key, {})
+        return value if isinstance(value, dict) else {}
+
+    if isinstance(versions := document.get("versions"), str) and not _is_version_spec(versions):
+        yield Complaint(("versions",), f"{versions!r} is no range of conda versions")
+    if isinstance(name := table("wheel").get("name"), str) and not is_valid_name(name):
+        yield Complaint(("wheel", "name"), f"{name!r} is no distribution name")
+    if isinstance(version := table("wheel").get("version"), str) and not _is_version(version):
+        yield Complaint(("wheel", "version"), f"{version!r} is no PEP 440 version")
+    for key in ("add", "drop"):
+        names = table("requires").get(key)
+        for text in names if isinstance(names, list) else ():
+            if isinstance(text, str) and not _is_requirement(text, bare=key == "drop"):
+                what = "name of a distribution" if key == "drop" else "requirement"
+                yield Complaint(("requires", key), f"{text!r} is no {what}", text)
+    refuse = table("refuse")
+    if refuse and refuse.get("code") not in REFUSAL_CODES:
+        yield Complaint(("refuse", "code"), f"code is none of {', '.join(REFUSAL_CODES)}")
+    if refuse and not refuse.get("reason"):
+        yield Complaint(("refuse",), "has no reason")
+    yield from _licenses(table("license"))
+    if "environment" in document:
+        yield from _environment(table("environment"))
+    if "test" in document and not table("test").get("script"):
+        yield Complaint(("test",), "has no script")
+    tables = document.get("data")
+    for number, each in enumerate(tables if isinstance(tables, list) else ()):
+        if not isinstance(each, dict):
+            continue
+        for key in ("files", "to"):
+            value = each.get(key)
+            if isinstance(value, str) and not _is_below(value):
+                yield Complaint(("data", number, key), f"{value!r} is no path below its folder")
+        if each.get("scheme", "site") not in ("site", "data"):
+            yield Complaint(("data", number, "scheme"), "scheme is site or data")
+
+
+def _licenses(table: Mapping[str, Any]) -> Iterator[Complaint]:
+    expression = table.get("expression")
+    if isinstance(expression, str) and not _is_license(expression):
+        yield Complaint(("license", "expression"), f"{expression!r} is no SPDX license expression")
+    paths = table.get("files")
+    for path in paths if isinstance(paths, list) else ():
+        if isinstance(path, str) and not _is_below(path):
+            yield Complaint(("license", "files"), f"{path!r} is no path below its folder")
+
+
+def _environment(table: Mapping[str, Any]) -> Iterator[Complaint]:
+    module, variables = table.get("module"), table.get("variables")
+    if not isinstance(module, str) or not all(part.isidentifier() for part in module.split(".")):
+        yield Complaint(("environment", "module"), f"module is no package's name, such as pyproj: {module!r}")
+    if not isinstance(variables, list) or not variables:
+        why = 'variables is no list such as ["PROJ_DATA=pyproj/proj_dir/share/proj"]'
+        yield Complaint(("environment", "variables"), why)
+        return
+    for text in variables:
+        if isinstance(text, str) and not (_VARIABLE.fullmatch(text) and _is_below(text.partition("=")[2])):
+            yield Complaint(("environment", "variables"), f"{text!r} is not NAME=PATH with a path below site-packages")
+
+
+def _is_below(path: str) -> bool:
+    return not (path.startswith("/") or ".." in path.split("/") or "\\" in path)
+
+
+def _is_license(text: str) -> bool:
+    try:
+        canonicalize_license_expression(text)
+    except InvalidLicenseExpression:
+        return False
+    return True
+
+
+def _is_version_spec(text: str) -> bool:
+    from rattler import VersionSpec
+    from rattler.exceptions import InvalidVersionSpecError
+
+    try:
+        VersionSpec(text)
+    except InvalidVersionSpecError:
+        return False
+    return True
+
+
+def _is_version(text: str) -> bool:
+    try:
+        Version(text)
+    except InvalidVersion:
+        return False
+    return True
+
+
+def _is_requirement(text: str, *, bare: bool) -> bool:
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement:
+        return False
+    return not bare or requirement.name == text

@@ -1,1 +1,0 @@
-"""What installers read over HTTP: a package index of static files."""

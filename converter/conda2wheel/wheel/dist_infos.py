@@ -1,0 +1,130 @@
+"""The distributions that a package holds: `*.dist-info`, `*.egg-info` and `*.egg` at the canonical site-packages.
+
+Specifications: PyPA's recording-installed-projects (dist-info) and setuptools' egg formats. What lies deeper, under
+`_vendor` or anywhere else, belongs to somebody's copy and is not looked at.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from packaging.utils import canonicalize_name
+
+from conda2wheel.conda.package import CondaPackage
+from conda2wheel.files.packagefile import PackageFile
+from conda2wheel.outcome import Refused, Warned
+from conda2wheel.wheel.metadata import Document, parse
+from conda2wheel.wheel.names import is_valid_name, pypi_name
+
+Kind = Literal["dist-info", "egg-info", "egg"]
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """One installed project: where its metadata lies (relative to site-packages) and what is in it.
+
+    `files` maps names inside of the metadata folder to files; for an egg-info that is a single file, PKG-INFO.
+    """
+
+    kind: Kind
+    folder: str
+    files: Mapping[str, PackageFile]
+    document: Document
+
+    @property
+    def name(self) -> str | None:
+        """Its own name, None if it has none (`UNKNOWN`)."""
+        name = self.document.get("Name")
+        return name if name and is_valid_name(name) else None
+
+    @property
+    def project(self) -> str:
+        """What it is, as PEP 503 compares names: by its name, else by its folder."""
+        return canonicalize_name(self.name or self.folder_name)
+
+    @property
+    def folder_name(self) -> str:
+        """The name as its folder has it: `foo` of foo-1.0-py3.13.egg-info and of foo.egg-info."""
+        return self.folder.removesuffix(f".{self.kind}").partition("-")[0]
+
+    @property
+    def root(self) -> str:
+        """What its modules lie under: an egg's own folder, else site-packages."""
+        return self.folder + "/" if self.kind == "egg" else ""
+
+    def text(self, name: str) -> str | None:
+        """A file of the metadata folder as text."""
+        file = self.files.get(name)
+        return None if file is None else file.blob.read().decode("utf-8", "replace")
+
+    @cached_property
+    def recorded(self) -> set[str]:
+        """The site-packages paths that its RECORD lists, stale rows and all; an egg-info has installed-files.txt."""
+        if self.kind == "egg-info":
+            lines = (self.text("installed-files.txt") or "").splitlines()
+            return {posixpath.normpath(posixpath.join(self.folder, line.strip())) for line in lines if line.strip()}
+        try:
+            return {posixpath.normpath(row[0]) for row in csv.reader(io.StringIO(self.text("RECORD") or "")) if row}
+        except csv.Error:
+            return set()
+
+    @cached_property
+    def top_level(self) -> set[str]:
+        """The modules and packages that its top_level.txt lists."""
+        return set((self.text("top_level.txt") or "").split())
+
+
+def find_distributions(files: Mapping[str, PackageFile]) -> list[Distribution]:
+    """Every distribution, by `files` keyed relative to site-packages; sorted by folder."""
+    groups: dict[tuple[Kind, str], dict[str, PackageFile]] = {}
+    for path, file in files.items():
+        top, _, rest = path.partition("/")
+        if top.endswith(".dist-info") and rest:
+            groups.setdefault(("dist-info", top), {})[rest] = file
+        elif top.endswith(".egg-info"):
+            groups.setdefault(("egg-info", top), {})[rest or "PKG-INFO"] = file
+        elif top.endswith(".egg") and rest.startswith("EGG-INFO/"):
+            groups.setdefault(("egg", top), {})[rest.removeprefix("EGG-INFO/")] = file
+    found = []
+    for (kind, folder), members in sorted(groups.items()):
+        core = members.get("METADATA" if kind == "dist-info" else "PKG-INFO")
+        found.append(Distribution(kind, folder, members, parse(core.blob.read()) if core else Document()))
+    return found
+
+
+def choose(package: CondaPackage, found: list[Distribution]) -> tuple[Distribution | None, list[Distribution], list[Warned]]:
+    """The distribution that the package is, the others in it, and warnings.
+
+    A dist-info beats an egg-info of the same project. Among several projects the one named as the conda package is it;
+    the others are left out with their files. Raises `Refused` (several-distributions) if none is.
+    """
+    if len(found) <= 1:
+        return (found[0] if found else None), [], []
+    expected = {canonicalize_name(name) for name in (package.name, pypi_name(package.name)) if name}
+    named = [d for d in found if d.project in expected]
+    projects = {d.project for d in found}
+    if not named and len(projects) > 1:
+        names = ", ".join(sorted(projects))
+        raise Refused(
+            "several-distributions",
+            f"{package.source}: holds {names}, none named {package.name}",
+            "split it, or rename the package",
+        )
+    same = named or found
+    version = package.version
+    ranked = sorted(
+        same, key=lambda d: (d.kind != "dist-info", d.document.get("Version") != version, not d.document.fields, d.folder)
+    )
+    others = [d for d in found if d is not ranked[0]]
+    warnings = [
+        Warned("several-distributions", f"{d.folder} is left out with its files; the wheel is {ranked[0].folder}", d.folder)
+        for d in others
+        if d.project != ranked[0].project
+    ]
+    return ranked[0], others, warnings

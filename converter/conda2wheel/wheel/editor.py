@@ -1,0 +1,153 @@
+"""Someone else's wheel with as little changed as must be: whatever is not named here keeps its bytes.
+
+Specifications: PyPA binary distribution format 1.0 (WHEEL, RECORD, signatures), core metadata 2.4 (License-File, PEP 639).
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from packaging.tags import Tag
+from packaging.version import InvalidVersion, Version
+
+from conda2wheel.abi.binaries import SHARED_OBJECT
+from conda2wheel.conda.archive import corrupt
+from conda2wheel.conda.origin import Origin, Source
+from conda2wheel.files.packagefile import Blob, BytesBlob
+from conda2wheel.outcome import Warned
+from conda2wheel.wheel.reader import Wheel
+from conda2wheel.wheel.writer import Member
+
+SIGNATURES = ("RECORD.jws", "RECORD.p7s")  # of the old RECORD
+UNLISTED = ("RECORD", *SIGNATURES)  # what RECORD need not list
+LICENSE_FILES_SINCE = Version("2.4")
+SHOWN = 3
+Change = tuple[Blob, Mapping[str, Any]]  # new bytes, and in what they differ
+
+
+def members(wheel: Wheel, source: Source, replaced: Mapping[str, Change], added: Iterable[Member]) -> list[Member]:
+    """Every member but RECORD: the wheel's own, with other bytes where `replaced` has some, and new ones.
+
+    A symbolic link becomes a copy of what it leads to; one to a shared library goes, since a copy would be a second instance.
+    """
+    out = {}
+    for file in wheel.files:
+        blob, changes = replaced.get(file.path, (file.blob, {}))
+        origin = Origin.copied(source, file.path, file.blob, blob, changes)
+        for path in (file.path, *(alias for alias in file.aliases if not SHARED_OBJECT.search(alias))):
+            out[path] = Member(path, blob, file.executable, origin)
+    out |= {member.path: member for member in added}
+    for name in UNLISTED:
+        out.pop(f"{wheel.dist_info}/{name}", None)
+    return list(out.values())
+
+
+def dropped(wheel: Wheel) -> list[Warned]:
+    """What a rewritten wheel loses, and why."""
+    found = [
+        Warned("left-out", "a signature of the RECORD that the wheel had before", f"{wheel.dist_info}/{name}")
+        for name in SIGNATURES
+        if wheel.info(name) is not None
+    ]
+    for file in wheel.files:
+        for alias in file.aliases:
+            if SHARED_OBJECT.search(alias):
+                found.append(Warned("alias-left-out", f"a symbolic link to {file.path}, which wheels cannot have", alias))
+    return found
+
+
+def described(wheel: Wheel, tags: Iterable[Tag], native: bool, license_files: Sequence[str]) -> dict[str, Change]:
+    """WHEEL and METADATA by path, where they must change, and in what.
+
+    Raises `Refused` (corrupt-archive) without a WHEEL file.
+    """
+    told, core = wheel.info("WHEEL"), wheel.info("METADATA")
+    if told is None or core is None:
+        raise corrupt(wheel.source, f"not a wheel: it has no {wheel.dist_info}/WHEEL")
+    text = told.blob.read().decode("utf-8", "surrogateescape")
+    new = {
+        told.path: wheel_file(text, tags, native).encode("utf-8", "surrogateescape"),
+        core.path: with_license_files(core.blob.read(), wheel.metadata.get("Metadata-Version"), license_files),
+    }
+    before = {told.path: told.blob, core.path: core.blob}
+    return {path: (BytesBlob(data), {"mended": True}) for path, data in new.items() if data != before[path].read()}
+
+
+def wheel_file(text: str, tags: Iterable[Tag], native: bool) -> str:
+    """WHEEL with these tags, and no claim to be pure if it is `native`; the same text where it says so already."""
+    lines = text.splitlines(keepends=True)
+    wanted = sorted(str(tag) for tag in tags)
+    said = [value for line in lines if (value := _field(line, "Tag")) is not None]
+    if set(said) != set(wanted):
+        at = next((n for n, line in enumerate(lines) if _field(line, "Tag") is not None), _end_of_header(lines))
+        new = [f"Tag: {tag}{_newline(text)}" for tag in wanted]
+        if at and not lines[at - 1].endswith(("\n", "\r")):
+            lines[at - 1] += _newline(text)
+        lines = [*lines[:at], *new, *(line for line in lines[at:] if _field(line, "Tag") is None)]
+    if native:
+        lines = [
+            f"Root-Is-Purelib: false{_newline(text)}" if (_field(line, "Root-Is-Purelib") or "").lower() == "true" else line
+            for line in lines
+        ]
+    return "".join(lines)
+
+
+def with_license_files(metadata: bytes, version: str | None, names: Sequence[str]) -> bytes:
+    """METADATA with these License-File fields too, at the end of its header; the same where its version has no such field."""
+    try:
+        known = Version(version or "0") >= LICENSE_FILES_SINCE
+    except InvalidVersion:
+        known = False
+    if not known or not names:
+        return metadata
+    newline = b"\r\n" if b"\r\n" in metadata else b"\n"
+    header, blank, body = metadata.partition(newline * 2)
+    fields = newline.join(b"License-File: " + name.encode() for name in names)
+    return header.rstrip(b"\r\n") + newline + fields + (blank + body if blank else newline)
+
+
+def record_problem(wheel: Wheel) -> str:
+    """In what RECORD is not a list of the members and their hashes; empty if it is."""
+    record = wheel.info("RECORD")
+    if record is None:
+        return "it has no RECORD"
+    try:
+        rows = [row for row in csv.reader(io.StringIO(record.blob.read().decode("utf-8"))) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        return f"its RECORD cannot be read: {error}"
+    unlisted = {f"{wheel.dist_info}/{name}" for name in UNLISTED}
+    listed = {row[0]: row[1] if len(row) > 1 else "" for row in rows}
+    files = {file.path: file for file in wheel.files if file.path not in unlisted}
+    wrong = [path for path, file in files.items() if path not in listed or not _agrees(listed[path], file.blob)]
+    wrong += sorted(listed.keys() - files.keys() - unlisted)
+    if not wrong:
+        return ""
+    more = " ..." if len(wrong) > SHOWN else ""
+    return f"its RECORD does not agree with {len(wrong)} members: {', '.join(wrong[:SHOWN])}{more}"
+
+
+def _agrees(said: str, blob: Blob) -> bool:
+    name, _, digest = said.partition("=")
+    if name not in hashlib.algorithms_guaranteed or name.startswith("shake"):
+        return False
+    real = hashlib.new(name, blob.read()).digest()
+    return base64.urlsafe_b64encode(real).rstrip(b"=").decode() == digest.rstrip("=")
+
+
+def _field(line: str, name: str) -> str | None:
+    match = re.match(rf"(?i){re.escape(name)}\s*:(.*)", line)
+    return match[1].strip() if match else None
+
+
+def _end_of_header(lines: Sequence[str]) -> int:
+    return next((n for n, line in enumerate(lines) if not line.strip()), len(lines))
+
+
+def _newline(text: str) -> str:
+    return "\r\n" if "\r\n" in text else "\n"

@@ -1,0 +1,229 @@
+"""From a plan and its linked modules to the members of the wheel: relocated, licensed, described."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import Any
+
+from packaging.tags import Tag
+
+from conda2wheel._version import __version__
+from conda2wheel.conda.origin import MADE_HERE, Origin, Source
+from conda2wheel.conda.package import CondaPackage
+from conda2wheel.files.packagefile import Blob, BytesBlob, PackageFile
+from conda2wheel.link.libraries import Library
+from conda2wheel.link.link import Linked
+from conda2wheel.outcome import Refused, Warned
+from conda2wheel.wheel.apply_recipe import Carried, license_texts, with_environment
+from conda2wheel.wheel.entry_points import entry_points_text
+from conda2wheel.wheel.layout import Placed
+from conda2wheel.wheel.metadata import Document
+from conda2wheel.wheel.plan import Plan
+from conda2wheel.wheel.prefix import is_python_script, relocate, with_python_shebang
+from conda2wheel.wheel.writer import Member
+
+# Written by installers for one installation, or made new here.
+NOT_CARRIED = (
+    "METADATA",
+    "PKG-INFO",
+    "RECORD*",
+    "WHEEL",
+    "INSTALLER",
+    "REQUESTED",
+    "direct_url.json",
+    "entry_points.txt",
+    "uv_*.json",
+    "*.pyc",
+)
+LICENSE_NAMES = ("licen[cs]e*", "copying*", "notice*", "authors*", "copyright*")
+EGG_CARRIED = ("top_level.txt", "namespace_packages.txt")
+
+
+def members(plan: Plan, linked: Linked, others: Iterable[Carried] = ()) -> tuple[list[Member], list[Warned]]:
+    """Every member but RECORD and what tells of the wheel itself (`account`), each with its origin.
+
+    Side modules are taken as `linked` made them; its libraries join, and so do the licenses of their packages. `others` are files
+    of other packages that a recipe takes along, with theirs.
+    """
+    others = tuple(others)
+    warnings: list[Warned] = []
+    source = Source.of(plan.package)
+    out: dict[str, Member] = {}
+    for item in plan.placed:
+        _add(plan, out, _member(plan, item, source, linked, warnings))
+    for path, file in linked.libraries.items():
+        _add(plan, out, vendored(path, file, linked, (plan.package, *linked.packages), warnings))
+    for each in others:
+        blob = without_prefix(each.file.blob, (each.package,), (each.origin, each.file.path), warnings)
+        origin = Origin.copied(Source.of(each.package), each.origin, each.file.blob, blob, {"prefix": "/"})
+        _add(plan, out, Member(each.place(plan.stem), blob, origin=origin))
+    info = f"{plan.stem}.dist-info"
+    licenses, document = _licenses(plan, linked, others, warnings)
+    for name, (blob, origin) in {**_carried(plan, source, warnings), **licenses}.items():
+        _add(plan, out, Member(f"{info}/{name}", blob, origin=origin))
+    if plan.entry_points:
+        blob = BytesBlob(entry_points_text(plan.entry_points))
+        _add(plan, out, Member(f"{info}/entry_points.txt", blob, origin=_written(plan, source, "entry_points.txt", blob)))
+    core = tuple(file.path for file in plan.distribution.files.values()) if plan.distribution else ()
+    metadata = without_prefix(BytesBlob(document.encode()), (plan.package,), core, warnings)
+    origin = _written(plan, source, "METADATA", metadata)
+    if origin.source is None:
+        origin = _written(plan, source, "PKG-INFO", metadata)
+    _add(plan, out, Member(f"{info}/METADATA", metadata, origin=origin))
+    wheel = BytesBlob(wheel_file(plan.tags, pure=plan.decision is None))
+    _add(plan, out, Member(f"{info}/WHEEL", wheel, origin=_written(plan, source, "WHEEL", wheel)))
+    return list(out.values()), warnings
+
+
+def vendored(path: str, file: PackageFile, linked: Linked, packages: Iterable[CondaPackage], warnings: list[Warned]) -> Member:
+    """A library that travels. Whichever package it came from: a prefix that is not in the bytes changes nothing."""
+    library = linked.origins[path]
+    blob = without_prefix(file.blob, packages, (file.path,), warnings)
+    changes = change_of(linked, path) | ({} if blob is file.blob else {"prefix": "/"})
+    was = library.binary.file
+    return Member(path, blob, origin=Origin.copied(library_source(library), was.path, was.blob, blob, changes))
+
+
+def library_source(library: Library) -> Source:
+    """The package that a library is from; of a folder that is none, no more than that, since its place is the machine's."""
+    return Source(kind="folder") if library.package is None else Source.of(library.package)
+
+
+def change_of(linked: Linked, path: str) -> dict[str, Any]:
+    """What linking changed in a side module, as the account has it."""
+    change = linked.changes.get(path)
+    return change.json() if change else {}
+
+
+def _add(plan: Plan, out: dict[str, Member], member: Member) -> None:
+    before = out.get(member.path)
+    if before is not None and before.blob.sha256 != member.blob.sha256:
+        raise Refused(
+            "corrupt-archive", f"{plan.package.source}: two different files would be {member.path}", "split the package"
+        )
+    out[member.path] = member
+
+
+def _member(plan: Plan, item: Placed, source: Source, linked: Linked, warnings: list[Warned]) -> Member:
+    path = item.path if item.scheme == "site" else f"{plan.stem}.data/{item.scheme}/{item.path}"
+    file = linked.rewritten.get(item.path, item.file) if item.scheme == "site" else item.file
+    changes = change_of(linked, item.path) if item.scheme == "site" else {}
+    blob = without_prefix(file.blob, (plan.package,), (item.origin, item.file.path), warnings)
+    if blob is not file.blob:
+        changes["prefix"] = "/"
+    if item.scheme == "scripts" and is_python_script(blob.read()):
+        blob = BytesBlob(with_python_shebang(blob.read()))
+        changes["shebang"] = "#!python"
+    if plan.recipe is not None and plan.recipe.environment is not None and item.scheme == "site":
+        was = blob.read()
+        if (now := with_environment(path, was, plan.recipe)) != was:
+            blob = BytesBlob(now)
+            changes["environment"] = True
+    # Python files and data need no executable bit, whatever the build machine's umask made of them.
+    executable = item.scheme == "scripts" or item.path in plan.native or (item.file.executable and path.endswith(".sh"))
+    return Member(path, blob, executable, Origin.copied(source, item.origin, item.file.blob, blob, changes))
+
+
+def _written(plan: Plan, source: Source, name: str, blob: Blob) -> Origin:
+    """The origin of a file of dist-info that is written anew, from that of the package where it has one."""
+    file = plan.distribution.files.get(name) if plan.distribution else None
+    return Origin.copied(source, file.path, file.blob, blob, {"mended": True}) if file else MADE_HERE
+
+
+def without_prefix(blob: Blob, packages: Iterable[CondaPackage], names: tuple[str, ...], warnings: list[Warned]) -> Blob:
+    """A file without the build prefix, if one of `packages` lists a placeholder for one of its `names`."""
+    found = {package.placeholders[name] for package in packages for name in names if name in package.placeholders}
+    for placeholder in sorted(found, key=lambda p: (p.prefix, p.mode)):
+        data, done, left = relocate(blob.read(), placeholder)
+        if done:
+            blob = BytesBlob(data)
+        if left:
+            why = f"{left} times the build prefix, in strings that cannot be shortened"
+            warnings.append(Warned("prefix-left", why, names[0]))
+        elif done and placeholder.mode == "binary":
+            why = "the build prefix in it became /; code that stored its length may still fail"
+            warnings.append(Warned("prefix-in-binary", why, names[0]))
+    return blob
+
+
+def _carried(plan: Plan, source: Source, warnings: list[Warned]) -> dict[str, tuple[Blob, Origin]]:
+    """Files of the metadata folder that stay: top_level.txt, sboms/, and what else upstream's backend wrote."""
+    distribution = plan.distribution
+    if distribution is None:
+        return {}
+    egg = distribution.kind != "dist-info"
+    found = {}
+    for name, file in distribution.files.items():
+        kept = name in EGG_CARRIED if egg else not any(fnmatchcase(name, pattern) for pattern in NOT_CARRIED)
+        if kept and not _is_license(plan.metadata, name):
+            blob = without_prefix(file.blob, (plan.package,), (file.path,), warnings)
+            found[name] = (blob, Origin.copied(source, file.path, file.blob, blob, {"prefix": "/"}))
+    return found
+
+
+def _is_license(document: Document, name: str) -> bool:
+    """A license file in dist-info: in licenses/ (PEP 639), or where older backends put it, at the top."""
+    if name.startswith(("licenses/", "license_files/")) or name in document.all("License-File"):
+        return True
+    return "/" not in name and any(fnmatchcase(name.lower(), pattern) for pattern in LICENSE_NAMES)
+
+
+def _licenses(
+    plan: Plan, linked: Linked, others: Iterable[Carried], warnings: list[Warned]
+) -> tuple[dict[str, tuple[Blob, Origin]], Document]:
+    """License files as `licenses/...`, and the metadata whose License-File fields name them all (PEP 639).
+
+    The package's own come first; conda's copies join where no file has the same text; each package whose library travels
+    has a folder.
+    """
+    found: dict[str, tuple[Blob, Origin]] = {}
+    source = Source.of(plan.package)
+    if plan.distribution is not None:
+        for name, file in sorted(plan.distribution.files.items()):
+            if _is_license(plan.metadata, name):
+                found[re.sub(r"^(licenses|license_files)/", "", name)] = (file.blob, Origin(source, file.path))
+    have = {blob.sha256 for blob, _ in found.values()}
+    for name, file in license_texts(plan.package, plan.recipe):
+        if file.blob.sha256 not in have:
+            found[name if name not in found else f"recipe/{name}"] = (file.blob, Origin(source, file.path))
+    have = {blob.sha256 for blob, _ in found.values()}
+    for name, blob in plan.package.licenses:
+        if blob.sha256 not in have:
+            found[name if name not in found else f"conda/{name}"] = (blob, Origin(source, f"info/licenses/{name}"))
+    missing = [name for name in plan.metadata.all("License-File") if name not in found]
+    if missing:
+        warnings.append(Warned("missing-license", f"License-File {', '.join(missing)}: not in the package", "METADATA"))
+    found |= vendored_licenses(linked, warnings, [each.package for each in others])
+    document = plan.metadata.replaced("License-File", sorted(found))
+    return {f"licenses/{name}": each for name, each in found.items()}, document
+
+
+def vendored_licenses(
+    linked: Linked, warnings: list[Warned], others: Iterable[CondaPackage] = ()
+) -> dict[str, tuple[Blob, Origin]]:
+    """The license texts of packages whose libraries (or, of `others`, files) travel, by path below `licenses/`: a folder each."""
+    found: dict[str, tuple[Blob, Origin]] = {}
+    for package in {package.stem: package for package in (*linked.packages, *others)}.values():
+        source = Source.of(package)
+        for name, blob in package.licenses:
+            found[f"{package.name}-{package.version}/{name}"] = (blob, Origin(source, f"info/licenses/{name}"))
+        if not package.licenses:
+            warnings.append(Warned("missing-license", f"{package.stem}, of which something travels, brings no license text"))
+    for path, library in linked.origins.items():
+        if library.package is None:
+            why = f"{library.binary.file.name} is from a folder that is no package, so nothing tells its license"
+            warnings.append(Warned("missing-license", why, path))
+    return found
+
+
+def wheel_file(tags: Iterable[Tag], *, pure: bool) -> bytes:
+    """The file WHEEL."""
+    lines = [
+        "Wheel-Version: 1.0",
+        f"Generator: conda2wheel {__version__}",
+        f"Root-Is-Purelib: {str(pure).lower()}",
+        *(f"Tag: {tag}" for tag in sorted(map(str, tags))),
+    ]
+    return ("\n".join(lines) + "\n").encode()

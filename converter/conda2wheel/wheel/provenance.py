@@ -1,0 +1,194 @@
+"""`dist-info/conda2wheel.json`: for each member of a wheel, from which package and file it came and what was changed.
+
+With the packages that it names, `conda2wheel verify` makes the wheel again. Nothing in it depends on the machine: no path, no
+time of day, no name of a host but a channel's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from conda2wheel._version import __version__
+from conda2wheel.conda.archive import corrupt
+from conda2wheel.conda.origin import Origin, Source
+from conda2wheel.files.packagefile import Blob, BytesBlob
+from conda2wheel.options import Options
+from conda2wheel.outcome import ALLOWED, Provided, Vendored, Warned
+from conda2wheel.wheel.reader import Wheel
+from conda2wheel.wheel.writer import Member
+
+SCHEMA = 1
+MAX_DEPTH = 64
+NAME = "conda2wheel.json"
+TOOL = "conda2wheel"
+SHARE = "share"  # the command of a common wheel
+
+
+@dataclass(frozen=True)
+class Made:
+    """How a wheel was made. `command` is convert, repair or share; `input` what was converted or repaired (None: nothing but
+    libraries), `consulted` what else the result depends on (packages of libraries, whether these travel or not); `shared` the
+    libraries that it takes from the common wheel that `requires` says; `judged_by` the Pyodide that the audit asked;
+    `overrides` the refusals that somebody allowed; `previous` the account that a repaired wheel had before; `moment` the time of
+    its members in seconds since 1970."""
+
+    command: str
+    filename: str
+    name: str
+    version: str
+    license: str | None
+    platform: str
+    judged_by: tuple[str, ...]
+    evidence: tuple[str, ...]
+    options: Options
+    input: Source | None
+    moment: float
+    consulted: tuple[Source, ...] = ()
+    overrides: tuple[Warned, ...] = ()
+    vendored: tuple[Vendored, ...] = ()
+    provided: tuple[Provided, ...] = ()
+    shared: tuple[Vendored, ...] = ()
+    requires: str | None = None
+    previous: Mapping[str, Any] | None = None
+
+
+def overridden(warnings: Iterable[Warned]) -> tuple[Warned, ...]:
+    """Those warnings that would have been refusals."""
+    return tuple(dict.fromkeys(warning for warning in warnings if warning.code == ALLOWED))
+
+
+def own_account(wheel: Wheel) -> dict[str, Any] | None:
+    """The account in a wheel, of whatever schema; None where it has none.
+
+    Raises `Refused` (corrupt-archive) for a file of that name that is no JSON object, or one that nobody can print again.
+    """
+    file = wheel.info(NAME)
+    if file is None:
+        return None
+    try:
+        document = json.loads(file.blob.read())
+    except (ValueError, RecursionError) as error:
+        raise corrupt(wheel.source, f"{file.path} is not JSON ({error})") from None
+    if not isinstance(document, dict) or _is_deep(document):
+        raise corrupt(wheel.source, f"{file.path} is no account of a wheel")
+    return document
+
+
+def shown(account: Mapping[str, Any]) -> tuple[tuple[tuple[str, Any], ...], tuple[tuple[str, str], ...]]:
+    """An account for people: what it says of the wheel, and of each member that is not as its source had it. Of one that another
+    version wrote, what is as expected."""
+    sources = [_source(each) for each in _list(account.get("sources"))]
+    members = account.get("members")
+    changed = [
+        (path, f"{_what(entry)}; from {sources[entry['source']]}: {entry.get('file')}")
+        for path, entry in (members.items() if isinstance(members, dict) else ())
+        if isinstance(entry, dict)
+        and type(entry.get("source")) is int
+        and 0 <= entry["source"] < len(sources)
+        and "changes" in entry
+    ]
+    vendored = [f"{each.get('name')}" for each in _list(account.get("vendored"))]
+    common = account.get("shared")
+    shared = (
+        [f"{each.get('name')} of {common.get('requires')}" for each in _list(common.get("libraries"))]
+        if isinstance(common, dict)
+        else []
+    )
+    provided = [f"{each.get('name')} by {each.get('by')}" for each in _list(account.get("provided"))]
+    overrides = [f"{each.get('code')}: {each.get('file')}: {each.get('message')}" for each in _list(account.get("overrides"))]
+    tool = account.get("tool")
+    facts = (
+        ("made_by", f"{tool.get('name')} {tool.get('version')}, {account.get('command')}" if isinstance(tool, dict) else None),
+        ("made_of", tuple(sources)),
+        ("vendored", tuple(vendored)),
+        ("shared", tuple(shared)),
+        ("provided", tuple(provided)),
+        ("overrides", tuple(overrides)),
+    )
+    return facts, tuple(changed)
+
+
+def _list(value: Any) -> list[dict[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _source(told: Mapping[str, Any]) -> str:
+    try:
+        return str(Source.from_json(told))
+    except ValueError:
+        return "something unknown"
+
+
+def _what(entry: Mapping[str, Any]) -> str:
+    """What was changed in a member, in words."""
+    changes = entry["changes"] if isinstance(entry["changes"], dict) else {}
+    words = [f"{key.replace('_', ' ')} {', '.join(map(str, value))}" for key, value in changes.items() if isinstance(value, list)]
+    if renamed := changes.get("renamed"):
+        words.append(f"{renamed} symbols renamed")
+    words += [key for key in ("prefix", "shebang", "mended") if key in changes]
+    return "; ".join(words) or "changed"
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether a JSON value is nested deeper than any account; the encoder follows it by recursion."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, (dict, list))
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    return bool(level)
+
+
+def account(made: Made, members: Iterable[Member]) -> Blob:
+    """The account of a wheel with these members (its own entry and RECORD are not in it)."""
+    sources = list(
+        dict.fromkeys(
+            [*([made.input] if made.input else []), *sorted(made.consulted, key=lambda source: sorted(source.json().items()))]
+        )
+    )
+    entries = {member.path: _entry(member.origin, sources) for member in sorted(members, key=lambda m: m.path)}
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "tool": {"name": TOOL, "version": __version__},
+        "command": made.command,
+        "wheel": made.filename,
+        "platform": made.platform,
+        "judged_by": list(made.judged_by),
+        "evidence": list(made.evidence),
+        "options": made.options.json(),
+        "overrides": [_override(each) for each in made.overrides],
+        "sources": [source.json() for source in sources],
+        "vendored": [{"name": each.name, "needed_by": list(each.needed_by)} for each in made.vendored],
+        "provided": [each.json() for each in made.provided],
+        "members": entries,
+    }
+    if made.shared:
+        libraries = [{"name": each.name, "needed_by": list(each.needed_by)} for each in made.shared]
+        document["shared"] = {"requires": made.requires, "libraries": libraries}
+    if made.previous is not None:
+        document["previous"] = made.previous
+    return BytesBlob((json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def _override(warning: Warned) -> dict[str, Any]:
+    code, _, message = warning.message.partition(": ")
+    return {"code": code, "message": message, "file": warning.file}
+
+
+def _entry(origin: Origin, sources: list[Source]) -> dict[str, Any]:
+    """`{"source": index, "file"}`, with `before` (sha256) and `changes` where its bytes are others; `{"source": None}` where
+    conda2wheel made it."""
+    if origin.source is None:
+        return {"source": None}
+    if origin.source not in sources:
+        sources.append(origin.source)
+    entry: dict[str, Any] = {"source": sources.index(origin.source), "file": origin.file}
+    if origin.before is not None:
+        entry |= {"before": origin.before, "changes": dict(origin.changes)}
+    return entry

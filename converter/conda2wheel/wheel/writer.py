@@ -1,0 +1,210 @@
+"""The canonical wheel: the same members give the same bytes, on any machine, in any time zone, under any umask.
+
+Specifications: PyPA binary distribution format 1.0; PKWARE's APPNOTE as far as PyPI lets it through (warehouse
+utils/zipfiles.py: no data descriptors, comments, duplicates, extra bytes before or behind). Members are sorted, the
+dist-info folder comes last and RECORD is the last member. Compressed with libdeflate, which is 4 times faster than zlib
+at the same level and gives smaller files.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import os
+import stat
+import struct
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from conda2wheel.conda.origin import MADE_HERE, Origin
+from conda2wheel.files.packagefile import Blob
+from conda2wheel.outcome import Failed, Refused
+
+DEFAULT_LEVEL = 6
+_EARLIEST = 315532800  # 1980-01-01 UTC, where zip's calendar begins
+_LATEST = 4354819198  # 2107-12-31 23:59:58
+_DEFLATED, _STORED = 8, 0
+_UTF8 = 0x800
+_UNIX = 3 << 8
+_MAX_FIELD = 0xFFFFFFFF
+_THREADS_FROM = 4 << 20  # bytes from which threads pay
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file of a wheel; `executable` gives it mode 0755 instead of 0644. Its origin is for the account; it is not written."""
+
+    path: str
+    blob: Blob
+    executable: bool = False
+    origin: Origin = MADE_HERE
+
+
+@dataclass(frozen=True)
+class _Packed:
+    path: str
+    executable: bool
+    sha256: bytes
+    size: int
+    crc: int
+    method: int
+    data: bytes
+
+
+def order(path: str) -> tuple[int, str]:
+    """Sort key: dist-info last, RECORD the very last (recommended by the wheel specification)."""
+    folder, _, rest = path.partition("/")
+    if not folder.endswith(".dist-info"):
+        return (0, path)
+    return (2 if rest == "RECORD" else 1, path)
+
+
+def record_row(path: str, digest: bytes, size: int) -> tuple[str, str, str]:
+    """A RECORD row: urlsafe base64 of the sha256, without padding."""
+    return (path, "sha256=" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode(), str(size))
+
+
+def build_wheel(members: Iterable[Member], dist_info: str, timestamp: float, level: int = DEFAULT_LEVEL) -> Iterator[bytes]:
+    """The wheel's bytes in chunks, RECORD added. `timestamp` in seconds since 1970, UTC.
+
+    Raises `Refused` (too-large) for what would need ZIP64: no index and no Pyodide takes a wheel of 4 GiB.
+    """
+    ordered = sorted(members, key=lambda member: order(member.path))
+    dos_time, dos_date = _dos(timestamp)
+    rows: list[tuple[str, str, str]] = []
+    central: list[bytes] = []
+    offset = 0
+    for packed in _pack_all(ordered, level):
+        rows.append(record_row(packed.path, packed.sha256, packed.size))
+        yield from _local(packed, dos_time, dos_date)
+        central.append(_central(packed, dos_time, dos_date, offset))
+        offset += 30 + len(packed.path.encode()) + len(packed.data)
+        if offset > _MAX_FIELD:
+            raise Refused(
+                "too-large", f"{dist_info}: the wheel would have more than 4 GiB", "leave data files out of the package"
+            )
+    record_path = f"{dist_info}/RECORD"
+    rows.append((record_path, "", ""))
+    record = io.StringIO()
+    csv.writer(record, lineterminator="\n").writerows(rows)
+    packed = _pack(record_path, record.getvalue().encode(), False, level)
+    yield from _local(packed, dos_time, dos_date)
+    central.append(_central(packed, dos_time, dos_date, offset))
+    offset += 30 + len(record_path.encode()) + len(packed.data)
+    directory = b"".join(central)
+    if len(central) > 0xFFFF or offset + len(directory) > _MAX_FIELD:
+        raise Refused(
+            "too-large", f"{dist_info}: {len(central)} members are more than a zip without ZIP64 holds", "leave data files out"
+        )
+    yield directory
+    yield struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, len(central), len(central), len(directory), offset, 0)
+
+
+def _pack_all(members: list[Member], level: int) -> Iterator[_Packed]:
+    def pack(member: Member) -> _Packed:
+        return _pack(member.path, member.blob.read(), member.executable, level)
+
+    if sum(member.blob.size for member in members) < _THREADS_FROM:
+        yield from map(pack, members)
+        return
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # libdeflate releases the GIL
+        for start in range(0, len(members), 64):  # a window, so that a large package is not all in memory
+            yield from pool.map(pack, members[start : start + 64])
+
+
+def _pack(path: str, data: bytes, executable: bool, level: int) -> _Packed:
+    import deflate
+
+    squeezed = bytes(deflate.deflate_compress(data, level)) if data else b""
+    digest = hashlib.sha256(data).digest()
+    if data and len(squeezed) < len(data):
+        return _Packed(path, executable, digest, len(data), zlib.crc32(data), _DEFLATED, squeezed)
+    return _Packed(path, executable, digest, len(data), zlib.crc32(data), _STORED, data)
+
+
+def _fields(packed: _Packed, dos_time: int, dos_date: int) -> bytes:
+    name = packed.path.encode()
+    flags = 0 if packed.path.isascii() else _UTF8
+    return struct.pack(
+        "<HHHHHIIIHH", 20, flags, packed.method, dos_time, dos_date, packed.crc, len(packed.data), packed.size, len(name), 0
+    )
+
+
+def _local(packed: _Packed, dos_time: int, dos_date: int) -> Iterator[bytes]:
+    yield struct.pack("<I", 0x04034B50) + _fields(packed, dos_time, dos_date) + packed.path.encode()
+    yield packed.data
+
+
+def _central(packed: _Packed, dos_time: int, dos_date: int, offset: int) -> bytes:
+    mode = stat.S_IFREG | (0o755 if packed.executable else 0o644)
+    head = struct.pack("<IH", 0x02014B50, _UNIX | 20) + _fields(packed, dos_time, dos_date)
+    return head + struct.pack("<HHHII", 0, 0, 0, mode << 16, offset) + packed.path.encode()
+
+
+def _dos(timestamp: float) -> tuple[int, int]:
+    t = time.gmtime(int(min(max(timestamp, _EARLIEST), _LATEST)))
+    return (t.tm_hour << 11 | t.tm_min << 5 | t.tm_sec // 2, (t.tm_year - 1980) << 9 | t.tm_mon << 5 | t.tm_mday)
+
+
+def write_file(target: Path, chunks: Callable[[], Iterator[bytes]]) -> str:
+    """Write a file whole or not at all: beside, fsync, rename. Gives back its sha256. Raises `Failed` (disk).
+
+    The folder is made if it is not there. A process that is killed leaves no file of that name, and none at all where
+    the file system has files without a name (O_TMPFILE).
+    """
+    digest = hashlib.sha256()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _beside(target) as (out, name):
+            for chunk in chunks():
+                digest.update(chunk)
+                out.write(chunk)
+            out.flush()
+            os.fchmod(out.fileno(), 0o644)
+            os.fsync(out.fileno())
+            name().replace(target)
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise Failed(
+            "disk", f"cannot write {target}: {error.strerror or error}", "check its folder, its rights and its room"
+        ) from error
+    return digest.hexdigest()
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[tuple[IO[bytes], Callable[[], Path]]]:
+    """A new file in the target's folder, and a function that gives it a name when it is whole; gone again on failure."""
+    folder = target.parent
+    unique = folder / f".conda2wheel-{os.getpid()}-{os.urandom(6).hex()}.part"  # two threads may write the same wheel
+    unnamed = True
+    try:
+        fd = os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600)
+    except (AttributeError, OSError):  # not on this system, not on this file system
+        unnamed = False
+        fd = os.open(unique, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+
+    def name() -> Path:
+        if unnamed:
+            # A directory descriptor makes this linkat(2) with AT_SYMLINK_FOLLOW, which alone can name such a file.
+            os.link(f"/proc/self/fd/{fd}", unique, src_dir_fd=fd, follow_symlinks=True)
+        return unique
+
+    try:
+        with os.fdopen(fd, "wb") as out:
+            yield out, name
+    except BaseException:
+        with suppress(OSError):
+            unique.unlink()
+        raise

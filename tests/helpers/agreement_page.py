@@ -1,0 +1,194 @@
+"""docs/agreement.md: what the audit says of published wheels, beside what real Pyodides do with them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from conda2wheel.abi.audit.findings import Severity
+from conda2wheel.abi.platforms import for_pyodide
+from tests.helpers.agreement import PYODIDES, Module, compare
+from tests.helpers.pyemscripten import PUBLISHED, Published
+
+VERDICTS = {"runs": "runs", "fatal": "fatal", "load": "does not load"}
+HEAD = """\
+# The verdict and the run
+
+`./scripts/agreement` makes this page: it takes {wheels} wheels of {projects} projects that are on PyPI for a `pyemscripten`
+platform (the newest of each in November 2026, pinned by hash in `tests/helpers/pyemscripten.py`) and asks of each of their
+side modules, in each of {pyodides} Pyodides, what the audit says; and then what that Pyodide does with it under node.
+
+- **does not load**: `dlopen` of the module by its path fails. Audit and run agree if the symbol that the loader names is one
+  that the audit says it fails for (its own, or that of a library which it NEEDs: the loader comes to that first).
+- **fatal**: it loads, and functions that it imports are nowhere: the loader puts in their place stubs that end the
+  interpreter. Each stub was called, and threw the loader's "cannot resolve symbol". They agree if these are exactly the
+  functions that the audit names, none more and none less.
+- **runs**: it loads and no import is left open.
+
+The suffix for one CPython (`.cpython-313-wasm32-emscripten.so`) is taken off for this, since it would hide every module from
+another CPython, and nothing would be learned; `conda2wheel audit` itself says `wrong-python` there. The modules of one wheel
+are opened one after the other in one interpreter, libraries first, and in a new one after each failure to load. In the wheel's
+own Pyodide each extension module is imported as well, or, where its package asks for what is not there (numpy above all, which
+PyPI does not have for Pyodide), initialised by itself.
+
+What is not asked here: whether a module that loads computes what it should, and throwing where nothing can catch, which no
+published wheel does (`tests/helpers/signals*.py` has modules for that and for each other rule).
+"""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One wheel in one Pyodide."""
+
+    wheel: Published
+    pyodide: str
+    modules: tuple[Module, ...]
+
+    @property
+    def own(self) -> bool:
+        """Whether the wheel was made for that Pyodide."""
+        platform = for_pyodide(self.pyodide)
+        return platform is not None and platform.name == self.wheel.platform
+
+    @property
+    def agreeing(self) -> int:
+        """How many modules agree."""
+        return sum(module.disagreement is None for module in self.modules)
+
+    @property
+    def above_note(self) -> list[str]:
+        """What the audit finds that is worse than a note."""
+        return [f"{m.path}: {f.message}" for m in self.modules for f in m.findings if f.severity is not Severity.NOTE]
+
+
+def comparison(wheel: Published, pyodide: str) -> Comparison:
+    """Run one."""
+    own = Comparison(wheel, pyodide, ()).own
+    return Comparison(wheel, pyodide, tuple(compare(wheel.get(), pyodide, initialise=own)))
+
+
+def comparisons(report: Callable[[Comparison], None] = lambda each: None) -> list[Comparison]:
+    """Run all, two at a time; `report` hears of each."""
+
+    def one(job: tuple[Published, str]) -> Comparison:
+        found = comparison(*job)
+        report(found)
+        return found
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(one, [(wheel, pyodide) for wheel in PUBLISHED for pyodide in PYODIDES]))
+
+
+def page(found: Sequence[Comparison]) -> str:
+    """The text of docs/agreement.md."""
+    projects = {each.wheel.project for each in found}
+    pyodides = {each.pyodide for each in found}
+    head = HEAD.format(wheels=len({each.wheel for each in found}), projects=len(projects), pyodides=len(pyodides))
+    return "\n".join([head, *_numbers(found), "", *_disagreements(found), "", *_initialised(found), "", *_table(found), ""])
+
+
+def _numbers(found: Sequence[Comparison]) -> Iterable[str]:
+    modules = [module for each in found for module in each.modules]
+    yield "## Numbers"
+    yield ""
+    yield "| predicted | module in a Pyodide | agree | symbols |"
+    yield "| --- | ---: | ---: | ---: |"
+    for verdict, words in VERDICTS.items():
+        those = [module for module in modules if module.predicted == verdict]
+        symbols = sum(len(module.seen.unresolved) if verdict == "fatal" else int(verdict == "load") for module in those)
+        agree = sum(module.disagreement is None for module in those)
+        yield f"| {words} | {len(those)} | {agree} | {symbols or ''} |"
+    yield f"| together | {len(modules)} | {sum(each.agreeing for each in found)} | |"
+    own = [each for each in found if each.own]
+    clean = sum(not each.above_note for each in own)
+    count = sum(len(each.modules) for each in own)
+    yield ""
+    yield f"In their own Pyodide ({len(own)} pairs, {count} modules), {clean} of {len(own)} have no finding above a note."
+
+
+def _disagreements(found: Sequence[Comparison]) -> Iterable[str]:
+    yield "## Disagreements"
+    yield ""
+    lines = [
+        f"- `{each.wheel.filename}` in Pyodide {each.pyodide}, `{module.path}`: {module.disagreement}"
+        for each in found
+        for module in each.modules
+        if module.disagreement
+    ]
+    yield from lines or ["None."]
+
+
+def _initialised(found: Sequence[Comparison]) -> Iterable[str]:
+    yield "## What its own Pyodide made of each"
+    yield ""
+    yield "| wheel | Pyodide | extension modules |"
+    yield "| --- | --- | --- |"
+    for each in found:
+        if each.own:
+            came = Counter(_kind(module.seen.initialised) for module in each.modules if module.seen.initialised is not None)
+            yield f"| `{_short(each.wheel)}` | {each.pyodide} | {', '.join(f'{count} {what}' for what, count in came.items())} |"
+
+
+def _kind(initialised: str) -> str:
+    if initialised == "imported":
+        return "imported"
+    if initialised.startswith("initialised; its package says "):
+        return f"initialised by itself ({_asks(initialised)})"
+    return f"began to be initialised ({_asks(initialised)})"
+
+
+def _asks(text: str) -> str:
+    for name in ("numpy", "mypy_extensions", "typing_extensions"):
+        if name in text:
+            return f"there is no {name}"
+    return "pandas itself needs numpy" if "could not import module pandas" in text else text
+
+
+def _table(found: Sequence[Comparison]) -> Iterable[str]:
+    yield "## Every wheel in every Pyodide"
+    yield ""
+    yield "Its own Pyodides are in bold. Of several symbols the first is named."
+    yield ""
+    yield "| wheel | modules | Pyodide | predicted | seen | agree |"
+    yield "| --- | ---: | --- | --- | --- | --- |"
+    for each in found:
+        pyodide = f"**{each.pyodide}**" if each.own else each.pyodide
+        agree = f"{each.agreeing} of {len(each.modules)}"
+        cells = (f"`{_short(each.wheel)}`", str(len(each.modules)), pyodide, _predicted(each), _seen(each), agree)
+        yield f"| {' | '.join(cells)} |"
+
+
+def _short(wheel: Published) -> str:
+    return wheel.filename.removesuffix("_wasm32.whl")
+
+
+def _predicted(each: Comparison) -> str:
+    severities = {"load": Severity.LOAD, "fatal": Severity.FATAL}
+    parts = []
+    for verdict, words in VERDICTS.items():
+        those = [module for module in each.modules if module.predicted == verdict]
+        if those:
+            names = sorted({n for m in those for n in m.symbols(severities[verdict])}) if verdict in severities else []
+            parts.append(f"{len(those)} {words}{_names(names)}")
+    return ", ".join(parts)
+
+
+def _seen(each: Comparison) -> str:
+    parts = []
+    for verdict, words in VERDICTS.items():
+        those = [module for module in each.modules if module.seen.verdict == verdict]
+        if those:
+            if verdict == "load":
+                names = sorted({module.seen.symbol or "" for module in those} - {""})
+            else:
+                names = sorted({name for module in those for name in module.seen.unresolved})
+            parts.append(f"{len(those)} {words}{_names(names)}")
+    return ", ".join(parts)
+
+
+def _names(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    return f" (`{names[0]}`" + (f" and {len(names) - 1} more)" if len(names) > 1 else ")")

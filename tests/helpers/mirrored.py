@@ -1,0 +1,280 @@
+"""Wheels for a mirror to publish, a reader that looks whether an index is whole, and publishers that are killed."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import http.server
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+from conda2wheel.mirror.publish.generation import Entry
+from conda2wheel.mirror.publish.publish import Published, publish, put_wheel
+from conda2wheel.mirror.state.item import Package, Wheel
+from conda2wheel.mirror.store.base import Store, open_store
+
+CHANNEL = "https://channel.invalid/forge"
+
+
+def entry(project: str, version: str = "1.0", build: int = 0, timestamp: float | None = 1e9, text: str = "") -> Entry:
+    """An entry of the index; its wheel is `content(entry)`."""
+    package_hash = sha(f"{project} {version} {build} {text}".encode())
+    data = _bytes(package_hash)
+    name = f"{project}-{version}-py3-none-any.whl"
+    wheel = Wheel(project, version, name, sha(data), len(data), sha(_metadata(project, version)), "any", ">=3.11")
+    package = Package(
+        package_hash, f"{CHANNEL}/noarch/{name}", CHANNEL, "noarch", project, version, f"h_{build}", build, True, (), "r"
+    )
+    return Entry(wheel, Package(**{**vars(package), "timestamp": timestamp}))
+
+
+def sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _bytes(package_hash: str) -> bytes:
+    return package_hash.encode() * 100
+
+
+def _metadata(project: str, version: str) -> bytes:
+    return f"Metadata-Version: 2.4\nName: {project}\nVersion: {version}\n".encode()
+
+
+def put(store: Store, *entries: Entry) -> tuple[Entry, ...]:
+    """Put the wheels of entries where they belong."""
+    for each in entries:
+        put_wheel(store, each.wheel, _bytes(each.package.sha256), _metadata(each.wheel.project, each.wheel.version))
+    return entries
+
+
+def release(number: int) -> tuple[Entry, ...]:
+    """What a channel has on its Nth night: some projects stay, one gets a version, one comes, one goes, one is built anew."""
+    stay = [entry(f"stay-{each}", "1.0") for each in range(4)]
+    grows = [entry("grows", f"1.{minor}") for minor in range(max(0, number - 3), number + 1)]
+    return (*stay, *grows, entry(f"night-{number % 3}", f"{number}.0"), entry("rebuilt", "2.0", build=number))
+
+
+def publish_release(store: Store, number: int, *, seconds: float = 120.0) -> Published:
+    """One night's work."""
+    entries = put(store, *release(number))
+    return publish(store, entries, {"night": number}, now=1.8e9 + number * 86400, grace=2.5 * 86400, seconds=seconds)
+
+
+def served(store: Store) -> dict[str, bytes]:
+    """All that readers see at the store's top, but wheels."""
+    top = store.pointed()
+    if "simple" in top:
+        return {
+            meta.path.split("/", 2)[2]: store.get(meta.path) or b"" for meta in store.list(f"generations/{_live(store)}/simple")
+        }
+    return {meta.path: store.get(meta.path) or b"" for meta in store.list("simple")}
+
+
+def _live(store: Store) -> str:
+    return os.path.basename(store.pointed()["current"])
+
+
+class _Links(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[dict[str, str]] = []
+        self.feed(text)
+        self.ended = text.endswith("</html>\n")
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "a":
+            self.found.append({key: value or "" for key, value in attrs})
+
+
+class Reader:
+    """Reads an index over HTTP as installers do, and follows every link. `requests` counts; what was wrong is in `wrong`."""
+
+    def __init__(self, base: str) -> None:
+        self.base = base.rstrip("/") + "/"
+        self.requests = 0
+        self.rounds = 0
+        self.wrong: list[str] = []
+
+    def read(self) -> None:
+        """The whole index once: where readers look, and the generation that the pointer names."""
+        self.rounds += 1
+        root = self._get("simple/index.html")
+        if root is not None:
+            self._projects("simple/", root)
+        self._pointed()
+
+    def _projects(self, place: str, root: bytes) -> None:
+        page = _Links(root.decode())
+        self._must(page.ended, f"half a page: {place}")
+        for link in page.found:
+            path = f"{place}{link['href']}index.html"
+            text = self._get(path)
+            if text is None:  # it went with the project, in between
+                again = self._get(f"{place}index.html") or b""
+                self._must(f'href="{link["href"]}"'.encode() not in again, f"a dangling link to {path}")
+                continue
+            self._files(path, text.decode())
+
+    def _files(self, path: str, text: str) -> None:
+        page = _Links(text)
+        self._must(page.ended and bool(page.found), f"half a page: {path}")
+        for link in page.found:
+            target, _, wanted = link["href"].partition("#sha256=")
+            wheel = urljoin(self.base + path, target).removeprefix(self.base)
+            self._must(sha(self._get(wheel) or b"") == wanted, f"{path} links {wheel}, which is not it")
+            metadata = sha(self._get(f"{wheel}.metadata") or b"")
+            self._must(f"sha256={metadata}" == link["data-core-metadata"], f"{path} links metadata of {wheel}, which are not it")
+
+    def _pointed(self) -> None:
+        pointer = self._get("current.json")
+        if pointer is None:
+            return
+        told = json.loads(pointer)
+        manifest = self._get(f"generations/{told['generation']}/generation.json") or b""
+        self._must(sha(manifest) == told["sha256"], f"the pointer's {told['generation']} is not it")
+        for path, wanted in json.loads(manifest)["files"].items():
+            page = self._get(f"generations/{told['generation']}/{path}") or b""
+            self._must(sha(page) == wanted, f"{path} of {told['generation']} is not it")
+            if path.endswith("index.html") and path != "simple/index.html":
+                self._files(path, page.decode())
+
+    def _must(self, holds: bool, wrong: str) -> None:
+        if not holds:
+            self.wrong.append(wrong)
+
+    def _get(self, path: str) -> bytes | None:
+        self.requests += 1
+        for last in (False, True):
+            try:
+                with urllib.request.urlopen(self.base + path, timeout=20) as answer:
+                    return bytes(answer.read())
+            except urllib.error.HTTPError as error:
+                error.close()
+                if error.code == 404:
+                    return None
+                if last:
+                    raise
+        return None
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
+
+
+@contextmanager
+def over_http(folder: Path) -> Iterator[str]:
+    """Serve a folder, and follow its links; yields the address."""
+    handler = functools.partial(_Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@contextmanager
+def polled(base: str) -> Iterator[Reader]:
+    """A reader that reads on and on, until the end."""
+    reader = Reader(base)
+    ended = threading.Event()
+    errors: list[BaseException] = []
+
+    def poll() -> None:
+        try:
+            while not ended.is_set():
+                reader.read()
+        except BaseException as error:  # noqa: BLE001 - told below
+            errors.append(error)
+
+    thread = threading.Thread(target=poll)
+    thread.start()
+    try:
+        yield reader
+    finally:
+        ended.set()
+        thread.join()
+    assert errors == []
+    assert reader.wrong == []
+
+
+class Publishers:
+    """Forks processes that publish releases, out of one that has all imported. See `publishers`."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def start(self, *told: Any) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(told) + "\n")
+        self._process.stdin.flush()
+
+    def publish(self, number: int, killed_after: float | None = None) -> tuple[str, float]:
+        """Publish a release; SIGKILL after so many seconds, if it still runs. Gives back what became of it, and the seconds."""
+        self.start(number, killed_after)
+        assert self._process.stdout is not None
+        what, seconds = json.loads(self._process.stdout.readline())
+        return str(what), float(seconds)
+
+
+@contextmanager
+def publishers(url: str) -> Iterator[Publishers]:
+    """Publishers of a store, each a process of its own."""
+    command = [sys.executable, "-m", "tests.helpers.mirrored", url]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield Publishers(process)
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def _work(url: str, number: int) -> str:
+    from conda2wheel.outcome import Failed
+
+    try:
+        return publish_release(open_store(url), number).generation
+    except Failed as error:
+        return str(error)
+
+
+def _publish_in_a_child(url: str, number: int, killed_after: float | None) -> tuple[str, float]:
+    reading, writing = os.pipe()
+    began = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writing, _work(url, number).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    if killed_after is not None:
+        time.sleep(killed_after)
+        os.kill(child, signal.SIGKILL)
+    with os.fdopen(reading) as pipe:
+        what = pipe.read()
+    os.waitpid(child, 0)
+    return what, time.monotonic() - began
+
+
+def _serve(url: str, lines: Iterable[str], tell: Callable[[str], object]) -> None:
+    import conda2wheel.mirror.store.bucket
+    import conda2wheel.mirror.store.folder  # noqa: F401
+
+    for line in lines:
+        number, killed_after = json.loads(line)
+        tell(json.dumps(_publish_in_a_child(url, number, killed_after)))
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1], sys.stdin, lambda text: print(text, flush=True))

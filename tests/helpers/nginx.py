@@ -1,0 +1,98 @@
+"""nginx with the configuration that docs/index.md gives, on loopback. Debian's, installed or unpacked beside."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.helpers.cache import REPOSITORY, cached
+
+WAIT = 10.0  # seconds for it to answer
+MAIN = """
+daemon off;
+pid nginx.pid;
+error_log error.log;
+{user}
+events {{ }}
+http {{
+    access_log access.log;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+{snippet}
+}}
+"""
+
+
+def find() -> str | None:
+    """The program: installed, or from Debian's package, which is unpacked and not installed, so that nothing is started. None
+    where neither is to be had."""
+    installed = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
+    if installed:
+        return installed
+    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        return None
+
+    def make(folder: Path) -> None:
+        package = folder / "package"
+        package.mkdir()
+        for again in (False, True):  # the first time with the lists of packages that are there
+            if again:
+                subprocess.run(["apt-get", "update", "-q"], capture_output=True, check=False)
+            subprocess.run(["apt-get", "download", "-q", "nginx"], cwd=package, capture_output=True, check=False)
+            for archive in package.glob("*.deb"):
+                subprocess.run(["dpkg-deb", "-x", str(archive), str(folder)], check=True)
+                return
+        raise LookupError("apt-get has no nginx")
+
+    try:
+        found = cached("nginx", (platform.platform(),), make) / "usr" / "sbin" / "nginx"
+    except LookupError:
+        return None
+    works = found.is_file() and subprocess.run([str(found), "-v"], capture_output=True, check=False).returncode == 0
+    return str(found) if works else None
+
+
+def snippet() -> str:
+    """The configuration in the manual."""
+    text = (REPOSITORY / "docs" / "index.md").read_text()
+    (found,) = re.findall(r"^```nginx\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return str(found)
+
+
+@contextmanager
+def running(program: str, root: Path, work: Path) -> Iterator[str]:
+    """Serve `root`; logs and other files go to `work`. Yields the address, `http://127.0.0.1:PORT/`."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    ours = snippet().replace("listen 80;", f"listen 127.0.0.1:{port};").replace("root /srv/wheels;", f"root {root};")
+    assert ours.count(str(port)) == ours.count(str(root)) == 1
+    user = "user root;" if os.geteuid() == 0 else ""  # else its workers may not read what only root may
+    (work / "nginx.conf").write_text(MAIN.format(user=user, snippet=ours))
+    process = subprocess.Popen([program, "-p", str(work), "-c", str(work / "nginx.conf")], stderr=subprocess.PIPE, text=True)
+    try:
+        end = time.monotonic() + WAIT
+        while True:
+            assert process.poll() is None, process.communicate()[1]
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/simple/", timeout=1).close()
+                break
+            except OSError:
+                assert time.monotonic() < end, (work / "error.log").read_text()
+                time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        process.terminate()
+        process.communicate(timeout=WAIT)

@@ -1,0 +1,142 @@
+"""Reports without a mirror: a channel of any size with every kind of item in it, the same every time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from conda2wheel.mirror.report.report import Item, Report, Run
+from conda2wheel.mirror.state.item import Done, Key, Package, Status, Wheel
+from conda2wheel.outcome import REFUSAL_CODES
+from conda2wheel.pyodide.lock import Locked, Runtime
+
+CHANNEL = "https://repo.example/emscripten-forge-4x"
+STARTED = 1_790_000_000.0  # 2026-09-21 14:13:20 UTC
+NATIVE = "pyemscripten_2025_0_wasm32"
+NEEDS = ("numpy<2", "absent>=1", "cffi", "gone; python_version < '3'", "libpure")
+NAMES = Path(__file__).parents[1] / "data" / "channel_4x_names.json"
+# What nobody should be able to do to a page, a terminal, an XML reader or a collector of metrics.
+HOSTILE = '</script><img src=x onerror="alert(1)">]]>&amp;\x1b[2J\n\u202e\ud800\x00{}\\ [bold]$title'
+
+
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+def package(name: str, version: str = "1.0", build: str = "py313h0_0", **more: Any) -> Package:
+    stem = f"{name}-{version}-{build}"
+    told: dict[str, Any] = {
+        "sha256": sha256(stem),
+        "url": f"https://me:secret@repo.example/t/tk-secret/emscripten-forge-4x/emscripten-wasm32/{stem}.tar.bz2",
+        "channel": "https://me:secret@repo.example/t/tk-secret/emscripten-forge-4x",
+        "subdir": "emscripten-wasm32",
+        "build_number": 0,
+        "noarch": False,
+        "depends": (),
+        "record": sha256("record of " + stem),
+        "size": 1_000_000,
+        "timestamp": STARTED - 86400,
+    }
+    return Package(name=name, version=version, build=build, **{**told, **more})
+
+
+def wheel(project: str, version: str = "1.0", platform: str = NATIVE, **more: Any) -> Wheel:
+    tag = "py3-none-any" if platform == "any" else f"cp313-cp313-{platform}"
+    filename = f"{project.replace('-', '_')}-{version}-{tag}.whl"
+    told: dict[str, Any] = {"sha256": sha256(filename), "size": 1_234_567, "metadata_sha256": sha256("metadata of " + filename)}
+    return Wheel(project=project, version=version, filename=filename, platform=platform, **{**told, **more})
+
+
+def done(of: Package, status: Status = "done", code: str | None = None, **more: Any) -> Done:
+    return Done(Key(of.sha256, "0.1.0", "0123456789abcdef", "auto"), status, code, **more)
+
+
+def item(name: str, status: Status | None = "done", code: str | None = None, **more: Any) -> Item:
+    """One of a status; `more` goes to the package (version, build, ...), the Done (message, wheel, ...) or the item."""
+    of = package(name, **{key: more.pop(key) for key in (*Package.__dataclass_fields__,) if key in more})
+    ends = {key: more.pop(key) for key in (*Done.__dataclass_fields__,) if key in more}
+    if status == "done":
+        ends.setdefault("wheel", wheel(name, of.version))
+    return Item(of, None if status is None else done(of, status, code, **ends), **more)
+
+
+def runtime(version: str = "0.29.3", **packages: str) -> Runtime:
+    locked = {name: Locked(name, held, f"{name}-{held}.whl", "0" * 64, ()) for name, held in packages.items()}
+    return Runtime(version, Path(), "3.13.2", "4.0.9", "2025_0", locked)
+
+
+def every_kind() -> list[Item]:
+    """Few items, and all that can become of one."""
+    spent = {"download": 0.5, "convert": 2.0, "store": 0.25}
+    return [
+        item("numpy", version="2.4.4", worked=True, seconds=spent, downloaded=9_000_000),
+        item("numpy", version="2.10.0", was="done", seconds={"convert": 30.0}),
+        item(
+            "scipy",
+            worked=True,
+            seconds=spent,
+            downloaded=1_000_000,
+            warnings=(("not-isolated", "libx keeps its names"),),
+            wheel=wheel("scipy", size=35_000_000, requires=NEEDS),
+        ),
+        item("old", yanked="no longer in emscripten-forge-4x", was="done"),
+        item("clib", "refused", "not-python", message="nothing in it belongs into site-packages", hint="--libdir", was="refused"),
+        item("lost", "refused", "fake-dylib", message="lost/a.so is no side module", was="done", worked=True),
+        item("libpure", "refused", "bad-version", message="1.0.x.y has no PEP 440 form", was="refused"),
+        item("flaky", "failed", "network", message="timed out", hint="try again", worked=True, attempts=1, at=STARTED),
+        item("older", "failed", "network", message="was cut", was="failed", attempts=2, at=STARTED - 9),
+        item("poison", "failed", "crash", message="signal 11", was="failed", attempts=5, quarantined=True, at=STARTED),
+        item("later", None),
+        item("kept", "failed", "timeout", message="300 s were not enough", was="failed", kept=wheel("kept", size=7)),
+        item(HOSTILE, "failed", HOSTILE, message=HOSTILE, hint=HOSTILE, was="failed", version=HOSTILE, build=HOSTILE, at=1.0),
+    ]
+
+
+def report(items: list[Item] | None = None, **more: Any) -> Report:
+    """A report of `every_kind`, or of these."""
+    told: dict[str, Any] = {"channels": [package("x").channel], "converter": "0.1.0", "started": STARTED, "seconds": 83.0}
+    return Report.make(every_kind() if items is None else items, **{**told, **more})
+
+
+def channel(count: int = 2600) -> Report:
+    """A report of as many packages as a real channel has, with a history of 40 runs."""
+    return report(
+        list(_channel(count)),
+        generation="000041-1a2b3c4d",
+        changes={"new": [package("numpy", "2.4.4")], "changed": [package("scipy"), package("attrs")]},
+        runtimes=[runtime(cffi="1.17.1", numpy="2.2.5")],
+        history=[_earlier(count, day) for day in range(40)],
+    )
+
+
+def _earlier(count: int, day: int) -> Run:
+    done, failed = count // 2 + 8 * day, (day * 7) % 30
+    counts = {"packages": count - 60 + day, "done": done, "refused": count - 60 + day - done - failed, "failed": failed}
+    return Run(STARTED - 86400 * (40 - day), 60.0 + day, day, {**counts, "bytes": 4 * 10**9})
+
+
+def _channel(count: int) -> Iterator[Item]:
+    dice = random.Random(0)  # noqa: S311 - the same every time
+    told = json.loads(NAMES.read_text(encoding="utf-8"))
+    names = sorted({*told["python"], *told["other"]})
+    codes = list(REFUSAL_CODES)
+    yield from every_kind()[:-1]
+    for place in range(count - len(every_kind()) + 1):
+        name, version = names[place % len(names)], f"{1 + place // len(names)}.{dice.randrange(30)}.{place}"
+        spent = {"download": dice.random(), "convert": dice.expovariate(0.5), "store": dice.random() / 5}
+        fate = dice.random()
+        if fate < 0.7:
+            pure = dice.random() < 0.3
+            needs = tuple(f"{other}>=1" for other in dice.sample(told["python"], dice.randrange(6)))
+            made = wheel(name, version, "any" if pure else NATIVE, size=int(dice.lognormvariate(13, 2)), requires=needs)
+            yield item(name, version=version, worked=place % 9 == 0, seconds=spent, wheel=made, downloaded=10**6)
+        elif fate < 0.98:
+            code = codes[min(int(dice.expovariate(0.4)), len(codes) - 1)]
+            message = f"{name}: {REFUSAL_CODES[code]}"
+            yield item(name, "refused", code, version=version, message=message, seconds=spent, was="refused")
+        else:
+            yield item(name, "failed", "timeout", version=version, message="300 s were not enough", was="failed", at=STARTED)

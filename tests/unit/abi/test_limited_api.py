@@ -1,0 +1,14 @@
+"""The names of CPython's limited API in the package are those of abi3info, which scripts/update-abi wrote down."""
+
+from __future__ import annotations
+
+from abi3info import DATAS, FUNCTIONS
+
+from conda2wheel.abi.audit.cpython import _limited
+
+
+def test_the_data_is_abi3infos() -> None:
+    entries = (*FUNCTIONS.values(), *DATAS.values())
+    theirs = {entry.symbol.name: (entry.added.major, entry.added.minor) for entry in entries}
+    assert _limited() == theirs
+    assert _limited()["PyType_GetFullyQualifiedName"] == (3, 13)

@@ -1,0 +1,371 @@
+"""`conda2wheel audit` as people and CI jobs meet it: what is said where, of whatever is given."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conda2wheel import audit
+from conda2wheel.abi import symbols
+from conda2wheel.abi.platforms import for_pyodide, parse
+from tests.helpers import conda, shapes, zig
+from tests.helpers.foreign import Foreign
+
+CLI = [sys.executable, "-m", "conda2wheel", "audit"]
+TAG = "cp313-cp313-pyemscripten_2025_0_wasm32"
+SUFFIX = zig.suffix("313")
+README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+SHARED = "extern int shared(void);"
+
+
+def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*CLI, *map(str, arguments)], capture_output=True, text=True, check=False, **options)
+
+
+def told(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    """The results of the one document on stdout."""
+    document = json.loads(done.stdout)
+    assert document.keys() == {"schema", "results"}
+    assert document["schema"] == 1
+    results: list[dict[str, Any]] = document["results"]
+    return results
+
+
+@cache
+def answering(name: str, expression: str = "42", declarations: str = "", needed: tuple[str, ...] = ()) -> bytes:
+    code = zig.extension(name, {"go": zig.integer(expression)}, declarations=declarations)
+    return zig.side_module(name, code, needed=needed, rpath=["$ORIGIN"] if needed else []).read_bytes()
+
+
+@cache
+def library(number: int) -> bytes:
+    return zig.shared_library("libshared.so", f"int shared(void) {{ return {number}; }}", exports=["shared"]).read_bytes()
+
+
+def wheel(folder: Path, name: str, files: Mapping[str, conda.Content], tag: str = TAG, **options: Any) -> Path:
+    return Foreign(tag, files, name=name, **options).write(folder)
+
+
+def good(folder: Path, name: str = "good", tag: str = TAG) -> Path:
+    return wheel(folder, name, {f"{name}/_x{SUFFIX}": answering("_x")}, tag)
+
+
+def bad(folder: Path, name: str = "bad") -> Path:
+    """One that dies when it calls nope()."""
+    return wheel(folder, name, {f"{name}/_x{SUFFIX}": answering("_x", "nope()", "extern int nope(void);")})
+
+
+def user(folder: Path, name: str = "user", more: Mapping[str, conda.Content] | None = None) -> Path:
+    """One that takes shared() from a libshared.so."""
+    module = answering("_u", "shared()", SHARED, ("libshared.so",))
+    return wheel(folder, name, {f"{name}/_u{SUFFIX}": module, **(more or {})})
+
+
+def spoiled(folder: Path, name: str = "spoiled-1.0-py3-none-any.whl") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_bytes(b"PK\x03\x04 and no more")
+    return path
+
+
+def test_a_good_wheel_is_a_line_on_stdout_a_matrix_on_stderr_and_status_0(tmp_path: Path) -> None:
+    path = good(tmp_path)
+    done = run(path)
+    assert done.returncode == 0
+    assert done.stdout == f"{path}: would run on Pyodide 0.29.5\n"
+    rows = re.findall(r"^  (\d\S+) +(\S+) +(runs|no)\b", done.stderr, re.MULTILINE)
+    assert [row[0] for row in rows] == list(symbols.known())
+    assert [row[0] for row in rows if row[2] == "runs"] == ["0.28.3", "0.29.5"]
+    assert max(map(len, done.stderr.splitlines())) <= 130
+
+
+def test_a_wheel_that_dies_says_of_what_and_is_status_1(tmp_path: Path) -> None:
+    path = bad(tmp_path)
+    done = run(path)
+    assert done.returncode == 1
+    assert done.stdout == f"{path}: would NOT run on Pyodide 0.29.5 (1 fatal when reached)\n"
+    assert "unresolved-symbol  imports function nope" in done.stderr
+    assert f"in bad/_x{SUFFIX}" in done.stderr
+
+
+def test_a_folder_of_wheels_is_each_of_them_and_a_spoiled_one_stops_none(tmp_path: Path) -> None:
+    paths = [good(tmp_path), spoiled(tmp_path), wheel(tmp_path, "pure", {"pure.py": ""}, "py3-none-any", purelib=True)]
+    (tmp_path / "notes.txt").write_text("no wheel")
+    done = run(tmp_path)
+    assert done.returncode == 1
+    assert done.stdout.splitlines() == [
+        f"{paths[0]}: would run on Pyodide 0.29.5",
+        f"{paths[2]}: nothing native in it, runs in any Pyodide whose Python it admits",
+    ]
+    errors = [line for line in done.stderr.splitlines() if line.startswith("conda2wheel: ")]
+    assert len(errors) == 1
+    assert errors[0].startswith(f"conda2wheel: error: corrupt-archive: {paths[1]}: ")
+    assert "Traceback" not in done.stderr
+    results = told(run(tmp_path, "--json"))
+    assert [(each["source"], each["status"], each["ok"]) for each in results] == [
+        (str(paths[0]), "audited", True),
+        (str(paths[2]), "audited", True),
+        (str(paths[1]), "refused", False),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["empty folder", "folder of texts", "text", "nothing", "wheel of nothing"])
+def test_what_is_nothing_to_audit_is_one_line(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "it"
+    if "folder" in kind:
+        path.mkdir()
+        if "texts" in kind:
+            (path / "a.txt").write_text("text")
+    elif kind == "text":
+        path.write_text("text")
+    elif kind == "wheel of nothing":
+        path = tmp_path / "x-1.0-py3-none-any.whl"
+        with zipfile.ZipFile(path, "w"):
+            pass
+    done = run(path)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("conda2wheel: error: ")
+    assert str(path) in line
+    if "folder" in kind:
+        assert "no wheels in it" in line
+    (result,) = told(run(path, "--json"))
+    assert (result["status"], result["ok"]) == ("failed" if kind == "nothing" else "refused", False)
+
+
+def test_json_is_one_document_with_the_keys_of_the_manual(tmp_path: Path) -> None:
+    paths = [bad(tmp_path), spoiled(tmp_path)]
+    done = run(*paths, "--json")
+    assert done.returncode == 1
+    audited, refused = told(done)
+    (manual,) = re.findall(r"`audit` gives `(\{[^`]*\})`", " ".join(README.split()))
+    keys: list[str] = []
+    for key, value in {**audited, "warnings": [{"code": "", "message": "", "file": None}]}.items():
+        keys += [key, *(value[0] if isinstance(value, list) else ())]
+    assert re.findall(r'"(\w+)"', manual.replace(' "audited"', "")) == keys
+    assert (audited["source"], audited["status"], audited["ok"]) == (str(paths[0]), "audited", False)
+    assert (audited["kind"], audited["platform"], audited["pyodide"], audited["modules"]) == (
+        "wheel",
+        "pyemscripten_2025_0_wasm32",
+        "0.29.5",
+        1,
+    )
+    (finding,) = audited["findings"]
+    assert (finding["code"], finding["severity"], finding["symbol"]) == ("unresolved-symbol", "fatal", "nope")
+    rows = {row["pyodide"]: row for row in audited["matrix"]}
+    assert list(rows) == list(symbols.known())
+    for pyodide, row in rows.items():
+        platform = for_pyodide(pyodide)
+        assert platform is not None
+        assert (row["platform"], row["runs"]) == (platform.tag, False)
+        assert row["tagged"] == (platform.name == "pyemscripten_2025_0")
+    assert rows["314.0.7"]["code"] == "wrong-python"
+    assert refused.keys() >= {"source", "status", "code", "message", "hint", "wheel", "seconds"}
+    assert (refused["status"], refused["code"], refused["ok"]) == ("refused", "corrupt-archive", False)
+    assert done.stderr.splitlines() == [f"conda2wheel: error: corrupt-archive: {refused['message']} ({refused['hint']})"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("x.whl", "--platform", "9.9.9"),
+        ("x.whl", "--platform", "linux_x86_64"),
+        ("x.whl", "--find-links", "nowhere"),
+        ("x.whl", "--libdir", "nowhere"),
+        ("x.whl", "--json", "--sarif", "-"),
+        ("x.whl", "--max-size", "much"),
+        ("x.whl", "--nonsense"),
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_command_line_is_status_2(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    done = run(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Traceback" not in done.stderr
+    if len(arguments) > 2:
+        assert arguments[-2] in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("platform", "pyodide", "status"),
+    [
+        ("pyemscripten_2025_0_wasm32", "0.29.5", 0),
+        ("pyodide_2025_0_wasm32", "0.29.5", 0),
+        ("0.28.3", "0.28.3", 0),
+        ("pyemscripten_2026_0_wasm32", "314.0.7", 1),
+        ("0.27.7", "0.27.7", 1),
+    ],
+)
+def test_the_platform_is_a_tag_or_a_version(platform: str, pyodide: str, status: int, tmp_path: Path) -> None:
+    row = parse(platform)
+    assert row is not None
+    done = run(good(tmp_path), "--platform", platform, "--json")
+    assert done.returncode == status
+    (result,) = told(done)
+    assert (result["pyodide"], result["platform"], result["warnings"]) == (pyodide, row.tag, [])
+    assert [finding["code"] for finding in result["findings"]] == ["wrong-python"] * status
+
+
+def test_a_version_that_is_not_known_is_judged_by_one_of_its_platform_and_says_so(tmp_path: Path) -> None:
+    path = good(tmp_path)
+    done = run(path, "--platform", "0.29.4")
+    assert done.returncode == 0
+    assert done.stdout == f"{path}: would run on Pyodide 0.29.5\n"
+    assert done.stderr.count("[other-pyodide]") == 1
+
+
+def test_a_platform_that_no_pyodide_has_is_status_1_and_the_matrix_says_what_others_do(tmp_path: Path) -> None:
+    done = run(good(tmp_path, tag="cp313-cp313-emscripten_3_1_73_wasm32"))
+    assert done.returncode == 1
+    assert "would NOT run: no Pyodide has emscripten_3_1_73_wasm32 (as a build for another" in done.stdout
+    assert "[no-pyodide]" in done.stderr
+
+
+def test_a_wheel_for_two_platforms_must_run_on_both(tmp_path: Path) -> None:
+    tag = "cp313-abi3-pyemscripten_2025_0_wasm32.pyemscripten_2026_0_wasm32"
+    path = wheel(tmp_path, "two", {"two/_x.abi3.so": answering("_x")}, tag)
+    result = audit(path)
+    assert (result.ok, result.pyodide) == (True, "314.0.7")
+    assert [warning.code for warning in result.warnings] == ["several-platforms"]
+    # What only one of them lacks is told.
+    tag = TAG.replace("cp313-cp313", "cp313-abi3") + ".pyemscripten_2026_0_wasm32"
+    path = wheel(tmp_path, "three", {f"three/_x{SUFFIX}": answering("_x")}, tag)
+    assert [finding.code for finding in audit(path).findings] == ["wrong-python"]
+
+
+def test_a_tag_that_says_nothing_is_read_from_the_suffixes(tmp_path: Path) -> None:
+    result = audit(good(tmp_path, tag="cp313-cp313-linux_wasm32"))
+    assert (result.ok, result.pyodide) == (True, "0.29.5")
+    assert [warning.code for warning in result.warnings] == ["platform-from-interpreter"]
+
+
+def test_what_wheels_beside_it_bring_counts(tmp_path: Path) -> None:
+    path = user(tmp_path)
+    alone = audit(path)
+    assert [finding.code for finding in alone.findings] == ["missing-library", "unresolved-symbol"]
+    wheel(tmp_path / "beside", "provider", {"libshared.so": library(1)})
+    done = run(path, "--find-links", tmp_path / "beside", "--json")
+    (result,) = told(done)
+    assert (done.returncode, result["source"], result["findings"]) == (0, str(path), [])  # only what was asked about
+    # ... as it does when both are asked about, but not a build for another platform
+    assert [each["ok"] for each in told(run(path, tmp_path / "beside", "--json"))] == [True, True]
+    wheel(tmp_path / "other", "provider", {"libshared.so": library(1)}, "cp314-cp314-pyemscripten_2026_0_wasm32")
+    assert run(path, "--find-links", tmp_path / "other").returncode == 1
+
+
+def test_a_wheel_beside_it_that_brings_another_library_of_the_same_name_is_told(tmp_path: Path) -> None:
+    path = user(tmp_path, more={"user/libshared.so": library(1)})
+    assert audit(path).findings == ()
+    wheel(tmp_path / "beside", "provider", {"libshared.so": library(2)})
+    done = run(path, "--find-links", tmp_path / "beside")
+    assert done.returncode == 0
+    assert "(1 suspicious)" in done.stdout
+    assert "library-clash" in done.stderr
+
+
+def test_find_links_passes_over_what_it_cannot_read_and_older_builds_of_the_same(tmp_path: Path) -> None:
+    path = user(tmp_path, more={"user/libshared.so": library(1)})
+    beside = tmp_path / "beside"
+    spoiled(beside)
+    wheel(beside, "user", {"libshared.so": library(2)}, version="0.9")  # cannot be installed beside itself
+    result = audit(path, find_links=[beside])
+    assert result.findings == ()
+    assert [(warning.code, Path(warning.file or "").name) for warning in result.warnings] == [
+        ("find-links-skipped", "spoiled-1.0-py3-none-any.whl")
+    ]
+
+
+def test_a_lone_module_is_judged_for_every_pyodide_with_the_libraries_beside_it(tmp_path: Path) -> None:
+    module = tmp_path / f"_u{SUFFIX}"
+    module.write_bytes(answering("_u", "shared()", SHARED, ("libshared.so",)))
+    without = run(module)
+    assert without.returncode == 1
+    assert without.stdout == f"{module}: would run on no Pyodide that is known\n"
+    (tmp_path / "libshared.so").write_bytes(library(1))
+    beside = run(module)
+    assert beside.returncode == 0
+    assert beside.stdout == f"{module}: would run on Pyodide 0.28.3, 0.29.5\n"
+    assert run(module, "--platform", "0.27.7").returncode == 1
+    unnamed = tmp_path / "module.wasm"  # what it is, its first bytes say
+    unnamed.write_bytes(answering("_x"))
+    result = audit(unnamed, "314.0.7")
+    assert (result.kind, result.ok, result.modules) == ("module", True, 1)
+
+
+def test_a_package_is_judged_as_the_wheel_that_it_would_be(tmp_path: Path) -> None:
+    package = shapes.package({"demo/__init__.py": "", f"demo/_demo{SUFFIX}": shapes.extension()})
+    result = audit(package)
+    assert (result.kind, result.ok, result.pyodide, result.platform) == (
+        "package",
+        True,
+        "0.29.5",
+        "pyemscripten_2025_0_wasm32",
+    )
+    needing = answering("_u", "shared()", SHARED, ("libshared.so",))
+    package = shapes.package({"demo/__init__.py": "", f"demo/_u{SUFFIX}": needing})
+    assert [finding.code for finding in audit(package).findings] == ["missing-library", "unresolved-symbol"]
+    done = run(package, "--libdir", conda.assemble("libshared", "1", {"lib/libshared.so": library(1)}, depends=shapes.ABI[:1]))
+    assert done.returncode == 0, done.stderr
+    pure = audit(shapes.package(dict(shapes.MODULE), noarch="python"))
+    assert (pure.kind, pure.ok, pure.modules, pure.matrix) == ("package", True, 0, ())
+
+
+def test_a_package_that_convert_refuses_is_judged_as_its_files_are() -> None:
+    package = conda.assemble("libshared", "1", {"lib/libshared.so": library(1)}, depends=shapes.ABI[:1])
+    done = run(package)
+    assert done.returncode == 0
+    assert "would run on Pyodide 0.22.1" in done.stdout
+    (warning,) = [line for line in done.stderr.splitlines() if line.startswith("conda2wheel: ")]
+    assert "[not-converted]" in warning
+    assert "not-python" in warning
+
+
+def test_v_shows_each_place_and_each_reason_in_full(tmp_path: Path) -> None:
+    modules = {f"many/_m{n}{SUFFIX}": answering(f"_m{n}", "nope()", "extern int nope(void);") for n in range(5)}
+    path = wheel(tmp_path, "many", modules)
+    short, full = run(path), run(path, "-v")
+    assert short.stdout == full.stdout
+    assert "and 2 more" in short.stderr
+    assert f"_m4{SUFFIX}" not in short.stderr
+    assert all(place in full.stderr for place in modules)
+    assert "…" not in full.stderr
+
+
+def test_a_bug_is_one_line_shown_with_v_and_stops_no_other_input(tmp_path: Path) -> None:
+    paths = [str(good(tmp_path)), str(good(tmp_path, "other"))]
+    code = (
+        "import sys, conda2wheel.audit\n"
+        "audit = sys.modules['conda2wheel.commands.audit']\n"
+        "whole = audit._audited\n"
+        "def broken(subject, *rest):\n"
+        "    if 'good' in subject.source: raise KeyError('oops')\n"
+        "    return whole(subject, *rest)\n"
+        f"audit._audited = broken; sys.argv = ['conda2wheel', 'audit', *{paths!r}, *sys.argv[1:]]\n"
+        "from conda2wheel.cli import main; main()"
+    )
+    for options in ((), ("-v",)):
+        done = subprocess.run([sys.executable, "-c", code, *options], capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert done.stdout == f"{paths[1]}: would run on Pyodide 0.29.5\n"
+        assert f"error: internal: {paths[0]}: KeyError: 'oops'" in done.stderr
+        assert ("Traceback" in done.stderr) == bool(options)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+@pytest.mark.parametrize("options", [("--json",), ("--sarif", "-")])
+def test_a_result_that_cannot_be_written_is_one_line(options: tuple[str, ...], tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [*CLI, str(good(tmp_path)), *options]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == ["conda2wheel: error: cannot write the result: No space left on device"]

@@ -1,0 +1,232 @@
+"""Whatever becomes of a run, the next one ends in the same bytes, and who reads the index meanwhile never meets a part of it."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from conda2wheel.mirror.report.report import Report
+from conda2wheel.outcome import Failed
+from tests.helpers import channel4x, sets
+from tests.helpers.mirrored import Reader, over_http, polled
+from tests.helpers.mounts import tmpfs
+from tests.helpers.nights import Mirror, nights
+from tests.helpers.served import serve
+
+RUN = [sys.executable, "-m", "conda2wheel", "mirror", "run", "--workers", "2"]
+KILLS = 200
+KILLS_A_NIGHT = 8
+ROOM = 2  # MiB of a file system that is too small for what is written there
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Iterator[Mirror]:
+    with nights(tmp_path) as made:
+        yield made
+
+
+class Undisturbed(Mirror):
+    """Of the same channel, with downloads of its own: what it has must not spare the other the network."""
+
+    def run(self, **how: object) -> Report:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("CONDA2WHEEL_CACHE", str(self.folder / "cache"))
+            return super().run(**how)
+
+
+@pytest.fixture
+def undisturbed(mirror: Mirror, tmp_path_factory: pytest.TempPathFactory) -> Mirror:
+    return Undisturbed(tmp_path_factory.mktemp("undisturbed"), mirror.channel)
+
+
+@contextmanager
+def read_meanwhile(mirror: Mirror) -> Iterator[Reader]:
+    """Somebody reads the index all the time, and everything that it names."""
+    place = Path(mirror.store.url)
+    with over_http(place) as address, polled(address) as reader:
+        yield reader
+
+
+def second_night(mirror: Mirror) -> None:
+    """What the channel has of news: five packages, one of them anew, one gone; real side modules among them."""
+    whole = channel4x.shared_channel()
+    more = [whole.file(each) for each in whole.builds if each.name in ("pandas", "regex")]
+    mirror.add(*more, sets.pure("four"), sets.pure("five"), sets.pure("two", "1.0", requires=["one"]))
+    mirror.remove("three-*")
+
+
+def tried(mirror: Mirror) -> str:
+    """One run; what it complains of, if anything."""
+    try:
+        report = mirror.run()
+    except Failed as failed:
+        return failed.code
+    return report.problem or "; ".join(report.look)
+
+
+def test_a_network_that_is_cut_in_the_middle(mirror: Mirror, undisturbed: Mirror) -> None:
+    for each in (mirror, undisturbed):
+        each.run()
+    before = mirror.index()
+    second_night(mirror)
+    undisturbed.run()
+    with read_meanwhile(mirror) as reader:
+        mirror.channel.fault("*.tar.bz2", cut=0.5, times=4)
+        mirror.channel.fault("*/pandas-*", cut=0.0)
+        assert "1 failed" in tried(mirror)
+        mirror.channel.fault("*", status=503)
+        assert "repodata" in tried(mirror)
+        assert before.keys() - mirror.index().keys() == set()
+        mirror.channel.heal()
+        mirror.run()
+    assert mirror.index() == undisturbed.index()
+    assert reader.requests > 100
+
+
+@pytest.mark.parametrize("what", ["store", "cache", "state"])
+def test_a_disk_that_is_full(what: str, mirror: Mirror, undisturbed: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    undisturbed.run()
+    with tmpfs(mirror.folder / "small", "size=64m") as folder:
+        if what == "cache":
+            monkeypatch.setenv("CONDA2WHEEL_CACHE", str(folder / "cache"))
+        if what == "state":
+            mirror.configure(f'[state]\npath = "{folder / "mirror.sqlite"}"\n')
+        if what == "store":
+            (mirror.folder / "public").symlink_to(folder / "store")
+            (folder / "store").mkdir()
+        mirror.run()
+        second_night(mirror)
+        undisturbed.run()
+        ballast, told = folder / "ballast", 0
+        with read_meanwhile(mirror) as reader:
+            for room in (0, 16384, 65536, 163840):
+                free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
+                with ballast.open("wb") as file:
+                    file.write(b"x" * max(0, free - room))
+                told += bool(tried(mirror))
+                ballast.unlink()
+            mirror.run()
+        assert mirror.index() == undisturbed.index()
+    assert told > 0
+    assert reader.requests > 100
+
+
+def test_a_store_that_becomes_read_only(mirror: Mirror, undisturbed: Mirror) -> None:
+    with tmpfs(mirror.folder / "public", "size=64m") as folder:
+        for each in (mirror, undisturbed):
+            each.run()
+        before = mirror.index()
+        second_night(mirror)
+        undisturbed.run()
+        with read_meanwhile(mirror):
+            subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+            assert "Read-only" in tried(mirror)
+            assert mirror.index() == before
+            subprocess.run(["mount", "-o", "remount,rw", folder], check=True)
+            mirror.run()
+        assert mirror.index() == undisturbed.index()
+
+
+def test_a_clock_that_goes_back_years(mirror: Mirror, undisturbed: Mirror) -> None:
+    for each in (mirror, undisturbed):
+        each.run()
+    second_night(mirror)
+    undisturbed.run()
+    mirror.channel.fault("*/pandas-*", status=503)
+    with read_meanwhile(mirror):
+        mirror.run()
+        mirror.channel.heal()
+        mirror.run(now=lambda: 1.0e9)
+        assert mirror.index() == undisturbed.index()
+        assert mirror.run(now=lambda: 0.9e9).run is not None
+    assert mirror.index() == undisturbed.index()
+
+
+def test_a_state_that_was_written_over_anywhere(mirror: Mirror, undisturbed: Mirror) -> None:
+    dice = random.Random(11)  # noqa: S311 - reproducible, not secret
+    for each in (mirror, undisturbed):
+        each.run()
+    state = mirror.folder / "mirror.sqlite"
+    with read_meanwhile(mirror):
+        for number in range(6):
+            mirror.add(sets.pure(f"more-{number}"))
+            data = bytearray(state.read_bytes())
+            start = dice.randrange(len(data))
+            data[start : start + 4096] = dice.randbytes(min(4096, len(data) - start))
+            state.write_bytes(data[: dice.choice([len(data), len(data), start])])
+            mirror.run()
+            undisturbed.run()
+            assert mirror.index() == undisturbed.index()
+
+
+@pytest.mark.long
+def test_runs_that_are_killed_at_200_random_moments(mirror: Mirror, undisturbed: Mirror) -> None:
+    dice = random.Random(5)  # noqa: S311 - reproducible, not secret
+    whole = channel4x.shared_channel(2600)
+    news = [whole.file(each) for each in whole.builds if each.kind == "python"]
+    undisturbed.run()
+    killed, whole_runs, seconds, nights_done = 0, 0, 6.0, 0
+    command = [*RUN, str(mirror.path)]
+    subprocess.run(command, capture_output=True, check=True)
+    assert mirror.index() == undisturbed.index()
+    with read_meanwhile(mirror) as reader:
+        while killed < KILLS:
+            mirror.add(*dice.sample(news, 5))
+            for _ in range(KILLS_A_NIGHT):
+                with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+                    try:
+                        process.wait(timeout=dice.uniform(0, seconds))
+                        whole_runs += 1
+                    except subprocess.TimeoutExpired:
+                        process.kill()
+                        killed += 1
+            began = time.monotonic()
+            last = subprocess.run(command, capture_output=True, text=True, check=False)
+            seconds = time.monotonic() - began + 1.0
+            undisturbed.run()
+            nights_done += 1
+            assert last.returncode == 0, last.stderr
+            assert mirror.index() == undisturbed.index()
+    print(
+        f"{killed} kills, {whole_runs} runs that ended before theirs, {nights_done} nights; {reader.rounds} rounds of a reader,"
+    )
+    print(f"{reader.requests} requests; {resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime:.0f} s of processor time")
+    assert reader.wrong == []
+
+
+@pytest.mark.long
+def test_a_whole_channel_whose_first_run_is_killed_again_and_again(tmp_path: Path) -> None:
+    """The 2,600 artifacts: one first run, killed at ever other places of it; a reader has the first 200 items already."""
+    dice = random.Random(7)  # noqa: S311 - reproducible, not secret
+    whole = channel4x.shared_channel(2600)
+    with serve(whole.root, prefix="/forge") as channel:
+        mirrors = {}
+        for name in ("undisturbed", "killed"):
+            (tmp_path / name).mkdir()
+            mirrors[name] = Mirror(tmp_path / name, channel)
+            mirrors[name].configure("[select]\nversions = 0\nbuilds = 0\n")
+        environ = {name: {**os.environ, "CONDA2WHEEL_CACHE": str(tmp_path / name / "cache")} for name in mirrors}
+        commands = {name: [*RUN, str(each.path)] for name, each in mirrors.items()}
+        subprocess.run(commands["undisturbed"], env=environ["undisturbed"], capture_output=True, check=True)
+        subprocess.run([*commands["killed"], "--limit", "200"], env=environ["killed"], capture_output=True, check=True)
+        killed, ended = 0, False
+        with read_meanwhile(mirrors["killed"]) as reader:
+            while not ended:
+                with subprocess.Popen(commands["killed"], env=environ["killed"], stdout=subprocess.DEVNULL) as process:
+                    try:
+                        ended = process.wait(timeout=dice.uniform(1, 15) if killed < 40 else None) == 0
+                    except subprocess.TimeoutExpired:
+                        process.kill()
+                        killed += 1
+        assert mirrors["killed"].index() == mirrors["undisturbed"].index()
+    print(f"{killed} kills; {reader.rounds} rounds of a reader, {reader.requests} requests")
+    assert (reader.wrong, killed > 5) == ([], True)

@@ -1,0 +1,68 @@
+"""A report made of a real state: what stands there is what it tells, also of wheels that stay and of runs that were."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from conda2wheel.mirror.report.collect import history, report_items, run_counts
+from conda2wheel.mirror.report.report import Report
+from conda2wheel.mirror.state.item import Done, Key, Package
+from conda2wheel.mirror.state.state import State
+from tests.helpers import reports
+
+
+def key_of(package: Package, converter: str = "0.1.0") -> Key:
+    return replace(reports.done(package).key, converter=converter)
+
+
+def finish(state: State, key: Key, done: Done, now: float) -> None:
+    state.pending([key])
+    state.start(key, now)
+    state.finish(replace(done, key=key), now)
+
+
+def test_a_report_tells_what_the_state_knows_and_a_wheel_that_stays(tmp_path: Path) -> None:
+    good, bad, old, new = (reports.package(name) for name in ("good", "bad", "old", "new"))
+    with State.open(tmp_path / "state.sqlite") as state:
+        state.see([good, bad, old], 1.0)
+        made = reports.done(old, wheel=reports.wheel("old"))
+        finish(state, key_of(old, "0.0.9"), made, 2.0)
+        before = state.items()
+        packages = {key_of(package): package for package in (good, bad, old, new)}
+        finish(state, key_of(good), reports.done(good, wheel=reports.wheel("good")), 3.0)
+        finish(state, key_of(bad), reports.done(bad, "refused", "metapackage", message="empty"), 3.0)
+        finish(state, key_of(old), reports.done(old, "failed", "crash", message="signal 11"), 3.0)
+        found = report_items(
+            packages,
+            state.items(),
+            state.results(),
+            state.results(packages),
+            before=before,
+            worked={key_of(good), key_of(bad), key_of(old)},
+            yanked={reports.wheel("good").filename: "gone"},
+        )
+        told = {item.package.name: item for item in found}
+    assert [(item.status, item.was, item.worked) for item in found] == [
+        ("done", None, True),
+        ("refused", None, True),
+        ("failed", "done", True),
+        ("pending", None, False),
+    ]
+    assert told["good"].yanked == "gone"
+    assert (told["old"].attempts, told["old"].kept) == (1, reports.wheel("old"))
+    report = reports.report(found)
+    assert (report.counts["failed"], report.counts["wheels"]) == (1, 2)  # failed, and yet in the index
+    assert report.look == ("1 failed, and had not failed before: emscripten-wasm32/old-1.0-py313h0_0",)
+
+
+def test_the_next_report_knows_the_run_before(tmp_path: Path) -> None:
+    first: Report = reports.report([reports.item("a")], generation="000001-00000000")
+    with State.open(tmp_path / "state.sqlite") as state:
+        number = state.begin_run(10.0)
+        state.end_run(number, 20.0, 9.5, run_counts(first))
+        state.begin_run(30.0)  # and was killed
+        (run,) = history(state.runs())
+    assert (run.started, run.seconds, run.generation) == (10.0, 9.5, "000001-00000000")
+    assert dict(run.counts) == first.counts
+    assert reports.report([], history=[run]).before["wheels"] == 1

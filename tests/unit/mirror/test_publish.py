@@ -1,0 +1,441 @@
+"""Publishing: readers see one whole index or another, whatever becomes of those who publish."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from conda2wheel.mirror.publish.activate import serve
+from conda2wheel.mirror.publish.generation import Entry, Generation, current, generations, index_pages, missing
+from conda2wheel.mirror.publish.publish import publish
+from conda2wheel.mirror.publish.rollback import gc, rollback
+from conda2wheel.mirror.store.base import Store, open_store
+from conda2wheel.mirror.store.lease import Lock
+from conda2wheel.outcome import Failed
+from tests.helpers.mirrored import CHANNEL, entry, over_http, polled, publish_release, publishers, put, release, served
+from tests.helpers.mounts import tmpfs
+from tests.helpers.seaweed import S3
+
+DAY = 86400.0
+NOW = 1.8e9
+
+
+def files(store: Store, project: str) -> dict[str, object]:
+    """What a project's page says: each file's name, and why it is yanked."""
+    page = json.loads(served(store)[f"simple/{project}/index.json"])
+    return {file["filename"]: file["yanked"] for file in page["files"]}
+
+
+def test_what_is_published_is_served_at_the_top(store: Store) -> None:
+    entries = put(store, entry("demo", "1.0"), entry("demo", "1.10"), entry("other"))
+    done = publish(store, entries, {"results": []}, now=NOW, grace=DAY)
+    assert done.new
+    assert served(store) == index_pages(entries)
+    assert list(files(store, "demo")) == ["demo-1.0-py3-none-any.whl", "demo-1.10-py3-none-any.whl"]
+    pointer = current(store)
+    assert pointer is not None
+    assert pointer.generation == done.generation == f"000001-{done.generation[-8:]}"
+    manifest = json.loads(store.get(f"generations/{done.generation}/generation.json") or b"")
+    assert manifest["state"] == {"results": []}
+    assert [Entry.from_json(told) for told in manifest["entries"]] == list(done.entries)
+
+
+def test_an_index_that_did_not_change_makes_no_generation(store: Store) -> None:
+    first = publish_release(store, 1)
+    before = sorted(meta.path for meta in store.list("generations"))
+    again = publish_release(store, 1)
+    assert (again.new, again.generation) == (False, first.generation)
+    assert sorted(meta.path for meta in store.list("generations")) == before
+
+
+def test_the_order_of_work_does_not_change_the_bytes(tmp_path: Path) -> None:
+    entries = release(5)
+    found = []
+    for number in range(3):
+        store = open_store(f"memory://{tmp_path}/{number}")
+        put(store, *entries)
+        mixed = [*entries[number:], *entries[:number]]
+        publish(store, mixed, {}, now=NOW + number, grace=DAY)
+        found.append(served(store))
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_package_that_vanished_is_yanked_and_then_goes(store: Store) -> None:
+    stays, goes = put(store, entry("stays"), entry("goes"))
+    publish(store, [stays, goes], {}, now=NOW, grace=3 * DAY)
+    done = publish(store, [stays], {}, now=NOW + DAY, grace=3 * DAY)
+    assert [each.wheel.project for each in done.yanked] == ["goes"]
+    assert files(store, "goes") == {"goes-1.0-py3-none-any.whl": f"no longer in {CHANNEL}"}
+    page = json.loads(served(store)["simple/goes/index.json"])
+    assert page["project-status"] == {"status": "archived", "reason": f"no longer in {CHANNEL}"}
+    later = publish(store, [stays], {}, now=NOW + 3 * DAY, grace=3 * DAY)
+    assert (later.new, later.yanked, later.gone) == (False, (), ())
+    last = publish(store, [stays], {}, now=NOW + 5 * DAY, grace=3 * DAY)
+    assert [each.wheel.project for each in last.gone] == ["goes"]
+    assert "simple/goes/index.html" not in served(store)
+    assert b"goes" not in served(store)["simple/index.html"]
+
+
+def test_a_package_that_comes_back_is_not_yanked_any_more(store: Store) -> None:
+    both = put(store, entry("stays"), entry("comes"))
+    publish(store, both, {}, now=NOW, grace=DAY)
+    publish(store, both[:1], {}, now=NOW + 1, grace=DAY)
+    publish(store, both, {}, now=NOW + 2, grace=DAY)
+    assert files(store, "comes") == {"comes-1.0-py3-none-any.whl": False}
+
+
+def test_a_wheel_that_could_not_be_made_again_today_stays(store: Store) -> None:
+    both = put(store, entry("stays"), entry("fails"))
+    publish(store, both, {}, now=NOW, grace=DAY)
+    done = publish(store, both[:1], {}, now=NOW + 9 * DAY, grace=DAY, fate=lambda _: None)
+    assert (done.new, files(store, "fails")) == (False, {"fails-1.0-py3-none-any.whl": False})
+
+
+def test_a_clock_that_goes_back_neither_loses_nor_keeps_files_for_ever(store: Store) -> None:
+    both = put(store, entry("stays"), entry("goes"))
+    publish(store, both, {}, now=NOW + 100 * DAY, grace=DAY)
+    publish(store, both[:1], {}, now=NOW + 100 * DAY, grace=DAY)
+    assert publish(store, both[:1], {}, now=NOW, grace=DAY).gone == ()
+    assert publish(store, both[:1], {}, now=NOW + 102 * DAY, grace=DAY).gone != ()
+
+
+def test_of_builds_with_one_file_name_the_newest_is_taken_and_the_others_are_told(store: Store) -> None:
+    old, new, late = put(
+        store, entry("demo", build=1), entry("demo", build=2), entry("demo", build=2, timestamp=2e9, text="late")
+    )
+    done = publish(store, [late, old, new], {}, now=NOW, grace=DAY)
+    assert [each.wheel.sha256 for each in done.entries] == [late.wheel.sha256]
+    assert {each.package.build_number for each in done.replaced} == {1, 2}
+    page = json.loads(served(store)["simple/demo/index.json"])
+    assert [file["hashes"]["sha256"] for file in page["files"]] == [late.wheel.sha256]
+    assert page["files"][0]["upload-time"] == "2033-05-18T03:33:20Z"
+
+
+def test_a_wheel_that_is_not_in_the_store_is_left_out_and_told(store: Store) -> None:
+    whole, lost = put(store, entry("whole"), entry("lost"))
+    cut = put(store, entry("cut"))[0]
+    store.delete([lost.wheel.blob])
+    store.put(cut.wheel.blob, b"short")
+    done = publish(store, [whole, lost, cut], {}, now=NOW, grace=DAY)
+    assert [each.wheel.project for each in done.missing] == ["cut", "lost"]
+    assert json.loads(served(store)["simple/index.json"])["projects"] == [{"name": "whole"}]
+
+
+def test_reports_come_along_and_are_no_reason_for_a_generation(store: Store) -> None:
+    entries = put(store, entry("demo"))
+    extras = {"report.html": b"<html>", "report.json": b"{}"}
+    done = publish(store, entries, {}, now=NOW, grace=DAY, files=lambda e: {"pyodide-lock-x.json": b"%d" % len(e)}, extras=extras)
+    assert store.get("report.html") == b"<html>"
+    assert store.get("pyodide-lock-x.json") == b"1"
+    other = publish(store, entries, {}, now=NOW, grace=DAY, files=lambda e: {"pyodide-lock-x.json": b"%d" % len(e)}, extras={})
+    assert (other.new, other.generation) == (False, done.generation)
+    third = publish(store, entries, {}, now=NOW, grace=DAY)
+    assert third.new
+    assert (store.get("report.html"), store.get("pyodide-lock-x.json")) == (None, None)
+
+
+def test_a_rollback_serves_what_was_before_and_stays(store: Store) -> None:
+    nights = []
+    for number in (1, 2):
+        publish_release(store, number)
+        nights.append(served(store))
+    assert rollback(store, None, now=NOW) == generations(store)[0]
+    assert served(store) == nights[0]
+    held = publish_release(store, 2)
+    assert (held.new, held.held, served(store)) == (False, True, nights[0])
+    third = publish_release(store, 3)
+    assert (third.new, third.generation[:6]) == (True, "000003")
+    assert rollback(store, generations(store)[1], now=NOW) == generations(store)[1]
+    assert served(store) == nights[1]
+    with pytest.raises(Failed, match="has no generation 000009-nothing") as caught:
+        rollback(store, "000009-nothing", now=NOW)
+    assert caught.value.code == "usage"
+
+
+def test_a_rollback_to_what_is_not_whole_is_refused(store: Store) -> None:
+    publish_release(store, 1)
+    publish_release(store, 2)
+    store.delete([release(1)[0].wheel.blob])
+    with pytest.raises(Failed, match="is not whole"):
+        rollback(store, None, now=NOW)
+
+
+def test_gc_removes_what_no_kept_generation_names_and_nothing_in_its_grace(store: Store) -> None:
+    for number in range(1, 7):
+        publish_release(store, number)
+    nothing = gc(store, keep=2, grace=DAY)
+    assert (nothing.generations, nothing.blobs) == ((), 0)
+    names = generations(store)
+    swept = gc(store, keep=2, grace=DAY, now=store.clock() + 2 * DAY)
+    assert swept.generations == names[:4]
+    assert generations(store) == names[4:]
+    assert swept.blobs > 0
+    for name in names[4:]:
+        manifest = json.loads(store.get(f"generations/{name}/generation.json") or b"")
+        assert missing(store, [Entry.from_json(told) for told in manifest["entries"]]) == ()
+    left = {meta.path.split("/")[2] for meta in store.list("blobs")}
+    assert release(1)[-1].wheel.sha256 not in left
+    assert gc(store, keep=2, grace=DAY, now=store.clock() + 2 * DAY).generations == ()
+
+
+def test_gc_clears_an_unfinished_generation(store: Store) -> None:
+    publish_release(store, 1)
+    store.put("generations/000002-abcdabcd/simple/index.html", b"half")
+    assert gc(store, keep=1, grace=DAY).generations == ("000002-abcdabcd",)
+    assert list(store.list("generations/000002-abcdabcd")) == []
+
+
+def test_what_a_damaged_pointer_or_manifest_says_is_not_believed(store: Store) -> None:
+    done = publish_release(store, 1)
+    publish_release(store, 2)
+    pointer = current(store)
+    assert pointer is not None
+    path = f"generations/{pointer.generation}/generation.json"
+    store.put(path, (store.get(path) or b"").replace(b"stay-0", b"stay-9"))
+    with pytest.raises(Failed, match="is damaged: its hash"):
+        publish_release(store, 3)
+    assert rollback(store, None, now=NOW) == done.generation
+    assert publish_release(store, 3).new
+    store.put("current.json", b"{")
+    with pytest.raises(Failed, match=r"current\.json is damaged"):
+        publish_release(store, 4)
+
+
+def test_one_publishes_at_a_time(store: Store) -> None:
+    with Lock(store, "alice on host-a"), pytest.raises(Failed, match="alice on host-a is at work in") as caught:
+        publish_release(store, 1)
+    assert caught.value.code == "locked"
+    assert current(store) is None
+    assert publish_release(store, 1).new
+
+
+@pytest.mark.parametrize("store", ["folder", "s3"], indirect=True)
+def test_a_lock_that_is_renewed_outlives_its_seconds(store: Store) -> None:
+    with Lock(store, "alice", seconds=1) as lock:
+        time.sleep(4.2)
+        lock.check()
+        with pytest.raises(Failed, match="alice"), Lock(store, "bob", seconds=1):
+            pass
+
+
+@pytest.mark.parametrize("store", ["folder", "s3"], indirect=True)
+def test_a_lock_whose_owner_is_gone_ends(store: Store) -> None:
+    """Its owner ran on another machine: nobody can ask whether it lives."""
+    told = {"schema": 1, "owner": "alice on host-a", "token": "x", "seconds": 1, "process": {"boot": "another"}}
+    store.put("lock.json", json.dumps(told).encode())
+    with pytest.raises(Failed, match="alice on host-a is at work"):
+        publish_release(store, 1)
+    time.sleep(4.2)
+    assert publish_release(store, 1).new
+
+
+def test_many_who_want_the_lock_at_once_get_it_one_by_one(store: Store) -> None:
+    codes: set[str] = set()
+    inside: list[int] = []
+    most: list[int] = []
+
+    def one(number: int) -> bool:
+        try:
+            with Lock(store, f"{number}"):
+                inside.append(number)
+                most.append(len(inside))
+                time.sleep(0.05)
+                inside.remove(number)
+                return True
+        except Failed as error:
+            codes.add(error.code)
+            return False
+
+    with ThreadPoolExecutor(8) as pool:
+        assert any(pool.map(one, range(8)))
+    assert codes <= {"locked"}
+    assert set(most) == {1}
+    with Lock(store, "after"):
+        pass
+
+
+def _stopped(store: Store, number: int) -> subprocess.Popen[str]:
+    """A publisher that is stopped when it has written its generation, right before the pointer."""
+    code = """
+import os, signal, sys
+from conda2wheel.mirror import publish
+from conda2wheel.mirror.store.base import open_store
+from tests.helpers.mirrored import publish_release
+set_pointer = publish.set_pointer
+def stop(*arguments):
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return set_pointer(*arguments)
+publish.set_pointer = stop
+publish_release(open_store(sys.argv[1]), int(sys.argv[2]), seconds=1.5)
+"""
+    return subprocess.Popen([sys.executable, "-c", code, store.url, str(number)], stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("store", ["folder", "s3"], indirect=True)
+def test_one_who_sleeps_through_its_lock_loses_to_who_took_it_over(store: Store) -> None:
+    publish_release(store, 1)
+    child = _stopped(store, 2)
+    try:
+        _, status = os.waitpid(child.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        with pytest.raises(Failed, match="is at work"):
+            publish_release(store, 3)
+        time.sleep(4.5)
+        third = publish_release(store, 3)
+        assert third.new
+        expected = served(store)
+        child.send_signal(signal.SIGCONT)
+        assert child.stderr is not None
+        said = child.stderr.read()
+    finally:
+        child.kill()
+        child.wait()
+    assert "another published to" in said.splitlines()[-1]
+    pointer = current(store)
+    assert pointer is not None
+    assert (pointer.generation, served(store)) == (third.generation, expected)
+
+
+@pytest.mark.parametrize("following", [2, 3], ids=["the same index", "another one"])
+@pytest.mark.parametrize("steps", range(1, 11, 2))
+def test_a_copy_that_was_cut_off_at_any_page_is_finished(
+    steps: int, following: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, undisturbed = open_store(f"memory://{tmp_path}/a"), open_store(f"memory://{tmp_path}/b")
+    publish_release(store, 1)
+    left = iter(range(steps))
+
+    def cut(store: Store, generation: Generation, each: Callable[[], None], pages: Mapping[str, bytes] | None = None) -> None:
+        def one() -> None:
+            each()
+            if next(left, None) is None:
+                raise Failed("store", "cut off")
+
+        serve(store, generation, one, pages)
+
+    monkeypatch.setattr("conda2wheel.mirror.publish.publish.serve", cut)
+    with pytest.raises(Failed, match="cut off"):
+        publish_release(store, 2)
+    monkeypatch.undo()
+    publish_release(store, following)
+    for number in sorted({1, 2, following}):
+        publish_release(undisturbed, number)
+    assert served(store) == served(undisturbed)
+
+
+def killed_and_killed(url: str, base: str, moments: int, undisturbed: Store) -> tuple[int, int]:
+    """Publish night after night, each killed at a random moment and then done by another; how many were killed in the middle, and
+    how many requests the reader made meanwhile."""
+    chance = random.Random(moments)  # noqa: S311
+    store = open_store(url)
+    cut = 0
+    with publishers(url) as who, polled(base) as reader:
+        for number in (1, 2):  # the first makes the bucket, and takes longer
+            _, longest = who.publish(number)
+            publish_release(undisturbed, number)
+        for number in range(3, moments + 3):
+            what, _ = who.publish(number, killed_after=chance.uniform(0, longest * 1.1))
+            cut += what == ""
+            what, seconds = who.publish(number)
+            assert what.startswith("0"), what
+            longest = (seconds + longest) / 2
+            publish_release(undisturbed, number)
+            assert served(store) == served(undisturbed), f"night {number}"
+    gc(store, keep=1, grace=0, now=store.clock() + DAY)
+    assert len(generations(store)) == 1
+    return cut, reader.requests
+
+
+@pytest.mark.parametrize("moments", [15, pytest.param(200, marks=pytest.mark.long)])
+def test_publishers_killed_at_random_moments_never_show_half_an_index(tmp_path: Path, moments: int) -> None:
+    folder = tmp_path / "store"
+    folder.mkdir()
+    with over_http(folder) as base:
+        cut, requests = killed_and_killed(str(folder), base, moments, open_store(f"memory://{tmp_path}"))
+    print(f"{moments} publishers, {cut} killed at work, {requests} requests of a reader")
+    assert cut > moments / 3
+    assert requests > moments * 10
+
+
+@pytest.mark.parametrize("moments", [6, pytest.param(100, marks=pytest.mark.long)])
+def test_publishers_killed_at_random_moments_never_show_half_an_index_of_a_bucket(
+    s3: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, moments: int
+) -> None:
+    for name, value in s3.environ().items():
+        monkeypatch.setenv(name, value)
+    place = f"killed/{time.time_ns()}"
+    cut, requests = killed_and_killed(f"s3://{place}", s3.url(place), moments, open_store(f"memory://{tmp_path}"))
+    print(f"{moments} publishers, {cut} killed at work, {requests} requests of a reader")
+    assert cut > moments / 4
+    assert requests > moments * 10
+
+
+@pytest.mark.parametrize("store", ["folder", "s3"], indirect=True)
+def test_two_who_publish_at_once_do_not_both_win(store: Store, tmp_path: Path) -> None:
+    undisturbed = open_store(f"memory://{tmp_path}/undisturbed")
+    locked = 0
+    with publishers(store.url) as one, publishers(store.url) as two:
+        for number in range(1, 6):
+            with ThreadPoolExecutor(2) as pool:
+                said = [done[0] for done in pool.map(lambda who, n=number: who.publish(n), (one, two))]
+            locked += sum(text.startswith("locked: ") for text in said)
+            assert all(text.startswith(("0", "locked: ")) for text in said), said
+            assert len({text for text in said if text.startswith("0")}) == 1, said
+            publish_release(undisturbed, number)
+            assert served(store) == served(undisturbed)
+    assert locked > 0
+    assert len(generations(store)) == 5
+
+
+def test_a_disk_that_runs_full_leaves_the_index_as_it_was_and_the_next_publish_is_whole(tmp_path: Path) -> None:
+    undisturbed = open_store(f"memory://{tmp_path}")
+    with tmpfs(tmp_path / "small", "size=4m") as folder:
+        store = open_store(str(folder / "store"))
+        publish_release(store, 1)
+        publish_release(undisturbed, 1)
+        expected = served(store)
+        ballast = folder / "ballast"
+        left, said = 0, list[str]()
+        for room in range(0, 400_000, 20_000):
+            free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
+            with ballast.open("wb") as file:
+                file.write(b"x" * max(0, free - room))
+            try:
+                publish_release(store, 2)
+            except Failed as error:
+                said.append(error.message)
+            ballast.unlink()
+            if served(store) != expected:
+                break
+            left = len(said)
+        publish_release(store, 2)
+        publish_release(undisturbed, 2)
+        assert left >= 3
+        assert all("No space left" in message for message in said)
+        assert served(store) == served(undisturbed)
+
+
+def test_a_store_that_refuses_writes_is_told_and_stays(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in s3.environ().items():
+        monkeypatch.setenv(name, value)
+    url = f"s3://refuses/{time.time_ns()}"
+    publish_release(open_store(url), 1)
+    expected = served(open_store(url))
+    for name, value in s3.environ("reader").items():
+        monkeypatch.setenv(name, value)
+    readers = open_store(url, retries=1)
+    with pytest.raises(Failed, match="403 Forbidden") as caught:
+        publish(readers, [replace(each) for each in release(2)], {}, now=NOW, grace=DAY)
+    assert caught.value.code == "store"
+    assert served(readers) == expected

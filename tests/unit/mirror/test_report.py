@@ -1,0 +1,315 @@
+"""The report of a run says what happened, what is missing and whether a person must look, in every form and for any name."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
+
+from conda2wheel.mirror.report.formats import files, json_text, junit, metrics, write_metrics
+from conda2wheel.mirror.report.missing import KINDS
+from conda2wheel.mirror.report.report import CHANGES, COUNTS, Report, Run
+from conda2wheel.mirror.report.text import show, text
+from conda2wheel.outcome import REFUSAL_CODES
+from tests.helpers import reports
+from tests.helpers.reports import item, report, runtime, wheel
+
+DOCS = (Path(__file__).parents[3] / "docs" / "mirror.md").read_text(encoding="utf-8")
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202e\ud800-\udfff]")
+
+
+@pytest.fixture(scope="module")
+def full() -> Report:
+    return report(
+        generation="000002-0a1b2c3d",
+        changes={"new": [reports.package("numpy")], "vanished": [reports.package("old")]},
+        runtimes=[runtime(cffi="1.17.1")],
+        history=[Run(1.0, 9.0, 3, {"packages": 10, "done": 4, "bytes": 39_937_035})],
+    )
+
+
+def test_counts_are_of_packages_and_of_wheels(full: Report) -> None:
+    assert full.counts == {
+        "packages": 13,
+        "done": 4,
+        "refused": 3,
+        "failed": 5,
+        "pending": 1,
+        "quarantined": 1,
+        "projects": 4,
+        "wheels": 5,  # one of which stays though its package failed since
+        "bytes": 35_000_000 + 3 * 1_234_567 + 7,
+    }
+
+
+def test_stages_and_bytes_are_of_this_run_and_the_slowest_of_all(full: Report) -> None:
+    assert [(stage.name, stage.items, stage.seconds) for stage in full.stages] == [
+        ("download", 2, 1.0),
+        ("convert", 2, 4.0),
+        ("store", 2, 0.5),
+    ]
+    assert full.downloaded == 10_000_000
+    assert full.slowest(1)[0].label == "emscripten-wasm32/numpy-2.10.0-py313h0_0"
+    assert full.largest(1)[0].package.name == "scipy"
+
+
+def test_the_order_in_which_items_come_does_not_show() -> None:
+    assert json_text(report(reports.every_kind()[::-1])) == json_text(report())
+
+
+def test_versions_are_in_their_own_order(full: Report) -> None:
+    assert [item.package.version for item in full.items if item.package.name == "numpy"] == ["2.4.4", "2.10.0"]
+
+
+def test_no_credentials_of_a_channel_are_in_any_form(full: Report) -> None:
+    for told in (json_text(full), junit(full), metrics(full), text(full)):
+        assert "secret" not in told
+        assert "https://repo.example/emscripten-forge-4x" in told or told == metrics(full)
+
+
+# Whether a person must look
+
+
+def test_a_person_must_look_at_new_failures_lost_wheels_and_what_is_quarantined(full: Report) -> None:
+    assert [reason.partition(",")[0] for reason in full.look] == ["1 failed", "1 had a wheel before", "1 quarantined"]
+    assert full.exit_status == 1
+
+
+def test_what_was_told_before_wakes_nobody_again() -> None:
+    quiet = report(
+        [
+            item("old-failure", "failed", "network", was="failed", worked=True),
+            item("old-refusal", "refused", "not-python", was="refused", worked=True),
+            item("new-refusal", "refused", "metapackage", worked=True),
+            item("fine", worked=True),
+        ]
+    )
+    assert (quiet.look, quiet.exit_status) == ((), 0)
+
+
+def test_a_run_that_could_not_publish_wakes_somebody() -> None:
+    told = report([item("fine")], problem="store: s3://wheels: access denied")
+    assert told.look == ("nothing was published: store: s3://wheels: access denied",)
+    assert told.exit_status == 1
+
+
+def test_an_unknown_change_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(ValueError, match="no such change: odd"):
+        report(changes={"odd": []})
+
+
+# What is missing
+
+
+def kinds(told: Report) -> dict[str, tuple[str, tuple[str, ...], str | None]]:
+    assert told.missing is not None
+    return {each.name: (each.kind, each.there, each.code) for each in told.missing}
+
+
+def test_what_is_missing_comes_with_what_is_known_of_it(full: Report) -> None:
+    assert kinds(full) == {
+        "numpy": ("version", ("2.4.4 here", "2.10.0 here"), None),
+        "absent": ("elsewhere", (), None),
+        "libpure": ("refused", (), "bad-version"),
+    }
+    assert full.missing is not None
+    assert full.missing[0].wanted == ((wheel("scipy").filename, "absent>=1"),)
+
+
+@pytest.mark.parametrize(
+    ("needs", "expected"),
+    [
+        ("pip @ https://example.org/pip.whl", {"pip": "address"}),
+        ("this is no requirement", {"this is no requirement": "unreadable"}),
+        ("other; sys_platform == 'emscripten'", {"other": "elsewhere"}),
+        ("other; sys_platform == 'linux'", {}),
+        ("other; extra == 'test'", {}),
+        ("later", {"later": "pending"}),
+        ("broken", {"broken": "failed"}),
+        ("native", {"native": "platform"}),
+        ("In_Pyodide>=2", {}),
+        ("in-pyodide>=3", {"in-pyodide": "version"}),
+        ("yanked", {"yanked": "elsewhere"}),
+        ("matplotlib", {"matplotlib": "refused"}),
+        ("zlib", {"zlib": "elsewhere"}),
+    ],
+)
+def test_a_requirement_is_looked_up_as_that_pyodide_would(needs: str, expected: dict[str, str]) -> None:
+    told = report(
+        [
+            item("asks", wheel=wheel("asks", requires=(needs,))),
+            item("later", None),
+            item("broken", "failed", "crash"),
+            item("native", wheel=wheel("native", platform="pyemscripten_2026_0_wasm32")),
+            item("yanked", yanked="gone"),
+            item("matplotlib-base", "refused", "fake-dylib"),  # whose name on PyPI is another
+            item("zlib", "refused", "not-python"),  # a C library, which is no PyPI project's
+        ],
+        runtimes=[runtime(**{"in-pyodide": "2.1"})],
+    )
+    assert {name: kind for name, (kind, _, _) in kinds(told).items()} == expected
+    assert told.unjudged == 1  # `native`, of another platform
+
+
+def test_a_wheel_that_its_python_shuts_out_neither_gives_nor_needs() -> None:
+    items = [
+        item("asks", wheel=wheel("asks", requires=("old",))),
+        item("old", wheel=wheel("old", requires=("nowhere",), requires_python="<3.13")),
+    ]
+    assert kinds(report(items, runtimes=[runtime()])) == {"old": ("platform", (reports.NATIVE,), None)}
+
+
+def test_pyodides_that_lack_the_same_share_a_line() -> None:
+    told = report(
+        [item("asks", wheel=wheel("asks", platform="any", requires=("absent",)))], runtimes=[runtime("0.29.3"), runtime("0.29.5")]
+    )
+    assert told.missing is not None
+    assert [each.pyodide for each in told.missing] == [("0.29.3", "0.29.5")]
+
+
+def test_without_a_pyodide_nothing_is_said_to_be_missing() -> None:
+    assert report().json()["missing"] is None
+
+
+# Its forms
+
+
+def test_json_has_everything_and_survives_any_reader(full: Report) -> None:
+    told = json.loads(json_text(full).encode("ascii"))
+    assert told["schema"] == 1
+    assert len(told["items"]) == 13
+    assert told["before"]["packages"] == 10
+    assert told["refused"]["fake-dylib"] == {
+        "count": 1,
+        "meaning": REFUSAL_CODES["fake-dylib"],
+        "advice": "link it with `-sSIDE_MODULE`",
+    }
+    assert told["failed"]["network"] == {
+        "count": 2,
+        "meaning": "the channel did not answer, or broke off",
+        "package": "emscripten-wasm32/flaky-1.0-py313h0_0",
+        "message": "timed out",
+    }
+    assert told["changes"]["vanished"] == ["emscripten-wasm32/old-1.0-py313h0_0"]
+
+
+def test_what_is_served_is_every_form_and_the_same_bytes_each_time(full: Report) -> None:
+    served = files(full)
+    assert sorted(served) == ["report.css", "report.html", "report.js", "report.json", "report.txt", "report.xml"]
+    assert served == files(full)
+    assert served["report.json"] == json_text(full).encode()
+
+
+def test_every_key_of_the_json_is_in_the_manual(full: Report) -> None:
+    told = full.json()
+    assert told["missing"]
+    wheels = [each["wheel"] for each in told["items"] if each["wheel"]]
+    keys = {*told, *told["items"][0], *wheels[0], *told["history"][0], *told["missing"][0], *COUNTS, *CHANGES, *KINDS}
+    assert sorted(key for key in keys if f"`{key}`" not in DOCS) == []
+
+
+def test_every_metric_is_in_the_manual(full: Report) -> None:
+    names = re.findall(r"^# TYPE (\S+)", metrics(full), re.M)
+    assert len(names) > 15
+    assert sorted(name for name in names if f"`{name}`" not in DOCS) == []
+
+
+def test_junit_counts_an_accident_as_error_a_lost_wheel_as_failure_and_a_verdict_as_skipped(full: Report) -> None:
+    root = ET.fromstring(junit(full).encode())  # noqa: S314 - our own
+    (suite,) = root
+    assert suite.attrib == {
+        "name": reports.CHANNEL,
+        "tests": "13",
+        "errors": "5",
+        "failures": "1",
+        "skipped": "3",
+        "time": f"{30 + 2.75 * 2:.3f}",
+    }
+    cases = {case.get("classname", ""): case for case in suite}
+    assert cases["emscripten-wasm32.lost"][0].tag == "failure"
+    assert cases["emscripten-wasm32.lost"][0].get("message") == "fake-dylib: lost/a.so is no side module"
+    assert cases["emscripten-wasm32.poison"][0].get("type") == "crash"
+    assert cases["emscripten-wasm32.later"][0].attrib == {"message": "pending: not tried yet"}
+    assert cases["emscripten-wasm32.clib"][0].tag == "skipped"
+    assert not list(cases["emscripten-wasm32.scipy"])
+    assert len({(case.get("classname"), case.get("name")) for case in suite}) == 13
+
+
+def test_prometheus_reads_the_metrics(full: Report, tmp_path: Path) -> None:
+    write_metrics(full, tmp_path / "deep" / "mirror.prom")
+    written = (tmp_path / "deep" / "mirror.prom").read_text(encoding="utf-8")
+    found = {
+        (sample.name.removeprefix("conda2wheel_mirror_"), *sample.labels.values()): sample
+        for family in text_string_to_metric_families(written)
+        for sample in family.samples
+        if family.type == "gauge" and family.documentation
+    }
+    assert found["items", "done"].value == 4
+    assert found["refused", "fake-dylib"].value == 1
+    assert found["refused", "too-large"].value == 0  # so that a rule over time sees it come
+    assert found["failed", "network"].value == 2
+    assert found["missing", "elsewhere"].value == 1
+    assert found["start_time_seconds",].value == reports.STARTED
+    assert found["published",].value == 1
+    assert found["look",].value == 3
+    assert all(sample.timestamp is None for sample in found.values())  # the collector refuses a file that has one
+
+
+def test_metrics_of_a_failed_publish_say_so() -> None:
+    assert "conda2wheel_mirror_published 0\n" in metrics(report(problem="no"))
+
+
+@pytest.mark.parametrize("form", [junit, metrics, text])
+def test_no_name_breaks_a_line_moves_a_cursor_or_turns_the_line_around(form: object, full: Report) -> None:
+    told = form(full)  # type: ignore[operator]
+    assert "\\u202e" in told
+    assert not CONTROLS.search(told)
+    assert told.encode("utf-8")
+
+
+def test_plain_text_names_what_matters(full: Report) -> None:
+    told = text(full)
+    assert told.startswith(
+        f"13 packages of {reports.CHANNEL}: 5 wheels of 4 projects; 4 worked on in 1 min 23 s; generation 000002-0a1b2c3d\n\n"
+        "A person must look\n  1 failed, and had not failed before: emscripten-wasm32/flaky-1.0-py313h0_0\n"
+    )
+    for line in (
+        "  packages        13     was 10",
+        "  done             4   the same",
+        "  fake-dylib   1  a file named `.so` that is no side module",
+        "  convert     2   4.0 s   2.0 s",
+        "   35 MB  scipy-1.0-cp313-cp313-pyemscripten_2025_0_wasm32.whl",
+    ):
+        assert line in told.splitlines(), told
+    assert "in the channel, and refused (bad-version)" in told
+
+
+def test_long_lists_are_cut_unless_all_is_asked_for() -> None:
+    many = report([], changes={"new": [reports.package(f"p{number:02}") for number in range(30)]})
+    assert "and 20 more" in text(many)
+    assert "p29" not in text(many)
+    assert "p29" in text(many, every=True)
+
+
+def test_a_terminal_gets_tables_and_a_file_lines(full: Report) -> None:
+    plain, drawn = io.StringIO(), io.StringIO()
+    show(full, Console(file=plain, width=40))
+    show(full, Console(file=drawn, width=160, force_terminal=True))
+    assert plain.getvalue() == text(full)
+    assert "─" in drawn.getvalue()
+    assert "[bold]$title" in drawn.getvalue()  # a name, no markup of rich's
+    assert "was 10" in drawn.getvalue()
+
+
+def test_a_channel_of_2600_is_told_in_every_form() -> None:
+    told = reports.channel()
+    assert told.counts["packages"] == 2600
+    assert len(ET.fromstring(junit(told).encode())[0]) == 2600  # noqa: S314 - our own
+    assert len(json.loads(json_text(told))["items"]) == 2600
+    assert len(text(told).splitlines()) < 100

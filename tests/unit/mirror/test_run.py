@@ -1,0 +1,320 @@
+"""A mirror's nights: what its channel does, what becomes of the index, and how much work that was."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conda2wheel import Failed
+from conda2wheel.mirror import operations as manage
+from conda2wheel.mirror.config import load
+from tests.helpers import sets
+from tests.helpers.mirrored import served as pages
+from tests.helpers.nights import Mirror, nights
+
+RUN = [sys.executable, "-m", "conda2wheel", "mirror", "run", "--workers", "2"]
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Iterator[Mirror]:
+    with nights(tmp_path) as made:
+        yield made
+
+
+def test_the_first_night_brings_everything_and_the_second_asks_for_nothing_but_the_list(mirror: Mirror) -> None:
+    first = mirror.run()
+    assert first.exit_status == 0, first.look
+    assert (first.counts["done"], first.counts["refused"], first.counts["pending"]) == (4, 2, 0)
+    assert sorted(first.refused) == ["not-python", "static-library"]
+    assert len(mirror.channel.asked("*/numpy-*")) == 1
+    assert mirror.files("one") == {"one-1.0-py3-none-any.whl": False}
+    assert json.loads(mirror.store.get("report/report.json") or b"")["generation"] == first.generation
+    assert "numpy" in (mirror.store.get("pyodide-lock-pyemscripten_2025_0.json") or b"").decode()
+
+    generations = mirror.store.folders("generations")
+    second = mirror.run()
+    assert second.run is not None
+    assert (second.run.worked, second.generation, second.exit_status) == (0, first.generation, 0)
+    assert mirror.channel.asked() != mirror.asked() == []
+    assert mirror.store.folders("generations") == generations
+
+
+def test_one_changed_package_among_many_is_one_conversion(mirror: Mirror) -> None:
+    mirror.run()
+    before = dict(pages(mirror.store))
+    mirror.add(sets.pure("two", "1.0", requires=["one"]))
+    report = mirror.run()
+    assert report.run is not None
+    assert (report.run.worked, [each.name for each in report.changes["changed"]]) == (1, ["two"])
+    assert mirror.asked() == mirror.channel.asked("*/two-1.0-*") != []
+    after = pages(mirror.store)
+    assert {path for path in before if before[path] != after[path]} == {"simple/two/index.html", "simple/two/index.json"}
+
+
+def test_a_patch_of_repodata_is_seen_and_converts_nothing(mirror: Mirror) -> None:
+    mirror.run()
+    for path in mirror.channel.root.glob("noarch/repodata.json"):
+        told = json.loads(path.read_text())
+        for each in told["packages"].values():
+            each["license"] = "other"
+        for other in path.parent.glob("repodata*"):
+            other.unlink()
+        path.write_text(json.dumps(told))
+    report = mirror.run()
+    assert report.run is not None
+    assert (len(report.changes["patched"]), report.run.worked, mirror.asked()) == (3, 0, [])
+
+
+def test_what_vanishes_is_yanked_first_and_gone_later_and_may_come_back(mirror: Mirror) -> None:
+    mirror.run()
+    mirror.remove("two-*")
+    report = mirror.run()
+    assert [each.name for each in report.changes["vanished"]] == [each.name for each in report.changes["yanked"]] == ["two"]
+    assert mirror.files("two") == {"two-1.0-py3-none-any.whl": f"no longer in {mirror.channel.url}"}
+    mirror.add(sets.pure("two"))
+    assert [each.name for each in mirror.run().changes["back"]] == ["two"]
+    assert mirror.asked() == []
+    assert mirror.files("two") == {"two-1.0-py3-none-any.whl": False}
+    mirror.remove("two-*")
+    for _ in range(4):  # grace is three days
+        assert "simple/two/index.html" in pages(mirror.store)
+        mirror.run()
+    assert "simple/two/index.html" in pages(mirror.store)
+    mirror.run()
+    assert "simple/two/index.html" not in pages(mirror.store)
+
+
+def test_a_channel_that_lists_next_to_nothing_yanks_nothing_without_a_word(mirror: Mirror) -> None:
+    mirror.add(*(sets.pure(f"pure-{number}") for number in range(12)))
+    mirror.run()
+    before = mirror.index()
+    mirror.remove("pure-*")
+    report = mirror.run()
+    assert report.exit_status == 1
+    assert "12 of the 18 packages that it had are not listed any more; nothing was changed" in (report.problem or "")
+    assert mirror.index() == before
+    assert len(mirror.run(accept_vanished=True).changes["yanked"]) == 12
+
+
+def test_a_bad_package_stops_nobody_is_told_once_waits_and_is_tried_again(mirror: Mirror) -> None:
+    mirror.channel.fault("*/two-*", status=404)
+    report = mirror.run()
+    assert (report.exit_status, list(report.failed), report.counts["done"]) == (1, ["not-found"], 3)
+    assert report.generation is not None
+    mirror.nights -= 1  # the same night again: it waits
+    assert mirror.run().exit_status == 0
+    assert mirror.asked() == []
+    assert [task for task, _, _ in manage.status(load(mirror.path)).waiting] == ["noarch/two-1.0-pyh1234567_0"]
+    assert manage.retry(load(mirror.path), "two") == ["noarch/two-1.0-pyh1234567_0"]
+    mirror.channel.heal()
+    mirror.nights -= 1
+    assert mirror.run().counts["done"] == 4
+    assert mirror.asked() == mirror.channel.asked("*/two-*")
+
+
+def test_a_newer_build_that_cannot_be_had_leaves_the_older_wheel_as_it_was(mirror: Mirror) -> None:
+    mirror.run()
+    mirror.add(sets.pure("two", "1.0", requires=["one"]))
+    mirror.channel.fault("*/two-*", status=404)
+    mirror.run()
+    assert mirror.files("two") == {"two-1.0-py3-none-any.whl": False}
+    mirror.channel.heal()
+    assert mirror.run().counts["done"] == 4
+    assert "one" in (mirror.store.get("pyodide-lock-pyemscripten_2025_0.json") or b"").decode()
+
+
+def test_a_channel_that_does_not_answer_changes_nothing_and_is_told(mirror: Mirror) -> None:
+    first, before = mirror.run(), mirror.index()
+    mirror.channel.fault("*", status=403)
+    report = mirror.run()
+    assert (report.exit_status, report.generation) == (1, first.generation)
+    assert "cannot read" in (report.problem or "")
+    assert report.counts == first.counts
+    assert mirror.index() == before
+    mirror.channel.heal()
+    assert mirror.run().changes["vanished"] == ()
+
+
+def test_a_store_that_takes_nothing_costs_no_attempts(mirror: Mirror) -> None:
+    public = mirror.folder / "public"
+    public.write_text("in the way")
+    with pytest.raises(Failed, match="Not a directory"):  # nobody can tell what it has, and there is no state
+        mirror.run()
+    public.unlink()
+    mirror.run(limit=0, publish=False)
+    public.rmdir()
+    public.write_text("in the way")
+    report = mirror.run()
+    assert (report.exit_status, mirror.asked(), report.counts["failed"]) == (1, [], 0)
+    assert (report.problem or "").startswith("store: cannot write")
+    public.unlink()
+    assert mirror.run().exit_status == 0
+
+
+@pytest.mark.parametrize("how", ["garbage", "half", "lost"])
+def test_a_broken_or_lost_state_is_rebuilt_from_the_index(mirror: Mirror, how: str) -> None:
+    mirror.run()
+    before, state = mirror.index(), mirror.folder / "mirror.sqlite"
+    data = state.read_bytes()
+    if how == "lost":
+        state.unlink()
+    else:
+        state.write_bytes(b"nothing of the kind" * 999 if how == "garbage" else data[: len(data) // 2 // 4096 * 4096])
+    report = mirror.run()
+    assert report.exit_status == 0, report.look
+    assert (mirror.asked(), mirror.index()) == ([], before)
+    assert any("rebuilt from generation" in line for line in mirror.said)
+    assert (mirror.folder / "mirror.sqlite.broken-1").exists() == (how != "lost")
+
+
+def test_a_wheel_that_the_store_lost_is_made_again(mirror: Mirror) -> None:
+    mirror.run()
+    before = mirror.index()
+    [wheel] = [meta.path for meta in mirror.store.list("blobs") if meta.path.endswith("two-1.0-py3-none-any.whl")]
+    mirror.store.delete([wheel])
+    assert mirror.run().run.worked == 1  # type: ignore[union-attr]
+    assert mirror.store.head(wheel) is not None
+    assert mirror.index() == before
+
+
+def test_other_options_convert_again_and_a_wider_selection_only_what_is_new(mirror: Mirror) -> None:
+    mirror.configure('[select]\nexclude = ["three"]\n')
+    assert mirror.run().counts["packages"] == 5
+    mirror.configure()
+    assert mirror.run().run.worked == 1  # type: ignore[union-attr]
+    mirror.configure("[convert]\nlevel = 1\n")
+    assert mirror.run().counts["done"] == 4
+    assert mirror.files("one") == {"one-1.0-py3-none-any.whl": False}
+
+
+def test_what_is_no_longer_selected_is_yanked_with_the_reason(mirror: Mirror) -> None:
+    mirror.run()
+    mirror.configure('[select]\nexclude = ["three"]\n')
+    mirror.run()
+    assert mirror.files("three") == {"three-1.0-py3-none-any.whl": "no longer mirrored: excluded"}
+
+
+def test_a_rollback_stays_until_there_is_another_index(mirror: Mirror) -> None:
+    first = mirror.run()
+    mirror.add(sets.pure("four"))
+    second = mirror.run()
+    config = load(mirror.path)
+    assert [each["current"] for each in manage.kept(config)] == [False, True]
+    assert manage.back(config, str(first.generation)) == first.generation
+    assert mirror.run().generation == first.generation != second.generation
+    mirror.add(sets.pure("five"))
+    mirror.run()
+    assert {"simple/four/index.html", "simple/five/index.html"} <= pages(mirror.store).keys()
+    assert manage.sweep(config).generations == ()  # all are younger than grace
+
+
+def test_a_limit_takes_the_first_and_the_next_run_the_rest(mirror: Mirror) -> None:
+    first = mirror.run(limit=1, publish=False)
+    assert (first.counts["done"] + first.counts["refused"], first.generation) == (2, None)  # one by its name
+    assert manage.republish(load(mirror.path)).new
+    assert mirror.run().counts["pending"] == 0
+
+
+class _Hook(http.server.BaseHTTPRequestHandler):
+    got: list[bytes]
+    status: int
+
+    def do_POST(self) -> None:
+        self.got.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(self.status)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_who_wants_to_know_is_told_and_may_fail(mirror: Mirror) -> None:
+    handler = type("Hook", (_Hook,), {"got": [], "status": 200})
+    server = http.server.HTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    script = "import os, sys; open('told', 'w').write(os.environ['CONDA2WHEEL_STATUS'] + sys.stdin.read()); sys.exit(3)"
+    command = json.dumps([sys.executable, "-c", f"import os; os.chdir({str(mirror.folder)!r}); {script}"])
+    hook = f"http://127.0.0.1:{server.server_port}/hook"
+    mirror.configure(f'[notify]\ncommand = {command}\nwebhook = "{hook}"\nwhen = "always"\nmetrics = "m.prom"\n')
+    try:
+        assert mirror.run().exit_status == 0
+        assert mirror.said == [f"[notify] command: {sys.executable} ended with 3"]
+        told = (mirror.folder / "told").read_text()
+        assert told[0] == "0"
+        assert len(json.loads(told[1:])["items"]) == 6
+        [posted] = map(json.loads, handler.got)  # type: ignore[attr-defined]
+        assert (posted["counts"]["done"], "items" in posted) == (4, False)
+        assert "conda2wheel_mirror_look 0" in (mirror.folder / "m.prom").read_text()
+        handler.status = 500  # type: ignore[attr-defined]
+        assert mirror.run().exit_status == 0
+        assert mirror.said[-1] == f"[notify] webhook: {hook} answered 500"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_of_two_runs_at_once_one_says_that_the_other_is_at_work(mirror: Mirror) -> None:
+    mirror.channel.fault("*/two-*", wait=8)
+    with subprocess.Popen([*RUN, mirror.path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+        deadline = time.monotonic() + 60
+        while not mirror.channel.asked("*/two-*") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        second = subprocess.run([*RUN, mirror.path], capture_output=True, text=True, check=False)
+        busy = manage.status(load(mirror.path)).busy
+        assert first.wait() == 0
+    assert second.returncode == 1
+    assert f"busy: {mirror.folder / 'mirror.sqlite'}: process {first.pid} on" in second.stderr
+    assert busy is not None
+    assert f"process {first.pid} " in busy
+    assert manage.status(load(mirror.path)).busy is None
+
+
+def test_a_signal_lets_what_is_under_way_end_and_the_next_run_goes_on(mirror: Mirror) -> None:
+    mirror.channel.fault("*/numpy-*", wait=3)  # the largest comes first
+    command = [*RUN[:-1], "1", str(mirror.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as stopped:
+        deadline = time.monotonic() + 60
+        while not mirror.channel.asked("*/numpy-*") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        stopped.send_signal(signal.SIGTERM)
+        out, err = stopped.communicate()
+    assert stopped.returncode == 1
+    assert "stopped by a signal" in out, err
+    mirror.channel.heal()
+    report = mirror.run()
+    assert mirror.channel.asked("*/numpy-*") == []
+    assert report.counts["done"] == 4
+
+
+def test_runs_that_are_killed_end_in_the_same_index(mirror: Mirror, tmp_path_factory: pytest.TempPathFactory) -> None:
+    undisturbed = Mirror(tmp_path_factory.mktemp("undisturbed"), mirror.channel)
+    undisturbed.run()
+    dice = random.Random(7)  # noqa: S311 - reproducible, not secret
+    mirror.channel.fault("*.tar.bz2", wait=0.3)
+    ends = []
+    for _ in range(4):
+        with subprocess.Popen([*RUN, mirror.path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            time.sleep(dice.uniform(0.8, 4))
+            process.kill()
+        ends.append(process.returncode)
+    assert -signal.SIGKILL in ends
+    mirror.channel.heal()
+    assert mirror.run().exit_status == 0
+    assert mirror.index() == undisturbed.index()
+
+
+def test_no_state_in_a_folder_that_cannot_be_is_one_line(mirror: Mirror) -> None:
+    mirror.configure('[state]\npath = "mirror.toml/state"\n')
+    with pytest.raises(Failed) as failed:
+        mirror.run()
+    assert failed.value.code == "disk"

@@ -1,0 +1,377 @@
+"""The state of a mirror: what it knows survives kills, broken files, clocks and two runs at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conda2wheel import Failed
+from conda2wheel.mirror.state import database
+from conda2wheel.mirror.state.item import Done, Key, Package, Wheel
+from conda2wheel.mirror.state.retries import longest_pause, retries
+from conda2wheel.mirror.state.state import Seen, State, StateCorruptedError
+
+NOW = 1_800_000_000.0
+KILLS = 30
+
+
+def package(name: str, version: str = "1.0", **changes: Any) -> Package:
+    made = Package(
+        sha256=hashlib.sha256(f"{name}-{version}".encode()).hexdigest(),
+        url=f"https://example.org/c/emscripten-wasm32/{name}-{version}-h0_0.conda",
+        channel="https://example.org/c",
+        subdir="emscripten-wasm32",
+        name=name,
+        version=version,
+        build="h0_0",
+        build_number=0,
+        noarch=False,
+        depends=("python",),
+        record="r1",
+    )
+    return dataclasses.replace(made, **changes)
+
+
+def key(package: Package, converter: str = "1") -> Key:
+    return Key(package.sha256, converter, "o" * 16, "auto")
+
+
+def done(at: Key, name: str = "demo") -> Done:
+    wheel = Wheel(name, "1.0", f"{name}-1.0-py3-none-any.whl", "a" * 64, 5, "b" * 64, "any", requires=("six",))
+    return Done(at, "done", wheel=wheel, warnings=(("w", "text"),), seconds={"convert": 1.5}, downloaded=7)
+
+
+def failed(at: Key, code: str = "network") -> Done:
+    return Done(at, "failed", code, "it broke", "try again")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[State]:
+    with State.open(tmp_path / "mirror.sqlite") as opened:
+        yield opened
+
+
+def test_change_is_seen_by_hash_and_by_record_never_by_name_alone(state: State) -> None:
+    one, two, three = package("one"), package("two"), package("three")
+    assert state.see([one, two, three], NOW) == Seen(new=(one, two, three))
+    assert state.see([one, two, three], NOW + 1) == Seen()
+    other = dataclasses.replace(one, sha256="f" * 64)  # another content under the same file name
+    patched = dataclasses.replace(two, record="r2", depends=("python", "numpy"))
+    assert state.see([other, patched], NOW + 2) == Seen(changed=(other,), patched=(patched,), vanished=(three,))
+    assert state.see([other, patched], NOW + 3) == Seen()
+    assert state.see([other, patched, three], NOW + 4) == Seen(back=(three,))
+    assert [(known.package.name, known.seen, known.gone) for known in state.packages()] == [
+        ("one", NOW, None),
+        ("three", NOW, None),
+        ("two", NOW, None),
+    ]
+    assert state.packages()[2].package == patched
+
+
+def test_a_plan_only_looks(state: State) -> None:
+    assert state.compare([package("one")]) == Seen(new=(package("one"),))
+    assert state.packages() == []
+
+
+def test_the_same_package_of_two_channels_is_two(state: State) -> None:
+    one = package("one")
+    other = dataclasses.replace(one, channel="https://example.org/d")
+    state.see([one, other], NOW)
+    assert state.see([one], NOW).vanished == (other,)
+
+
+def test_what_is_gone_since_tomorrow_is_gone_since_today(state: State) -> None:
+    state.see([package("one")], NOW)
+    state.see([], NOW + 9e6)  # the clock was wrong
+    state.see([], NOW + 60)
+    assert state.packages()[0].gone == NOW + 60
+
+
+def test_results_come_back_as_they_were(state: State) -> None:
+    made, lost = key(package("one")), key(package("two"))
+    state.pending([made, lost, key(package("three"))])
+    state.finish(done(made), NOW)
+    state.finish(failed(lost), NOW)
+    assert state.results() == {made: done(made), lost: failed(lost)}
+    assert state.counts() == {("done", None): 1, ("failed", "network"): 1, ("pending", None): 1}
+    assert state.counts([made, key(package("four"))]) == {("done", None): 1, ("pending", None): 1}
+
+
+def test_what_failed_waits_longer_each_time_and_is_then_put_aside(state: State) -> None:
+    at, other = key(package("poison")), key(package("good"))
+    state.pending([at, other])
+    now, pauses = NOW, []
+    rule = retries()["crash"]
+    for attempt in range(1, rule.tries):
+        assert state.finish(failed(at, "crash"), now) == "failed"
+        item = state.items()[at]
+        assert item.attempts == attempt
+        assert item.next_try is not None
+        pauses.append(item.next_try - now)
+        assert state.due([at, other], now) == [other], "a poisoned item holds nobody back"
+        assert state.due([at, other], item.next_try - 1) == [other]
+        assert state.due([at, other], item.next_try) == [at, other]
+        now = item.next_try
+    assert pauses == [rule.pause(n) for n in range(1, rule.tries)]
+    assert pauses == sorted(set(pauses))
+    assert state.finish(failed(at, "crash"), now) == "quarantined"
+    assert state.due([at, other], now + 1e9) == [other]
+
+
+def test_a_configuration_may_put_aside_sooner(state: State) -> None:
+    assert state.finish(failed(key(package("one"))), NOW, tries=1) == "quarantined"
+
+
+def test_an_unknown_class_of_failure_is_a_bug_of_ours(state: State) -> None:
+    at = key(package("one"))
+    state.finish(failed(at, "astonishment"), NOW)
+    assert state.items()[at].next_try == NOW + retries()["internal"].base
+
+
+def test_a_clock_that_goes_back_stalls_nothing(state: State) -> None:
+    at = key(package("one"))
+    state.finish(failed(at), NOW + 365 * 86400)
+    assert state.due([at], NOW) == [at]
+    state.finish(failed(at), NOW)
+    assert state.due([at], NOW - longest_pause() / 2) == [], "within a pause, it may be right"
+
+
+def test_a_late_twin_changes_no_verdict(state: State) -> None:
+    at = key(package("one"))
+    state.finish(done(at), NOW)
+    assert state.finish(failed(at, "lost"), NOW + 1) == "done"
+    assert state.results()[at].status == "done"
+
+
+def test_retry_by_spec_and_all(state: State) -> None:
+    numpy, scipy, six = package("numpy", "2.4"), package("scipy", "1.0"), package("six")
+    state.see([numpy, scipy, six], NOW)
+    state.finish(failed(key(numpy), "internal"), NOW, tries=1)
+    state.finish(Done(key(scipy), "refused", "missing-library", "no"), NOW)
+    state.finish(done(key(six)), NOW)
+    assert state.retry("numpy >=3") == ()
+    assert state.retry("s*") == (key(scipy),), "a wheel is not made again, a verdict is"
+    assert state.due([key(scipy)], NOW) == [key(scipy)]
+    assert state.retry() == (key(numpy),)
+    assert state.items()[key(numpy)].attempts == 0
+    assert state.results() == {key(six): done(key(six))}
+    with pytest.raises(Failed, match="no match spec"):
+        state.retry(">>")
+
+
+def test_a_converter_that_fails_takes_nothing_out_of_the_index(state: State) -> None:
+    one, two = package("one"), package("two")
+    for each in (one, two):
+        state.finish(done(key(each)), NOW)
+    new = [key(one, "2"), key(two, "2")]
+    state.pending(new)
+    state.finish(failed(new[0], "internal"), NOW + 1)
+    state.finish(Done(new[1], "refused", "abi-conflict", "no"), NOW + 1)
+    found = state.results(new)
+    assert found[new[0]] == done(key(one)), "the wheel of the older version"
+    assert found[new[1]].status == "refused", "a verdict counts"
+
+
+def test_what_was_under_way_is_due_again_and_counted(state: State) -> None:
+    at = key(package("one"))
+    state.pending([at])
+    state.start(at, NOW)
+    assert state.recover() == (at,)
+    assert state.recover() == ()
+    assert (state.items()[at].broken, state.due([at], NOW)) == (1, [at])
+    state.finish(done(at), NOW)
+    assert state.recover() == ()
+
+
+def test_runs_are_kept(state: State) -> None:
+    first, second = state.begin_run(NOW), state.begin_run(NOW + 5)
+    state.end_run(second, NOW + 9, 4.0, {"done": 3})
+    runs = state.runs()
+    assert [run.number for run in runs] == [second, first]
+    assert (runs[0].seconds, runs[0].counts, runs[1].ended) == (4.0, {"done": 3}, None)
+
+
+def test_items_of_older_converters_can_be_forgotten_but_not_their_wheels(state: State) -> None:
+    old, kept, wheel = key(package("a"), "0"), key(package("a")), key(package("b"), "0")
+    state.pending([old, kept])
+    state.finish(done(wheel), NOW)
+    assert state.forget([kept]) == 1
+    assert set(state.items()) == {kept, wheel}
+
+
+def write_on(path: Path, pipe: int) -> None:
+    """Finish one item after the other, and say after each how many there are; without end."""
+    with State.open(path) as state, state.owned(NOW):
+        state.recover()
+        state.see([package(f"p{n}") for n in range(30)], NOW)
+        number = len(state.results())
+        while True:
+            at = key(package(f"p{number}"))
+            state.pending([at])
+            state.start(at, NOW)
+            state.finish(done(at), NOW)
+            number += 1
+            os.write(pipe, b"%d\n" % number)
+
+
+def test_a_writer_killed_at_any_moment_loses_nothing_that_it_had_done(tmp_path: Path) -> None:
+    """Each child goes on where the one before was killed; what it said it had done is there."""
+    path = tmp_path / "mirror.sqlite"
+    chance = random.Random(5)  # noqa: S311 - no secret
+    told = 0
+    for turn in range(KILLS):
+        ours, childs = os.pipe()
+        if (child := os.fork()) == 0:
+            try:
+                write_on(path, childs)
+            finally:
+                os._exit(1)
+        os.close(childs)
+        with os.fdopen(ours) as pipe:
+            first = pipe.readline().split() if turn % 2 else []  # the others while they open it
+            time.sleep(chance.uniform(0, 0.03))
+            os.kill(child, signal.SIGKILL)
+            assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+            told = max([told, *map(int, [*first, *pipe.read().split()])])
+        with State.open(path) as state, state.owned(NOW):
+            assert len(state.results()) >= told
+            assert state.due(list(state.results()), NOW) == []
+    assert told >= KILLS / 2
+
+
+def test_two_runs_at_once_exclude_each_other_until_the_first_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "mirror.sqlite"
+    code = """if True:
+        import sys, time
+        from conda2wheel.mirror.state.state import State
+        with State.open(sys.argv[1]).owned(1.8e9):
+            print(flush=True)
+            time.sleep(99)
+    """
+    first = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
+    try:
+        assert first.stdout is not None
+        first.stdout.readline()
+        with State.open(path) as second:
+            with pytest.raises(Failed) as caught, second.owned(NOW):
+                pass
+            assert caught.value.code == "busy"
+            assert f"process {first.pid} on " in caught.value.message
+            assert "since 2027-01-15 08:00:00 UTC" in caught.value.message
+            assert second.packages() == []  # to look is allowed
+            first.kill()
+            first.wait()
+            with second.owned(NOW):
+                pass
+            with second.owned(NOW):
+                pass
+    finally:
+        first.kill()
+        first.wait()
+
+
+def damage_page(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[4096:8192] = b"\xff" * 4096
+    path.write_bytes(data)
+
+
+def drop_table(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("DROP TABLE item")
+
+
+BROKEN: dict[str, Callable[[Path], object]] = {
+    "no database": lambda path: path.write_bytes(b"this is no database " * 400),
+    "cut": lambda path: os.truncate(path, 5000),
+    "a page": damage_page,
+    "a table": drop_table,
+    "the header": lambda path: path.write_bytes(b"\0" * 100 + path.read_bytes()[100:]),
+}
+
+
+def filled(path: Path, number: int = 60) -> dict[str, Any]:
+    with State.open(path) as state:
+        packages = [package(f"p{n}") for n in range(number)]
+        state.see(packages, NOW)
+        for each in packages[:-2]:
+            state.finish(done(key(each)), NOW)
+        state.finish(failed(key(packages[-2])), NOW)
+        return json.loads(json.dumps(state.manifest()))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_broken_file_is_seen_kept_and_rebuilt(how: str, tmp_path: Path) -> None:
+    path = tmp_path / "mirror.sqlite"
+    manifest = filled(path)
+    BROKEN[how](path)
+    broken = path.read_bytes()
+    with pytest.raises(StateCorruptedError) as caught:
+        State.open(path)
+    assert str(path) in caught.value.message
+    with State.rebuild(path, manifest) as state:
+        assert state.manifest() == manifest
+        assert state.see([package(f"p{n}") for n in range(60)], NOW) == Seen()
+        assert state.due([key(package("p0")), key(package("p58")), key(package("p59"))], NOW) == [key(package("p59"))]
+    assert (tmp_path / "mirror.sqlite.broken-1").read_bytes() == broken
+    path.write_bytes(b"again")
+    State.rebuild(path, None).close()
+    assert (tmp_path / "mirror.sqlite.broken-2").read_bytes() == b"again"
+
+
+def test_a_manifest_that_is_none_breaks_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "mirror.sqlite"
+    filled(path)
+    for manifest in ({}, {"schema": 1, "packages": [{}], "items": []}, {"schema": 9}):
+        with pytest.raises(Failed, match="the manifest holds no state"):
+            State.rebuild(path, manifest)
+    with State.open(path) as state:
+        assert len(state.packages()) == 60
+
+
+def test_other_programs_files_and_newer_versions_are_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "mirror.sqlite"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE precious (x)")
+    with pytest.raises(Failed, match="another program") as caught:
+        State.open(path)
+    assert not isinstance(caught.value, StateCorruptedError)
+    other = tmp_path / "newer.sqlite"
+    State.open(other).close()
+    with closing(sqlite3.connect(other)) as db:
+        db.execute(f"PRAGMA user_version = {database.VERSION + 1}")
+    with pytest.raises(Failed, match="newer conda2wheel"):
+        State.open(other)
+
+
+def test_a_state_of_every_older_version_is_brought_to_this_one(tmp_path: Path) -> None:
+    for version in range(1, database.VERSION):
+        path = tmp_path / f"{version}.sqlite"
+        with closing(sqlite3.connect(path, isolation_level=None)) as db:
+            database.migrate(db, version)
+        filled(path)
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+        database.migrate(db)
+        database.migrate(db)  # once is enough
+        assert db.execute("PRAGMA user_version").fetchone() == (database.VERSION,)
+
+
+def test_no_room_is_the_disks_fault(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Failed) as caught:
+        State.open(tmp_path / "file" / "mirror.sqlite")
+    assert caught.value.code == "disk"
