@@ -7,7 +7,8 @@
 from typing import TYPE_CHECKING, Any
 
 from conda2wheel._version import __version__
-from conda2wheel.outcome import Converted, Failed, Refused, Repaired, Vendored, Warned
+from conda2wheel.errors import Failed, Refused
+from conda2wheel.results import Converted, Repaired, Vendored, Warned
 
 if TYPE_CHECKING:
     from conda2wheel.bundle.build import bundle_locked, bundle_specs

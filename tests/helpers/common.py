@@ -15,7 +15,7 @@ from conda2wheel.files.packagefile import Limits
 from conda2wheel.link.common import Common
 from conda2wheel.link.libraries import LibraryIndex
 from conda2wheel.options import Options
-from conda2wheel.outcome import Converted
+from conda2wheel.results import Converted
 
 NAME = "geo-libs"
 

@@ -240,7 +240,7 @@ def publishers(url: str) -> Iterator[Publishers]:
 
 
 def _work(url: str, number: int) -> str:
-    from conda2wheel.outcome import Failed
+    from conda2wheel.errors import Failed
 
     try:
         return publish_release(open_store(url), number).generation

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from conda2wheel.errors import REFUSAL_CODES
 from conda2wheel.mirror.report.report import Item, Report, Run
 from conda2wheel.mirror.state.item import Done, Key, Package, Status, Wheel
-from conda2wheel.outcome import REFUSAL_CODES
 from conda2wheel.pyodide.lock import Locked, Runtime
 
 CHANNEL = "https://repo.example/emscripten-forge-4x"
@@ -136,7 +136,7 @@ def _channel(count: int) -> Iterator[Item]:
             yield item(name, version=version, worked=place % 9 == 0, seconds=spent, wheel=made, downloaded=10**6)
         elif fate < 0.98:
             code = codes[min(int(dice.expovariate(0.4)), len(codes) - 1)]
-            message = f"{name}: {REFUSAL_CODES[code]}"
+            message = f"{name}: {REFUSAL_CODES[code].meaning}"
             yield item(name, "refused", code, version=version, message=message, seconds=spent, was="refused")
         else:
             yield item(name, "failed", "timeout", version=version, message="300 s were not enough", was="failed", at=STARTED)

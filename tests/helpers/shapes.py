@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from conda2wheel.commands.convert import convert
-from conda2wheel.outcome import Converted, Refused
+from conda2wheel.errors import Refused
+from conda2wheel.results import Converted
 from tests.helpers import conda, judges, zig
 from tests.helpers.conda import Content
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from conda2wheel.bundle.build import bundle_specs
-from conda2wheel.outcome import Failed
+from conda2wheel.errors import Failed
 from tests.helpers import sets
 
 pytestmark = pytest.mark.runtime

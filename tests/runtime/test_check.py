@@ -16,7 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from conda2wheel.cli.check import check
-from conda2wheel.outcome import Failed, Refused
+from conda2wheel.errors import Failed, Refused
 from conda2wheel.pyodide import Checked, check_each, check_wheels, fetch, pyodide_for
 from conda2wheel.pyodide.lock import Locked, Runtime
 from conda2wheel.pyodide.node import find_node

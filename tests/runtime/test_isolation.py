@@ -18,7 +18,7 @@ from conda2wheel.abi.platforms import for_pyodide
 from conda2wheel.commands.audit import audit_each
 from conda2wheel.commands.audit_result import Audited
 from conda2wheel.commands.convert import convert
-from conda2wheel.outcome import Converted
+from conda2wheel.results import Converted
 from conda2wheel.wasm import dylink
 from conda2wheel.wasm.binary import Module
 from tests.helpers import clash, judges

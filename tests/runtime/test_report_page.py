@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from conda2wheel.errors import REFUSAL_CODES
 from conda2wheel.mirror.report.pages import pages
-from conda2wheel.outcome import REFUSAL_CODES
 from tests.helpers import reports
 from tests.helpers.browser import AXE, Browser, browser, package
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conda2wheel.outcome import REFUSAL_ADVICE, REFUSAL_CODES
+from conda2wheel.errors import REFUSAL_CODES
 
 REPO = Path(__file__).parents[2]
 README = (REPO / "README.md").read_text(encoding="utf-8")
@@ -22,7 +22,7 @@ def section(command: str) -> str:
 
 
 def test_every_refusal_code_is_explained_as_the_mirror_explains_it() -> None:
-    rows = [f"| `{code}` | {meaning} | {REFUSAL_ADVICE[code]} |" for code, meaning in REFUSAL_CODES.items()]
+    rows = [f"| `{code}` | {row.meaning} | {row.advice} |" for code, row in REFUSAL_CODES.items()]
     assert [row for row in rows if row not in README.splitlines()] == []
 
 

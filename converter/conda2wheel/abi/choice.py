@@ -13,7 +13,8 @@ from typing import Literal
 
 from conda2wheel.abi.platforms import Platform, for_emscripten, parse, platforms, release, toolchains
 from conda2wheel.abi.signals import Signals, cannot_catch, choose, contradictions
-from conda2wheel.outcome import ALLOWED, Failed, Refused, Warned
+from conda2wheel.errors import Failed, Refused
+from conda2wheel.results import ALLOWED, Warned
 
 Level = Literal["package", "timestamp", "environment"]
 Modules = Sequence[tuple[str, Signals]]

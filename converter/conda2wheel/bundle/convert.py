@@ -17,14 +17,15 @@ from conda2wheel.channels.downloads import Downloads
 from conda2wheel.commands.convert import convert_package
 from conda2wheel.conda.open import open_package
 from conda2wheel.conda.package import CondaPackage
+from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.link.channel_lookup import ChannelLibraries
 from conda2wheel.link.common import Common
 from conda2wheel.link.libraries import LibraryIndex
 from conda2wheel.net.download import Wanted, redacted
 from conda2wheel.options import Options
-from conda2wheel.outcome import Converted, Failed, Refused
 from conda2wheel.recipes.model import RecipeBook, from_document
+from conda2wheel.results import Converted
 from conda2wheel.wheel.name_sources import Surroundings
 from conda2wheel.wheel.names import answer
 

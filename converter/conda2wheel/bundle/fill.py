@@ -11,7 +11,7 @@ from packaging.specifiers import SpecifierSet
 from conda2wheel.bundle.chosen import Shipped
 from conda2wheel.bundle.needs import Member, Need, Needs, admits, needs
 from conda2wheel.bundle.pypi import FromPyPI, PyPI
-from conda2wheel.outcome import Failed
+from conda2wheel.errors import Failed
 
 ROUNDS = 200  # of asking PyPI for one wheel more
 

@@ -11,8 +11,9 @@ from typing import Any
 from conda2wheel._version import __version__
 from conda2wheel.bundle.chosen import Absent, Chosen, Left, Shipped
 from conda2wheel.bundle.pypi import FromPyPI
+from conda2wheel.errors import Failed
 from conda2wheel.options import Options
-from conda2wheel.outcome import Failed, Warned
+from conda2wheel.results import Warned
 from conda2wheel.wheel.names import Names
 
 SCHEMA = 1

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from conda2wheel.channels.downloads import Downloads
-from conda2wheel.outcome import Failed
+from conda2wheel.errors import Failed
 from conda2wheel.pyodide.wheelfile import open_wheel, wants
 
 TIMEOUT = 600.0  # seconds for one wheel

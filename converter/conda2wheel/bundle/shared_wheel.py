@@ -23,13 +23,14 @@ from conda2wheel.abi.platforms import Platform
 from conda2wheel.commands.convert import size_warning
 from conda2wheel.commands.gate import Gated, gate
 from conda2wheel.conda.package import CondaPackage
+from conda2wheel.errors import Failed
 from conda2wheel.files.packagefile import BytesBlob
 from conda2wheel.link.common import Common, file_part
 from conda2wheel.link.libraries import LibraryIndex
 from conda2wheel.link.link import Linked, resolved
 from conda2wheel.link.sharing import Member, share
 from conda2wheel.options import Options
-from conda2wheel.outcome import Converted, Failed, Warned
+from conda2wheel.results import Converted, Warned
 from conda2wheel.wheel import writer as archive
 from conda2wheel.wheel.apply_recipe import carried
 from conda2wheel.wheel.fix_metadata import spdx_expression

@@ -11,7 +11,7 @@ from packaging.version import InvalidVersion, Version
 from conda2wheel.abi.platforms import Platform, for_emscripten, parse, platforms, toolchains, unknown
 from conda2wheel.channels.repodata import channel_url
 from conda2wheel.conda.abi_evidence import channel_name
-from conda2wheel.outcome import Failed
+from conda2wheel.errors import Failed
 
 if TYPE_CHECKING:
     from conda2wheel.pyodide.lock import Runtime

@@ -24,8 +24,9 @@ from conda2wheel.channels.downloads import AT_ONCE, Downloads
 from conda2wheel.channels.remote_info import Listed, peek_file, peek_url
 from conda2wheel.conda.match_spec import exported
 from conda2wheel.conda.paths_json import SITE
+from conda2wheel.errors import Failed, Refused
 from conda2wheel.net.download import redacted
-from conda2wheel.outcome import Failed, Refused, Warned
+from conda2wheel.results import Warned
 
 FILE = "contents.sqlite"
 SCHEMA = 1  # another one: what is there is forgotten

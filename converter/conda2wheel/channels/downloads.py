@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from conda2wheel.errors import Failed
 from conda2wheel.net.cache import cache_folder
 from conda2wheel.net.download import Wanted, Watch, download, redacted
-from conda2wheel.outcome import Failed
 
 if TYPE_CHECKING:
     from conda2wheel.channels.repodata import Lists

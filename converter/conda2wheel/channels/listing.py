@@ -11,7 +11,7 @@ from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.channels.repodata import channel_url, names
 from conda2wheel.channels.search import Found, records
 from conda2wheel.files.packagefile import Limits
-from conda2wheel.outcome import Warned
+from conda2wheel.results import Warned
 
 _NAME = re.compile(r"_?[a-z0-9_][a-z0-9_.-]*")
 

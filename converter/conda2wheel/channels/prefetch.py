@@ -11,8 +11,8 @@ from pathlib import Path
 
 from conda2wheel.channels.downloads import AT_ONCE, Downloads
 from conda2wheel.channels.search import is_spec, wanted
+from conda2wheel.errors import Failed
 from conda2wheel.net.download import Wanted, is_url
-from conda2wheel.outcome import Failed
 
 AHEAD = 4 * AT_ONCE  # sources at most between the one that is converted and the last that was begun: a disk has an end
 

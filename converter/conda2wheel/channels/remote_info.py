@@ -24,8 +24,8 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from conda2wheel.conda.archive import DAMAGE, Header, corrupt
 from conda2wheel.conda.paths_json import rows
+from conda2wheel.errors import Failed, Refused
 from conda2wheel.net.download import BACKOFF, TRIES, reader, redacted
-from conda2wheel.outcome import Failed, Refused
 
 if TYPE_CHECKING:
     import requests

@@ -23,8 +23,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from conda2wheel.channels.downloads import Downloads
+from conda2wheel.errors import Failed
 from conda2wheel.net.download import redacted, require_secure, scrubbed
-from conda2wheel.outcome import Failed
 
 if TYPE_CHECKING:
     from rattler import Channel, Gateway, MatchSpec, RepoDataRecord

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.channels.repodata import channel_url, query
+from conda2wheel.errors import Failed
 from conda2wheel.net.download import Wanted, checksum, is_url, redacted
-from conda2wheel.outcome import Failed
 
 if TYPE_CHECKING:
     from rattler import MatchSpec, RepoDataRecord

@@ -24,7 +24,7 @@ from conda2wheel.cli.options import (
 
 if TYPE_CHECKING:
     from conda2wheel.commands.audit_result import Audited
-    from conda2wheel.outcome import Conda2WheelError
+    from conda2wheel.errors import Conda2WheelError
 
 STDOUT = "-"
 WIDTH = 130  # of tables where nobody knows how wide: a log, a pipe
@@ -66,7 +66,7 @@ def audit(
     from conda2wheel.cli.progress import bar
     from conda2wheel.commands.audit import audit_each
     from conda2wheel.commands.audit_result import Audited
-    from conda2wheel.outcome import document, error_json
+    from conda2wheel.results import document, error_json
 
     require_platform(platform)
     require_places(libdir or ())
@@ -118,7 +118,7 @@ def _write_sarif(target: str, audited: list[Audited], errors: list[tuple[str, Co
     import json
 
     from conda2wheel.commands.sarif import sarif
-    from conda2wheel.outcome import Conda2WheelError
+    from conda2wheel.errors import Conda2WheelError
     from conda2wheel.wheel.writer import write_file
 
     text = json.dumps(sarif(audited, errors), indent=2, ensure_ascii=False) + "\n"

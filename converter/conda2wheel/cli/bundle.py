@@ -92,7 +92,8 @@ def bundle(
     from conda2wheel.bundle.build import bundle_locked
     from conda2wheel.bundle.build import bundle_specs as make
     from conda2wheel.cli.progress import bar
-    from conda2wheel.outcome import Conda2WheelError, document, error_json
+    from conda2wheel.errors import Conda2WheelError
+    from conda2wheel.results import document, error_json
 
     if bool(specs) == bool(locked):
         raise typer.BadParameter("give match specs, or a lock with --locked", param_hint="SPEC...")

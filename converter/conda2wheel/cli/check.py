@@ -46,9 +46,10 @@ def check(
 
     from conda2wheel.cli.options import complaint, print_json
     from conda2wheel.cli.progress import bar
-    from conda2wheel.outcome import Conda2WheelError, document, error_json
+    from conda2wheel.errors import Conda2WheelError
     from conda2wheel.pyodide import Checked, check_each
     from conda2wheel.pyodide.report import table
+    from conda2wheel.results import document, error_json
 
     people = Console(stderr=True)
     started = time.monotonic()

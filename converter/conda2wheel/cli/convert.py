@@ -87,7 +87,7 @@ def convert(
     """
     from conda2wheel.cli.progress import bar
     from conda2wheel.commands.batch import convert_each, expand_all
-    from conda2wheel.outcome import document
+    from conda2wheel.results import document
 
     require_platform(platform)
     require_places(libdir or ())

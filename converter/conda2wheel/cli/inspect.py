@@ -47,7 +47,8 @@ def inspect(
 
     from conda2wheel.commands.batch import expand_all
     from conda2wheel.commands.inspect import inspect as look
-    from conda2wheel.outcome import Conda2WheelError, document, error_json
+    from conda2wheel.errors import Conda2WheelError
+    from conda2wheel.results import document, error_json
 
     bounds = limits(max_members, max_size, max_member_size, max_ratio)
     console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 240)

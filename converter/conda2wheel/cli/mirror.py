@@ -31,7 +31,7 @@ def _group() -> None:
 @contextmanager
 def _told() -> Iterator[None]:
     """Accidents in one line."""
-    from conda2wheel.outcome import Conda2WheelError
+    from conda2wheel.errors import Conda2WheelError
 
     try:
         yield

@@ -28,8 +28,9 @@ def names(
     Prints a line for each: the conda name, its PyPI name (- where nothing on PyPI is this), the source, a note: of dist-info, the
     package that has it.
     """
+    from conda2wheel.errors import Conda2WheelError
     from conda2wheel.files.packagefile import Limits
-    from conda2wheel.outcome import Conda2WheelError, document
+    from conda2wheel.results import document
     from conda2wheel.wheel.name_sources import Surroundings
     from conda2wheel.wheel.names import answer, is_valid_name
 

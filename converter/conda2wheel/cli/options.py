@@ -84,7 +84,7 @@ def require_platform(platform: str) -> None:
 
 def require_recipes(folders: Iterable[str]) -> None:
     """A recipe that is wrong is told before anything is converted."""
-    from conda2wheel.outcome import Failed
+    from conda2wheel.errors import Failed
     from conda2wheel.recipes.model import RecipeBook
 
     try:
@@ -96,7 +96,7 @@ def require_recipes(folders: Iterable[str]) -> None:
 def allowed(codes: Iterable[str] | None) -> frozenset[str]:
     """The codes of --allow; one that cannot be allowed is a wrong command line."""
     from conda2wheel.commands.gate import check_allow
-    from conda2wheel.outcome import Failed
+    from conda2wheel.errors import Failed
 
     try:
         return check_allow(codes or ())

@@ -28,8 +28,9 @@ def check(
 
     Prints `ok FILE` for each that is. Exit status: 0 all are, 1 one is not.
     """
-    from conda2wheel.outcome import Failed, document, error_json
+    from conda2wheel.errors import Failed
     from conda2wheel.recipes.model import read_recipe
+    from conda2wheel.results import document, error_json
 
     paths = [path for given in files for path in (sorted(given.glob("*.toml")) if given.is_dir() else [given])]
     results = []

@@ -28,7 +28,8 @@ from conda2wheel.cli.options import (
 
 if TYPE_CHECKING:
     from conda2wheel.cli.progress import Watched
-    from conda2wheel.outcome import Conda2WheelError, Repaired
+    from conda2wheel.errors import Conda2WheelError
+    from conda2wheel.results import Repaired
 
 
 def repair(
@@ -66,7 +67,7 @@ def repair(
 
     from conda2wheel.cli.progress import bar
     from conda2wheel.commands.repair import repair_each
-    from conda2wheel.outcome import Repaired, document, error_json
+    from conda2wheel.results import Repaired, document, error_json
 
     require_platform(platform)
     require_places(libdir or ())

@@ -36,7 +36,8 @@ def verify(
 
     from conda2wheel._version import __version__
     from conda2wheel.commands.verify import verify as replay
-    from conda2wheel.outcome import Conda2WheelError, document, error_json
+    from conda2wheel.errors import Conda2WheelError
+    from conda2wheel.results import document, error_json
 
     for place in packages:
         if not os.path.lexists(place):

@@ -25,8 +25,9 @@ from conda2wheel.abi.platforms import Platform, for_pyodide, platforms
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.commands.audit_result import Audited, Row
 from conda2wheel.commands.audit_subjects import Subject, newest, open_subjects, wheels_in
+from conda2wheel.errors import Conda2WheelError, Failed
 from conda2wheel.files.packagefile import Limits
-from conda2wheel.outcome import Conda2WheelError, Failed, Warned
+from conda2wheel.results import Warned
 
 if TYPE_CHECKING:
     from conda2wheel.link.libraries import LibraryIndex

@@ -18,10 +18,11 @@ from conda2wheel.commands.convert import link_plan, unit_of
 from conda2wheel.commands.gate import ALLOWABLE
 from conda2wheel.conda.open import open_package
 from conda2wheel.conda.package import CondaPackage
+from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import Limits, PackageFile
 from conda2wheel.link.libraries import LibraryIndex, names_of
-from conda2wheel.outcome import ALLOWED, Refused, Warned
 from conda2wheel.recipes.model import RecipeBook
+from conda2wheel.results import ALLOWED, Warned
 from conda2wheel.wheel.plan import Plan, plan_wheel
 
 _SAID_BY_AUDIT = (ALLOWED, "cannot-catch", "no-pyodide")

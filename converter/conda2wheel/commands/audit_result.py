@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from conda2wheel.abi.audit.findings import Finding, Severity
-from conda2wheel.outcome import Warned
+from conda2wheel.results import Warned
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -21,9 +21,10 @@ from conda2wheel.abi.audit.engine import Unit
 from conda2wheel.abi.binaries import SHARED_OBJECT, read_binary
 from conda2wheel.abi.platforms import Platform, parse, release
 from conda2wheel.channels.downloads import Downloads
+from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from conda2wheel.files.packagefile import BytesBlob, Limits, PackageFile
 from conda2wheel.net.download import is_url, redacted
-from conda2wheel.outcome import Conda2WheelError, Failed, Refused, Warned
+from conda2wheel.results import Warned
 from conda2wheel.wasm.binary import MAGIC
 from conda2wheel.wheel.reader import Wheel, read_wheel
 

@@ -15,11 +15,12 @@ from conda2wheel.channels.prefetch import ahead
 from conda2wheel.commands.convert import convert
 from conda2wheel.commands.gate import check_allow
 from conda2wheel.conda.open import expand
+from conda2wheel.errors import Conda2WheelError, Failed
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.link.libraries import LibraryIndex
 from conda2wheel.net.download import is_url, redacted
-from conda2wheel.outcome import Conda2WheelError, Converted, Failed, Warned, error_json
 from conda2wheel.recipes.model import RecipeBook
+from conda2wheel.results import Converted, Warned, error_json
 from conda2wheel.wheel.name_sources import Surroundings
 from conda2wheel.wheel.pins import Pins
 

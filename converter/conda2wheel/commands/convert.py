@@ -35,8 +35,8 @@ from conda2wheel.link.common import Common
 from conda2wheel.link.libraries import LibraryIndex
 from conda2wheel.link.link import Linked, link
 from conda2wheel.options import Options
-from conda2wheel.outcome import Converted, Warned
 from conda2wheel.recipes.model import RecipeBook
+from conda2wheel.results import Converted, Warned
 from conda2wheel.wheel.apply_recipe import Carried, carried
 from conda2wheel.wheel.members import members
 from conda2wheel.wheel.name_sources import Surroundings
@@ -90,7 +90,7 @@ def convert(
     around: where else packages are that say what they are called, to share between calls of one thread; made of the libdirs if
         None.
 
-    Raises `Refused` (a verdict, with one of `outcome.REFUSAL_CODES`) or `Failed` (an accident). Nothing half-written
+    Raises `Refused` (a verdict, with one of `errors.REFUSAL_CODES`) or `Failed` (an accident). Nothing half-written
     stays behind. The same input and version of this library give the same bytes; SOURCE_DATE_EPOCH, where set, is the
     time of the members instead of the package's own timestamp.
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from conda2wheel.abi.audit.engine import Unit, audit_units
 from conda2wheel.abi.audit.findings import RULES, Finding, Severity
 from conda2wheel.abi.platforms import Platform
-from conda2wheel.outcome import ALLOWED, Failed, Refused, Warned
+from conda2wheel.errors import Failed, Refused
+from conda2wheel.results import ALLOWED, Warned
 
 # What a person may know better than an audit does. Everything else that is refused has no wheel to be written.
 ALLOWABLE = frozenset({"abi-conflict", "missing-library", "signature-mismatch", "unresolved-symbol"})

@@ -10,9 +10,9 @@ from typing import Any
 from conda2wheel.abi.binaries import SHARED_OBJECT, Binary, read_binary
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.conda.open import DEFAULT_LIMITS, open_package
+from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.packagefile import BytesBlob, Limits, PackageFile
 from conda2wheel.net.download import is_url
-from conda2wheel.outcome import Failed, Refused
 from conda2wheel.wasm.binary import MAGIC, Kind
 from conda2wheel.wasm.dylink import Dylink
 

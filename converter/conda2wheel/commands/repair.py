@@ -26,11 +26,12 @@ from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.commands.convert import size_warning
 from conda2wheel.commands.gate import Gated, check_allow, gate
 from conda2wheel.conda.origin import Source
+from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.link.libraries import LibraryIndex
 from conda2wheel.link.link import Linked, link
 from conda2wheel.options import Options
-from conda2wheel.outcome import Conda2WheelError, Failed, Refused, Repaired, Warned
+from conda2wheel.results import Repaired, Warned
 from conda2wheel.wheel import editor as amend
 from conda2wheel.wheel.members import change_of, vendored, vendored_licenses
 from conda2wheel.wheel.provenance import Made, overridden, own_account

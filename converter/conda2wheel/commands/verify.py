@@ -28,10 +28,11 @@ from conda2wheel.commands.repair import repair_wheel
 from conda2wheel.conda.archive import corrupt
 from conda2wheel.conda.open import PACKAGE_SUFFIXES, expand, open_package
 from conda2wheel.conda.origin import Source
+from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.link.libraries import LibraryIndex
 from conda2wheel.options import Options
-from conda2wheel.outcome import Conda2WheelError, Converted, Failed, Refused
+from conda2wheel.results import Converted
 from conda2wheel.wheel.provenance import NAME, SCHEMA, SHARE, TOOL, own_account
 from conda2wheel.wheel.reader import Wheel, read_wheel
 

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, cast
 
+from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.packagefile import (
     CHUNK,
     Entry,
@@ -32,7 +33,6 @@ from conda2wheel.files.packagefile import (
     resolve_links,
     unsafe,
 )
-from conda2wheel.outcome import Failed, Refused
 
 _TAR_BLOCK = 512
 _FORMATS = {b"BZh": "tar.bz2", b"PK\x03\x04": "zip", b"\x1f\x8b": "tar.gz"}

@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 from conda2wheel.conda.package import CondaPackage
-from conda2wheel.outcome import Refused
+from conda2wheel.errors import Refused
 
 _SITE = re.compile(r"^(?:lib/python\d+\.\d+t?/)?site-packages/(?!README\.txt$)")
 _PROGRAM = re.compile(r"^(?:s?bin/.*\.(?:js|mjs|wasm)|libexec/.*)$")

@@ -16,9 +16,10 @@ from conda2wheel.conda.archive import NO_PACKAGE, corrupt, open_archive
 from conda2wheel.conda.package import CondaPackage, from_record, read_info, several
 from conda2wheel.conda.paths_json import Placeholder
 from conda2wheel.conda.prefix import open_folder, open_listed
+from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.packagefile import FileBlob, Limits
 from conda2wheel.net.download import is_url
-from conda2wheel.outcome import Failed, Refused, Warned
+from conda2wheel.results import Warned
 
 ENV_META = "empack_env_meta.json"
 PACKAGE_SUFFIXES = (".conda", ".tar.bz2", ".tar.gz")

@@ -13,7 +13,7 @@ from typing import Any
 
 from conda2wheel.conda.archive import corrupt
 from conda2wheel.files.packagefile import PackageFile, parents
-from conda2wheel.outcome import Warned
+from conda2wheel.results import Warned
 
 SITE = re.compile(r"^(?:lib/python(\d+\.\d+)t?/)?site-packages/")
 OLDEST_PLACEHOLDER = "/opt/anaconda1anaconda2anaconda3"  # conda-build's, where has_prefix names only the path

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.packagefile import (
     Entry,
     FileBlob,
@@ -20,7 +21,6 @@ from conda2wheel.files.packagefile import (
     resolve_links,
     unsafe,
 )
-from conda2wheel.outcome import Failed, Refused
 
 
 def open_folder(root: Path, source: str, limits: Limits) -> tuple[PackageFile, ...]:

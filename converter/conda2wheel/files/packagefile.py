@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from conda2wheel.outcome import Failed, Refused
+from conda2wheel.errors import Failed, Refused
 
 SPOOL_IN_MEMORY = 512 << 20
 MAX_LINK_HOPS = 40  # as Linux's ELOOP

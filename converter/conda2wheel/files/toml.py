@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from conda2wheel.outcome import Failed
+from conda2wheel.errors import Failed
 
 Keys = Sequence[str | int]
 SHOWN = 10  # complaints that are told at once

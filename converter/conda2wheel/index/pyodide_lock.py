@@ -19,8 +19,8 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
 from conda2wheel.abi import platforms
+from conda2wheel.errors import Failed
 from conda2wheel.index.requirements import acyclic
-from conda2wheel.outcome import Failed
 from conda2wheel.pyodide.lock import LOCK_NAMES, Runtime
 from conda2wheel.pyodide.requirements import fits_python, holds
 from conda2wheel.pyodide.wheelfile import modules, open_wheel, wants

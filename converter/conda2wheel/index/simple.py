@@ -21,7 +21,7 @@ from urllib.parse import quote
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from conda2wheel.outcome import Failed
+from conda2wheel.errors import Failed
 from conda2wheel.wheel.reader import read_wheel
 from conda2wheel.wheel.writer import write_file
 

@@ -21,7 +21,8 @@ from conda2wheel.conda.abi_evidence import claims
 from conda2wheel.conda.match_spec import BuiltWith, built_with, spec_name
 from conda2wheel.conda.open import open_package
 from conda2wheel.conda.package import CondaPackage
-from conda2wheel.outcome import Failed, Refused, Warned
+from conda2wheel.errors import Failed, Refused
+from conda2wheel.results import Warned
 
 if TYPE_CHECKING:
     from conda2wheel.abi.platforms import Platform

@@ -21,10 +21,11 @@ from conda2wheel.conda.match_spec import BuiltWith, built_with, forbidden, spec_
 from conda2wheel.conda.open import PACKAGE_SUFFIXES, expand, open_package
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.conda.prefix import open_folder
+from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.packagefile import Limits, PackageFile
 from conda2wheel.link.channel_lookup import ChannelLibraries
 from conda2wheel.net.download import is_url, redacted
-from conda2wheel.outcome import Failed, Refused, Warned
+from conda2wheel.results import Warned
 
 SHOWN = 3  # places that a message names
 

@@ -21,7 +21,7 @@ from conda2wheel.files.packagefile import PackageFile
 from conda2wheel.link.common import Common
 from conda2wheel.link.libraries import Library, LibraryIndex, Subject, names_of
 from conda2wheel.link.rewrite import Linker
-from conda2wheel.outcome import Provided, Vendored, Warned
+from conda2wheel.results import Provided, Vendored, Warned
 
 
 @dataclass(frozen=True)

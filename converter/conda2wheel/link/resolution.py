@@ -16,9 +16,10 @@ from conda2wheel.abi.loader_search import search_order
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.symbols import Symbol
 from conda2wheel.conda.package import CondaPackage
+from conda2wheel.errors import Refused
 from conda2wheel.link.libraries import Library, LibraryIndex, Subject, names_of
 from conda2wheel.link.provided import complete, covers, main_symbols, offered, taken
-from conda2wheel.outcome import ALLOWED, Provided, Refused, Warned
+from conda2wheel.results import ALLOWED, Provided, Warned
 
 
 @dataclass

@@ -15,7 +15,7 @@ from conda2wheel.link.isolation import HASH_LENGTH, Node, defined, plan, reached
 from conda2wheel.link.libraries import Library, names_of
 from conda2wheel.link.provided import main_names
 from conda2wheel.link.resolution import Resolution
-from conda2wheel.outcome import Warned
+from conda2wheel.results import Warned
 from conda2wheel.wasm import dylink as dylink_section
 from conda2wheel.wasm.binary import Module
 from conda2wheel.wasm.rename import rename

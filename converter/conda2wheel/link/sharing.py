@@ -16,7 +16,7 @@ from conda2wheel.link.isolation import HASH_LENGTH, Node, defined, plan
 from conda2wheel.link.link import Linked, change, packages_of
 from conda2wheel.link.provided import main_names
 from conda2wheel.link.rewrite import Linker, stem, tag_of
-from conda2wheel.outcome import Vendored, Warned
+from conda2wheel.results import Vendored, Warned
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from conda2wheel.channels.downloads import Downloads
+from conda2wheel.errors import Failed
 from conda2wheel.files.escape import amount, shown
 from conda2wheel.mirror.config import Config, template
 from conda2wheel.mirror.plan import plan as planning
@@ -27,7 +28,6 @@ from conda2wheel.mirror.state.item import Key
 from conda2wheel.mirror.state.process_lock import holder, owned
 from conda2wheel.mirror.state.state import Run, Standing, State
 from conda2wheel.mirror.store.base import open_store
-from conda2wheel.outcome import Failed
 from conda2wheel.wheel.writer import write_file
 
 SCHEMA = 1

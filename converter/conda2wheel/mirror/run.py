@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 
 from conda2wheel._version import __version__
 from conda2wheel.channels.downloads import Downloads
+from conda2wheel.errors import Failed
 from conda2wheel.mirror.config import Config
 from conda2wheel.mirror.plan import plan as planning
 from conda2wheel.mirror.plan.plan import Plan, Task
@@ -41,7 +42,6 @@ from conda2wheel.mirror.state.state import State, StateCorruptedError
 from conda2wheel.mirror.store.base import Store, open_store
 from conda2wheel.mirror.work.executors import Dask, Executor, Processes, stopped_by_signals
 from conda2wheel.mirror.work.worker import Order
-from conda2wheel.outcome import Failed
 
 Tell = Callable[[str], None]
 FEW, MOST = 10, 0.5  # of a channel that has at least so many packages, what may vanish in a night without anybody's word

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from conda2wheel.outcome import Failed
+from conda2wheel.errors import Failed
 
 KEYRING_SERVICE = "rattler"
 

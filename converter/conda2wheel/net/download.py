@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
+from conda2wheel.errors import Failed, Refused
 from conda2wheel.net.credentials import Credentials, credentials
-from conda2wheel.outcome import Failed, Refused
 
 if TYPE_CHECKING:
     import requests

@@ -16,8 +16,8 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from conda2wheel.abi import platforms
+from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from conda2wheel.net.cache import cache_folder
-from conda2wheel.outcome import Conda2WheelError, Failed, Refused, Warned
 from conda2wheel.pyodide import fetch
 from conda2wheel.pyodide.job import Job, perform
 from conda2wheel.pyodide.lock import Runtime
@@ -25,6 +25,7 @@ from conda2wheel.pyodide.node import Node, find_node
 from conda2wheel.pyodide.report import Checked, Installer
 from conda2wheel.pyodide.requirements import Pool, gather, together
 from conda2wheel.pyodide.wheelfile import Wheel, modules, open_wheel, recipe_test, wants
+from conda2wheel.results import Warned
 
 TIMEOUT = 120.0
 VERSION = re.compile(r"\d+\.\d+\.\d+(-[0-9a-z.]+)?")  # npm's form; it becomes part of a path and of a command

@@ -23,7 +23,7 @@ from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
 from conda2wheel.abi import platforms
-from conda2wheel.outcome import Failed
+from conda2wheel.errors import Failed
 from conda2wheel.pyodide.lock import Locked, Runtime, read_runtime
 from conda2wheel.pyodide.node import HINT, Node
 

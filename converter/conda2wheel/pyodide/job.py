@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conda2wheel.outcome import Warned
 from conda2wheel.pyodide.lock import Runtime
 from conda2wheel.pyodide.node import Ending, Node, run
 from conda2wheel.pyodide.report import Crash, Imported, Installer, Ran
+from conda2wheel.results import Warned
 
 HERE = Path(__file__).parent  # run.mjs and inside.py lie here; node needs them as files
 ERROR = 500  # characters of a one-line error

@@ -17,7 +17,7 @@ from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import canonicalize_name
 
 from conda2wheel.abi import platforms
-from conda2wheel.outcome import Failed
+from conda2wheel.errors import Failed
 
 LOCK_NAMES = ("pyodide-lock.json", "repodata.json")
 

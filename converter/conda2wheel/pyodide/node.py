@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conda2wheel.outcome import Failed
+from conda2wheel.errors import Failed
 
 OLDEST = 18  # the first with fetch(), which Pyodide needs
 HINT = "install node 18 or newer, or: pip install 'conda2wheel[check]'"

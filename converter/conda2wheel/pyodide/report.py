@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from conda2wheel.outcome import Warned
+from conda2wheel.results import Warned
 
 if TYPE_CHECKING:
     from rich.table import Table

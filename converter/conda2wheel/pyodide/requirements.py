@@ -15,9 +15,10 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from conda2wheel.outcome import Failed, Warned
+from conda2wheel.errors import Failed
 from conda2wheel.pyodide.lock import Runtime
 from conda2wheel.pyodide.wheelfile import Wheel, named, wants
+from conda2wheel.results import Warned
 
 Pool = dict[NormalizedName, list[Wheel]]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from conda2wheel.abi import platforms
 from conda2wheel.abi.extract import ExtractError, extract
 from conda2wheel.abi.symbols import Origin, Symbol, encode
+from conda2wheel.errors import Failed
 from conda2wheel.net.cache import cache_folder
-from conda2wheel.outcome import Failed
 from conda2wheel.pyodide.fetch import pyodide
 from conda2wheel.pyodide.node import find_node
 from conda2wheel.wasm.binary import WasmError

@@ -16,7 +16,7 @@ from packaging.tags import Tag
 from packaging.utils import BuildTag, InvalidWheelFilename, NormalizedName, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
-from conda2wheel.outcome import Failed, Refused
+from conda2wheel.errors import Failed, Refused
 from conda2wheel.wheel.reader import NO_WHEEL
 
 METADATA_LIMIT = 16 << 20

@@ -19,8 +19,8 @@ from packaging.version import InvalidVersion, Version
 
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.conda.paths_json import glob_pattern
+from conda2wheel.errors import REFUSAL_CODES, Failed
 from conda2wheel.files.toml import Complaint, check_table, check_type, near, read_toml, told
-from conda2wheel.outcome import REFUSAL_CODES, Failed
 from conda2wheel.wheel.names import is_valid_name
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=[^\0\n\"']+")
@@ -131,7 +131,7 @@ class RecipeBook:
 def builtin() -> Path:
     """The folder of our own recipes: in the installed package, or in a checkout."""
     installed = Path(str(files("conda2wheel"))) / "_recipes"
-    return installed if installed.is_dir() else Path(__file__).resolve().parents[2] / "recipes"
+    return installed if installed.is_dir() else Path(__file__).resolve().parents[3] / "recipes"
 
 
 def read_recipe(path: Path) -> Recipe:

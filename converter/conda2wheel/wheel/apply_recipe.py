@@ -12,9 +12,9 @@ from packaging.utils import canonicalize_name
 from conda2wheel.abi.binaries import SHARED_OBJECT
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.conda.paths_json import glob_pattern
+from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import PackageFile
 from conda2wheel.link.libraries import LibraryIndex, Subject
-from conda2wheel.outcome import Refused
 from conda2wheel.recipes.model import Data, Recipe, Scheme
 from conda2wheel.wheel.layout import Layout, Placed
 from conda2wheel.wheel.metadata import Document

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from conda2wheel.conda.package import CondaPackage
-from conda2wheel.outcome import Warned
+from conda2wheel.results import Warned
 from conda2wheel.wheel.dist_infos import Distribution
 
 EntryPoints = dict[str, dict[str, str]]

@@ -17,7 +17,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
 from conda2wheel.conda.package import CondaPackage
-from conda2wheel.outcome import Warned
+from conda2wheel.results import Warned
 from conda2wheel.wheel.metadata import FIELDS, METADATA_VERSION, Document
 
 MAX_SUMMARY = 512

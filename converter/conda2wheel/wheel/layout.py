@@ -17,8 +17,9 @@ from typing import Any, Literal
 from conda2wheel.abi.binaries import SHARED_OBJECT
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.conda.paths_json import SITE, glob_pattern
+from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import PackageFile
-from conda2wheel.outcome import Refused, Warned
+from conda2wheel.results import Warned
 from conda2wheel.wheel.dist_infos import Distribution, choose, find_distributions
 
 Scheme = Literal["site", "scripts", "data"]

@@ -12,10 +12,11 @@ from packaging.tags import Tag
 from conda2wheel._version import __version__
 from conda2wheel.conda.origin import MADE_HERE, Origin, Source
 from conda2wheel.conda.package import CondaPackage
+from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import Blob, BytesBlob, PackageFile
 from conda2wheel.link.libraries import Library
 from conda2wheel.link.link import Linked
-from conda2wheel.outcome import Refused, Warned
+from conda2wheel.results import Warned
 from conda2wheel.wheel.apply_recipe import Carried, license_texts, with_environment
 from conda2wheel.wheel.entry_points import entry_points_text
 from conda2wheel.wheel.layout import Placed

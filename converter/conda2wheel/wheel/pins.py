@@ -15,7 +15,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from conda2wheel.outcome import Warned
+from conda2wheel.results import Warned
 from conda2wheel.wheel.names import NO_NAMES, Names
 from conda2wheel.wheel.requirements import from_depends
 

@@ -15,9 +15,10 @@ from conda2wheel.abi.platforms import Platform, marker_environment, platforms
 from conda2wheel.conda.abi_evidence import claims
 from conda2wheel.conda.classify import refuse_unless_python
 from conda2wheel.conda.package import CondaPackage
+from conda2wheel.errors import Refused
 from conda2wheel.link.common import file_part
-from conda2wheel.outcome import Refused, Warned
 from conda2wheel.recipes.model import Recipe
+from conda2wheel.results import Warned
 from conda2wheel.wasm.binary import file_kind
 from conda2wheel.wheel.apply_recipe import Carried, with_license, with_own_data, with_requirements, without
 from conda2wheel.wheel.dist_infos import Distribution

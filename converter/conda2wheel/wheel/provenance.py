@@ -16,7 +16,7 @@ from conda2wheel.conda.archive import corrupt
 from conda2wheel.conda.origin import Origin, Source
 from conda2wheel.files.packagefile import Blob, BytesBlob
 from conda2wheel.options import Options
-from conda2wheel.outcome import ALLOWED, Provided, Vendored, Warned
+from conda2wheel.results import ALLOWED, Provided, Vendored, Warned
 from conda2wheel.wheel.reader import Wheel
 from conda2wheel.wheel.writer import Member
 

@@ -21,6 +21,7 @@ from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 from conda2wheel.conda.archive import corrupt
+from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.packagefile import (
     BytesBlob,
     Entry,
@@ -31,7 +32,6 @@ from conda2wheel.files.packagefile import (
     resolve_links,
     unsafe,
 )
-from conda2wheel.outcome import Failed, Refused
 from conda2wheel.wheel.metadata import Document, parse
 
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)

@@ -17,7 +17,8 @@ from conda2wheel.abi.binaries import Binary
 from conda2wheel.abi.choice import Claim, Decision, Modules, decide
 from conda2wheel.abi.platforms import Platform, parse, platforms, release
 from conda2wheel.abi.signals import choose
-from conda2wheel.outcome import Refused, Warned
+from conda2wheel.errors import Refused
+from conda2wheel.results import Warned
 from conda2wheel.wheel.reader import Wheel
 from conda2wheel.wheel.tags import PURE, Interpreter, abi3_fits, interpreter
 

@@ -16,7 +16,8 @@ from packaging.tags import Tag
 
 from conda2wheel.abi.binaries import Binary
 from conda2wheel.abi.platforms import Platform
-from conda2wheel.outcome import Refused, Warned
+from conda2wheel.errors import Refused
+from conda2wheel.results import Warned
 
 if TYPE_CHECKING:
     from conda2wheel.link.libraries import Subject

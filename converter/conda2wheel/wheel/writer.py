@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import IO
 
 from conda2wheel.conda.origin import MADE_HERE, Origin
+from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.packagefile import Blob
-from conda2wheel.outcome import Failed, Refused
 
 DEFAULT_LEVEL = 6
 _EARLIEST = 315532800  # 1980-01-01 UTC, where zip's calendar begins

@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 from conda2wheel.bundle.build import bundle_locked, bundle_specs
 from conda2wheel.bundle.output import Bundle
-from conda2wheel.outcome import Failed, Refused
+from conda2wheel.errors import Failed, Refused
 from tests.helpers import conda, judges, sets
 
 PLATFORM = "pyemscripten_2025_0_wasm32"

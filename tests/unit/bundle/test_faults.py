@@ -11,8 +11,8 @@ import pytest
 
 from conda2wheel.bundle.build import bundle_specs
 from conda2wheel.channels.downloads import Downloads
+from conda2wheel.errors import Failed, Refused
 from conda2wheel.net import download as fetch
-from conda2wheel.outcome import Failed, Refused
 from tests.helpers import sets
 from tests.helpers.served import serve
 from tests.unit.bundle.test_bundle import contents

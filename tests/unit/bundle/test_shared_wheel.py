@@ -15,7 +15,7 @@ from conda2wheel.commands.audit import audit, audit_each
 from conda2wheel.commands.audit_result import Audited
 from conda2wheel.commands.convert import convert
 from conda2wheel.commands.verify import verify
-from conda2wheel.outcome import Failed, Refused
+from conda2wheel.errors import Failed, Refused
 from tests.helpers import conda, judges, zig
 from tests.helpers.common import Shared, shared
 from tests.helpers.handmade import GOT, module

@@ -19,8 +19,8 @@ from rattler.index import index_fs
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.channels.search import find
 from conda2wheel.commands.convert import convert
+from conda2wheel.errors import Failed
 from conda2wheel.net.credentials import Credentials, credentials
-from conda2wheel.outcome import Failed
 from tests.helpers import conda
 from tests.helpers.served import Served, serve
 

@@ -18,9 +18,9 @@ from rattler.index import index_fs
 
 from conda2wheel.channels.downloads import STALE, Downloads
 from conda2wheel.commands.batch import Outcome, convert_each
+from conda2wheel.errors import Failed, Refused
 from conda2wheel.net import download as fetch
 from conda2wheel.net.download import Wanted
-from conda2wheel.outcome import Failed, Refused
 from tests.helpers import conda
 from tests.helpers.served import Served, serve
 

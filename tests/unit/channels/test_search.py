@@ -12,7 +12,7 @@ from rattler.index import index_fs
 
 from conda2wheel.channels.search import find, is_spec, locate
 from conda2wheel.commands.convert import convert
-from conda2wheel.outcome import Failed
+from conda2wheel.errors import Failed
 from tests.helpers import conda, judges
 from tests.helpers.served import serve
 

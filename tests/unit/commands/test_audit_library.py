@@ -10,7 +10,7 @@ from conda2wheel import audit
 from conda2wheel.abi.platforms import parse
 from conda2wheel.commands.audit import audit_each
 from conda2wheel.commands.audit_result import Audited
-from conda2wheel.outcome import Failed, Refused
+from conda2wheel.errors import Failed, Refused
 from tests.unit.cli.test_audit import bad, good, library, spoiled, user, wheel
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from conda2wheel.commands.convert import convert
-from conda2wheel.outcome import Failed
+from conda2wheel.errors import Failed
 from tests.helpers import conda, zig
 from tests.helpers.shapes import MODULE, SUFFIX, dist_info, package, refused
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from conda2wheel import Refused, Repaired, convert, repair
-from conda2wheel.outcome import Failed
+from conda2wheel.errors import Failed
 from tests.helpers import cache, conda, judges, real, zig
 from tests.helpers.foreign import MATURIN, Foreign, unvendored
 from tests.helpers.shapes import ABI, PREFIX, placeheld

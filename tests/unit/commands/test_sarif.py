@@ -18,7 +18,7 @@ from conda2wheel.abi.audit.findings import RULES, Finding, Severity
 from conda2wheel.commands.audit import audit_each
 from conda2wheel.commands.audit_result import Audited, Row
 from conda2wheel.commands.sarif import sarif
-from conda2wheel.outcome import Failed, Refused
+from conda2wheel.errors import Failed, Refused
 from tests.unit.cli.test_audit import bad, good, run, spoiled, user
 
 URI = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-F]{2})+")  # RFC 3986: path characters, all else in percent

@@ -15,7 +15,7 @@ import pytest
 
 from conda2wheel import Refused, convert, repair, verify
 from conda2wheel.commands.verify import Verified
-from conda2wheel.outcome import Failed
+from conda2wheel.errors import Failed
 from tests.helpers import conda, installed, zig
 from tests.helpers.foreign import unvendored
 from tests.helpers.shapes import MODULE, SUFFIX, dist_info, package

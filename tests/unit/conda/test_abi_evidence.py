@@ -12,7 +12,8 @@ import yaml
 
 from conda2wheel.commands.convert import convert
 from conda2wheel.conda.abi_evidence import channel_name
-from conda2wheel.outcome import Converted, Failed, Refused
+from conda2wheel.errors import Failed, Refused
+from conda2wheel.results import Converted
 from tests.helpers import conda, installed, zig
 
 V3145, V3173, V2024, V2025 = (

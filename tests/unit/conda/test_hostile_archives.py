@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from conda2wheel.commands.convert import convert
 from conda2wheel.conda.open import open_package
+from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import Limits
-from conda2wheel.outcome import Refused
 from tests.helpers import installed
 from tests.helpers.opened import aliases, contents, tar_bytes, tree
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from conda2wheel.commands.convert import convert
 from conda2wheel.conda.open import open_package
-from conda2wheel.outcome import Conda2WheelError, Failed, Refused
+from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from tests.helpers import conda, installed, real
 from tests.helpers.opened import FORMS, SITE, aliases, contents, demo, empack, form, tar_bytes
 
@@ -265,7 +265,7 @@ def test_a_folder_that_is_no_package_is_not_searched(tmp_path: Path) -> None:
 UNREADABLE = """
 import os, sys
 from conda2wheel.conda.open import expand, open_package
-from conda2wheel.outcome import Failed
+from conda2wheel.errors import Failed
 import tarfile, zipfile, zstandard
 if os.getuid() == 0:
     os.seteuid(65534)

@@ -14,8 +14,8 @@ import pytest
 from conda2wheel.commands.batch import convert_each, expand_all
 from conda2wheel.commands.convert import convert
 from conda2wheel.conda.open import expand, open_package
+from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.packagefile import FileBlob, Limits
-from conda2wheel.outcome import Failed, Refused
 from tests.helpers import conda, installed
 from tests.helpers.opened import SITE, contents, demo, tree
 

@@ -19,9 +19,9 @@ from urllib3.util import connection
 
 from conda2wheel.commands.batch import convert_each
 from conda2wheel.conda.open import open_package
+from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.net import download as fetch
-from conda2wheel.outcome import Failed, Refused
 from tests.helpers import conda
 from tests.helpers.opened import contents, demo
 

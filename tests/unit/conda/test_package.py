@@ -16,7 +16,7 @@ import yaml
 from conda2wheel.commands.convert import convert
 from conda2wheel.conda.open import open_package
 from conda2wheel.conda.package import CondaPackage
-from conda2wheel.outcome import Refused
+from conda2wheel.errors import Refused
 from tests.helpers import conda, installed
 from tests.helpers.opened import FILES, SITE, aliases, contents, demo
 

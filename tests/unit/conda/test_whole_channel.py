@@ -20,8 +20,8 @@ from packaging.utils import canonicalize_name
 from conda2wheel import Refused, convert
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.link.libraries import LibraryIndex
-from conda2wheel.outcome import Converted
 from conda2wheel.recipes.model import RecipeBook
+from conda2wheel.results import Converted
 from tests.helpers import channel4x
 from tests.helpers.channel4x import Channel
 from tests.helpers.channel4x_outputs import Output, shapes

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from conda2wheel.abi import platforms
+from conda2wheel.errors import Failed
 from conda2wheel.index.pyodide_lock import Entry, Missing, Replaced, beside, merged
-from conda2wheel.outcome import Failed
 from conda2wheel.pyodide.lock import Runtime, of_platform, read_runtime
 
 SHA = "0" * 64

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from conda2wheel.commands.convert import convert
-from conda2wheel.outcome import Converted
+from conda2wheel.results import Converted
 from conda2wheel.wasm import dylink
 from conda2wheel.wasm.binary import Module
 from tests.helpers import judges, zig

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from conda2wheel.commands.convert import convert
-from conda2wheel.outcome import Converted, Refused
+from conda2wheel.errors import Refused
+from conda2wheel.results import Converted
 from conda2wheel.wasm import dylink
 from conda2wheel.wasm.binary import Module
 from tests.helpers import conda, installed, judges, zig

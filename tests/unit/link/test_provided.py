@@ -11,8 +11,9 @@ import pytest
 
 from conda2wheel.abi.platforms import Platform, for_pyodide
 from conda2wheel.commands.convert import convert
+from conda2wheel.errors import Refused
 from conda2wheel.link.provided import main_names, main_symbols
-from conda2wheel.outcome import Converted, Provided, Refused
+from conda2wheel.results import Converted, Provided
 from conda2wheel.wasm import dylink
 from conda2wheel.wasm.binary import Module
 from tests.helpers import zig

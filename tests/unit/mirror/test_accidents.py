@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from conda2wheel.errors import Failed
 from conda2wheel.mirror.report.report import Report
-from conda2wheel.outcome import Failed
 from tests.helpers import channel4x, sets
 from tests.helpers.mirrored import Reader, over_http, polled
 from tests.helpers.mounts import tmpfs

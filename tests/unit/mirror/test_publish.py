@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
+from conda2wheel.errors import Failed
 from conda2wheel.mirror.publish.activate import serve
 from conda2wheel.mirror.publish.generation import Entry, Generation, current, generations, index_pages, missing
 from conda2wheel.mirror.publish.publish import publish
 from conda2wheel.mirror.publish.rollback import gc, rollback
 from conda2wheel.mirror.store.base import Store, open_store
 from conda2wheel.mirror.store.lease import Lock
-from conda2wheel.outcome import Failed
 from tests.helpers.mirrored import CHANNEL, entry, over_http, polled, publish_release, publishers, put, release, served
 from tests.helpers.mounts import tmpfs
 from tests.helpers.seaweed import S3

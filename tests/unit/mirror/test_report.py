@@ -12,11 +12,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
+from conda2wheel.errors import REFUSAL_CODES
 from conda2wheel.mirror.report.formats import files, json_text, junit, metrics, write_metrics
 from conda2wheel.mirror.report.missing import KINDS
 from conda2wheel.mirror.report.report import CHANGES, COUNTS, Report, Run
 from conda2wheel.mirror.report.text import show, text
-from conda2wheel.outcome import REFUSAL_CODES
 from tests.helpers import reports
 from tests.helpers.reports import item, report, runtime, wheel
 
@@ -187,7 +187,7 @@ def test_json_has_everything_and_survives_any_reader(full: Report) -> None:
     assert told["before"]["packages"] == 10
     assert told["refused"]["fake-dylib"] == {
         "count": 1,
-        "meaning": REFUSAL_CODES["fake-dylib"],
+        "meaning": REFUSAL_CODES["fake-dylib"].meaning,
         "advice": "link it with `-sSIDE_MODULE`",
     }
     assert told["failed"]["network"] == {

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from conda2wheel.errors import Failed
 from conda2wheel.mirror.store import bucket
 from conda2wheel.mirror.store.base import IMMUTABLE, SHORT, Store, open_store
-from conda2wheel.outcome import Failed
 from tests.helpers.mounts import tmpfs
 from tests.helpers.seaweed import S3
 from tests.helpers.wires import Fate, wire

@@ -13,7 +13,7 @@ from packaging.metadata import Metadata
 from packaging.requirements import Requirement
 
 from conda2wheel.conda.package import CondaPackage
-from conda2wheel.outcome import Warned
+from conda2wheel.results import Warned
 from conda2wheel.wheel.fix_metadata import egg_requires, generate, mend, spdx_expression, with_extras
 from conda2wheel.wheel.metadata import Document, parse
 from tests.helpers import shapes

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.packagefile import Limits
-from conda2wheel.outcome import Failed, Refused
 from conda2wheel.wheel.reader import read_wheel
 from tests.helpers import real
 

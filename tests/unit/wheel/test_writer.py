@@ -22,8 +22,8 @@ from pathlib import Path
 import pytest
 
 from conda2wheel.commands.convert import convert
+from conda2wheel.errors import Failed
 from conda2wheel.files.packagefile import BytesBlob
-from conda2wheel.outcome import Failed
 from conda2wheel.wheel.writer import Member, build_wheel, order, write_file
 from tests.helpers import conda, installed, shapes
 from tests.helpers.conda import Content
@@ -259,7 +259,7 @@ def test_an_old_wheel_is_replaced_in_one_step(tmp_path: Path) -> None:
 
 
 FULL = (
-    "import sys, signal, resource; from conda2wheel.commands.convert import convert; from conda2wheel.outcome import Failed\n"
+    "import sys, signal, resource; from conda2wheel.commands.convert import convert; from conda2wheel.errors import Failed\n"
     "if sys.argv[3] == 'limit':\n"
     "    signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"
     "try: convert(sys.argv[1], out=sys.argv[2])\n"

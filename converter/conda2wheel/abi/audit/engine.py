@@ -12,10 +12,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from conda2wheel.abi.audit import checks, clashes, libraries, resolve
-from conda2wheel.abi.audit.cpython import interface
 from conda2wheel.abi.audit.findings import Finding, Severity, listed
 from conda2wheel.abi.audit.load import Session, play
 from conda2wheel.abi.audit.resolve import Issue
+from conda2wheel.abi.cpython import interface
 from conda2wheel.abi.loaders import loader
 from conda2wheel.abi.symbols import symbols
 from conda2wheel.abi.unit import SideModule, Unit

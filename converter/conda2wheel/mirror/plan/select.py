@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.channels.repodata import channel_url, everything
 from conda2wheel.conda.classify import refused_by_name
+from conda2wheel.errors import Refused
 from conda2wheel.mirror.config import Class, Select
 from conda2wheel.mirror.plan.specs import Specs, depends_name
 from conda2wheel.mirror.state.item import Package
 from conda2wheel.net.download import redacted
-from conda2wheel.outcome import Refused
 from conda2wheel.wheel.names import foreign_pattern
 
 if TYPE_CHECKING:

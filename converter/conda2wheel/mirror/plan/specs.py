@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from conda2wheel.errors import Failed
 from conda2wheel.mirror.state.item import Package
-from conda2wheel.outcome import Failed
 
 if TYPE_CHECKING:
     from rattler import MatchSpec

@@ -20,10 +20,10 @@ from urllib.parse import quote
 
 from packaging.version import Version
 
+from conda2wheel.errors import Failed
 from conda2wheel.index.simple import IndexFile, Project, pages
 from conda2wheel.mirror.state.item import Package, Wheel
 from conda2wheel.mirror.store.base import Store
-from conda2wheel.outcome import Failed
 
 GENERATIONS = "generations"
 MANIFEST = "generation.json"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from conda2wheel._version import __version__
+from conda2wheel.errors import Failed
 from conda2wheel.mirror.publish.activate import serve
 from conda2wheel.mirror.publish.generation import (
     GENERATIONS,
@@ -34,7 +35,6 @@ from conda2wheel.mirror.publish.generation import (
 from conda2wheel.mirror.state.item import Package, Wheel
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.mirror.store.lease import SECONDS, Lock
-from conda2wheel.outcome import Failed
 
 Fate = Callable[[Package], str | None]
 Files = Callable[[Sequence[Entry]], Mapping[str, bytes]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
+from conda2wheel.errors import Failed
 from conda2wheel.mirror.publish.activate import serve
 from conda2wheel.mirror.publish.generation import (
     GENERATIONS,
@@ -22,7 +23,6 @@ from conda2wheel.mirror.publish.generation import (
 )
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.mirror.store.lease import Lock
-from conda2wheel.outcome import Failed
 
 DAY = 86400.0
 

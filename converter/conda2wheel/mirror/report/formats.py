@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+from conda2wheel.errors import REFUSAL_CODES
 from conda2wheel.files.escape import shown
 from conda2wheel.mirror.report.missing import KINDS
 from conda2wheel.mirror.report.pages import pages
 from conda2wheel.mirror.report.report import CHANGES, PENDING, Item, Report
 from conda2wheel.mirror.report.text import text
 from conda2wheel.mirror.state.item import STATUSES
-from conda2wheel.outcome import REFUSAL_CODES
 from conda2wheel.wheel.writer import write_file
 
 PREFIX = "conda2wheel_mirror"
@@ -86,7 +86,7 @@ def _verdict(case: ET.Element, item: Item) -> str:
     if kind != "skipped":
         told.set("type", shown(code))
     hint = item.done and item.done.hint
-    told.text = shown(hint) if hint else REFUSAL_CODES.get(code)
+    told.text = shown(hint) if hint else REFUSAL_CODES[code].meaning if code in REFUSAL_CODES else None
     return counted
 
 

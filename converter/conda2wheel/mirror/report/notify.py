@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from conda2wheel.errors import Failed
 from conda2wheel.mirror.config import Config
 from conda2wheel.mirror.publish.generation import Entry
 from conda2wheel.mirror.publish.pyodide_locks import runtimes_of
@@ -22,7 +23,6 @@ from conda2wheel.mirror.report.report import Report
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.net.cache import cache_folder
 from conda2wheel.net.download import redacted
-from conda2wheel.outcome import Failed
 from conda2wheel.pyodide.lock import Runtime
 from conda2wheel.wheel.writer import write_file
 

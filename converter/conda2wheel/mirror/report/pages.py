@@ -17,9 +17,9 @@ from string import Template
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from conda2wheel.errors import REFUSAL_CODES
 from conda2wheel.files.escape import amount, shown, span
 from conda2wheel.mirror.report import charts
-from conda2wheel.outcome import REFUSAL_ADVICE, REFUSAL_CODES
 
 ASSETS = ("report.css", "report.js")
 STATUSES = ("done", "refused", "failed", "pending")
@@ -173,7 +173,7 @@ def _bars(rows: Iterable[tuple[str, float, str]], kind: str) -> str:
 
 def _data(report: Mapping[str, Any], root: str) -> str:
     """What `report.js` makes the table of, in a form that no `</script>` or `<!--` in it can end."""
-    codes = {code: {"meaning": meaning, "advice": REFUSAL_ADVICE[code]} for code, meaning in REFUSAL_CODES.items()}
+    codes = {code: row._asdict() for code, row in REFUSAL_CODES.items()}
     data = {"root": root, "codes": codes, "items": [_compact(item) for item in report["items"]]}
     told = json.dumps(data, separators=(",", ":"))
     return told.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
@@ -231,9 +231,9 @@ def _gap(each: Mapping[str, Any], kinds: Mapping[str, str]) -> str:
 def _codes() -> str:
     return "".join(
         f'<dt id="code-{code}"><code>{code}</code></dt>'
-        f"<dd>{_ticks(meaning)}. What to do: {_ticks(REFUSAL_ADVICE[code])}. "
+        f"<dd>{_ticks(row.meaning)}. What to do: {_ticks(row.advice)}. "
         f"{_link('Its packages', status='refused', code=code)}</dd>\n"
-        for code, meaning in REFUSAL_CODES.items()
+        for code, row in REFUSAL_CODES.items()
     )
 
 

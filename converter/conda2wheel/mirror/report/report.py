@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from conda2wheel.errors import REFUSAL_CODES
 from conda2wheel.mirror.report.missing import KINDS, Missing, missing, without_wheel
 from conda2wheel.mirror.state.item import Done, Package, Status, Wheel
 from conda2wheel.mirror.state.retries import retries
 from conda2wheel.net.download import redacted
-from conda2wheel.outcome import REFUSAL_ADVICE, REFUSAL_CODES
 from conda2wheel.pyodide.lock import Runtime
 
 SCHEMA_VERSION = 1
@@ -272,10 +272,7 @@ class Report:
             "counts": self.counts,
             "before": dict(self.before),
             "changes": {kind: [f"{p.subdir}/{p.stem}" for p in packages] for kind, packages in self.changes.items()},
-            "refused": {
-                code: {"count": len(items), "meaning": REFUSAL_CODES.get(code), "advice": REFUSAL_ADVICE.get(code)}
-                for code, items in self.refused.items()
-            },
+            "refused": {code: {"count": len(items), **_explained(code)} for code, items in self.refused.items()},
             "failed": {
                 code: {
                     "count": len(items),
@@ -337,3 +334,9 @@ def _missing(items: Iterable[Item], runtimes: Sequence[Runtime]) -> tuple[tuple[
         else:
             rest.append((item.package.name, item.status, item.done.code if item.done else None))
     return missing(wheels.values(), without_wheel(rest), runtimes)
+
+
+def _explained(code: str) -> dict[str, str | None]:
+    """What a refusal code means and what to do about it; null for codes of failures."""
+    row = REFUSAL_CODES.get(code)
+    return {"meaning": row and row.meaning, "advice": row and row.advice}

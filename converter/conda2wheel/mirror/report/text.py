@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from conda2wheel.errors import REFUSAL_CODES
 from conda2wheel.files.escape import amount, shown, span
 from conda2wheel.mirror.report.missing import KINDS
 from conda2wheel.mirror.report.report import CHANGES, COUNTS, Report
-from conda2wheel.outcome import REFUSAL_CODES
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,7 +37,10 @@ def sections(report: Report, every: bool = False) -> list[Section]:
         Section(
             "Refused",
             ("code", ">packages", "meaning"),
-            tuple((code, str(len(items)), REFUSAL_CODES.get(code, "")) for code, items in report.refused.items()),
+            tuple(
+                (code, str(len(items)), REFUSAL_CODES[code].meaning if code in REFUSAL_CODES else "")
+                for code, items in report.refused.items()
+            ),
         ),
         Section(
             "Failed",

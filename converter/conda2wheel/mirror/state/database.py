@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from conda2wheel.outcome import Failed
+from conda2wheel.errors import Failed
 
 MAGIC = 0x63327731  # "c2w1": PRAGMA application_id
 WAIT = 30.0  # seconds for another process's transaction

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from conda2wheel.outcome import Failed
+from conda2wheel.errors import Failed
 
 _FLOCK = "hhqqi4x"
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conda2wheel.outcome import Failed
+from conda2wheel.errors import Failed
 
 THREADS = 16  # files in flight: a bucket's answer takes tens of milliseconds, and so does a disk's
 IMMUTABLE = "public, max-age=31536000, immutable"

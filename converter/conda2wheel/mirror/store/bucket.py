@@ -17,8 +17,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from conda2wheel.errors import Failed
 from conda2wheel.mirror.store.base import Found, Meta, Store, cache_control, content_type, failed
-from conda2wheel.outcome import Failed
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta, PutMode

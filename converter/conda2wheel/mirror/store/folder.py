@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from conda2wheel.errors import Failed
 from conda2wheel.mirror.store.base import Found, Meta, Store, failed
-from conda2wheel.outcome import Failed
 from conda2wheel.wheel.writer import write_file
 
 GUARD = ".conda2wheel.lock"

@@ -18,8 +18,8 @@ import uuid
 from pathlib import Path
 from typing import Any, ClassVar
 
+from conda2wheel.errors import Failed
 from conda2wheel.mirror.store.base import Found, Store
-from conda2wheel.outcome import Failed
 
 LOCK = "lock.json"
 SCHEMA = 1

@@ -16,9 +16,9 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from conda2wheel.errors import Failed
 from conda2wheel.mirror.state.item import Done, Key
 from conda2wheel.mirror.work.worker import Order, work
-from conda2wheel.outcome import Failed
 
 LIFE = 200  # items of one worker process: what libraries leave behind does not add up
 TICK = 0.5  # seconds between two looks at `stop`

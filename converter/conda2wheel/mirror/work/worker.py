@@ -21,6 +21,7 @@ from pathlib import Path
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.channels.repodata import channel_url
 from conda2wheel.commands.convert import convert
+from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.mirror.config import Config
 from conda2wheel.mirror.publish.publish import put_wheel
@@ -29,8 +30,8 @@ from conda2wheel.mirror.state.retries import retries
 from conda2wheel.mirror.store.base import open_store
 from conda2wheel.net.download import Wanted, redacted
 from conda2wheel.options import Options
-from conda2wheel.outcome import Conda2WheelError, Converted, Failed, Refused
 from conda2wheel.recipes.model import RecipeBook, from_document
+from conda2wheel.results import Converted
 
 FRESH = 3600.0  # seconds for which a worker does not ask again what a channel lists
 EPOCH = "SOURCE_DATE_EPOCH"

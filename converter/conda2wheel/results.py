@@ -1,9 +1,4 @@
-"""What a conversion ends in: a wheel, a verdict about the package, or an accident; and how `--json` prints each.
-
-`Refused` is a verdict with a stable code; the same input gives the same verdict tomorrow. `Failed` is an accident
-(network, disk, a bug of ours) that another try may not meet. Both carry one line of what, where and why, and a hint
-of what to do.
-"""
+"""Result types, and the JSON document that `--json` prints."""
 
 from __future__ import annotations
 
@@ -11,78 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from conda2wheel.errors import Conda2WheelError, Refused
+
 SCHEMA_VERSION = 1
-ALLOWED = "allowed"  # the code of a warning that would be a refusal if nobody had allowed it
-
-REFUSAL_CODES: dict[str, str] = {
-    "not-python": "nothing in it belongs into site-packages",
-    "metapackage": "it has no files of its own, only dependencies",
-    "interpreter": "an interpreter, or code bound to another main module than Pyodide's",
-    "executable": "a command line program (.js with .wasm), which Pyodide cannot start",
-    "static-library": "only static libraries, headers and build files",
-    "unknown-abi": "no platform follows from the evidence",
-    "abi-conflict": "the binaries, or two pieces of evidence, contradict the platform",
-    "missing-library": "a NEEDED library is nowhere to be found",
-    "unresolved-symbol": "an import that nobody provides: it does not load, or ends the interpreter when reached",
-    "signature-mismatch": "an import whose type is another than what is provided",
-    "fake-dylib": "a file named `.so` that is no side module",
-    "bad-version": "the conda version has no PEP 440 form",
-    "bad-name": "no metadata, and its conda name means another project on PyPI",
-    "several-distributions": "more than one project in it, none named like it; or a prefix of several packages",
-    "unsafe-archive": "a member that points or writes outside of the package",
-    "corrupt-archive": "the archive is truncated, damaged or not a conda package",
-    "too-large": "a bound on members, size or ratio is exceeded",
-}
-# What to do about each; README's table is held to both by a test.
-REFUSAL_ADVICE: dict[str, str] = {
-    "not-python": "give it as `--libdir` if it is a library",
-    "metapackage": "convert what it depends on",
-    "interpreter": "leave it out",
-    "executable": "leave it out; Pyodide starts none",
-    "static-library": "leave it out; it is linked in already",
-    "unknown-abi": "give `--platform`; the hint lists candidates",
-    "abi-conflict": "take a build that was made for it",
-    "missing-library": "give its package as `--libdir`",
-    "unresolved-symbol": "take a build for that Pyodide, or `--allow` it if that code is never reached",
-    "signature-mismatch": "take a build for that Pyodide, or `--allow` it if that code is never reached",
-    "fake-dylib": "link it with `-sSIDE_MODULE`",
-    "bad-version": "rebuild it with one",
-    "bad-name": "give it a dist-info",
-    "several-distributions": "split it, or name one",
-    "unsafe-archive": "do not trust it",
-    "corrupt-archive": "download it again",
-    "too-large": "raise the bound if you trust it",
-}
-
-
-class Conda2WheelError(Exception):
-    """Base of `Refused` and `Failed`: one line (`message`), and what to do about it (`hint`, may be empty)."""
-
-    def __init__(self, code: str, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.hint = hint
-
-    def __str__(self) -> str:
-        return f"{self.code}: {self.message}" + (f" ({self.hint})" if self.hint else "")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.code, self.message, self.hint))  # exceptions cross process borders by pickle
-
-
-class Refused(Conda2WheelError):  # noqa: N818 - the contract's word for a verdict
-    """A verdict about the input, with one of `REFUSAL_CODES`."""
-
-    def __init__(self, code: str, message: str, hint: str = "") -> None:
-        if code not in REFUSAL_CODES:
-            raise ValueError(f"unknown refusal code {code!r}")
-        super().__init__(code, message, hint)
-
-
-class Failed(Conda2WheelError):  # noqa: N818
-    """An accident. `code` says of which class: network, not-found, unreadable, disk, store, locked, usage,
-    dependency, tool, internal."""
+ALLOWED = "allowed"  # the code of a warning that would be a refusal without `allow`
 
 
 @dataclass(frozen=True)
