@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+import subprocess
 import threading
 import time
 import urllib.parse
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 CHUNK = 1 << 14
+LOOK = 0.1  # seconds between two looks whether a client still lives
 _RANGE = re.compile(r"bytes=(?:(\d+)-(\d*)|-(\d+))")
 
 
@@ -32,6 +34,7 @@ class Fault:
     rate: bytes a second.
     wait: seconds before anything is answered.
     share: the part of requests that it hits (0.1), by the server's seed.
+    held: nothing is answered before that is let go. See `Served.hold`.
     """
 
     pattern: str = "*"
@@ -43,6 +46,35 @@ class Fault:
     rate: float | None = None
     wait: float = 0.0
     share: float = 1.0
+    held: Held | None = None
+
+
+class Held:
+    """Requests without an answer: what a client has asked for and not got, for as long as a test wants."""
+
+    def __init__(self, after: int = 0) -> None:
+        self._after = after
+        self._passed: set[str] = set()
+        self._arrived, self._freed = threading.Event(), threading.Event()
+        self._lock = threading.Lock()
+
+    def arrived(self, client: subprocess.Popen[Any] | None = None) -> None:
+        """Wait until a request is held. Raises AssertionError where the client ended before it asked."""
+        while not self._arrived.wait(LOOK):
+            assert client is None or client.poll() is None, f"it ended with {client.returncode}, and never asked"
+
+    def free(self) -> None:
+        """Let all answers go."""
+        self._freed.set()
+
+    def pass_by(self, path: str) -> None:
+        """For the server: comes back when this request may be answered."""
+        with self._lock:
+            if path in self._passed or len(self._passed) < self._after:
+                self._passed.add(path)
+                return
+        self._arrived.set()
+        self._freed.wait()
 
 
 @dataclass
@@ -71,6 +103,20 @@ class Served:
         """Switch on a fault (fields of `Fault`) for paths that fit a shell pattern; the last that fits is taken."""
         with self._lock:
             self._faults.append(Fault(pattern, **what))
+
+    @contextmanager
+    def hold(self, pattern: str = "*", *, after: int = 0) -> Iterator[Held]:
+        """Answer requests for so many different paths that fit, and no other one before the block ends or `Held.free`."""
+        held = Held(after)
+        fault = Fault(pattern, held=held)
+        with self._lock:
+            self._faults.append(fault)
+        try:
+            yield held
+        finally:
+            with self._lock:
+                self._faults = [each for each in self._faults if each is not fault]
+            held.free()
 
     def heal(self) -> None:
         """Switch all faults off."""
@@ -172,6 +218,8 @@ class _Handler(BaseHTTPRequestHandler):
                 served.at_once -= 1
 
     def _respond(self, path: str, fault: Fault, body: bool) -> None:
+        if fault.held:
+            fault.held.pass_by(path)
         if fault.wait:
             time.sleep(fault.wait)
         if fault.status is not None:

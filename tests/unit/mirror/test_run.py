@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import http.server
 import json
-import random
+import os
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -264,13 +263,14 @@ def test_who_wants_to_know_is_told_and_may_fail(mirror: Mirror) -> None:
 
 
 def test_of_two_runs_at_once_one_says_that_the_other_is_at_work(mirror: Mirror) -> None:
-    mirror.channel.fault("*/two-*", wait=8)
-    with subprocess.Popen([*RUN, mirror.path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
-        deadline = time.monotonic() + 60
-        while not mirror.channel.asked("*/two-*") and time.monotonic() < deadline:
-            time.sleep(0.05)
+    with (
+        mirror.channel.hold("*/two-*") as held,
+        subprocess.Popen([*RUN, mirror.path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first,
+    ):
+        held.arrived(first)
         second = subprocess.run([*RUN, mirror.path], capture_output=True, text=True, check=False)
         busy = manage.status(load(mirror.path)).busy
+        held.free()
         assert first.wait() == 0
     assert second.returncode == 1
     assert f"busy: {mirror.folder / 'mirror.sqlite'}: process {first.pid} on" in second.stderr
@@ -280,13 +280,14 @@ def test_of_two_runs_at_once_one_says_that_the_other_is_at_work(mirror: Mirror) 
 
 
 def test_a_signal_lets_what_is_under_way_end_and_the_next_run_goes_on(mirror: Mirror) -> None:
-    mirror.channel.fault("*/numpy-*", wait=3)  # the largest comes first
     command = [*RUN[:-1], "1", str(mirror.path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as stopped:
-        deadline = time.monotonic() + 60
-        while not mirror.channel.asked("*/numpy-*") and time.monotonic() < deadline:
-            time.sleep(0.05)
+    with (
+        mirror.channel.hold("*/numpy-*") as held,  # the largest comes first
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as stopped,
+    ):
+        held.arrived(stopped)
         stopped.send_signal(signal.SIGTERM)
+        held.free()
         out, err = stopped.communicate()
     assert stopped.returncode == 1
     assert "stopped by a signal" in out, err
@@ -296,20 +297,37 @@ def test_a_signal_lets_what_is_under_way_end_and_the_next_run_goes_on(mirror: Mi
     assert report.counts["done"] == 4
 
 
-def test_runs_that_are_killed_end_in_the_same_index(mirror: Mirror, tmp_path_factory: pytest.TempPathFactory) -> None:
+# How many packages a run gets before it waits for another one and is killed. Five are wanted at first.
+DOWNLOADS_BEFORE_A_KILL = (0, 2, 1)
+STEPS_BEFORE_WHICH_IT_IS_KILLED = (
+    ("*/generations/*/index.json", 3),
+    ("*/public/current.json", 1),
+    ("*/public/simple", 1),
+    ("*/public/lock.json", 2),  # to let it go
+    ("*/report.json", 1),
+)
+
+
+def test_runs_that_are_killed_end_in_the_same_index(
+    mirror: Mirror, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     undisturbed = Mirror(tmp_path_factory.mktemp("undisturbed"), mirror.channel)
     undisturbed.run()
-    dice = random.Random(7)  # noqa: S311 - reproducible, not secret
-    mirror.channel.fault("*.tar.bz2", wait=0.3)
-    ends = []
-    for _ in range(4):
-        with subprocess.Popen([*RUN, mirror.path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            time.sleep(dice.uniform(0.8, 4))
-            process.kill()
-        ends.append(process.returncode)
-    assert -signal.SIGKILL in ends
-    mirror.channel.heal()
+    monkeypatch.setenv("CONDA2WHEEL_CACHE", str(mirror.folder / "cache"))  # it downloads for itself
+    for pattern, after in [("*repodata*", 0), *(("*.tar.bz2", number) for number in DOWNLOADS_BEFORE_A_KILL)]:
+        with (
+            mirror.channel.hold(pattern, after=after) as held,
+            subprocess.Popen([*RUN, mirror.path], stderr=subprocess.DEVNULL, start_new_session=True) as process,
+        ):
+            held.arrived(process)
+            os.killpg(process.pid, signal.SIGKILL)  # with its workers, which would go on for a moment
+        assert process.returncode == -signal.SIGKILL
+    for pattern, number in STEPS_BEFORE_WHICH_IT_IS_KILLED:
+        command = [sys.executable, "-m", "tests.helpers.killed", pattern, str(number), *RUN[2:], str(mirror.path)]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert ended.returncode == -signal.SIGKILL, f"{pattern}: {ended.stderr}"
     assert mirror.run().exit_status == 0
+    assert mirror.asked() == []
     assert mirror.index() == undisturbed.index()
 
 
