@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from conda2wheel.mirror.store.base import Store, open_store
+from conda2wheel.mirror.store.base import Store
+from conda2wheel.mirror.store.open import open_store
 from conda2wheel.net.cache import cache_folder
 from tests.helpers.seaweed import S3, WEED, seaweed
 

@@ -17,18 +17,20 @@ import pytest
 from conda2wheel.index.pyodide_lock import Entry as Locked
 from conda2wheel.index.simple import index_file
 from conda2wheel.mirror.publish.generation import Entry
-from conda2wheel.mirror.publish.publish import publish, put_wheel
+from conda2wheel.mirror.publish.publisher import publish
 from conda2wheel.mirror.publish.pyodide_locks import lock_files
 from conda2wheel.mirror.publish.rollback import rollback
-from conda2wheel.mirror.state.item import Package, Wheel
-from conda2wheel.mirror.store.base import Store, open_store
+from conda2wheel.mirror.state.model import Package, Wheel
+from conda2wheel.mirror.store.base import Store
+from conda2wheel.mirror.store.open import open_store
+from conda2wheel.mirror.work.worker import put_wheel
 from conda2wheel.net.cache import cache_folder
 from conda2wheel.pyodide.fetch import from_pypi, package_cache
 from tests.helpers import nginx
 from tests.helpers.browser import browser
 from tests.helpers.family import family
 from tests.helpers.installers import micropip_from, pip_from, runtime, uv_from
-from tests.helpers.mirrored import Reader
+from tests.helpers.mirror_index import Reader
 from tests.runtime.test_index_installs import SCRIPT, TAG, WANTED, came
 
 NOW = 1.8e9

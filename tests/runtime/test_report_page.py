@@ -11,7 +11,7 @@ import pytest
 
 from conda2wheel.errors import REFUSAL_CODES
 from conda2wheel.mirror.report.pages import pages
-from tests.helpers import reports
+from tests.helpers import mirror_reports as reports
 from tests.helpers.browser import AXE, Browser, browser, package
 
 ROWS = "[...document.querySelectorAll('tr.item .open')].map(each => each.textContent)"

@@ -19,7 +19,7 @@ from conda2wheel.commands.gate import ALLOWABLE
 from conda2wheel.errors import Failed
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.files.toml import Complaint, check_table, duration, near, read_toml, size, told
-from conda2wheel.mirror.state.item import Key
+from conda2wheel.mirror.state.model import Key
 from conda2wheel.net.download import is_secure, is_url
 from conda2wheel.options import Options
 from conda2wheel.recipes.model import RecipeBook

@@ -15,19 +15,19 @@ from conda2wheel.channels.downloads import Downloads
 from conda2wheel.errors import Failed
 from conda2wheel.files.escape import amount, shown
 from conda2wheel.mirror.config import Config, template
-from conda2wheel.mirror.plan import plan as planning
-from conda2wheel.mirror.plan.plan import Plan, Task
+from conda2wheel.mirror.plan import tasks as planning
 from conda2wheel.mirror.plan.select import packages
+from conda2wheel.mirror.plan.tasks import Plan, Task
 from conda2wheel.mirror.publish.generation import current, generations, read_generation
-from conda2wheel.mirror.publish.publish import Published
+from conda2wheel.mirror.publish.publisher import Published
 from conda2wheel.mirror.publish.rollback import Swept, gc, rollback
 from conda2wheel.mirror.report.notify import METRICS, folder
 from conda2wheel.mirror.report.pages import ASSETS
 from conda2wheel.mirror.run import known_plan, publish_state
-from conda2wheel.mirror.state.item import Key
+from conda2wheel.mirror.state.mirror_state import Run, Standing, State
+from conda2wheel.mirror.state.model import Key
 from conda2wheel.mirror.state.process_lock import holder, owned
-from conda2wheel.mirror.state.state import Run, Standing, State
-from conda2wheel.mirror.store.base import open_store
+from conda2wheel.mirror.store.open import open_store
 from conda2wheel.wheel.writer import write_file
 
 SCHEMA = 1

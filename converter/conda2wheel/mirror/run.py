@@ -24,22 +24,23 @@ from conda2wheel._version import __version__
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.errors import Failed
 from conda2wheel.mirror.config import Config
-from conda2wheel.mirror.plan import plan as planning
-from conda2wheel.mirror.plan.plan import Plan, Task
+from conda2wheel.mirror.plan import tasks as planning
 from conda2wheel.mirror.plan.select import packages
+from conda2wheel.mirror.plan.tasks import Plan, Task
 from conda2wheel.mirror.publish.entries import Fates, entries_of
 from conda2wheel.mirror.publish.generation import current, generations, read_generation
-from conda2wheel.mirror.publish.publish import Published, publish
+from conda2wheel.mirror.publish.publisher import Published, publish
 from conda2wheel.mirror.publish.pyodide_locks import lock_files
 from conda2wheel.mirror.report.collect import history, report_items, run_counts
+from conda2wheel.mirror.report.model import Report
 from conda2wheel.mirror.report.notify import deliver, runtimes
 from conda2wheel.mirror.report.progress import View, watch
-from conda2wheel.mirror.report.report import Report
-from conda2wheel.mirror.state import state as states
-from conda2wheel.mirror.state.item import Done, Key, Package
+from conda2wheel.mirror.state import mirror_state as states
+from conda2wheel.mirror.state.mirror_state import State, StateCorruptedError
+from conda2wheel.mirror.state.model import Done, Key, Package
 from conda2wheel.mirror.state.process_lock import owned
-from conda2wheel.mirror.state.state import State, StateCorruptedError
-from conda2wheel.mirror.store.base import Store, open_store
+from conda2wheel.mirror.store.base import Store
+from conda2wheel.mirror.store.open import open_store
 from conda2wheel.mirror.work.executors import Dask, Executor, Processes, stopped_by_signals
 from conda2wheel.mirror.work.worker import Order
 

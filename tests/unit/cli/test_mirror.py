@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from conda2wheel.cli import app
 from tests.helpers import sets
-from tests.helpers.nights import Mirror, nights
+from tests.helpers.mirror_runs import Mirror, nights
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from conda2wheel.errors import Failed
-from conda2wheel.mirror.report.report import Report
+from conda2wheel.mirror.report.model import Report
 from tests.helpers import channel4x, sets
-from tests.helpers.mirrored import Reader, over_http, polled
+from tests.helpers.mirror_index import Reader, over_http, polled
+from tests.helpers.mirror_runs import Mirror, nights
 from tests.helpers.mounts import tmpfs
-from tests.helpers.nights import Mirror, nights
 from tests.helpers.served import serve
 
 RUN = [sys.executable, "-m", "conda2wheel", "mirror", "run", "--workers", "2"]

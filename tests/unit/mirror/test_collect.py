@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from conda2wheel.mirror.report.collect import history, report_items, run_counts
-from conda2wheel.mirror.report.report import Report
-from conda2wheel.mirror.state.item import Done, Key, Package
-from conda2wheel.mirror.state.state import State
-from tests.helpers import reports
+from conda2wheel.mirror.report.model import Report
+from conda2wheel.mirror.state.mirror_state import State
+from conda2wheel.mirror.state.model import Done, Key, Package
+from tests.helpers import mirror_reports as reports
 
 
 def key_of(package: Package, converter: str = "0.1.0") -> Key:

@@ -11,11 +11,11 @@ import pytest
 
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.mirror.config import Config, Select, load
-from conda2wheel.mirror.plan import plan as planning
-from conda2wheel.mirror.plan.plan import Plan
+from conda2wheel.mirror.plan import tasks as planning
 from conda2wheel.mirror.plan.select import class_of, packages, ranks, refused, select
-from conda2wheel.mirror.state.item import Done, Package
-from conda2wheel.mirror.state.state import State
+from conda2wheel.mirror.plan.tasks import Plan
+from conda2wheel.mirror.state.mirror_state import State
+from conda2wheel.mirror.state.model import Done, Package
 from tests.helpers import channel4x
 from tests.unit.mirror.test_state import NOW, done, failed, package
 

@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 
 from conda2wheel.mirror.report.progress import Progress, View, watch
-from conda2wheel.mirror.state.item import Done, Status
-from tests.helpers import reports
+from conda2wheel.mirror.state.model import Done, Status
+from tests.helpers import mirror_reports as reports
 
 REPOSITORY = Path(__file__).parents[3]
 RUN = """
 import sys, time
 from conda2wheel.mirror.report.progress import watch
-from tests.helpers.reports import HOSTILE, done, package
+from tests.helpers.mirror_reports import HOSTILE, done, package
 of = package("numpy")
 with watch(8) as view:
     for number in range(6):

@@ -19,11 +19,12 @@ import pytest
 from conda2wheel.errors import Failed
 from conda2wheel.mirror.publish.activate import serve
 from conda2wheel.mirror.publish.generation import Entry, Generation, current, generations, index_pages, missing
-from conda2wheel.mirror.publish.publish import publish
+from conda2wheel.mirror.publish.publisher import publish
 from conda2wheel.mirror.publish.rollback import gc, rollback
-from conda2wheel.mirror.store.base import Store, open_store
+from conda2wheel.mirror.store.base import Store
 from conda2wheel.mirror.store.lease import Lock
-from tests.helpers.mirrored import CHANNEL, entry, over_http, polled, publish_release, publishers, put, release, served
+from conda2wheel.mirror.store.open import open_store
+from tests.helpers.mirror_index import CHANNEL, entry, over_http, polled, publish_release, publishers, put, release, served
 from tests.helpers.mounts import tmpfs
 from tests.helpers.seaweed import S3
 
@@ -269,14 +270,14 @@ def _stopped(store: Store, number: int) -> subprocess.Popen[str]:
     """A publisher that is stopped when it has written its generation, right before the pointer."""
     code = """
 import os, signal, sys
-from conda2wheel.mirror import publish
-from conda2wheel.mirror.store.base import open_store
-from tests.helpers.mirrored import publish_release
-set_pointer = publish.set_pointer
+from conda2wheel.mirror.publish import publisher
+from conda2wheel.mirror.store.open import open_store
+from tests.helpers.mirror_index import publish_release
+set_pointer = publisher.set_pointer
 def stop(*arguments):
     os.kill(os.getpid(), signal.SIGSTOP)
     return set_pointer(*arguments)
-publish.set_pointer = stop
+publisher.set_pointer = stop
 publish_release(open_store(sys.argv[1]), int(sys.argv[2]), seconds=1.5)
 """
     return subprocess.Popen([sys.executable, "-c", code, store.url, str(number)], stderr=subprocess.PIPE, text=True)
@@ -324,7 +325,7 @@ def test_a_copy_that_was_cut_off_at_any_page_is_finished(
 
         serve(store, generation, one, pages)
 
-    monkeypatch.setattr("conda2wheel.mirror.publish.publish.serve", cut)
+    monkeypatch.setattr("conda2wheel.mirror.publish.publisher.serve", cut)
     with pytest.raises(Failed, match="cut off"):
         publish_release(store, 2)
     monkeypatch.undo()

@@ -15,10 +15,10 @@ from rich.console import Console
 from conda2wheel.errors import REFUSAL_CODES
 from conda2wheel.mirror.report.formats import files, json_text, junit, metrics, write_metrics
 from conda2wheel.mirror.report.missing import KINDS
-from conda2wheel.mirror.report.report import CHANGES, COUNTS, Report, Run
+from conda2wheel.mirror.report.model import CHANGES, COUNTS, Report, Run
 from conda2wheel.mirror.report.text import show, text
-from tests.helpers import reports
-from tests.helpers.reports import item, report, runtime, wheel
+from tests.helpers import mirror_reports as reports
+from tests.helpers.mirror_reports import item, report, runtime, wheel
 
 DOCS = (Path(__file__).parents[3] / "docs" / "mirror.md").read_text(encoding="utf-8")
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202e\ud800-\udfff]")

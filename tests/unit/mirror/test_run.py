@@ -18,8 +18,8 @@ from conda2wheel import Failed
 from conda2wheel.mirror import operations as manage
 from conda2wheel.mirror.config import load
 from tests.helpers import sets
-from tests.helpers.mirrored import served as pages
-from tests.helpers.nights import Mirror, nights
+from tests.helpers.mirror_index import served as pages
+from tests.helpers.mirror_runs import Mirror, nights
 
 RUN = [sys.executable, "-m", "conda2wheel", "mirror", "run", "--workers", "2"]
 

@@ -21,9 +21,9 @@ import pytest
 
 from conda2wheel import Failed
 from conda2wheel.mirror.state import database
-from conda2wheel.mirror.state.item import Done, Key, Package, Wheel
+from conda2wheel.mirror.state.mirror_state import Seen, State, StateCorruptedError
+from conda2wheel.mirror.state.model import Done, Key, Package, Wheel
 from conda2wheel.mirror.state.retries import longest_pause, retries
-from conda2wheel.mirror.state.state import Seen, State, StateCorruptedError
 
 NOW = 1_800_000_000.0
 KILLS = 30
@@ -257,7 +257,7 @@ def test_two_runs_at_once_exclude_each_other_until_the_first_is_gone(tmp_path: P
     path = tmp_path / "mirror.sqlite"
     code = """if True:
         import sys, time
-        from conda2wheel.mirror.state.state import State
+        from conda2wheel.mirror.state.mirror_state import State
         with State.open(sys.argv[1]).owned(1.8e9):
             print(flush=True)
             time.sleep(99)

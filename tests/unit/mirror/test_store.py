@@ -17,7 +17,8 @@ import pytest
 
 from conda2wheel.errors import Failed
 from conda2wheel.mirror.store import bucket
-from conda2wheel.mirror.store.base import IMMUTABLE, SHORT, Store, open_store
+from conda2wheel.mirror.store.base import IMMUTABLE, SHORT, Store
+from conda2wheel.mirror.store.open import open_store
 from tests.helpers.mounts import tmpfs
 from tests.helpers.seaweed import S3
 from tests.helpers.wires import Fate, wire
@@ -289,7 +290,9 @@ def test_an_upload_in_parts_that_is_cut_off_is_no_object_and_goes_through_later(
         file.write(os.urandom(bucket.SINGLE))
         file.write(os.urandom(bucket.SINGLE // 2))
     url = f"s3://parts/{time.time_ns()}"
-    code = "import pathlib, sys, conda2wheel.mirror.storage as s; s.open_store(sys.argv[1]).put('w', pathlib.Path(sys.argv[2]))"
+    code = (
+        "import pathlib, sys, conda2wheel.mirror.store.open as s; s.open_store(sys.argv[1]).put('w', pathlib.Path(sys.argv[2]))"
+    )
     child = subprocess.Popen([sys.executable, "-c", code, url, str(wheel)])
     try:
         while not (uploads := _uploads(s3, url)) and child.poll() is None:

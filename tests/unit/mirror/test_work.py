@@ -21,8 +21,8 @@ from conda2wheel.channels.downloads import Downloads
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.mirror.config import Config, load
 from conda2wheel.mirror.plan.select import packages
-from conda2wheel.mirror.state.item import Done, Package
-from conda2wheel.mirror.store.base import open_store
+from conda2wheel.mirror.state.model import Done, Package
+from conda2wheel.mirror.store.open import open_store
 from conda2wheel.mirror.work.executors import Dask, Here, Processes, stopped_by_signals
 from conda2wheel.mirror.work.worker import Order, work
 from tests.helpers import channel4x, conda

@@ -17,8 +17,8 @@ from conda2wheel.channels.repodata import channel_url, everything
 from conda2wheel.conda.classify import refused_by_name
 from conda2wheel.errors import Refused
 from conda2wheel.mirror.config import Class, Select
-from conda2wheel.mirror.plan.specs import Specs, depends_name
-from conda2wheel.mirror.state.item import Package
+from conda2wheel.mirror.state.match_specs import Specs, depends_name
+from conda2wheel.mirror.state.model import Package
 from conda2wheel.net.download import redacted
 from conda2wheel.wheel.names import foreign_pattern
 

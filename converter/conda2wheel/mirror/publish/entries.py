@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from conda2wheel._version import __version__
-from conda2wheel.mirror.plan.plan import Plan
+from conda2wheel.mirror.plan.tasks import Plan
 from conda2wheel.mirror.publish.generation import Entry
-from conda2wheel.mirror.state.item import Done, Key, Package
+from conda2wheel.mirror.state.model import Done, Key, Package
 
 
 def entries_of(plan: Plan, results: Mapping[Key, Done]) -> Iterator[Entry]:

@@ -22,7 +22,7 @@ from packaging.version import Version
 
 from conda2wheel.errors import Failed
 from conda2wheel.index.simple import IndexFile, Project, pages
-from conda2wheel.mirror.state.item import Package, Wheel
+from conda2wheel.mirror.state.model import Package, Wheel
 from conda2wheel.mirror.store.base import Store
 
 GENERATIONS = "generations"

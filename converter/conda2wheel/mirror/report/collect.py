@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from conda2wheel.mirror.report.report import Item, Report, Run
-from conda2wheel.mirror.state import state
-from conda2wheel.mirror.state.item import Done, Key, Package, Status
+from conda2wheel.mirror.report.model import Item, Report, Run
+from conda2wheel.mirror.state import mirror_state as state
+from conda2wheel.mirror.state.model import Done, Key, Package, Status
 
 _WAS: dict[str, Status | None] = {
     "done": "done",

@@ -19,10 +19,10 @@ from xml.etree import ElementTree as ET
 from conda2wheel.errors import REFUSAL_CODES
 from conda2wheel.files.escape import shown
 from conda2wheel.mirror.report.missing import KINDS
+from conda2wheel.mirror.report.model import CHANGES, PENDING, Item, Report
 from conda2wheel.mirror.report.pages import pages
-from conda2wheel.mirror.report.report import CHANGES, PENDING, Item, Report
 from conda2wheel.mirror.report.text import text
-from conda2wheel.mirror.state.item import STATUSES
+from conda2wheel.mirror.state.model import STATUSES
 from conda2wheel.wheel.writer import write_file
 
 PREFIX = "conda2wheel_mirror"

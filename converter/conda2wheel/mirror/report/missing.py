@@ -19,7 +19,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
-from conda2wheel.mirror.state.item import Wheel
+from conda2wheel.mirror.state.model import Wheel
 from conda2wheel.pyodide.lock import Runtime
 from conda2wheel.wheel.names import pypi_name
 

@@ -18,8 +18,8 @@ from conda2wheel.mirror.config import Config
 from conda2wheel.mirror.publish.generation import Entry
 from conda2wheel.mirror.publish.pyodide_locks import runtimes_of
 from conda2wheel.mirror.report.formats import files, json_text, metrics, write_metrics
+from conda2wheel.mirror.report.model import Report
 from conda2wheel.mirror.report.pages import pages
-from conda2wheel.mirror.report.report import Report
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.net.cache import cache_folder
 from conda2wheel.net.download import redacted

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
 
 from conda2wheel.files.escape import amount, shown, span
-from conda2wheel.mirror.state.item import Done
+from conda2wheel.mirror.state.model import Done
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from conda2wheel.errors import REFUSAL_CODES
 from conda2wheel.files.escape import amount, shown, span
 from conda2wheel.mirror.report.missing import KINDS
-from conda2wheel.mirror.report.report import CHANGES, COUNTS, Report
+from conda2wheel.mirror.report.model import CHANGES, COUNTS, Report
 
 if TYPE_CHECKING:
     from rich.console import Console

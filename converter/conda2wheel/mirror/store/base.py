@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from conda2wheel.errors import Failed
 
@@ -136,21 +135,6 @@ class Store(ABC):
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-
-
-def open_store(url: str, **options: Any) -> Store:
-    """The store of a URL: `s3://BUCKET/PATH`, `gs://BUCKET/PATH`, `az://CONTAINER/PATH`, `memory://NAME` (this process's
-    own), or a folder's path. `options` are a bucket's (see `bucket.Bucket`). Nothing is asked yet.
-
-    Raises `Failed`: "usage" for a URL that is none, "dependency" where obstore is not installed.
-    """
-    if "://" in url and not url.startswith("file://"):
-        from conda2wheel.mirror.store.bucket import Bucket
-
-        return Bucket(url, **options)
-    from conda2wheel.mirror.store.folder import Folder
-
-    return Folder(Path(url.removeprefix("file://")))
 
 
 def content_type(path: str) -> str:

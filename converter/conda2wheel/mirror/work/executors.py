@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from conda2wheel.errors import Failed
-from conda2wheel.mirror.state.item import Done, Key
+from conda2wheel.mirror.state.model import Done, Key
 from conda2wheel.mirror.work.worker import Order, work
 
 LIFE = 200  # items of one worker process: what libraries leave behind does not add up

@@ -24,10 +24,10 @@ from conda2wheel.commands.convert import convert
 from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.mirror.config import Config
-from conda2wheel.mirror.publish.publish import put_wheel
-from conda2wheel.mirror.state.item import Done, Key, Package, Wheel
+from conda2wheel.mirror.state.model import Done, Key, Package, Wheel
 from conda2wheel.mirror.state.retries import retries
-from conda2wheel.mirror.store.base import open_store
+from conda2wheel.mirror.store.base import Store
+from conda2wheel.mirror.store.open import open_store
 from conda2wheel.net.download import Wanted, redacted
 from conda2wheel.options import Options
 from conda2wheel.recipes.model import RecipeBook, from_document
@@ -209,6 +209,12 @@ def describe(converted: Converted, path: Path, sha256: str) -> tuple[Wheel, byte
         vendored=tuple(library.name for library in converted.vendored),
     )
     return wheel, metadata
+
+
+def put_wheel(store: Store, wheel: Wheel, source: bytes | Path, metadata: bytes) -> None:
+    """Put a wheel and its METADATA (PEP 658) where the index will look for them. Raises `Failed` (store)."""
+    store.put_blob(f"{wheel.blob}.metadata", metadata)
+    store.put_blob(wheel.blob, source)
 
 
 def _check(path: Path, order: Order) -> None:

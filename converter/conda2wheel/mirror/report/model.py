@@ -14,7 +14,7 @@ from typing import Any
 
 from conda2wheel.errors import REFUSAL_CODES
 from conda2wheel.mirror.report.missing import KINDS, Missing, missing, without_wheel
-from conda2wheel.mirror.state.item import Done, Package, Status, Wheel
+from conda2wheel.mirror.state.model import Done, Package, Status, Wheel
 from conda2wheel.mirror.state.retries import retries
 from conda2wheel.net.download import redacted
 from conda2wheel.pyodide.lock import Runtime

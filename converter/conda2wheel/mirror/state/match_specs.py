@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from conda2wheel.errors import Failed
-from conda2wheel.mirror.state.item import Package
+from conda2wheel.mirror.state.model import Package
 
 if TYPE_CHECKING:
     from rattler import MatchSpec

@@ -22,9 +22,11 @@ from typing import Any
 from urllib.parse import urljoin
 
 from conda2wheel.mirror.publish.generation import Entry
-from conda2wheel.mirror.publish.publish import Published, publish, put_wheel
-from conda2wheel.mirror.state.item import Package, Wheel
-from conda2wheel.mirror.store.base import Store, open_store
+from conda2wheel.mirror.publish.publisher import Published, publish
+from conda2wheel.mirror.state.model import Package, Wheel
+from conda2wheel.mirror.store.base import Store
+from conda2wheel.mirror.store.open import open_store
+from conda2wheel.mirror.work.worker import put_wheel
 
 CHANNEL = "https://channel.invalid/forge"
 
@@ -232,7 +234,7 @@ class Publishers:
 @contextmanager
 def publishers(url: str) -> Iterator[Publishers]:
     """Publishers of a store, each a process of its own."""
-    command = [sys.executable, "-m", "tests.helpers.mirrored", url]
+    command = [sys.executable, "-m", "tests.helpers.mirror_index", url]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield Publishers(process)
         assert process.stdin is not None

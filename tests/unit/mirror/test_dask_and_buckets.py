@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
-from conda2wheel.mirror.store.base import Store, open_store
+from conda2wheel.mirror.store.base import Store
+from conda2wheel.mirror.store.open import open_store
 from tests.helpers import sets
-from tests.helpers.mirrored import polled
-from tests.helpers.mirrored import served as pages
-from tests.helpers.nights import Mirror, nights
+from tests.helpers.mirror_index import polled
+from tests.helpers.mirror_index import served as pages
+from tests.helpers.mirror_runs import Mirror, nights
 from tests.helpers.seaweed import S3
 from tests.helpers.served import Served
 

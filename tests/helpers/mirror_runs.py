@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from conda2wheel.mirror.config import load
-from conda2wheel.mirror.report.report import Report
+from conda2wheel.mirror.report.model import Report
 from conda2wheel.mirror.run import How, run
-from conda2wheel.mirror.store.base import Store, open_store
+from conda2wheel.mirror.store.base import Store
+from conda2wheel.mirror.store.open import open_store
 from conda2wheel.mirror.work.executors import Here
 from tests.helpers import channel4x, sets
-from tests.helpers.mirrored import served as pages
+from tests.helpers.mirror_index import served as pages
 from tests.helpers.served import Served, serve
 
 DAY = 86400.0

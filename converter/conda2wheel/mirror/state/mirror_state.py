@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from conda2wheel.errors import Failed
-from conda2wheel.mirror.plan.specs import Specs, depends_name
 from conda2wheel.mirror.state import process_lock as owner
 from conda2wheel.mirror.state.database import StateCorruptedError, connect, errors, put_aside, transaction
-from conda2wheel.mirror.state.item import Done, Key, Package
+from conda2wheel.mirror.state.match_specs import Specs, depends_name
+from conda2wheel.mirror.state.model import Done, Key, Package
 from conda2wheel.mirror.state.retries import longest_pause, retry_of
 
 __all__ = ["Known", "Run", "Seen", "Standing", "State", "StateCorruptedError"]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from conda2wheel._version import __version__
@@ -32,7 +31,7 @@ from conda2wheel.mirror.publish.generation import (
     set_pointer,
     sha,
 )
-from conda2wheel.mirror.state.item import Package, Wheel
+from conda2wheel.mirror.state.model import Package
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.mirror.store.lease import SECONDS, Lock
 
@@ -59,12 +58,6 @@ class Published:
 def no_longer_there(package: Package) -> str | None:
     """The fate of a package that its channel has no more."""
     return f"no longer in {package.channel}"
-
-
-def put_wheel(store: Store, wheel: Wheel, source: bytes | Path, metadata: bytes) -> None:
-    """Put a wheel and its METADATA (PEP 658) where the index will look for them. Raises `Failed` (store)."""
-    store.put_blob(f"{wheel.blob}.metadata", metadata)
-    store.put_blob(wheel.blob, source)
 
 
 def publish(

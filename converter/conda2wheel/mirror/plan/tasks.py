@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from conda2wheel.mirror.config import Config
 from conda2wheel.mirror.plan.select import Left, ranks, refused, select
-from conda2wheel.mirror.state.item import Done, Key, Package
-from conda2wheel.mirror.state.state import Item, Seen, State
+from conda2wheel.mirror.state.mirror_state import Item, Seen, State
+from conda2wheel.mirror.state.model import Done, Key, Package
 
 
 @dataclass(frozen=True)

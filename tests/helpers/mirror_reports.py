@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from conda2wheel.errors import REFUSAL_CODES
-from conda2wheel.mirror.report.report import Item, Report, Run
-from conda2wheel.mirror.state.item import Done, Key, Package, Status, Wheel
+from conda2wheel.mirror.report.model import Item, Report, Run
+from conda2wheel.mirror.state.model import Done, Key, Package, Status, Wheel
 from conda2wheel.pyodide.lock import Locked, Runtime
 
 CHANNEL = "https://repo.example/emscripten-forge-4x"
