@@ -326,7 +326,7 @@ def test_no_node_and_an_old_node_are_said_clearly(tmp_path: Path) -> None:
     with pytest.raises(Failed, match="no program") as caught:
         find_node({"CONDA2WHEEL_NODE": str(tmp_path / "none")})
     assert caught.value.code == "dependency"
-    assert "conda2wheel[check]" in caught.value.hint
+    assert "conda2wheel-wasm[check]" in caught.value.hint
     old = tmp_path / "node"
     old.write_text("#!/bin/sh\necho v16.20.2\n")
     old.chmod(0o755)

@@ -25,7 +25,7 @@ from typing import Any
 from conda2wheel.errors import Failed
 
 OLDEST = 18  # the first with fetch(), which Pyodide needs
-HINT = "install node 18 or newer, or: pip install 'conda2wheel[check]'"
+HINT = "install node 18 or newer, or: pip install 'conda2wheel-wasm[check]'"
 TAIL = 8192  # bytes of stdout and stderr that are kept as last words
 POLL = 0.02
 GRACE = 5.0  # seconds that a process which said `done` has to end by itself

@@ -134,5 +134,5 @@ def test_an_extra_that_is_not_installed_is_one_line(mirror: Mirror, module: str,
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.splitlines()[-1].startswith("conda2wheel: error: dependency: ")
-    assert f"pip install 'conda2wheel[{extra}]'" in done.stderr
+    assert f"pip install 'conda2wheel-wasm[{extra}]'" in done.stderr
     assert "Traceback" not in done.stderr

@@ -54,7 +54,9 @@ class Bucket(Store):
             import obstore.exceptions
             from obstore.store import MemoryStore, from_url
         except ImportError:
-            raise Failed("dependency", f"{self.url}: obstore is not installed", "pip install 'conda2wheel[mirror]'") from None
+            raise Failed(
+                "dependency", f"{self.url}: obstore is not installed", "pip install 'conda2wheel-wasm[mirror]'"
+            ) from None
         if scheme == "memory":
             return self._memories.setdefault(place, MemoryStore())
         plain = any(os.environ.get(name, "").startswith("http://") for name in ENDPOINTS)

@@ -65,7 +65,7 @@ class Processes:
         try:
             from pebble import ProcessPool
         except ImportError:
-            raise Failed("dependency", "the mirror's processes need pebble", "pip install 'conda2wheel[mirror]'") from None
+            raise Failed("dependency", "the mirror's processes need pebble", "pip install 'conda2wheel-wasm[mirror]'") from None
         workers = self.workers or len(os.sched_getaffinity(0))
         # Spawned, not forked: this process has rattler's threads, and a lock that one of them holds would stay held in a copy.
         pool: Any = ProcessPool(workers, LIFE, _begin, context=multiprocessing.get_context("spawn"))
@@ -85,7 +85,7 @@ class Processes:
 class Dask:
     """A Dask cluster, by its scheduler's address (`tcp://host:8786`); `patience`: seconds to reach it.
 
-    Its workers need conda2wheel[mirror] in this version, and a way to the channels and to the store. Dask does an item again
+    Its workers need conda2wheel-wasm[mirror] in this version, and a way to the channels and to the store. Dask does an item again
     whose worker died; what kills several is given up (`lost`). Memory is bounded by the workers' own limit. What takes too long
     is given up here; Dask has no way to end it there.
     """
@@ -99,7 +99,7 @@ class Dask:
         try:
             from distributed import Client
         except ImportError:
-            raise Failed("dependency", "--dask needs Dask", "pip install 'conda2wheel[dask]'") from None
+            raise Failed("dependency", "--dask needs Dask", "pip install 'conda2wheel-wasm[dask]'") from None
         try:
             client: Any = Client(self.address, timeout=self.patience)  # type: ignore[no-untyped-call]
         except (OSError, ValueError) as error:
