@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
-from conda2wheel.mirror.publish.generation import Entry
-from conda2wheel.mirror.publish.publisher import Published, publish
-from conda2wheel.mirror.state.model import Package, Wheel
+from conda2wheel.mirror.publish.generation import IndexEntry
+from conda2wheel.mirror.publish.publisher import PublishResult, publish
+from conda2wheel.mirror.state.model import ChannelPackage, MirrorWheel
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.mirror.store.open import open_store
 from conda2wheel.mirror.work.worker import put_wheel
@@ -31,16 +31,16 @@ from conda2wheel.mirror.work.worker import put_wheel
 CHANNEL = "https://channel.invalid/forge"
 
 
-def entry(project: str, version: str = "1.0", build: int = 0, timestamp: float | None = 1e9, text: str = "") -> Entry:
+def entry(project: str, version: str = "1.0", build: int = 0, timestamp: float | None = 1e9, text: str = "") -> IndexEntry:
     """An entry of the index; its wheel is `content(entry)`."""
     package_hash = sha(f"{project} {version} {build} {text}".encode())
     data = _bytes(package_hash)
     name = f"{project}-{version}-py3-none-any.whl"
-    wheel = Wheel(project, version, name, sha(data), len(data), sha(_metadata(project, version)), "any", ">=3.11")
-    package = Package(
+    wheel = MirrorWheel(project, version, name, sha(data), len(data), sha(_metadata(project, version)), "any", ">=3.11")
+    package = ChannelPackage(
         package_hash, f"{CHANNEL}/noarch/{name}", CHANNEL, "noarch", project, version, f"h_{build}", build, True, (), "r"
     )
-    return Entry(wheel, Package(**{**vars(package), "timestamp": timestamp}))
+    return IndexEntry(wheel, ChannelPackage(**{**vars(package), "timestamp": timestamp}))
 
 
 def sha(data: bytes) -> str:
@@ -55,21 +55,21 @@ def _metadata(project: str, version: str) -> bytes:
     return f"Metadata-Version: 2.4\nName: {project}\nVersion: {version}\n".encode()
 
 
-def put(store: Store, *entries: Entry) -> tuple[Entry, ...]:
+def put(store: Store, *entries: IndexEntry) -> tuple[IndexEntry, ...]:
     """Put the wheels of entries where they belong."""
     for each in entries:
         put_wheel(store, each.wheel, _bytes(each.package.sha256), _metadata(each.wheel.project, each.wheel.version))
     return entries
 
 
-def release(number: int) -> tuple[Entry, ...]:
+def release(number: int) -> tuple[IndexEntry, ...]:
     """What a channel has on its Nth night: some projects stay, one gets a version, one comes, one goes, one is built anew."""
     stay = [entry(f"stay-{each}", "1.0") for each in range(4)]
     grows = [entry("grows", f"1.{minor}") for minor in range(max(0, number - 3), number + 1)]
     return (*stay, *grows, entry(f"night-{number % 3}", f"{number}.0"), entry("rebuilt", "2.0", build=number))
 
 
-def publish_release(store: Store, number: int, *, seconds: float = 120.0) -> Published:
+def publish_release(store: Store, number: int, *, seconds: float = 120.0) -> PublishResult:
     """One night's work."""
     entries = put(store, *release(number))
     return publish(store, entries, {"night": number}, now=1.8e9 + number * 86400, grace=2.5 * 86400, seconds=seconds)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from conda2wheel.errors import REFUSAL_CODES
-from conda2wheel.mirror.report.model import Item, Report, Run
-from conda2wheel.mirror.state.model import Done, Key, Package, Status, Wheel
+from conda2wheel.mirror.report.model import MirrorReport, ReportItem, RunSummary
+from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult, MirrorWheel, ResultStatus
 from conda2wheel.pyodide.lock import Locked, Runtime
 
 CHANNEL = "https://repo.example/emscripten-forge-4x"
@@ -27,7 +27,7 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
 
 
-def package(name: str, version: str = "1.0", build: str = "py313h0_0", **more: Any) -> Package:
+def package(name: str, version: str = "1.0", build: str = "py313h0_0", **more: Any) -> ChannelPackage:
     stem = f"{name}-{version}-{build}"
     told: dict[str, Any] = {
         "sha256": sha256(stem),
@@ -41,27 +41,27 @@ def package(name: str, version: str = "1.0", build: str = "py313h0_0", **more: A
         "size": 1_000_000,
         "timestamp": STARTED - 86400,
     }
-    return Package(name=name, version=version, build=build, **{**told, **more})
+    return ChannelPackage(name=name, version=version, build=build, **{**told, **more})
 
 
-def wheel(project: str, version: str = "1.0", platform: str = NATIVE, **more: Any) -> Wheel:
+def wheel(project: str, version: str = "1.0", platform: str = NATIVE, **more: Any) -> MirrorWheel:
     tag = "py3-none-any" if platform == "any" else f"cp313-cp313-{platform}"
     filename = f"{project.replace('-', '_')}-{version}-{tag}.whl"
     told: dict[str, Any] = {"sha256": sha256(filename), "size": 1_234_567, "metadata_sha256": sha256("metadata of " + filename)}
-    return Wheel(project=project, version=version, filename=filename, platform=platform, **{**told, **more})
+    return MirrorWheel(project=project, version=version, filename=filename, platform=platform, **{**told, **more})
 
 
-def done(of: Package, status: Status = "done", code: str | None = None, **more: Any) -> Done:
-    return Done(Key(of.sha256, "0.1.0", "0123456789abcdef", "auto"), status, code, **more)
+def done(of: ChannelPackage, status: ResultStatus = "done", code: str | None = None, **more: Any) -> ItemResult:
+    return ItemResult(ItemKey(of.sha256, "0.1.0", "0123456789abcdef", "auto"), status, code, **more)
 
 
-def item(name: str, status: Status | None = "done", code: str | None = None, **more: Any) -> Item:
+def item(name: str, status: ResultStatus | None = "done", code: str | None = None, **more: Any) -> ReportItem:
     """One of a status; `more` goes to the package (version, build, ...), the Done (message, wheel, ...) or the item."""
-    of = package(name, **{key: more.pop(key) for key in (*Package.__dataclass_fields__,) if key in more})
-    ends = {key: more.pop(key) for key in (*Done.__dataclass_fields__,) if key in more}
+    of = package(name, **{key: more.pop(key) for key in (*ChannelPackage.__dataclass_fields__,) if key in more})
+    ends = {key: more.pop(key) for key in (*ItemResult.__dataclass_fields__,) if key in more}
     if status == "done":
         ends.setdefault("wheel", wheel(name, of.version))
-    return Item(of, None if status is None else done(of, status, code, **ends), **more)
+    return ReportItem(of, None if status is None else done(of, status, code, **ends), **more)
 
 
 def runtime(version: str = "0.29.3", **packages: str) -> Runtime:
@@ -69,7 +69,7 @@ def runtime(version: str = "0.29.3", **packages: str) -> Runtime:
     return Runtime(version, Path(), "3.13.2", "4.0.9", "2025_0", locked)
 
 
-def every_kind() -> list[Item]:
+def every_kind() -> list[ReportItem]:
     """Few items, and all that can become of one."""
     spent = {"download": 0.5, "convert": 2.0, "store": 0.25}
     return [
@@ -96,13 +96,13 @@ def every_kind() -> list[Item]:
     ]
 
 
-def report(items: list[Item] | None = None, **more: Any) -> Report:
+def report(items: list[ReportItem] | None = None, **more: Any) -> MirrorReport:
     """A report of `every_kind`, or of these."""
     told: dict[str, Any] = {"channels": [package("x").channel], "converter": "0.1.0", "started": STARTED, "seconds": 83.0}
-    return Report.make(every_kind() if items is None else items, **{**told, **more})
+    return MirrorReport.make(every_kind() if items is None else items, **{**told, **more})
 
 
-def channel(count: int = 2600) -> Report:
+def channel(count: int = 2600) -> MirrorReport:
     """A report of as many packages as a real channel has, with a history of 40 runs."""
     return report(
         list(_channel(count)),
@@ -113,13 +113,13 @@ def channel(count: int = 2600) -> Report:
     )
 
 
-def _earlier(count: int, day: int) -> Run:
+def _earlier(count: int, day: int) -> RunSummary:
     done, failed = count // 2 + 8 * day, (day * 7) % 30
     counts = {"packages": count - 60 + day, "done": done, "refused": count - 60 + day - done - failed, "failed": failed}
-    return Run(STARTED - 86400 * (40 - day), 60.0 + day, day, {**counts, "bytes": 4 * 10**9})
+    return RunSummary(STARTED - 86400 * (40 - day), 60.0 + day, day, {**counts, "bytes": 4 * 10**9})
 
 
-def _channel(count: int) -> Iterator[Item]:
+def _channel(count: int) -> Iterator[ReportItem]:
     dice = random.Random(0)  # noqa: S311 - the same every time
     told = json.loads(NAMES.read_text(encoding="utf-8"))
     names = sorted({*told["python"], *told["other"]})

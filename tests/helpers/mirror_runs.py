@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from conda2wheel.mirror.config import load
-from conda2wheel.mirror.report.model import Report
-from conda2wheel.mirror.run import How, run
+from conda2wheel.mirror.report.model import MirrorReport
+from conda2wheel.mirror.run import RunOptions, run
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.mirror.store.open import open_store
-from conda2wheel.mirror.work.executors import Here
+from conda2wheel.mirror.work.executors import InProcessExecutor
 from tests.helpers import channel4x, sets
 from tests.helpers.mirror_index import served as pages
 from tests.helpers.served import Served, serve
@@ -41,12 +41,12 @@ class Mirror:
     def store(self) -> Store:
         return open_store(str(self.folder / "public"))
 
-    def run(self, **how: object) -> Report:
+    def run(self, **how: object) -> MirrorReport:
         self.nights += 1
         self.channel.forget()
         night = NIGHT + self.nights * DAY
-        given = {"executor": Here(), "tell": self.said.append, "now": lambda: night, **how}
-        return run(load(self.path), How(**given))  # type: ignore[arg-type]
+        given = {"executor": InProcessExecutor(), "tell": self.said.append, "now": lambda: night, **how}
+        return run(load(self.path), RunOptions(**given))  # type: ignore[arg-type]
 
     def files(self, project: str) -> dict[str, object]:
         """What the index has of a project, by file name: why it is yanked, or False."""

@@ -16,11 +16,11 @@ import pytest
 
 from conda2wheel.index.pyodide_lock import Entry as Locked
 from conda2wheel.index.simple import index_file
-from conda2wheel.mirror.publish.generation import Entry
+from conda2wheel.mirror.publish.generation import IndexEntry
 from conda2wheel.mirror.publish.publisher import publish
 from conda2wheel.mirror.publish.pyodide_locks import lock_files
 from conda2wheel.mirror.publish.rollback import rollback
-from conda2wheel.mirror.state.model import Package, Wheel
+from conda2wheel.mirror.state.model import ChannelPackage, MirrorWheel
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.mirror.store.open import open_store
 from conda2wheel.mirror.work.worker import put_wheel
@@ -36,16 +36,16 @@ from tests.runtime.test_index_installs import SCRIPT, TAG, WANTED, came
 NOW = 1.8e9
 
 
-def put(store: Store, path: Path) -> Entry:
+def put(store: Store, path: Path) -> IndexEntry:
     """A wheel as the mirror's workers put it."""
     project, file, metadata = index_file(path, "")
     locked = Locked.of_file(path, "", file.sha256, "3.13")
     platform = "any" if path.stem.endswith("-any") else TAG
     told = (project, file.version, file.filename, file.sha256, file.size, file.metadata_sha256, platform)
-    wheel = Wheel(*told, file.requires_python, locked.requires, locked.imports)
+    wheel = MirrorWheel(*told, file.requires_python, locked.requires, locked.imports)
     put_wheel(store, wheel, path, metadata)
-    package = Package(file.sha256, "https://c/x", "https://c", "noarch", project, file.version, "0", 0, True, (), "r")
-    return Entry(wheel, package)
+    package = ChannelPackage(file.sha256, "https://c/x", "https://c", "noarch", project, file.version, "0", 0, True, (), "r")
+    return IndexEntry(wheel, package)
 
 
 @pytest.fixture(scope="module")

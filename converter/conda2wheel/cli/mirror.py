@@ -78,22 +78,22 @@ def run(
     from rich.console import Console
 
     from conda2wheel.mirror.config import load
-    from conda2wheel.mirror.report.progress import watch
+    from conda2wheel.mirror.report.progress import show_progress
     from conda2wheel.mirror.report.text import show
-    from conda2wheel.mirror.run import How, executor
+    from conda2wheel.mirror.run import RunOptions, executor
     from conda2wheel.mirror.run import run as mirror
 
     with _told():
         loaded = load(config)
-        how = How(
+        options = RunOptions(
             executor=executor(loaded, workers, dask),
             limit=limit,
             publish=not no_publish,
             accept_vanished=accept_vanished,
             tell=_say,
-            watch=lambda total: watch(total, stamps=stamps),
+            show_progress=lambda total: show_progress(total, stamps=stamps),
         )
-        report = mirror(loaded, how)
+        report = mirror(loaded, options)
     if json:
         print_json(report.json())
     else:

@@ -19,17 +19,17 @@ from conda2wheel.commands.gate import ALLOWABLE
 from conda2wheel.errors import Failed
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.files.toml import Complaint, check_table, duration, near, read_toml, size, told
-from conda2wheel.mirror.state.model import Key
+from conda2wheel.mirror.state.model import ItemKey
 from conda2wheel.net.download import is_secure, is_url
 from conda2wheel.options import Options
 from conda2wheel.recipes.model import RecipeBook
 from conda2wheel.wheel.pins import PINS, Pins
 from conda2wheel.wheel.writer import DEFAULT_LEVEL
 
-Class = Literal["python", "maybe"]
-CLASSES: tuple[Class, ...] = get_args(Class)
-When = Literal["always", "attention"]
-WHENS: tuple[When, ...] = get_args(When)
+PackageClass = Literal["python", "maybe"]
+CLASSES: tuple[PackageClass, ...] = get_args(PackageClass)
+NotifyWhen = Literal["always", "attention"]
+WHENS: tuple[NotifyWhen, ...] = get_args(NotifyWhen)
 HINT = "`conda2wheel mirror init` writes a commented one"
 _BYTES = ("size", "member_size")
 SECTIONS: dict[str, dict[str, type]] = {
@@ -55,19 +55,19 @@ _LEAST = {("work", "workers"): 0, ("work", "retries"): 0, ("select", "versions")
 
 
 @dataclass(frozen=True)
-class Select:
+class SelectConfig:
     """Which packages: `include` and `exclude` are match specs (no include: all); `versions` and `builds` how many of the newest
     of each name, and of each version and variant, 0 for all."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    classes: tuple[Class, ...] = CLASSES
+    classes: tuple[PackageClass, ...] = CLASSES
     versions: int = 0
     builds: int = 1
 
 
 @dataclass(frozen=True)
-class Convert:
+class ConvertConfig:
     """As the arguments of `conda2wheel.commands.convert` of the same names; `recipes` are folders."""
 
     recipes: tuple[Path, ...] = ()
@@ -80,7 +80,7 @@ class Convert:
 
 
 @dataclass(frozen=True)
-class Work:
+class WorkConfig:
     """`workers`: processes, 0 for one a core. For each item: `memory` in bytes, `timeout` in seconds. `retries`: attempts until
     it is put aside, 0 for what its class of failure has. `check`: "no", "yes" or a Pyodide version."""
 
@@ -92,7 +92,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Output:
+class OutputConfig:
     """Where to: `store` a folder (absolute) or a bucket's URL; `keep` generations; `grace` in seconds."""
 
     store: str
@@ -101,38 +101,38 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Notify:
+class NotifyConfig:
     """Who is told at the end: a command's words, a webhook's URL, and when; `metrics` is a file for Prometheus."""
 
     command: tuple[str, ...] = ()
     webhook: str | None = None
-    when: When = "attention"
+    when: NotifyWhen = "attention"
     metrics: Path | None = None
 
 
 @dataclass(frozen=True)
-class Config:
+class MirrorConfig:
     """All of it. `path` is the file, `state` the SQLite file; `recipes` the conversion recipes as they were when it was loaded,
     ours and its folders', each as (conda name, document as JSON): workers convert with these, wherever they are."""
 
     path: Path
     channels: tuple[str, ...]
     state: Path
-    output: Output
+    output: OutputConfig
     recipes: tuple[tuple[str, str], ...] = ()
     platforms: tuple[str, ...] = ("auto",)
-    select: Select = Select()
-    convert: Convert = Convert()
-    work: Work = Work()
+    select: SelectConfig = SelectConfig()
+    convert: ConvertConfig = ConvertConfig()
+    work: WorkConfig = WorkConfig()
     limits: Limits = field(default_factory=Limits)
-    notify: Notify = Notify()
+    notify: NotifyConfig = NotifyConfig()
     note: str = ""
 
-    def key(self, package: str, name: str, platform: str) -> Key:
+    def key(self, package: str, name: str, platform: str) -> ItemKey:
         """The work item for a package (its sha256 and its conda name) and one of `platforms`."""
         from conda2wheel import __version__
 
-        return Key(package, __version__, self.digest_of(name), platform)
+        return ItemKey(package, __version__, self.digest_of(name), platform)
 
     def digest_of(self, name: str) -> str:
         """What, beside the package and the platform, the bytes of the wheel of a conda package depend on: [convert],
@@ -166,7 +166,7 @@ def template() -> str:
     return files(__package__).joinpath("mirror.toml").read_text(encoding="utf-8")
 
 
-def load(path: str | Path) -> Config:
+def load(path: str | Path) -> MirrorConfig:
     """Read a configuration. Raises `Failed`: usage, with `FILE:LINE: what` of all that is wrong; unreadable; not-found for a
     folder of recipes."""
     path = Path(path)
@@ -186,7 +186,7 @@ def load(path: str | Path) -> Config:
     return replace(config, recipes=tuple((each.package, json.dumps(each.told, sort_keys=True)) for each in book.recipes))
 
 
-def _config(path: Path, document: Mapping[str, Any]) -> Config:
+def _config(path: Path, document: Mapping[str, Any]) -> MirrorConfig:
     here = path.parent
     table: dict[str, dict[str, Any]] = {name: dict(document.get(name, {})) for name in SECTIONS}
     for section, key in (("work", "memory"), *(("limits", key) for key in _BYTES)):
@@ -201,17 +201,17 @@ def _config(path: Path, document: Mapping[str, Any]) -> Config:
         table["notify"]["metrics"] = here / Path(table["notify"]["metrics"]).expanduser()
     store = table["output"]["store"]
     recipes = tuple(here / Path(folder).expanduser() for folder in table["convert"].pop("recipes", ()))
-    return Config(
+    return MirrorConfig(
         path=path,
         channels=tuple(_place(here, channel) for channel in table["channel"]["urls"]),
         platforms=tuple(table["channel"].get("platforms", ["auto"])),
-        select=Select(**_frozen(table["select"])),
-        convert=Convert(recipes=recipes, **_frozen(table["convert"])),
-        work=Work(**table["work"]),
-        output=replace(Output(**table["output"]), store=store if is_url(store) else str(here / Path(store).expanduser())),
+        select=SelectConfig(**_frozen(table["select"])),
+        convert=ConvertConfig(recipes=recipes, **_frozen(table["convert"])),
+        work=WorkConfig(**table["work"]),
+        output=replace(OutputConfig(**table["output"]), store=store if is_url(store) else str(here / Path(store).expanduser())),
         state=here / Path(table["state"].get("path", "mirror.sqlite")).expanduser(),
         limits=replace(Limits(), **table["limits"]),
-        notify=Notify(**_frozen(table["notify"])),
+        notify=NotifyConfig(**_frozen(table["notify"])),
         note=table["schedule"].get("note", ""),
     )
 

@@ -14,18 +14,18 @@ from typing import Any
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.errors import Failed
 from conda2wheel.files.escape import amount, shown
-from conda2wheel.mirror.config import Config, template
+from conda2wheel.mirror.config import MirrorConfig, template
 from conda2wheel.mirror.plan import tasks as planning
 from conda2wheel.mirror.plan.select import packages
-from conda2wheel.mirror.plan.tasks import Plan, Task
+from conda2wheel.mirror.plan.tasks import MirrorPlan, PlannedTask
 from conda2wheel.mirror.publish.generation import current, generations, read_generation
-from conda2wheel.mirror.publish.publisher import Published
-from conda2wheel.mirror.publish.rollback import Swept, gc, rollback
+from conda2wheel.mirror.publish.publisher import PublishResult
+from conda2wheel.mirror.publish.rollback import RemovedObjects, gc, rollback
 from conda2wheel.mirror.report.notify import METRICS, folder
 from conda2wheel.mirror.report.pages import ASSETS
 from conda2wheel.mirror.run import known_plan, publish_state
-from conda2wheel.mirror.state.mirror_state import Run, Standing, State
-from conda2wheel.mirror.state.model import Key
+from conda2wheel.mirror.state.mirror_state import ItemStatus, MirrorRun, MirrorState
+from conda2wheel.mirror.state.model import ItemKey
 from conda2wheel.mirror.state.process_lock import holder, owned
 from conda2wheel.mirror.store.open import open_store
 from conda2wheel.wheel.writer import write_file
@@ -35,17 +35,17 @@ LISTED = 20  # of each list, where not all are asked for
 
 
 @dataclass(frozen=True)
-class Status:
+class MirrorStatus:
     """How a mirror stands, without asking its channels. `counts` by standing and code; `waiting` are failed items as (label,
     class, seconds since 1970 of the next try), the next first; `busy` who runs it now; `problem` why the store tells nothing."""
 
-    counts: Mapping[tuple[Standing, str | None], int]
+    counts: Mapping[tuple[ItemStatus, str | None], int]
     waiting: tuple[tuple[str, str | None, float], ...]
     quarantined: tuple[tuple[str, str | None], ...]
     generation: str | None
     problem: str | None
     busy: str | None
-    last: Run | None
+    last: MirrorRun | None
 
     def json(self) -> dict[str, Any]:
         """The document of `mirror status --json`."""
@@ -83,13 +83,13 @@ def init(path: Path) -> Path:
     return path
 
 
-def look(config: Config) -> Plan:
+def look(config: MirrorConfig) -> MirrorPlan:
     """What a run would do now. Nothing is written. Raises `Failed` (network, unreadable; state)."""
     with _state(config) as state:
         return planning.make(packages(config.channels, Downloads()), config, state, time.time())
 
 
-def plan_json(plan: Plan) -> dict[str, Any]:
+def plan_json(plan: MirrorPlan) -> dict[str, Any]:
     """The document of `mirror plan --json`."""
     return {
         "schema": SCHEMA,
@@ -109,7 +109,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def plan_lines(plan: Plan, every: bool = False) -> list[str]:
+def plan_lines(plan: MirrorPlan, every: bool = False) -> list[str]:
     """The same for people: the beginning of each list, or `every` whole."""
     told = [
         f"{len(plan.to_do)} to do ({amount(plan.bytes)}), {plan.unchanged} as they are, {len(plan.verdicts)} refused by name,"
@@ -130,7 +130,7 @@ def plan_lines(plan: Plan, every: bool = False) -> list[str]:
     return told
 
 
-def _task_json(task: Task) -> dict[str, Any]:
+def _task_json(task: PlannedTask) -> dict[str, Any]:
     return {
         "package": f"{task.package.subdir}/{task.package.stem}",
         "platform": task.key.platform,
@@ -139,12 +139,12 @@ def _task_json(task: Task) -> dict[str, Any]:
     }
 
 
-def _label(plan: Plan, key: Key) -> str:
+def _label(plan: MirrorPlan, key: ItemKey) -> str:
     package = plan.wanted[key]
     return f"{package.subdir}/{package.stem}"
 
 
-def status(config: Config) -> Status:
+def status(config: MirrorConfig) -> MirrorStatus:
     """How it stands. Raises `Failed` (state, disk)."""
     problem = generation = None
     try:
@@ -158,13 +158,13 @@ def status(config: Config) -> Status:
         told = sorted(
             (item.next_try or 0.0, f"{package.subdir}/{package.stem}", item)
             for key, package in known.wanted.items()
-            if (item := items.get(key)) is not None and item.standing in ("failed", "quarantined")
+            if (item := items.get(key)) is not None and item.status in ("failed", "quarantined")
         )
         runs = state.runs(1)
-        return Status(
+        return MirrorStatus(
             counts=dict(state.counts(known.wanted)),
-            waiting=tuple((label, item.code, moment) for moment, label, item in told if item.standing == "failed"),
-            quarantined=tuple((label, item.code) for _, label, item in told if item.standing == "quarantined"),
+            waiting=tuple((label, item.code, moment) for moment, label, item in told if item.status == "failed"),
+            quarantined=tuple((label, item.code) for _, label, item in told if item.status == "quarantined"),
             generation=generation,
             problem=problem,
             busy=holder(config.state),
@@ -172,21 +172,21 @@ def status(config: Config) -> Status:
         )
 
 
-def retry(config: Config, spec: str) -> list[str]:
+def retry(config: MirrorConfig, spec: str) -> list[str]:
     """Make items due now, "all" or those that a match spec fits; their labels. Raises `Failed` (usage, state)."""
     with _state(config) as state:
         labels = {known.package.sha256: f"{known.package.subdir}/{known.package.stem}" for known in state.packages()}
         return sorted(labels.get(key.package, key.package) for key in state.retry(spec))
 
 
-def republish(config: Config) -> Published:
+def republish(config: MirrorConfig) -> PublishResult:
     """Make the index of what the state has, without any work. Raises `Failed` (busy, state, store, locked)."""
     now = time.time()
     with owned(config.state, now), _state(config) as state:
         return publish_state(config, open_store(config.output.store), state, known_plan(config, state, now), now)
 
 
-def kept(config: Config) -> list[dict[str, Any]]:
+def kept(config: MirrorConfig) -> list[dict[str, Any]]:
     """The generations that one can go back to, oldest first. Raises `Failed` (store)."""
     store = open_store(config.output.store)
     pointer = current(store)
@@ -208,23 +208,23 @@ def generation_lines(found: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def back(config: Config, to: str) -> str:
+def back(config: MirrorConfig, to: str) -> str:
     """Go back to a generation; its name. Raises `Failed` (usage, store, locked)."""
     return rollback(open_store(config.output.store), to, now=time.time())
 
 
-def sweep(config: Config) -> Swept:
+def sweep(config: MirrorConfig) -> RemovedObjects:
     """Clear away what nobody needs. Raises `Failed` (store, locked)."""
     return gc(open_store(config.output.store), keep=config.output.keep, grace=config.output.grace)
 
 
-def swept_json(swept: Swept) -> dict[str, Any]:
+def swept_json(swept: RemovedObjects) -> dict[str, Any]:
     """What was removed."""
     told = {"blobs": swept.blobs, "leftovers": swept.leftovers, "bytes": swept.size}
     return {"generations": list(swept.generations), **told}
 
 
-def swept_line(swept: Swept) -> str:
+def swept_line(swept: RemovedObjects) -> str:
     """The same for people."""
     return (
         f"{len(swept.generations)} generations, {swept.blobs} wheels and metadata files, {swept.leftovers} leftovers removed:"
@@ -232,7 +232,7 @@ def swept_line(swept: Swept) -> str:
     )
 
 
-def last_report(config: Config, name: str) -> bytes:
+def last_report(config: MirrorConfig, name: str) -> bytes:
     """A form of the last run's report, by its file name. Raises `Failed` (not-found, disk)."""
     path = folder(config) / name
     try:
@@ -243,7 +243,7 @@ def last_report(config: Config, name: str) -> bytes:
         raise Failed("disk", f"{path}: {error.strerror}") from None
 
 
-def last_status(config: Config) -> int:
+def last_status(config: MirrorConfig) -> int:
     """The last run's exit status. Raises `Failed` (not-found, unreadable, disk)."""
     try:
         return 1 if json.loads(last_report(config, "report.json"))["look"] else 0
@@ -251,7 +251,7 @@ def last_status(config: Config) -> int:
         raise Failed("unreadable", f"{folder(config) / 'report.json'}: {error!r}", "the next run writes it anew") from None
 
 
-def copy_report(config: Config, junit: Path | None, html: Path | None, metrics: Path | None) -> None:
+def copy_report(config: MirrorConfig, junit: Path | None, html: Path | None, metrics: Path | None) -> None:
     """Copy forms of the last report to files; what the page needs comes beside it. Raises `Failed` (not-found, disk)."""
     wanted = [("report.xml", junit), (METRICS, metrics), ("report.html", html)]
     if html is not None:
@@ -261,9 +261,9 @@ def copy_report(config: Config, junit: Path | None, html: Path | None, metrics: 
             write_file(target, partial(iter, (last_report(config, name),)))
 
 
-def _state(config: Config) -> State:
+def _state(config: MirrorConfig) -> MirrorState:
     """The state if there is one, else an empty one that is nowhere."""
-    return State.open(config.state if config.state.exists() else Path(":memory:"))
+    return MirrorState.open(config.state if config.state.exists() else Path(":memory:"))
 
 
 def _moment(seconds: float) -> str:

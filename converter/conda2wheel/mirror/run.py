@@ -23,44 +23,44 @@ from dataclasses import dataclass, field
 from conda2wheel._version import __version__
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.errors import Failed
-from conda2wheel.mirror.config import Config
+from conda2wheel.mirror.config import MirrorConfig
 from conda2wheel.mirror.plan import tasks as planning
 from conda2wheel.mirror.plan.select import packages
-from conda2wheel.mirror.plan.tasks import Plan, Task
-from conda2wheel.mirror.publish.entries import Fates, entries_of
+from conda2wheel.mirror.plan.tasks import MirrorPlan, PlannedTask
+from conda2wheel.mirror.publish.entries import YankReasons, entries_of
 from conda2wheel.mirror.publish.generation import current, generations, read_generation
-from conda2wheel.mirror.publish.publisher import Published, publish
+from conda2wheel.mirror.publish.publisher import PublishResult, publish
 from conda2wheel.mirror.publish.pyodide_locks import lock_files
 from conda2wheel.mirror.report.collect import history, report_items, run_counts
-from conda2wheel.mirror.report.model import Report
+from conda2wheel.mirror.report.model import MirrorReport
 from conda2wheel.mirror.report.notify import deliver, runtimes
-from conda2wheel.mirror.report.progress import View, watch
-from conda2wheel.mirror.state import mirror_state as states
-from conda2wheel.mirror.state.mirror_state import State, StateCorruptedError
-from conda2wheel.mirror.state.model import Done, Key, Package
+from conda2wheel.mirror.report.progress import ProgressView, show_progress
+from conda2wheel.mirror.state.mirror_state import ChannelChanges, MirrorItem, MirrorState, StateCorruptedError
+from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult
 from conda2wheel.mirror.state.process_lock import owned
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.mirror.store.open import open_store
-from conda2wheel.mirror.work.executors import Dask, Executor, Processes, stopped_by_signals
-from conda2wheel.mirror.work.worker import Order
+from conda2wheel.mirror.work.executors import DaskExecutor, Executor, ProcessExecutor, stopped_by_signals
+from conda2wheel.mirror.work.worker import ConversionJob
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 FEW, MOST = 10, 0.5  # of a channel that has at least so many packages, what may vanish in a night without anybody's word
 ROUNDS = 2  # of work and publishing: the second for wheels that the store turned out to have lost
 
 
 @dataclass(frozen=True)
-class How:
+class RunOptions:
     """What is of one run alone. `limit`: how many items at most, in the plan's order; `publish`: or only convert;
-    `accept_vanished`: though most of a channel is gone; `tell` gets lines for people; `watch` gives the view of so many items;
+    `accept_vanished`: though most of a channel is gone; `tell` gets lines for people; `show_progress` gives the view of so
+    many items;
     `now` the seconds since 1970."""
 
-    executor: Executor = field(default_factory=Processes)
+    executor: Executor = field(default_factory=ProcessExecutor)
     limit: int | None = None
     publish: bool = True
     accept_vanished: bool = False
-    tell: Tell = lambda _: None
-    watch: Callable[[int], AbstractContextManager[View]] = lambda total: watch(total, quiet=True)
+    tell: Log = lambda _: None
+    show_progress: Callable[[int], AbstractContextManager[ProgressView]] = lambda total: show_progress(total, quiet=True)
     downloads: Downloads = field(default_factory=Downloads)
     now: Callable[[], float] = time.time
 
@@ -72,74 +72,74 @@ class _Progress:
     started: float
     clock: float
     number: int
-    before: dict[Key, states.Item]
-    plan: Plan = field(default_factory=Plan)
-    worked: set[Key] = field(default_factory=set)
-    published: Published | None = None
+    before: dict[ItemKey, MirrorItem]
+    plan: MirrorPlan = field(default_factory=MirrorPlan)
+    worked: set[ItemKey] = field(default_factory=set)
+    published: PublishResult | None = None
     problem: str | None = None
 
 
-def executor(config: Config, workers: int | None = None, dask: str | None = None) -> Executor:
+def executor(config: MirrorConfig, workers: int | None = None, dask: str | None = None) -> Executor:
     """Who does the work: processes, as many as the command line or the configuration says, or a Dask cluster."""
     if dask is not None:
-        return Dask(dask)
-    return Processes(config.work.workers if workers is None else workers)
+        return DaskExecutor(dask)
+    return ProcessExecutor(config.work.workers if workers is None else workers)
 
 
-def run(config: Config, how: How | None = None) -> Report:
+def run(config: MirrorConfig, options: RunOptions | None = None) -> MirrorReport:
     """Bring a mirror up to what its channels have. Raises `Failed`: busy, where another run is under way; state, disk, where
     there is no state to work with; usage and dependency, for a store that cannot be one. All else is in the report."""
-    how = how or How()
-    now = how.now()
+    options = options or RunOptions()
+    now = options.now()
     store = open_store(config.output.store)
     with owned(config.state, now):
         if not config.state.exists():
-            rebuild(config, store, how.tell)
+            rebuild(config, store, options.tell)
         try:
-            return _run(config, store, how, now)
+            return _run(config, store, options, now)
         except StateCorruptedError as broken:
-            how.tell(f"{broken.message}; it is kept beside")
-            rebuild(config, store, how.tell)
-            return _run(config, store, how, now)
+            options.tell(f"{broken.message}; it is kept beside")
+            rebuild(config, store, options.tell)
+            return _run(config, store, options, now)
 
 
-def rebuild(config: Config, store: Store, tell: Tell) -> None:
+def rebuild(config: MirrorConfig, store: Store, tell: Log) -> None:
     """A new state, in the place of a broken one or of none, of the newest generation that can be read. Raises `Failed` (store,
     disk)."""
     for name in reversed(generations(store)):
         try:
             generation = read_generation(store, name)
             if generation is not None:
-                State.rebuild(config.state, generation.state).close()
+                MirrorState.rebuild(config.state, generation.state).close()
                 tell(f"the state was rebuilt from generation {name}")
                 return
         except Failed as damaged:
             tell(damaged.message)
-    State.rebuild(config.state, None).close()
+    MirrorState.rebuild(config.state, None).close()
 
 
-def _run(config: Config, store: Store, how: How, now: float) -> Report:
-    with State.open(config.state) as state:
+def _run(config: MirrorConfig, store: Store, options: RunOptions, now: float) -> MirrorReport:
+    with MirrorState.open(config.state) as state:
         at = _Progress(now, time.monotonic(), state.begin_run(now), state.items())
         state.recover()
         try:
-            _forward(config, store, state, how, at)
+            _forward(config, store, state, options, at)
         except Failed as accident:
             if isinstance(accident, StateCorruptedError) or accident.code in ("usage", "dependency"):
                 raise
             at.problem = str(accident)
             at.plan = at.plan if at.plan.wanted else known_plan(config, state, now)
-        report = _report(config, store, state, how, at)
-        state.end_run(at.number, how.now(), time.monotonic() - at.clock, run_counts(report))
-    deliver(report, config, store if how.publish else None, how.tell)
+        report = _report(config, store, state, options, at)
+        state.end_run(at.number, options.now(), time.monotonic() - at.clock, run_counts(report))
+    deliver(report, config, store if options.publish else None, options.tell)
     return report
 
 
-def _forward(config: Config, store: Store, state: State, how: How, at: _Progress) -> None:
+def _forward(config: MirrorConfig, store: Store, state: MirrorState, options: RunOptions, at: _Progress) -> None:
     """From the channels to the index. Raises `Failed` for what ends the run."""
     store.clock()  # which it writes for: a store that takes nothing takes no wheels, either
-    listed = packages(config.channels, how.downloads)
-    if not how.accept_vanished:
+    listed = packages(config.channels, options.downloads)
+    if not options.accept_vanished:
         require_most(listed, state)
     seen = state.see(listed, at.started)
     at.plan = planning.make(listed, config, state, at.started, seen)
@@ -147,18 +147,18 @@ def _forward(config: Config, store: Store, state: State, how: How, at: _Progress
         state.finish(verdict, at.started)
         at.worked.add(verdict.key)
     state.pending(at.plan.wanted)
-    to_do: Sequence[Task] = at.plan.to_do[: how.limit]
+    to_do: Sequence[PlannedTask] = at.plan.to_do[: options.limit]
     for _ in range(ROUNDS):
-        _work(to_do, config, state, how, at.worked)
-        if not how.publish:
+        _work(to_do, config, state, options, at.worked)
+        if not options.publish:
             return
-        at.published = publish_state(config, store, state, at.plan, how.now())
+        at.published = publish_state(config, store, state, at.plan, options.now())
         to_do = lost(at.plan, state, at.published)
         if not to_do:
             return
 
 
-def require_most(listed: Sequence[Package], state: State) -> None:
+def require_most(listed: Sequence[ChannelPackage], state: MirrorState) -> None:
     """A channel that answers, and lists next to nothing, is more often an accident than a farewell; all that it had would be
     yanked. Raises `Failed` (vanished) where more than half of what was there is gone."""
     before = Counter(known.package.channel for known in state.packages() if known.gone is None)
@@ -169,24 +169,26 @@ def require_most(listed: Sequence[Package], state: State) -> None:
             raise Failed("vanished", why, "if that is meant, run it once with --accept-vanished")
 
 
-def _work(tasks: Sequence[Task], config: Config, state: State, how: How, worked: set[Key]) -> None:
+def _work(
+    tasks: Sequence[PlannedTask], config: MirrorConfig, state: MirrorState, options: RunOptions, worked: set[ItemKey]
+) -> None:
     """Have tasks done. Raises `Failed` if a signal came before all were."""
     if not tasks:
         return
     names = {task.key: f"{task.package.subdir}/{task.package.stem}" for task in tasks}
-    orders = (Order.of(task.key, task.package, config) for task in tasks)
-    workers = how.executor
+    orders = (ConversionJob.of(task.key, task.package, config) for task in tasks)
+    workers = options.executor
     signals = stopped_by_signals(workers.stop) if threading.current_thread() is threading.main_thread() else nullcontext()
-    with how.watch(len(tasks)) as view, signals:
+    with options.show_progress(len(tasks)) as view, signals:
         lanes = _Lanes(view, names)
 
-        def started(key: Key) -> None:
-            state.start(key, how.now())
+        def started(key: ItemKey) -> None:
+            state.start(key, options.now())
             lanes.started(key)
 
         with closing(workers.run(orders, started)) as ends:
             for done in ends:
-                state.finish(done, how.now(), config.work.retries)
+                state.finish(done, options.now(), config.work.retries)
                 worked.add(done.key)
                 lanes.finished(done)
     left = len(names.keys() - worked)
@@ -197,24 +199,24 @@ def _work(tasks: Sequence[Task], config: Config, state: State, how: How, worked:
 class _Lanes:
     """Who does what, for the view: executors say what was handed out and what ended, and nothing of who has it."""
 
-    def __init__(self, view: View, names: dict[Key, str]) -> None:
+    def __init__(self, view: ProgressView, names: dict[ItemKey, str]) -> None:
         self._view, self._names = view, names
-        self._at: dict[Key, str] = {}
+        self._at: dict[ItemKey, str] = {}
         self._free: list[str] = []
 
-    def started(self, key: Key) -> None:
+    def started(self, key: ItemKey) -> None:
         lane = self._free.pop(0) if self._free else str(len(self._at) + 1)
         self._at[key] = lane
         self._view.started(lane, self._names[key])
 
-    def finished(self, done: Done) -> None:
+    def finished(self, done: ItemResult) -> None:
         lane = self._at.pop(done.key, None)
         if lane is not None:
             self._free.append(lane)
         self._view.finished(lane, self._names[done.key], done)
 
 
-def publish_state(config: Config, store: Store, state: State, plan: Plan, now: float) -> Published:
+def publish_state(config: MirrorConfig, store: Store, state: MirrorState, plan: MirrorPlan, now: float) -> PublishResult:
     """Make the index of what the state has. Raises `Failed` as `publish` does."""
     results = state.results(plan.wanted)
     return publish(
@@ -223,27 +225,29 @@ def publish_state(config: Config, store: Store, state: State, plan: Plan, now: f
         state.manifest(),
         now=now,
         grace=config.output.grace,
-        fate=Fates(plan, results),
+        fate=YankReasons(plan, results),
         files=lock_files,
     )
 
 
-def lost(plan: Plan, state: State, published: Published) -> tuple[Task, ...]:
+def lost(plan: MirrorPlan, state: MirrorState, published: PublishResult) -> tuple[PlannedTask, ...]:
     """What is to be made again, since the store does not have its wheel any more."""
     gone = {entry.package.sha256 for entry in published.missing}
     tasks = tuple(
-        Task(key, package, "its wheel is not in the store") for key, package in plan.wanted.items() if package.sha256 in gone
+        PlannedTask(key, package, "its wheel is not in the store")
+        for key, package in plan.wanted.items()
+        if package.sha256 in gone
     )
     state.again([task.key for task in tasks])
     return tasks
 
 
-def known_plan(config: Config, state: State, now: float) -> Plan:
+def known_plan(config: MirrorConfig, state: MirrorState, now: float) -> MirrorPlan:
     """The plan of what the channels had when they were read last."""
-    return planning.make([each.package for each in state.packages() if each.gone is None], config, state, now, states.Seen())
+    return planning.make([each.package for each in state.packages() if each.gone is None], config, state, now, ChannelChanges())
 
 
-def _report(config: Config, store: Store, state: State, how: How, at: _Progress) -> Report:
+def _report(config: MirrorConfig, store: Store, state: MirrorState, options: RunOptions, at: _Progress) -> MirrorReport:
     published = at.published
     entries = () if published is None else published.entries
     generation = published.generation if published is not None else _generation(store)
@@ -261,7 +265,7 @@ def _report(config: Config, store: Store, state: State, how: How, at: _Progress)
         worked=at.worked,
         yanked={entry.wheel.filename: entry.yanked for entry in entries if entry.yanked is not None},
     )
-    return Report.make(
+    return MirrorReport.make(
         items,
         channels=config.channels,
         converter=__version__,
@@ -270,7 +274,7 @@ def _report(config: Config, store: Store, state: State, how: How, at: _Progress)
         changes=changes,
         generation=generation,
         problem=at.problem,
-        runtimes=runtimes(entries, how.tell),
+        runtimes=runtimes(entries, options.tell),
         history=history(state.runs()),
     )
 

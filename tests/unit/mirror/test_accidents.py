@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from conda2wheel.errors import Failed
-from conda2wheel.mirror.report.model import Report
+from conda2wheel.mirror.report.model import MirrorReport
 from tests.helpers import channel4x, sets
 from tests.helpers.mirror_index import Reader, over_http, polled
 from tests.helpers.mirror_runs import Mirror, nights
@@ -37,7 +37,7 @@ def mirror(tmp_path: Path) -> Iterator[Mirror]:
 class Undisturbed(Mirror):
     """Of the same channel, with downloads of its own: what it has must not spare the other the network."""
 
-    def run(self, **how: object) -> Report:
+    def run(self, **how: object) -> MirrorReport:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("CONDA2WHEEL_CACHE", str(self.folder / "cache"))
             return super().run(**how)

@@ -6,17 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from conda2wheel.mirror.report.collect import history, report_items, run_counts
-from conda2wheel.mirror.report.model import Report
-from conda2wheel.mirror.state.mirror_state import State
-from conda2wheel.mirror.state.model import Done, Key, Package
+from conda2wheel.mirror.report.model import MirrorReport
+from conda2wheel.mirror.state.mirror_state import MirrorState
+from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult
 from tests.helpers import mirror_reports as reports
 
 
-def key_of(package: Package, converter: str = "0.1.0") -> Key:
+def key_of(package: ChannelPackage, converter: str = "0.1.0") -> ItemKey:
     return replace(reports.done(package).key, converter=converter)
 
 
-def finish(state: State, key: Key, done: Done, now: float) -> None:
+def finish(state: MirrorState, key: ItemKey, done: ItemResult, now: float) -> None:
     state.pending([key])
     state.start(key, now)
     state.finish(replace(done, key=key), now)
@@ -24,7 +24,7 @@ def finish(state: State, key: Key, done: Done, now: float) -> None:
 
 def test_a_report_tells_what_the_state_knows_and_a_wheel_that_stays(tmp_path: Path) -> None:
     good, bad, old, new = (reports.package(name) for name in ("good", "bad", "old", "new"))
-    with State.open(tmp_path / "state.sqlite") as state:
+    with MirrorState.open(tmp_path / "state.sqlite") as state:
         state.see([good, bad, old], 1.0)
         made = reports.done(old, wheel=reports.wheel("old"))
         finish(state, key_of(old, "0.0.9"), made, 2.0)
@@ -57,8 +57,8 @@ def test_a_report_tells_what_the_state_knows_and_a_wheel_that_stays(tmp_path: Pa
 
 
 def test_the_next_report_knows_the_run_before(tmp_path: Path) -> None:
-    first: Report = reports.report([reports.item("a")], generation="000001-00000000")
-    with State.open(tmp_path / "state.sqlite") as state:
+    first: MirrorReport = reports.report([reports.item("a")], generation="000001-00000000")
+    with MirrorState.open(tmp_path / "state.sqlite") as state:
         number = state.begin_run(10.0)
         state.end_run(number, 20.0, 9.5, run_counts(first))
         state.begin_run(30.0)  # and was killed

@@ -11,7 +11,7 @@ import pytest
 
 from conda2wheel import Failed
 from conda2wheel.mirror import config as mirror_config
-from conda2wheel.mirror.config import Config, load, template
+from conda2wheel.mirror.config import MirrorConfig, load, template
 
 LEAST = '[channel]\nurls = ["emscripten-forge-4x"]\n[output]\nstore = "public"\n'
 
@@ -151,7 +151,7 @@ def test_source_date_epoch_is_in_the_bytes_and_so_in_the_digest(tmp_path: Path, 
     assert load(write(tmp_path)).digest_of("numpy") != before
 
 
-def with_recipe(tmp_path: Path, why: str) -> Config:
+def with_recipe(tmp_path: Path, why: str) -> MirrorConfig:
     (tmp_path / "recipes").mkdir(exist_ok=True)
     (tmp_path / "recipes" / "demo.toml").write_text(f'package = "demo"\nwhy = "{why}"\n')
     return load(write(tmp_path, LEAST + '[convert]\nrecipes = ["recipes"]\n'))

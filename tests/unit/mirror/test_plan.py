@@ -10,35 +10,35 @@ from typing import Any
 import pytest
 
 from conda2wheel.channels.downloads import Downloads
-from conda2wheel.mirror.config import Config, Select, load
+from conda2wheel.mirror.config import MirrorConfig, SelectConfig, load
 from conda2wheel.mirror.plan import tasks as planning
 from conda2wheel.mirror.plan.select import class_of, packages, ranks, refused, select
-from conda2wheel.mirror.plan.tasks import Plan
-from conda2wheel.mirror.state.mirror_state import State
-from conda2wheel.mirror.state.model import Done, Package
+from conda2wheel.mirror.plan.tasks import MirrorPlan
+from conda2wheel.mirror.state.mirror_state import MirrorState
+from conda2wheel.mirror.state.model import ChannelPackage, ItemResult
 from tests.helpers import channel4x
 from tests.unit.mirror.test_state import NOW, done, failed, package
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Config:
+def config(tmp_path: Path) -> MirrorConfig:
     (tmp_path / "mirror.toml").write_text('[channel]\nurls = ["emscripten-forge-4x"]\n[output]\nstore = "public"\n')
     return load(tmp_path / "mirror.toml")
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Iterator[State]:
-    with State.open(tmp_path / "mirror.sqlite") as opened:
+def state(tmp_path: Path) -> Iterator[MirrorState]:
+    with MirrorState.open(tmp_path / "mirror.sqlite") as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
-def listed() -> list[Package]:
+def listed() -> list[ChannelPackage]:
     """All that the test channel lists, read as a run reads it."""
     return packages([channel4x.shared_channel().urls[0]], Downloads(cache=None))
 
 
-def run(there: list[Package], config: Config, state: State, now: float = NOW) -> Plan:
+def run(there: list[ChannelPackage], config: MirrorConfig, state: MirrorState, now: float = NOW) -> MirrorPlan:
     """A run in which every item ends done."""
     made = planning.make(there, config, state, now, state.see(there, now))
     for verdict in made.verdicts:
@@ -52,7 +52,7 @@ def names(tasks: Any) -> list[str]:
     return [f"{task.package.name} {task.package.version}: {task.why}" for task in tasks]
 
 
-def test_a_whole_channel_is_listed_with_all_that_the_work_needs(listed: list[Package]) -> None:
+def test_a_whole_channel_is_listed_with_all_that_the_work_needs(listed: list[ChannelPackage]) -> None:
     channel = channel4x.shared_channel()
     there = {(each.name, each.version, each.build) for each in channel.builds}
     found = {(each.name, each.version, each.build) for each in listed}
@@ -67,7 +67,7 @@ def test_a_whole_channel_is_listed_with_all_that_the_work_needs(listed: list[Pac
 
 
 def test_the_second_run_has_nothing_to_do_and_one_changed_package_is_one_item(
-    listed: list[Package], config: Config, state: State
+    listed: list[ChannelPackage], config: MirrorConfig, state: MirrorState
 ) -> None:
     first = run(listed, config, state)
     assert len(first.to_do) + len(first.verdicts) == len(first.wanted) == len(listed)
@@ -80,14 +80,14 @@ def test_the_second_run_has_nothing_to_do_and_one_changed_package_is_one_item(
     assert third.seen.changed == (other,)
 
 
-def test_a_patch_of_repodata_converts_nothing(listed: list[Package], config: Config, state: State) -> None:
+def test_a_patch_of_repodata_converts_nothing(listed: list[ChannelPackage], config: MirrorConfig, state: MirrorState) -> None:
     run(listed, config, state)
     patched = [dataclasses.replace(each, depends=(*each.depends, "six"), record="patched") for each in listed]
     made = run(patched, config, state, NOW + 1)
     assert (made.to_do, made.verdicts, len(made.seen.patched)) == ((), (), len(listed))
 
 
-def test_a_run_that_was_cut_off_goes_on(config: Config, state: State) -> None:
+def test_a_run_that_was_cut_off_goes_on(config: MirrorConfig, state: MirrorState) -> None:
     """What was seen and not done is due, though no change shows any more."""
     there = [package("one"), package("two"), package("three")]
     first = planning.make(there, config, state, NOW, state.see(there, NOW))
@@ -103,7 +103,7 @@ def test_a_run_that_was_cut_off_goes_on(config: Config, state: State) -> None:
     ]
 
 
-def test_what_failed_waits_and_then_comes_last(config: Config, state: State) -> None:
+def test_what_failed_waits_and_then_comes_last(config: MirrorConfig, state: MirrorState) -> None:
     there = [package("poison", size=99), package("good", size=1), package("dead")]
     first = planning.make(there, config, state, NOW, state.see(there, NOW))
     by_name = {task.package.name: task.key for task in first.to_do}
@@ -117,12 +117,12 @@ def test_what_failed_waits_and_then_comes_last(config: Config, state: State) -> 
     assert names(later.to_do) == ["good 1.0: new", "poison 1.0: failed 1 times (network)"]
 
 
-def test_a_plan_writes_nothing(config: Config, state: State) -> None:
+def test_a_plan_writes_nothing(config: MirrorConfig, state: MirrorState) -> None:
     planning.make([package("one")], config, state, NOW)
     assert (state.packages(), state.items()) == ([], {})
 
 
-def test_new_options_convert_again_what_they_concern(config: Config, state: State) -> None:
+def test_new_options_convert_again_what_they_concern(config: MirrorConfig, state: MirrorState) -> None:
     there = [package("one"), package("two")]
     run(there, config, state)
     recipe = dataclasses.replace(config, recipes=(*config.recipes, ("two", '{"package": "two", "why": "w"}')))
@@ -131,7 +131,7 @@ def test_new_options_convert_again_what_they_concern(config: Config, state: Stat
     assert len(run(there, level, state).to_do) == 2
 
 
-def test_each_platform_is_an_item_but_for_what_has_none(config: Config, state: State) -> None:
+def test_each_platform_is_an_item_but_for_what_has_none(config: MirrorConfig, state: MirrorState) -> None:
     both = dataclasses.replace(config, platforms=("pyodide_2024_0", "pyodide_2025_0"))
     made = planning.make([package("one"), package("pure", subdir="noarch", noarch=True)], both, state, NOW)
     assert sorted((task.package.name, task.key.platform) for task in made.to_do) == [
@@ -141,18 +141,18 @@ def test_each_platform_is_an_item_but_for_what_has_none(config: Config, state: S
     ]
 
 
-def test_a_library_that_comes_at_last_is_looked_for_again(config: Config, state: State) -> None:
+def test_a_library_that_comes_at_last_is_looked_for_again(config: MirrorConfig, state: MirrorState) -> None:
     user, other = package("user", depends=("python", "libgeos >=3")), package("other", depends=("python", "libgone"))
     there = [user, other]
     for task in planning.make(there, config, state, NOW, state.see(there, NOW)).to_do:
-        state.finish(Done(task.key, "refused", "missing-library", "libgeos.so is nowhere"), NOW)
+        state.finish(ItemResult(task.key, "refused", "missing-library", "libgeos.so is nowhere"), NOW)
     there.append(package("libgeos"))
     state.see(there, NOW + 1)
     made = planning.make(there, config, state, NOW + 1)  # as after a kill: nothing is new any more
     assert names(made.to_do) == ["libgeos 1.0: new", "user 1.0: not done yet"]
 
 
-def test_the_newest_versions_come_first_and_the_largest_of_them(config: Config, state: State) -> None:
+def test_the_newest_versions_come_first_and_the_largest_of_them(config: MirrorConfig, state: MirrorState) -> None:
     there = [
         package("small", "1.0", size=1),
         package("large", "1.9", size=50),
@@ -166,8 +166,8 @@ def test_the_newest_versions_come_first_and_the_largest_of_them(config: Config, 
     assert made.bytes == 66
 
 
-def kept(there: list[Package], **asked: Any) -> tuple[list[str], dict[str, str]]:
-    chosen, left = select(there, Select(**asked))
+def kept(there: list[ChannelPackage], **asked: Any) -> tuple[list[str], dict[str, str]]:
+    chosen, left = select(there, SelectConfig(**asked))
     return [each.url.rpartition("/")[2] for each in chosen], {each.url.rpartition("/")[2]: why for each, why in left}
 
 
@@ -206,15 +206,15 @@ def test_of_several_formats_and_channels_a_build_is_taken_once() -> None:
     one = package("a")
     same = dataclasses.replace(one, url=one.url.replace(".conda", ".tar.bz2"))
     elsewhere = dataclasses.replace(one, channel="https://example.org/d", sha256="e" * 64)
-    chosen, left = select([same, one, elsewhere], Select())
+    chosen, left = select([same, one, elsewhere], SelectConfig())
     assert chosen == [one]
     assert [why.partition(" as ")[0] for _, why in left] == ["the same build"] * 2
 
 
-def test_what_might_be_python_is_never_left_out_for_what_repodata_say(listed: list[Package]) -> None:
+def test_what_might_be_python_is_never_left_out_for_what_repodata_say(listed: list[ChannelPackage]) -> None:
     """python-xxhash and its like have no word of Python in their repodata: every Python package of the channel is selected."""
     pythons = {(each.name, each.version) for each in channel4x.shared_channel().builds if each.kind == "python"}
-    chosen = {(each.name, each.version) for each in select(listed, Select())[0] if refused(each) is None}
+    chosen = {(each.name, each.version) for each in select(listed, SelectConfig())[0] if refused(each) is None}
     assert len(pythons) > 150
     bound = {"fps-kernel-web-worker", "httpx2-jsfetch"}  # to emscripten-forge's own main module
     assert {name for name, version in pythons if (name, version) not in chosen} == bound
@@ -225,7 +225,9 @@ def test_what_might_be_python_is_never_left_out_for_what_repodata_say(listed: li
     assert kept([silent], classes=("python",))[1] == {silent.url.rpartition("/")[2]: "its class is maybe"}
 
 
-def test_names_that_decide_are_refused_without_a_download(listed: list[Package], config: Config, state: State) -> None:
+def test_names_that_decide_are_refused_without_a_download(
+    listed: list[ChannelPackage], config: MirrorConfig, state: MirrorState
+) -> None:
     made = planning.make(listed, config, state, NOW)
     codes = {made.wanted[each.key].name: each.code for each in made.verdicts}
     assert codes["r-base"] == "not-python"

@@ -14,17 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from conda2wheel.mirror.report.progress import Progress, View, watch
-from conda2wheel.mirror.state.model import Done, Status
+from conda2wheel.mirror.report.progress import ProgressView, RunProgress, show_progress
+from conda2wheel.mirror.state.model import ItemResult, ResultStatus
 from tests.helpers import mirror_reports as reports
 
 REPOSITORY = Path(__file__).parents[3]
 RUN = """
 import sys, time
-from conda2wheel.mirror.report.progress import watch
+from conda2wheel.mirror.report.progress import show_progress
 from tests.helpers.mirror_reports import HOSTILE, done, package
 of = package("numpy")
-with watch(8) as view:
+with show_progress(8) as view:
     for number in range(6):
         view.started("worker 1", f"numpy-{number}")
         view.started("worker 2", HOSTILE)
@@ -44,14 +44,14 @@ class Clock:
         return self.now
 
 
-def ended(status: Status = "done", downloaded: int = 0) -> Done:
+def ended(status: ResultStatus = "done", downloaded: int = 0) -> ItemResult:
     return reports.done(
         reports.package("x"), status, None if status == "done" else "crash", message="signal 11", downloaded=downloaded
     )
 
 
 def test_the_time_left_follows_the_last_minute_and_not_the_whole_night() -> None:
-    progress = Progress(1000, began=0.0)
+    progress = RunProgress(1000, began=0.0)
     for second in range(100):  # a hundred quick ones, one a second
         progress.finish(None, ended(), float(second))
     assert progress.left(99.0) == pytest.approx(900, rel=0.05)
@@ -61,7 +61,7 @@ def test_the_time_left_follows_the_last_minute_and_not_the_whole_night() -> None
 
 
 def test_too_few_tell_nothing_of_the_time_left_nor_do_those_of_an_hour_ago() -> None:
-    progress = Progress(10, began=0.0)
+    progress = RunProgress(10, began=0.0)
     assert progress.rates(0.0) == (0.0, 0.0)
     for second in range(4):
         progress.finish(None, ended(), float(second))
@@ -72,7 +72,7 @@ def test_too_few_tell_nothing_of_the_time_left_nor_do_those_of_an_hour_ago() -> 
 
 
 def test_bytes_on_their_way_count_once() -> None:
-    progress = Progress(2, began=0.0)
+    progress = RunProgress(2, began=0.0)
     progress.start("1", "x", 0.0)
     progress.stage("1", "download", 300)
     assert progress.bytes() == 300
@@ -86,7 +86,7 @@ def test_bytes_on_their_way_count_once() -> None:
 
 def test_a_log_gets_a_line_now_and_then_and_one_for_each_failure() -> None:
     clock, log = Clock(), io.StringIO()
-    view = View(20, log, every=10.0, clock=clock)
+    view = ProgressView(20, log, every=10.0, clock=clock)
     for _ in range(12):
         view.started("1", "x-1.0-0")
         clock.now += 2.0
@@ -103,14 +103,14 @@ def test_a_log_gets_a_line_now_and_then_and_one_for_each_failure() -> None:
 
 def test_lines_have_the_time_of_day_only_where_it_is_asked_for() -> None:
     log = io.StringIO()
-    with watch(1, log, stamps=True) as view:
+    with show_progress(1, log, stamps=True) as view:
         view.finished(None, "x", ended())
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d{4} 1 of 1; 1 done.*\n", log.getvalue())
 
 
 def test_quiet_says_nothing_and_counts_all_the_same() -> None:
     log = io.StringIO()
-    with watch(1, log, quiet=True) as view:
+    with show_progress(1, log, quiet=True) as view:
         view.finished(None, "x", ended("failed"))
     assert (log.getvalue(), view.progress.ended) == ("", 1)
 
@@ -119,7 +119,7 @@ def test_the_last_line_comes_also_when_the_run_was_broken_off() -> None:
     log = io.StringIO()
 
     def broken() -> None:
-        with watch(3, log) as view:
+        with show_progress(3, log) as view:
             view.finished(None, "x", ended("refused"))
             raise KeyboardInterrupt
 

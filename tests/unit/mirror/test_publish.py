@@ -18,11 +18,11 @@ import pytest
 
 from conda2wheel.errors import Failed
 from conda2wheel.mirror.publish.activate import serve
-from conda2wheel.mirror.publish.generation import Entry, Generation, current, generations, index_pages, missing
+from conda2wheel.mirror.publish.generation import Generation, IndexEntry, current, generations, index_pages, missing
 from conda2wheel.mirror.publish.publisher import publish
 from conda2wheel.mirror.publish.rollback import gc, rollback
 from conda2wheel.mirror.store.base import Store
-from conda2wheel.mirror.store.lease import Lock
+from conda2wheel.mirror.store.lease import Lease
 from conda2wheel.mirror.store.open import open_store
 from tests.helpers.mirror_index import CHANNEL, entry, over_http, polled, publish_release, publishers, put, release, served
 from tests.helpers.mounts import tmpfs
@@ -49,7 +49,7 @@ def test_what_is_published_is_served_at_the_top(store: Store) -> None:
     assert pointer.generation == done.generation == f"000001-{done.generation[-8:]}"
     manifest = json.loads(store.get(f"generations/{done.generation}/generation.json") or b"")
     assert manifest["state"] == {"results": []}
-    assert [Entry.from_json(told) for told in manifest["entries"]] == list(done.entries)
+    assert [IndexEntry.from_json(told) for told in manifest["entries"]] == list(done.entries)
 
 
 def test_an_index_that_did_not_change_makes_no_generation(store: Store) -> None:
@@ -184,7 +184,7 @@ def test_gc_removes_what_no_kept_generation_names_and_nothing_in_its_grace(store
     assert swept.blobs > 0
     for name in names[4:]:
         manifest = json.loads(store.get(f"generations/{name}/generation.json") or b"")
-        assert missing(store, [Entry.from_json(told) for told in manifest["entries"]]) == ()
+        assert missing(store, [IndexEntry.from_json(told) for told in manifest["entries"]]) == ()
     left = {meta.path.split("/")[2] for meta in store.list("blobs")}
     assert release(1)[-1].wheel.sha256 not in left
     assert gc(store, keep=2, grace=DAY, now=store.clock() + 2 * DAY).generations == ()
@@ -214,7 +214,7 @@ def test_what_a_damaged_pointer_or_manifest_says_is_not_believed(store: Store) -
 
 
 def test_one_publishes_at_a_time(store: Store) -> None:
-    with Lock(store, "alice on host-a"), pytest.raises(Failed, match="alice on host-a is at work in") as caught:
+    with Lease(store, "alice on host-a"), pytest.raises(Failed, match="alice on host-a is at work in") as caught:
         publish_release(store, 1)
     assert caught.value.code == "locked"
     assert current(store) is None
@@ -223,10 +223,10 @@ def test_one_publishes_at_a_time(store: Store) -> None:
 
 @pytest.mark.parametrize("store", ["folder", "s3"], indirect=True)
 def test_a_lock_that_is_renewed_outlives_its_seconds(store: Store) -> None:
-    with Lock(store, "alice", seconds=1) as lock:
+    with Lease(store, "alice", seconds=1) as lock:
         time.sleep(4.2)
         lock.check()
-        with pytest.raises(Failed, match="alice"), Lock(store, "bob", seconds=1):
+        with pytest.raises(Failed, match="alice"), Lease(store, "bob", seconds=1):
             pass
 
 
@@ -248,7 +248,7 @@ def test_many_who_want_the_lock_at_once_get_it_one_by_one(store: Store) -> None:
 
     def one(number: int) -> bool:
         try:
-            with Lock(store, f"{number}"):
+            with Lease(store, f"{number}"):
                 inside.append(number)
                 most.append(len(inside))
                 time.sleep(0.05)
@@ -262,7 +262,7 @@ def test_many_who_want_the_lock_at_once_get_it_one_by_one(store: Store) -> None:
         assert any(pool.map(one, range(8)))
     assert codes <= {"locked"}
     assert set(most) == {1}
-    with Lock(store, "after"):
+    with Lease(store, "after"):
         pass
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from conda2wheel.errors import REFUSAL_CODES
 from conda2wheel.mirror.report.formats import files, json_text, junit, metrics, write_metrics
 from conda2wheel.mirror.report.missing import KINDS
-from conda2wheel.mirror.report.model import CHANGES, COUNTS, Report, Run
+from conda2wheel.mirror.report.model import CHANGES, COUNTS, MirrorReport, RunSummary
 from conda2wheel.mirror.report.text import show, text
 from tests.helpers import mirror_reports as reports
 from tests.helpers.mirror_reports import item, report, runtime, wheel
@@ -25,16 +25,16 @@ CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202e\ud800-\udfff]")
 
 
 @pytest.fixture(scope="module")
-def full() -> Report:
+def full() -> MirrorReport:
     return report(
         generation="000002-0a1b2c3d",
         changes={"new": [reports.package("numpy")], "vanished": [reports.package("old")]},
         runtimes=[runtime(cffi="1.17.1")],
-        history=[Run(1.0, 9.0, 3, {"packages": 10, "done": 4, "bytes": 39_937_035})],
+        history=[RunSummary(1.0, 9.0, 3, {"packages": 10, "done": 4, "bytes": 39_937_035})],
     )
 
 
-def test_counts_are_of_packages_and_of_wheels(full: Report) -> None:
+def test_counts_are_of_packages_and_of_wheels(full: MirrorReport) -> None:
     assert full.counts == {
         "packages": 13,
         "done": 4,
@@ -48,7 +48,7 @@ def test_counts_are_of_packages_and_of_wheels(full: Report) -> None:
     }
 
 
-def test_stages_and_bytes_are_of_this_run_and_the_slowest_of_all(full: Report) -> None:
+def test_stages_and_bytes_are_of_this_run_and_the_slowest_of_all(full: MirrorReport) -> None:
     assert [(stage.name, stage.items, stage.seconds) for stage in full.stages] == [
         ("download", 2, 1.0),
         ("convert", 2, 4.0),
@@ -63,11 +63,11 @@ def test_the_order_in_which_items_come_does_not_show() -> None:
     assert json_text(report(reports.every_kind()[::-1])) == json_text(report())
 
 
-def test_versions_are_in_their_own_order(full: Report) -> None:
+def test_versions_are_in_their_own_order(full: MirrorReport) -> None:
     assert [item.package.version for item in full.items if item.package.name == "numpy"] == ["2.4.4", "2.10.0"]
 
 
-def test_no_credentials_of_a_channel_are_in_any_form(full: Report) -> None:
+def test_no_credentials_of_a_channel_are_in_any_form(full: MirrorReport) -> None:
     for told in (json_text(full), junit(full), metrics(full), text(full)):
         assert "secret" not in told
         assert "https://repo.example/emscripten-forge-4x" in told or told == metrics(full)
@@ -76,7 +76,7 @@ def test_no_credentials_of_a_channel_are_in_any_form(full: Report) -> None:
 # Whether a person must look
 
 
-def test_a_person_must_look_at_new_failures_lost_wheels_and_what_is_quarantined(full: Report) -> None:
+def test_a_person_must_look_at_new_failures_lost_wheels_and_what_is_quarantined(full: MirrorReport) -> None:
     assert [reason.partition(",")[0] for reason in full.look] == ["1 failed", "1 had a wheel before", "1 quarantined"]
     assert full.exit_status == 1
 
@@ -107,12 +107,12 @@ def test_an_unknown_change_is_a_mistake_of_the_caller() -> None:
 # What is missing
 
 
-def kinds(told: Report) -> dict[str, tuple[str, tuple[str, ...], str | None]]:
+def kinds(told: MirrorReport) -> dict[str, tuple[str, tuple[str, ...], str | None]]:
     assert told.missing is not None
     return {each.name: (each.kind, each.there, each.code) for each in told.missing}
 
 
-def test_what_is_missing_comes_with_what_is_known_of_it(full: Report) -> None:
+def test_what_is_missing_comes_with_what_is_known_of_it(full: MirrorReport) -> None:
     assert kinds(full) == {
         "numpy": ("version", ("2.4.4 here", "2.10.0 here"), None),
         "absent": ("elsewhere", (), None),
@@ -180,7 +180,7 @@ def test_without_a_pyodide_nothing_is_said_to_be_missing() -> None:
 # Its forms
 
 
-def test_json_has_everything_and_survives_any_reader(full: Report) -> None:
+def test_json_has_everything_and_survives_any_reader(full: MirrorReport) -> None:
     told = json.loads(json_text(full).encode("ascii"))
     assert told["schema"] == 1
     assert len(told["items"]) == 13
@@ -199,14 +199,14 @@ def test_json_has_everything_and_survives_any_reader(full: Report) -> None:
     assert told["changes"]["vanished"] == ["emscripten-wasm32/old-1.0-py313h0_0"]
 
 
-def test_what_is_served_is_every_form_and_the_same_bytes_each_time(full: Report) -> None:
+def test_what_is_served_is_every_form_and_the_same_bytes_each_time(full: MirrorReport) -> None:
     served = files(full)
     assert sorted(served) == ["report.css", "report.html", "report.js", "report.json", "report.txt", "report.xml"]
     assert served == files(full)
     assert served["report.json"] == json_text(full).encode()
 
 
-def test_every_key_of_the_json_is_in_the_manual(full: Report) -> None:
+def test_every_key_of_the_json_is_in_the_manual(full: MirrorReport) -> None:
     told = full.json()
     assert told["missing"]
     wheels = [each["wheel"] for each in told["items"] if each["wheel"]]
@@ -214,13 +214,13 @@ def test_every_key_of_the_json_is_in_the_manual(full: Report) -> None:
     assert sorted(key for key in keys if f"`{key}`" not in DOCS) == []
 
 
-def test_every_metric_is_in_the_manual(full: Report) -> None:
+def test_every_metric_is_in_the_manual(full: MirrorReport) -> None:
     names = re.findall(r"^# TYPE (\S+)", metrics(full), re.M)
     assert len(names) > 15
     assert sorted(name for name in names if f"`{name}`" not in DOCS) == []
 
 
-def test_junit_counts_an_accident_as_error_a_lost_wheel_as_failure_and_a_verdict_as_skipped(full: Report) -> None:
+def test_junit_counts_an_accident_as_error_a_lost_wheel_as_failure_and_a_verdict_as_skipped(full: MirrorReport) -> None:
     root = ET.fromstring(junit(full).encode())  # noqa: S314 - our own
     (suite,) = root
     assert suite.attrib == {
@@ -241,7 +241,7 @@ def test_junit_counts_an_accident_as_error_a_lost_wheel_as_failure_and_a_verdict
     assert len({(case.get("classname"), case.get("name")) for case in suite}) == 13
 
 
-def test_prometheus_reads_the_metrics(full: Report, tmp_path: Path) -> None:
+def test_prometheus_reads_the_metrics(full: MirrorReport, tmp_path: Path) -> None:
     write_metrics(full, tmp_path / "deep" / "mirror.prom")
     written = (tmp_path / "deep" / "mirror.prom").read_text(encoding="utf-8")
     found = {
@@ -266,14 +266,14 @@ def test_metrics_of_a_failed_publish_say_so() -> None:
 
 
 @pytest.mark.parametrize("form", [junit, metrics, text])
-def test_no_name_breaks_a_line_moves_a_cursor_or_turns_the_line_around(form: object, full: Report) -> None:
+def test_no_name_breaks_a_line_moves_a_cursor_or_turns_the_line_around(form: object, full: MirrorReport) -> None:
     told = form(full)  # type: ignore[operator]
     assert "\\u202e" in told
     assert not CONTROLS.search(told)
     assert told.encode("utf-8")
 
 
-def test_plain_text_names_what_matters(full: Report) -> None:
+def test_plain_text_names_what_matters(full: MirrorReport) -> None:
     told = text(full)
     assert told.startswith(
         f"13 packages of {reports.CHANNEL}: 5 wheels of 4 projects; 4 worked on in 1 min 23 s; generation 000002-0a1b2c3d\n\n"
@@ -297,7 +297,7 @@ def test_long_lists_are_cut_unless_all_is_asked_for() -> None:
     assert "p29" in text(many, every=True)
 
 
-def test_a_terminal_gets_tables_and_a_file_lines(full: Report) -> None:
+def test_a_terminal_gets_tables_and_a_file_lines(full: MirrorReport) -> None:
     plain, drawn = io.StringIO(), io.StringIO()
     show(full, Console(file=plain, width=40))
     show(full, Console(file=drawn, width=160, force_terminal=True))

@@ -21,16 +21,16 @@ import pytest
 
 from conda2wheel import Failed
 from conda2wheel.mirror.state import database
-from conda2wheel.mirror.state.mirror_state import Seen, State, StateCorruptedError
-from conda2wheel.mirror.state.model import Done, Key, Package, Wheel
+from conda2wheel.mirror.state.mirror_state import ChannelChanges, MirrorState, StateCorruptedError
+from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult, MirrorWheel
 from conda2wheel.mirror.state.retries import longest_pause, retries
 
 NOW = 1_800_000_000.0
 KILLS = 30
 
 
-def package(name: str, version: str = "1.0", **changes: Any) -> Package:
-    made = Package(
+def package(name: str, version: str = "1.0", **changes: Any) -> ChannelPackage:
+    made = ChannelPackage(
         sha256=hashlib.sha256(f"{name}-{version}".encode()).hexdigest(),
         url=f"https://example.org/c/emscripten-wasm32/{name}-{version}-h0_0.conda",
         channel="https://example.org/c",
@@ -46,34 +46,34 @@ def package(name: str, version: str = "1.0", **changes: Any) -> Package:
     return dataclasses.replace(made, **changes)
 
 
-def key(package: Package, converter: str = "1") -> Key:
-    return Key(package.sha256, converter, "o" * 16, "auto")
+def key(package: ChannelPackage, converter: str = "1") -> ItemKey:
+    return ItemKey(package.sha256, converter, "o" * 16, "auto")
 
 
-def done(at: Key, name: str = "demo") -> Done:
-    wheel = Wheel(name, "1.0", f"{name}-1.0-py3-none-any.whl", "a" * 64, 5, "b" * 64, "any", requires=("six",))
-    return Done(at, "done", wheel=wheel, warnings=(("w", "text"),), seconds={"convert": 1.5}, downloaded=7)
+def done(at: ItemKey, name: str = "demo") -> ItemResult:
+    wheel = MirrorWheel(name, "1.0", f"{name}-1.0-py3-none-any.whl", "a" * 64, 5, "b" * 64, "any", requires=("six",))
+    return ItemResult(at, "done", wheel=wheel, warnings=(("w", "text"),), seconds={"convert": 1.5}, downloaded=7)
 
 
-def failed(at: Key, code: str = "network") -> Done:
-    return Done(at, "failed", code, "it broke", "try again")
+def failed(at: ItemKey, code: str = "network") -> ItemResult:
+    return ItemResult(at, "failed", code, "it broke", "try again")
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Iterator[State]:
-    with State.open(tmp_path / "mirror.sqlite") as opened:
+def state(tmp_path: Path) -> Iterator[MirrorState]:
+    with MirrorState.open(tmp_path / "mirror.sqlite") as opened:
         yield opened
 
 
-def test_change_is_seen_by_hash_and_by_record_never_by_name_alone(state: State) -> None:
+def test_change_is_seen_by_hash_and_by_record_never_by_name_alone(state: MirrorState) -> None:
     one, two, three = package("one"), package("two"), package("three")
-    assert state.see([one, two, three], NOW) == Seen(new=(one, two, three))
-    assert state.see([one, two, three], NOW + 1) == Seen()
+    assert state.see([one, two, three], NOW) == ChannelChanges(new=(one, two, three))
+    assert state.see([one, two, three], NOW + 1) == ChannelChanges()
     other = dataclasses.replace(one, sha256="f" * 64)  # another content under the same file name
     patched = dataclasses.replace(two, record="r2", depends=("python", "numpy"))
-    assert state.see([other, patched], NOW + 2) == Seen(changed=(other,), patched=(patched,), vanished=(three,))
-    assert state.see([other, patched], NOW + 3) == Seen()
-    assert state.see([other, patched, three], NOW + 4) == Seen(back=(three,))
+    assert state.see([other, patched], NOW + 2) == ChannelChanges(changed=(other,), patched=(patched,), vanished=(three,))
+    assert state.see([other, patched], NOW + 3) == ChannelChanges()
+    assert state.see([other, patched, three], NOW + 4) == ChannelChanges(back=(three,))
     assert [(known.package.name, known.seen, known.gone) for known in state.packages()] == [
         ("one", NOW, None),
         ("three", NOW, None),
@@ -82,26 +82,26 @@ def test_change_is_seen_by_hash_and_by_record_never_by_name_alone(state: State) 
     assert state.packages()[2].package == patched
 
 
-def test_a_plan_only_looks(state: State) -> None:
-    assert state.compare([package("one")]) == Seen(new=(package("one"),))
+def test_a_plan_only_looks(state: MirrorState) -> None:
+    assert state.compare([package("one")]) == ChannelChanges(new=(package("one"),))
     assert state.packages() == []
 
 
-def test_the_same_package_of_two_channels_is_two(state: State) -> None:
+def test_the_same_package_of_two_channels_is_two(state: MirrorState) -> None:
     one = package("one")
     other = dataclasses.replace(one, channel="https://example.org/d")
     state.see([one, other], NOW)
     assert state.see([one], NOW).vanished == (other,)
 
 
-def test_what_is_gone_since_tomorrow_is_gone_since_today(state: State) -> None:
+def test_what_is_gone_since_tomorrow_is_gone_since_today(state: MirrorState) -> None:
     state.see([package("one")], NOW)
     state.see([], NOW + 9e6)  # the clock was wrong
     state.see([], NOW + 60)
     assert state.packages()[0].gone == NOW + 60
 
 
-def test_results_come_back_as_they_were(state: State) -> None:
+def test_results_come_back_as_they_were(state: MirrorState) -> None:
     made, lost = key(package("one")), key(package("two"))
     state.pending([made, lost, key(package("three"))])
     state.finish(done(made), NOW)
@@ -111,7 +111,7 @@ def test_results_come_back_as_they_were(state: State) -> None:
     assert state.counts([made, key(package("four"))]) == {("done", None): 1, ("pending", None): 1}
 
 
-def test_what_failed_waits_longer_each_time_and_is_then_put_aside(state: State) -> None:
+def test_what_failed_waits_longer_each_time_and_is_then_put_aside(state: MirrorState) -> None:
     at, other = key(package("poison")), key(package("good"))
     state.pending([at, other])
     now, pauses = NOW, []
@@ -132,17 +132,17 @@ def test_what_failed_waits_longer_each_time_and_is_then_put_aside(state: State) 
     assert state.due([at, other], now + 1e9) == [other]
 
 
-def test_a_configuration_may_put_aside_sooner(state: State) -> None:
+def test_a_configuration_may_put_aside_sooner(state: MirrorState) -> None:
     assert state.finish(failed(key(package("one"))), NOW, tries=1) == "quarantined"
 
 
-def test_an_unknown_class_of_failure_is_a_bug_of_ours(state: State) -> None:
+def test_an_unknown_class_of_failure_is_a_bug_of_ours(state: MirrorState) -> None:
     at = key(package("one"))
     state.finish(failed(at, "astonishment"), NOW)
     assert state.items()[at].next_try == NOW + retries()["internal"].base
 
 
-def test_a_clock_that_goes_back_stalls_nothing(state: State) -> None:
+def test_a_clock_that_goes_back_stalls_nothing(state: MirrorState) -> None:
     at = key(package("one"))
     state.finish(failed(at), NOW + 365 * 86400)
     assert state.due([at], NOW) == [at]
@@ -150,18 +150,18 @@ def test_a_clock_that_goes_back_stalls_nothing(state: State) -> None:
     assert state.due([at], NOW - longest_pause() / 2) == [], "within a pause, it may be right"
 
 
-def test_a_late_twin_changes_no_verdict(state: State) -> None:
+def test_a_late_twin_changes_no_verdict(state: MirrorState) -> None:
     at = key(package("one"))
     state.finish(done(at), NOW)
     assert state.finish(failed(at, "lost"), NOW + 1) == "done"
     assert state.results()[at].status == "done"
 
 
-def test_retry_by_spec_and_all(state: State) -> None:
+def test_retry_by_spec_and_all(state: MirrorState) -> None:
     numpy, scipy, six = package("numpy", "2.4"), package("scipy", "1.0"), package("six")
     state.see([numpy, scipy, six], NOW)
     state.finish(failed(key(numpy), "internal"), NOW, tries=1)
-    state.finish(Done(key(scipy), "refused", "missing-library", "no"), NOW)
+    state.finish(ItemResult(key(scipy), "refused", "missing-library", "no"), NOW)
     state.finish(done(key(six)), NOW)
     assert state.retry("numpy >=3") == ()
     assert state.retry("s*") == (key(scipy),), "a wheel is not made again, a verdict is"
@@ -173,20 +173,20 @@ def test_retry_by_spec_and_all(state: State) -> None:
         state.retry(">>")
 
 
-def test_a_converter_that_fails_takes_nothing_out_of_the_index(state: State) -> None:
+def test_a_converter_that_fails_takes_nothing_out_of_the_index(state: MirrorState) -> None:
     one, two = package("one"), package("two")
     for each in (one, two):
         state.finish(done(key(each)), NOW)
     new = [key(one, "2"), key(two, "2")]
     state.pending(new)
     state.finish(failed(new[0], "internal"), NOW + 1)
-    state.finish(Done(new[1], "refused", "abi-conflict", "no"), NOW + 1)
+    state.finish(ItemResult(new[1], "refused", "abi-conflict", "no"), NOW + 1)
     found = state.results(new)
     assert found[new[0]] == done(key(one)), "the wheel of the older version"
     assert found[new[1]].status == "refused", "a verdict counts"
 
 
-def test_what_was_under_way_is_due_again_and_counted(state: State) -> None:
+def test_what_was_under_way_is_due_again_and_counted(state: MirrorState) -> None:
     at = key(package("one"))
     state.pending([at])
     state.start(at, NOW)
@@ -197,7 +197,7 @@ def test_what_was_under_way_is_due_again_and_counted(state: State) -> None:
     assert state.recover() == ()
 
 
-def test_runs_are_kept(state: State) -> None:
+def test_runs_are_kept(state: MirrorState) -> None:
     first, second = state.begin_run(NOW), state.begin_run(NOW + 5)
     state.end_run(second, NOW + 9, 4.0, {"done": 3})
     runs = state.runs()
@@ -205,7 +205,7 @@ def test_runs_are_kept(state: State) -> None:
     assert (runs[0].seconds, runs[0].counts, runs[1].ended) == (4.0, {"done": 3}, None)
 
 
-def test_items_of_older_converters_can_be_forgotten_but_not_their_wheels(state: State) -> None:
+def test_items_of_older_converters_can_be_forgotten_but_not_their_wheels(state: MirrorState) -> None:
     old, kept, wheel = key(package("a"), "0"), key(package("a")), key(package("b"), "0")
     state.pending([old, kept])
     state.finish(done(wheel), NOW)
@@ -215,7 +215,7 @@ def test_items_of_older_converters_can_be_forgotten_but_not_their_wheels(state: 
 
 def write_on(path: Path, pipe: int) -> None:
     """Finish one item after the other, and say after each how many there are; without end."""
-    with State.open(path) as state, state.owned(NOW):
+    with MirrorState.open(path) as state, state.owned(NOW):
         state.recover()
         state.see([package(f"p{n}") for n in range(30)], NOW)
         number = len(state.results())
@@ -247,7 +247,7 @@ def test_a_writer_killed_at_any_moment_loses_nothing_that_it_had_done(tmp_path: 
             os.kill(child, signal.SIGKILL)
             assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
             told = max([told, *map(int, [*first, *pipe.read().split()])])
-        with State.open(path) as state, state.owned(NOW):
+        with MirrorState.open(path) as state, state.owned(NOW):
             assert len(state.results()) >= told
             assert state.due(list(state.results()), NOW) == []
     assert told >= KILLS / 2
@@ -257,8 +257,8 @@ def test_two_runs_at_once_exclude_each_other_until_the_first_is_gone(tmp_path: P
     path = tmp_path / "mirror.sqlite"
     code = """if True:
         import sys, time
-        from conda2wheel.mirror.state.mirror_state import State
-        with State.open(sys.argv[1]).owned(1.8e9):
+        from conda2wheel.mirror.state.mirror_state import MirrorState
+        with MirrorState.open(sys.argv[1]).owned(1.8e9):
             print(flush=True)
             time.sleep(99)
     """
@@ -266,7 +266,7 @@ def test_two_runs_at_once_exclude_each_other_until_the_first_is_gone(tmp_path: P
     try:
         assert first.stdout is not None
         first.stdout.readline()
-        with State.open(path) as second:
+        with MirrorState.open(path) as second:
             with pytest.raises(Failed) as caught, second.owned(NOW):
                 pass
             assert caught.value.code == "busy"
@@ -305,7 +305,7 @@ BROKEN: dict[str, Callable[[Path], object]] = {
 
 
 def filled(path: Path, number: int = 60) -> dict[str, Any]:
-    with State.open(path) as state:
+    with MirrorState.open(path) as state:
         packages = [package(f"p{n}") for n in range(number)]
         state.see(packages, NOW)
         for each in packages[:-2]:
@@ -321,15 +321,15 @@ def test_a_broken_file_is_seen_kept_and_rebuilt(how: str, tmp_path: Path) -> Non
     BROKEN[how](path)
     broken = path.read_bytes()
     with pytest.raises(StateCorruptedError) as caught:
-        State.open(path)
+        MirrorState.open(path)
     assert str(path) in caught.value.message
-    with State.rebuild(path, manifest) as state:
+    with MirrorState.rebuild(path, manifest) as state:
         assert state.manifest() == manifest
-        assert state.see([package(f"p{n}") for n in range(60)], NOW) == Seen()
+        assert state.see([package(f"p{n}") for n in range(60)], NOW) == ChannelChanges()
         assert state.due([key(package("p0")), key(package("p58")), key(package("p59"))], NOW) == [key(package("p59"))]
     assert (tmp_path / "mirror.sqlite.broken-1").read_bytes() == broken
     path.write_bytes(b"again")
-    State.rebuild(path, None).close()
+    MirrorState.rebuild(path, None).close()
     assert (tmp_path / "mirror.sqlite.broken-2").read_bytes() == b"again"
 
 
@@ -338,8 +338,8 @@ def test_a_manifest_that_is_none_breaks_nothing(tmp_path: Path) -> None:
     filled(path)
     for manifest in ({}, {"schema": 1, "packages": [{}], "items": []}, {"schema": 9}):
         with pytest.raises(Failed, match="the manifest holds no state"):
-            State.rebuild(path, manifest)
-    with State.open(path) as state:
+            MirrorState.rebuild(path, manifest)
+    with MirrorState.open(path) as state:
         assert len(state.packages()) == 60
 
 
@@ -348,14 +348,14 @@ def test_other_programs_files_and_newer_versions_are_left_alone(tmp_path: Path) 
     with closing(sqlite3.connect(path)) as db:
         db.execute("CREATE TABLE precious (x)")
     with pytest.raises(Failed, match="another program") as caught:
-        State.open(path)
+        MirrorState.open(path)
     assert not isinstance(caught.value, StateCorruptedError)
     other = tmp_path / "newer.sqlite"
-    State.open(other).close()
+    MirrorState.open(other).close()
     with closing(sqlite3.connect(other)) as db:
         db.execute(f"PRAGMA user_version = {database.VERSION + 1}")
     with pytest.raises(Failed, match="newer conda2wheel"):
-        State.open(other)
+        MirrorState.open(other)
 
 
 def test_a_state_of_every_older_version_is_brought_to_this_one(tmp_path: Path) -> None:
@@ -373,5 +373,5 @@ def test_a_state_of_every_older_version_is_brought_to_this_one(tmp_path: Path) -
 def test_no_room_is_the_disks_fault(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Failed) as caught:
-        State.open(tmp_path / "file" / "mirror.sqlite")
+        MirrorState.open(tmp_path / "file" / "mirror.sqlite")
     assert caught.value.code == "disk"

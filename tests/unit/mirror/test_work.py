@@ -19,51 +19,51 @@ import pytest
 from conda2wheel import Failed
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.files.packagefile import Limits
-from conda2wheel.mirror.config import Config, load
+from conda2wheel.mirror.config import MirrorConfig, load
 from conda2wheel.mirror.plan.select import packages
-from conda2wheel.mirror.state.model import Done, Package
+from conda2wheel.mirror.state.model import ChannelPackage, ItemResult
 from conda2wheel.mirror.store.open import open_store
-from conda2wheel.mirror.work.executors import Dask, Here, Processes, stopped_by_signals
-from conda2wheel.mirror.work.worker import Order, work
+from conda2wheel.mirror.work.executors import DaskExecutor, InProcessExecutor, ProcessExecutor, stopped_by_signals
+from conda2wheel.mirror.work.worker import ConversionJob, work
 from tests.helpers import channel4x, conda
 
 GOOD = ("zarr", "numpy", "bzip2")  # a wheel of pure Python, one with side modules, a refusal
 
 
 @pytest.fixture(scope="module")
-def listed() -> dict[str, Package]:
+def listed() -> dict[str, ChannelPackage]:
     return {each.name: each for each in packages([channel4x.shared_channel().urls[0]], Downloads())}
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Config:
+def config(tmp_path: Path) -> MirrorConfig:
     url = channel4x.shared_channel().urls[0]
     (tmp_path / "mirror.toml").write_text(f'[channel]\nurls = ["{url}"]\n[output]\nstore = "public"\n')
     return load(tmp_path / "mirror.toml")
 
 
-def order(package: Package, config: Config) -> Order:
-    return Order.of(config.key(package.sha256, package.name, "auto"), package, config)
+def order(package: ChannelPackage, config: MirrorConfig) -> ConversionJob:
+    return ConversionJob.of(config.key(package.sha256, package.name, "auto"), package, config)
 
 
 @pytest.fixture
-def good(listed: dict[str, Package], config: Config) -> list[Order]:
+def good(listed: dict[str, ChannelPackage], config: MirrorConfig) -> list[ConversionJob]:
     return [order(listed[name], config) for name in GOOD]
 
 
 @pytest.fixture
-def tarpit(listed: dict[str, Package], config: Config) -> Iterator[Order]:
+def tarpit(listed: dict[str, ChannelPackage], config: MirrorConfig) -> Iterator[ConversionJob]:
     """An order whose server takes the connection and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/x-1-0.conda"
         yield dataclasses.replace(order(listed["numpy"], config), url=url)
 
 
-def told(results: Iterator[Done]) -> dict[str, tuple[str, str | None]]:
+def told(results: Iterator[ItemResult]) -> dict[str, tuple[str, str | None]]:
     return {each.key.package: (each.status, each.code) for each in results}
 
 
-def test_a_wheel_is_stored_with_its_metadata_and_described(listed: dict[str, Package], config: Config) -> None:
+def test_a_wheel_is_stored_with_its_metadata_and_described(listed: dict[str, ChannelPackage], config: MirrorConfig) -> None:
     made = work(order(listed["numpy"], config))
     assert (made.status, made.code) == ("done", None), made.message
     assert made.wheel is not None
@@ -75,11 +75,11 @@ def test_a_wheel_is_stored_with_its_metadata_and_described(listed: dict[str, Pac
     assert hashlib.sha256(wheel).hexdigest() == made.wheel.sha256
     assert hashlib.sha256(metadata).hexdigest() == made.wheel.metadata_sha256
     assert made.seconds.keys() >= {"convert", "store"}
-    assert Done.from_json(made.json()) == made
+    assert ItemResult.from_json(made.json()) == made
     assert work(pickle.loads(pickle.dumps(order(listed["numpy"], config)))).wheel == made.wheel  # noqa: S301
 
 
-def test_accidents_and_verdicts_have_their_names(listed: dict[str, Package], config: Config, tmp_path: Path) -> None:
+def test_accidents_and_verdicts_have_their_names(listed: dict[str, ChannelPackage], config: MirrorConfig, tmp_path: Path) -> None:
     good = order(listed["numpy"], config)
     assert work(order(listed["bzip2"], config)).status == "refused"
     assert work(dataclasses.replace(good, url="https://127.0.0.1:9/x.conda")).code == "network"
@@ -90,16 +90,16 @@ def test_accidents_and_verdicts_have_their_names(listed: dict[str, Package], con
     assert "ValueError" in (broken.message or "")
 
 
-def test_processes_and_this_one_do_the_same(good: list[Order]) -> None:
-    here = {each.key: (each.status, each.code, each.wheel) for each in Here().run(good)}
-    apart = {each.key: (each.status, each.code, each.wheel) for each in Processes(2).run(good)}
+def test_processes_and_this_one_do_the_same(good: list[ConversionJob]) -> None:
+    here = {each.key: (each.status, each.code, each.wheel) for each in InProcessExecutor().run(good)}
+    apart = {each.key: (each.status, each.code, each.wheel) for each in ProcessExecutor(2).run(good)}
     assert here == apart
     assert len(here) == len(good)
 
 
-def test_a_server_that_never_answers_costs_its_own_item_alone(good: list[Order], tarpit: Order) -> None:
+def test_a_server_that_never_answers_costs_its_own_item_alone(good: list[ConversionJob], tarpit: ConversionJob) -> None:
     slow = dataclasses.replace(tarpit, timeout=3.0, key=dataclasses.replace(tarpit.key, package="slow"))
-    found = told(Processes(1).run([slow, *good]))
+    found = told(ProcessExecutor(1).run([slow, *good]))
     assert found.pop("slow") == ("failed", "timeout")
     assert {status for status, _ in found.values()} <= {"done", "refused"}
     assert len(found) == len(good)
@@ -110,7 +110,7 @@ def children() -> list[int]:
     return [pid for pid in map(int, ours) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
-def test_a_worker_that_is_killed_loses_its_own_item_alone(good: list[Order], tarpit: Order) -> None:
+def test_a_worker_that_is_killed_loses_its_own_item_alone(good: list[ConversionJob], tarpit: ConversionJob) -> None:
     stuck = dataclasses.replace(tarpit, timeout=60.0, key=dataclasses.replace(tarpit.key, package="stuck"))
     found: dict[str, tuple[str, str | None]] = {}
 
@@ -123,19 +123,19 @@ def test_a_worker_that_is_killed_loses_its_own_item_alone(good: list[Order], tar
 
     killer = threading.Thread(target=kill)
     killer.start()
-    for each in Processes(2).run([stuck, *good]):
+    for each in ProcessExecutor(2).run([stuck, *good]):
         found[each.key.package] = each.status, each.code
     killer.join()
     assert found.pop("stuck") == ("failed", "crash")
     assert {status for status, _ in found.values()} <= {"done", "refused"}
 
 
-def test_workers_do_not_outlive_a_run_that_is_killed(tarpit: Order) -> None:
+def test_workers_do_not_outlive_a_run_that_is_killed(tarpit: ConversionJob) -> None:
     """The timeout of what they do would be seen to by nobody."""
     ours, childs = os.pipe()
     if (run := os.fork()) == 0:
         try:
-            threading.Thread(target=list, args=(Processes(1).run([tarpit]),), daemon=True).start()
+            threading.Thread(target=list, args=(ProcessExecutor(1).run([tarpit]),), daemon=True).start()
             while not children():
                 time.sleep(0.05)
             time.sleep(1)
@@ -153,7 +153,7 @@ def test_workers_do_not_outlive_a_run_that_is_killed(tarpit: Order) -> None:
 
 
 def test_a_package_that_unpacks_to_more_than_its_memory_costs_itself_alone(
-    good: list[Order], config: Config, tmp_path: Path
+    good: list[ConversionJob], config: MirrorConfig, tmp_path: Path
 ) -> None:
     bomb = conda.assemble(
         "bomb", "1.0", {"site-packages/bomb/zeros.bin": b"\0" * (300 << 20)}, noarch="python", depends=["python"]
@@ -162,13 +162,13 @@ def test_a_package_that_unpacks_to_more_than_its_memory_costs_itself_alone(
         good[0].package, name="bomb", sha256=hashlib.sha256(bomb.read_bytes()).hexdigest(), url=bomb.as_uri()
     )
     heavy = dataclasses.replace(order(package, config), memory=200 << 20, limits=Limits(ratio=10**7))
-    found = told(Processes(1).run([heavy, *good]))
+    found = told(ProcessExecutor(1).run([heavy, *good]))
     assert found.pop(package.sha256) == ("failed", "memory")
     assert {status for status, _ in found.values()} <= {"done", "refused"}
 
 
-def test_after_a_signal_no_order_is_taken_and_what_is_under_way_ends(good: list[Order]) -> None:
-    executor = Here()
+def test_after_a_signal_no_order_is_taken_and_what_is_under_way_ends(good: list[ConversionJob]) -> None:
+    executor = InProcessExecutor()
     results = []
     with stopped_by_signals(executor.stop):
         for each in executor.run(good):
@@ -183,21 +183,21 @@ def test_after_a_signal_no_order_is_taken_and_what_is_under_way_ends(good: list[
     assert [each.status for each in results] == ["done"]
 
 
-def test_a_scheduler_that_is_not_there_is_one_line(good: list[Order]) -> None:
+def test_a_scheduler_that_is_not_there_is_one_line(good: list[ConversionJob]) -> None:
     with pytest.raises(Failed, match="no Dask scheduler at tcp://") as caught:
-        list(Dask("tcp://127.0.0.1:9", patience=1).run(good))
+        list(DaskExecutor("tcp://127.0.0.1:9", patience=1).run(good))
     assert caught.value.code == "network"
 
 
-def test_a_real_dask_cluster_makes_the_same_wheels_though_a_worker_is_killed(good: list[Order]) -> None:
+def test_a_real_dask_cluster_makes_the_same_wheels_though_a_worker_is_killed(good: list[ConversionJob]) -> None:
     from distributed import LocalCluster
 
-    here = {each.key: (each.status, each.code, each.wheel) for each in Here().run(good)}
+    here = {each.key: (each.status, each.code, each.wheel) for each in InProcessExecutor().run(good)}
     make: Any = LocalCluster
     far: dict[Any, Any] = {}
     with make(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
         pids = [worker.pid for worker in cluster.workers.values()]
-        for each in Dask(cluster.scheduler_address).run(good):
+        for each in DaskExecutor(cluster.scheduler_address).run(good):
             if not far:
                 os.kill(pids[0], signal.SIGKILL)
             far[each.key] = each.status, each.code, each.wheel

@@ -16,26 +16,26 @@ from conda2wheel.channels.downloads import Downloads
 from conda2wheel.channels.repodata import channel_url, everything
 from conda2wheel.conda.classify import refused_by_name
 from conda2wheel.errors import Refused
-from conda2wheel.mirror.config import Class, Select
-from conda2wheel.mirror.state.match_specs import Specs, depends_name
-from conda2wheel.mirror.state.model import Package
+from conda2wheel.mirror.config import PackageClass, SelectConfig
+from conda2wheel.mirror.state.match_specs import MatchSpecs, depends_name
+from conda2wheel.mirror.state.model import ChannelPackage
 from conda2wheel.net.download import redacted
 from conda2wheel.wheel.names import foreign_pattern
 
 if TYPE_CHECKING:
     from rattler import RepoDataRecord
 
-Left = tuple[Package, str]  # a package that is not selected, and why
+SkippedPackage = tuple[ChannelPackage, str]  # a package that is not selected, and why
 # What says where a record was found or when it was listed, and nothing of the package.
 _ELSEWHERE = ("url", "channel", "fn", "indexed_timestamp")
 _PYTHON_BUILD = re.compile(r"(?:^|_|\d)py(\d+|h)")
 
 
-def packages(channels: Iterable[str], downloads: Downloads) -> list[Package]:
+def packages(channels: Iterable[str], downloads: Downloads) -> list[ChannelPackage]:
     """All that the channels list for emscripten-wasm32 and noarch, in the order of the channels, then by place. What a channel
     lists without a sha256 is nothing that can be kept apart, and is left out. Raises `Failed` (network, unreadable): then
     nothing is known of what is there."""
-    found: dict[tuple[str, str, str], Package] = {}
+    found: dict[tuple[str, str, str], ChannelPackage] = {}
     for channel in channels:
         address = channel_url(channel)
         for record in sorted(everything(address, downloads), key=lambda record: (record.subdir, record.file_name)):
@@ -44,11 +44,11 @@ def packages(channels: Iterable[str], downloads: Downloads) -> list[Package]:
     return list(found.values())
 
 
-def package_of(record: RepoDataRecord, channel: str) -> Package:
+def package_of(record: RepoDataRecord, channel: str) -> ChannelPackage:
     """A record of a channel's repodata."""
     told: dict[str, Any] = json.loads(record.to_json())
     kept = {key: value for key, value in told.items() if key not in _ELSEWHERE}
-    return Package(
+    return ChannelPackage(
         sha256=record.sha256.hex() if record.sha256 else "",
         url=redacted(str(record.url)),
         channel=channel,
@@ -65,13 +65,13 @@ def package_of(record: RepoDataRecord, channel: str) -> Package:
     )
 
 
-def class_of(package: Package) -> Class:
+def class_of(package: ChannelPackage) -> PackageClass:
     """What the repodata say of it: "python", or nothing for sure."""
     named = {depends_name(spec) for spec in package.depends}
     return "python" if named & {"python", "python_abi"} or _PYTHON_BUILD.search(package.build) else "maybe"
 
 
-def refused(package: Package) -> Refused | None:
+def refused(package: ChannelPackage) -> Refused | None:
     """The verdict that the name alone allows: kinds.toml and the patterns of names.toml; None where its contents decide."""
     where = f"{package.subdir}/{package.stem}"
     if (pattern := foreign_pattern(package.name)) is not None:
@@ -79,9 +79,9 @@ def refused(package: Package) -> Refused | None:
     return refused_by_name(package.name, where)
 
 
-def select(packages: Sequence[Package], asked: Select) -> tuple[list[Package], list[Left]]:
+def select(packages: Sequence[ChannelPackage], asked: SelectConfig) -> tuple[list[ChannelPackage], list[SkippedPackage]]:
     """The packages that are asked for, and each other with the reason."""
-    left: list[Left] = []
+    left: list[SkippedPackage] = []
     one_each = _one_format(packages, left)
     if asked.include:
         one_each = _by_specs(one_each, asked.include, True, "not among [select] include", left)
@@ -96,12 +96,12 @@ def select(packages: Sequence[Package], asked: Select) -> tuple[list[Package], l
     return list(_newest(kept, asked, left)), left
 
 
-def _one_format(packages: Sequence[Package], left: list[Left]) -> list[Package]:
+def _one_format(packages: Sequence[ChannelPackage], left: list[SkippedPackage]) -> list[ChannelPackage]:
     """Of a build that is there in several formats or channels, one: the first channel's, .conda before .tar.bz2."""
-    chosen: dict[tuple[str, ...], Package] = {}
+    chosen: dict[tuple[str, ...], ChannelPackage] = {}
     channels = {channel: number for number, channel in enumerate(dict.fromkeys(package.channel for package in packages))}
 
-    def better(package: Package) -> tuple[int, bool, str]:
+    def better(package: ChannelPackage) -> tuple[int, bool, str]:
         return channels[package.channel], not package.url.endswith(".conda"), package.url
 
     for package in sorted(packages, key=better):
@@ -112,9 +112,11 @@ def _one_format(packages: Sequence[Package], left: list[Left]) -> list[Package]:
     return [package for package in packages if id(package) in taken]
 
 
-def _by_specs(packages: list[Package], texts: Sequence[str], wanted: bool, why: str, left: list[Left]) -> list[Package]:
+def _by_specs(
+    packages: list[ChannelPackage], texts: Sequence[str], wanted: bool, why: str, left: list[SkippedPackage]
+) -> list[ChannelPackage]:
     kept = []
-    for package, fits in zip(packages, Specs(texts).fit(packages), strict=True):
+    for package, fits in zip(packages, MatchSpecs(texts).fit(packages), strict=True):
         if fits is wanted:
             kept.append(package)
         else:
@@ -122,9 +124,9 @@ def _by_specs(packages: list[Package], texts: Sequence[str], wanted: bool, why: 
     return kept
 
 
-def _newest(packages: list[Package], asked: Select, left: list[Left]) -> Iterator[Package]:
+def _newest(packages: list[ChannelPackage], asked: SelectConfig, left: list[SkippedPackage]) -> Iterator[ChannelPackage]:
     """The newest versions of each name, and of each the newest builds for each Python and Emscripten."""
-    by_name: dict[str, list[Package]] = {}
+    by_name: dict[str, list[ChannelPackage]] = {}
     for package in packages:
         by_name.setdefault(package.name, []).append(package)
     for name in sorted(by_name):
@@ -142,7 +144,7 @@ def _newest(packages: list[Package], asked: Select, left: list[Left]) -> Iterato
                 yield package
 
 
-def ranks(packages: Iterable[Package]) -> dict[str, int]:
+def ranks(packages: Iterable[ChannelPackage]) -> dict[str, int]:
     """The place of each version of one name in conda's order, 0 for the oldest; versions that conda takes for the same (1.0 and
     1.00) share one. What conda cannot read is older than all that it can."""
     from rattler import Version
@@ -159,11 +161,11 @@ def ranks(packages: Iterable[Package]) -> dict[str, int]:
     return {text: 0 if version is None else distinct.index(version) + 1 for text, version in read.items()}
 
 
-def _build(package: Package) -> tuple[int, float, str, str]:
+def _build(package: ChannelPackage) -> tuple[int, float, str, str]:
     return package.build_number, package.timestamp or 0.0, package.build, package.version
 
 
-def _variant(package: Package) -> tuple[str, ...]:
+def _variant(package: ChannelPackage) -> tuple[str, ...]:
     """What makes builds of one version stand side by side: the Python and the Emscripten that they are for."""
     match = _PYTHON_BUILD.search(package.build)
     bound = sorted(" ".join(spec.split()) for spec in package.depends if depends_name(spec) in ("python_abi", "emscripten-abi"))

@@ -5,26 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from conda2wheel._version import __version__
-from conda2wheel.mirror.plan.tasks import Plan
-from conda2wheel.mirror.publish.generation import Entry
-from conda2wheel.mirror.state.model import Done, Key, Package
+from conda2wheel.mirror.plan.tasks import MirrorPlan
+from conda2wheel.mirror.publish.generation import IndexEntry
+from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult
 
 
-def entries_of(plan: Plan, results: Mapping[Key, Done]) -> Iterator[Entry]:
+def entries_of(plan: MirrorPlan, results: Mapping[ItemKey, ItemResult]) -> Iterator[IndexEntry]:
     """Every wheel that there is of what is wanted."""
     for key, package in plan.wanted.items():
         done = results.get(key)
         if done is not None and done.wheel is not None:
-            yield Entry(done.wheel, package)
+            yield IndexEntry(done.wheel, package)
 
 
-class Fates:
+class YankReasons:
     """Why a wheel that was in the index is yanked; None where it stays, since what shall take its place was not made yet."""
 
-    def __init__(self, plan: Plan, results: Mapping[Key, Done]) -> None:
-        """`results` is `State.results(plan.wanted)`."""
+    def __init__(self, plan: MirrorPlan, results: Mapping[ItemKey, ItemResult]) -> None:
+        """`results` is `MirrorState.results(plan.wanted)`."""
         self._left = {package.sha256: why for package, why in plan.left}
-        self._verdicts: dict[str, Done] = {}
+        self._verdicts: dict[str, ItemResult] = {}
         self._open: set[tuple[str, str, str]] = set()
         self._wanted = {package.sha256 for package in plan.wanted.values()}
         for key, package in plan.wanted.items():
@@ -34,8 +34,8 @@ class Fates:
             else:
                 self._verdicts[package.sha256] = done
 
-    def __call__(self, package: Package) -> str | None:
-        """A `publish.Fate`."""
+    def __call__(self, package: ChannelPackage) -> str | None:
+        """A `publish.YankReason`."""
         if _version(package) in self._open:
             return None
         if (why := self._left.get(package.sha256)) is not None:
@@ -48,5 +48,5 @@ class Fates:
         return f"no longer in {package.channel}"
 
 
-def _version(package: Package) -> tuple[str, str, str]:
+def _version(package: ChannelPackage) -> tuple[str, str, str]:
     return package.subdir, package.name, package.version

@@ -22,7 +22,7 @@ from packaging.version import Version
 
 from conda2wheel.errors import Failed
 from conda2wheel.index.simple import IndexFile, Project, pages
-from conda2wheel.mirror.state.model import Package, Wheel
+from conda2wheel.mirror.state.model import ChannelPackage, MirrorWheel
 from conda2wheel.mirror.store.base import Store
 
 GENERATIONS = "generations"
@@ -32,12 +32,12 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Entry:
+class IndexEntry:
     """A wheel in the index, and the package that it was made of. `yanked`: why no installer should choose it any more (PEP 592),
     `since` when, in seconds since 1970."""
 
-    wheel: Wheel
-    package: Package
+    wheel: MirrorWheel
+    package: ChannelPackage
     yanked: str | None = None
     since: float | None = None
 
@@ -62,9 +62,11 @@ class Entry:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> Entry:
+    def from_json(cls, told: Mapping[str, Any]) -> IndexEntry:
         """What `json` wrote. Raises `KeyError` or `TypeError` for anything else."""
-        return cls(Wheel(**_frozen(told["wheel"])), Package(**_frozen(told["package"])), told["yanked"], told["since"])
+        return cls(
+            MirrorWheel(**_frozen(told["wheel"])), ChannelPackage(**_frozen(told["package"])), told["yanked"], told["since"]
+        )
 
 
 def _frozen(told: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,14 +94,14 @@ class Pointer:
 @dataclass(frozen=True)
 class Generation:
     """A generation as its manifest tells it: `sha256` is the manifest's own; `files` are its files' by path; `state` is what the
-    mirror knew then, for `State.rebuild`."""
+    mirror knew then, for `MirrorState.rebuild`."""
 
     name: str
     sha256: str
     digest: str
     created: float
     parent: str | None
-    entries: tuple[Entry, ...]
+    entries: tuple[IndexEntry, ...]
     files: Mapping[str, str]
     state: Mapping[str, Any] = field(repr=False, default_factory=dict)
 
@@ -139,7 +141,7 @@ def read_generation(store: Store, name: str, sha256: str | None = None) -> Gener
         raise _damaged(store, path, "its hash is another than the pointer's")
     try:
         told = json.loads(data)
-        entries = tuple(map(Entry.from_json, told["entries"]))
+        entries = tuple(map(IndexEntry.from_json, told["entries"]))
         since, parent, files = told["created"], told["parent"], dict(told["files"])
         return Generation(name, sha(data), told["digest"], since, parent, entries, files, dict(told["state"]))
     except (ValueError, KeyError, TypeError) as error:
@@ -178,9 +180,9 @@ def _is_name(name: str) -> bool:
         return False
 
 
-def index_pages(entries: Iterable[Entry]) -> dict[str, bytes]:
+def index_pages(entries: Iterable[IndexEntry]) -> dict[str, bytes]:
     """The index of some entries, by path below the store's top. No clock and no chance: the same entries, the same bytes."""
-    by_project: dict[str, list[Entry]] = {}
+    by_project: dict[str, list[IndexEntry]] = {}
     for entry in entries:
         by_project.setdefault(entry.wheel.project, []).append(entry)
     projects = []
@@ -204,7 +206,7 @@ def sha(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def missing(store: Store, entries: Sequence[Entry]) -> tuple[Entry, ...]:
+def missing(store: Store, entries: Sequence[IndexEntry]) -> tuple[IndexEntry, ...]:
     """The entries whose wheel or metadata is not in the store as it should be: to be made again."""
     there = {meta.path: meta.size for meta in store.list("blobs")}
     return tuple(e for e in entries if there.get(e.wheel.blob) != e.wheel.size or f"{e.wheel.blob}.metadata" not in there)

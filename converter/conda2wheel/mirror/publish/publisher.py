@@ -19,8 +19,8 @@ from conda2wheel.mirror.publish.generation import (
     GENERATIONS,
     MANIFEST,
     SCHEMA,
-    Entry,
     Generation,
+    IndexEntry,
     Pointer,
     current_generation,
     digest_of,
@@ -31,16 +31,16 @@ from conda2wheel.mirror.publish.generation import (
     set_pointer,
     sha,
 )
-from conda2wheel.mirror.state.model import Package
+from conda2wheel.mirror.state.model import ChannelPackage
 from conda2wheel.mirror.store.base import Store
-from conda2wheel.mirror.store.lease import SECONDS, Lock
+from conda2wheel.mirror.store.lease import SECONDS, Lease
 
-Fate = Callable[[Package], str | None]
-Files = Callable[[Sequence[Entry]], Mapping[str, bytes]]
+YankReason = Callable[[ChannelPackage], str | None]
+MakeFiles = Callable[[Sequence[IndexEntry]], Mapping[str, bytes]]
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishResult:
     """What became of a publish. `new`: a generation was written; otherwise nothing changed or, `held`, a rollback took this very
     index away. `replaced`: entries whose file name a newer build has; `missing`: entries whose wheel is not in the store;
     `yanked` and `gone`: those that became so just now."""
@@ -48,42 +48,43 @@ class Published:
     generation: str
     new: bool
     held: bool = False
-    entries: tuple[Entry, ...] = ()
-    replaced: tuple[Entry, ...] = ()
-    missing: tuple[Entry, ...] = ()
-    yanked: tuple[Entry, ...] = ()
-    gone: tuple[Entry, ...] = ()
+    entries: tuple[IndexEntry, ...] = ()
+    replaced: tuple[IndexEntry, ...] = ()
+    missing: tuple[IndexEntry, ...] = ()
+    yanked: tuple[IndexEntry, ...] = ()
+    gone: tuple[IndexEntry, ...] = ()
 
 
-def no_longer_there(package: Package) -> str | None:
+def no_longer_there(package: ChannelPackage) -> str | None:
     """The fate of a package that its channel has no more."""
     return f"no longer in {package.channel}"
 
 
 def publish(
     store: Store,
-    entries: Iterable[Entry],
+    entries: Iterable[IndexEntry],
     manifest: Mapping[str, Any],
     *,
     now: float,
     grace: float,
     owner: str = "",
     seconds: float = SECONDS,
-    fate: Fate = no_longer_there,
-    files: Files = lambda _: {},
+    fate: YankReason = no_longer_there,
+    files: MakeFiles = lambda _: {},
     extras: Mapping[str, bytes] | None = None,
-) -> Published:
+) -> PublishResult:
     """Make these entries the index, if they make another one than is there.
 
-    `manifest` is `State.manifest()`, and kept as `Generation.state` for `State.rebuild`. `fate` tells why an entry of the index
+    `manifest` is `MirrorState.manifest()`, and kept as `Generation.state` for `MirrorState.rebuild`. `fate` tells why an
+    entry of the index
     before that is not among `entries` is yanked for `grace` seconds, until it goes; None keeps it (its package is there, only its
     wheel was not made yet).
     `files` makes more files of the index (lock files) of what will be in it; `extras` (reports) come along, and make no new
-    generation by themselves. Paths are relative to the store's top. `seconds`: see `Lock`.
+    generation by themselves. Paths are relative to the store's top. `seconds`: see `Lease`.
 
     Raises `Failed`: "locked" where another publishes, "store" where the store fails; what was published before stays.
     """
-    with Lock(store, owner, seconds) as lock:
+    with Lease(store, owner, seconds) as lock:
         pointer, parent = current_generation(store)
         wanted, told = choose(entries, () if parent is None else parent.entries, now=now, grace=grace, fate=fate)
         lacking = frozenset(missing(store, wanted))
@@ -101,17 +102,17 @@ def publish(
 
 
 def choose(
-    entries: Iterable[Entry], before: Sequence[Entry], *, now: float, grace: float, fate: Fate = no_longer_there
-) -> tuple[tuple[Entry, ...], Published]:
+    entries: Iterable[IndexEntry], before: Sequence[IndexEntry], *, now: float, grace: float, fate: YankReason = no_longer_there
+) -> tuple[tuple[IndexEntry, ...], PublishResult]:
     """What an index shall have, given what it had: one entry per file name, sorted, and what else became of the rest."""
-    wanted: dict[str, Entry] = {}
-    replaced: list[Entry] = []
+    wanted: dict[str, IndexEntry] = {}
+    replaced: list[IndexEntry] = []
     for entry in sorted(set(entries), key=_order, reverse=True):
         first = wanted.setdefault(entry.wheel.filename, entry)
         if first is not entry and first.wheel.sha256 != entry.wheel.sha256:
             replaced.append(entry)
-    yanked: list[Entry] = []
-    gone: list[Entry] = []
+    yanked: list[IndexEntry] = []
+    gone: list[IndexEntry] = []
     for entry in before:
         if entry.wheel.filename in wanted:
             continue
@@ -125,11 +126,11 @@ def choose(
             wanted[entry.wheel.filename] = replace(entry, yanked=reason, since=since)
             if entry.since is None:
                 yanked.append(wanted[entry.wheel.filename])
-    told = Published("", False, replaced=tuple(replaced), yanked=tuple(yanked), gone=tuple(gone))
+    told = PublishResult("", False, replaced=tuple(replaced), yanked=tuple(yanked), gone=tuple(gone))
     return tuple(sorted(wanted.values(), key=lambda e: (e.wheel.project, e.wheel.filename))), told
 
 
-def _order(entry: Entry) -> tuple[Any, ...]:
+def _order(entry: IndexEntry) -> tuple[Any, ...]:
     """Builds of one file name, the newest last; by hash where they are equally new: any order of work ends in the same."""
     package, wheel = entry.package, entry.wheel
     return (wheel.filename, package.build_number, package.timestamp or 0.0, package.sha256, wheel.sha256)
@@ -137,9 +138,9 @@ def _order(entry: Entry) -> tuple[Any, ...]:
 
 def _write(
     store: Store,
-    lock: Lock,
+    lock: Lease,
     manifest: Mapping[str, Any],
-    entries: Sequence[Entry],
+    entries: Sequence[IndexEntry],
     pages: Mapping[str, bytes],
     digest: str,
     pointer: Pointer | None,

@@ -22,13 +22,13 @@ from conda2wheel.mirror.publish.generation import (
     set_pointer,
 )
 from conda2wheel.mirror.store.base import Store
-from conda2wheel.mirror.store.lease import Lock
+from conda2wheel.mirror.store.lease import Lease
 
 DAY = 86400.0
 
 
 @dataclass(frozen=True)
-class Swept:
+class RemovedObjects:
     """What `gc` removed: generations by name, wheels and other files by number; `size` in bytes, all together."""
 
     generations: tuple[str, ...]
@@ -43,7 +43,7 @@ def rollback(store: Store, to: str | None, *, now: float, owner: str = "") -> st
 
     Raises `Failed`: "usage" where there is no such generation, or it is not whole any more; "locked" and "store" as `publish`.
     """
-    with Lock(store, owner) as lock:
+    with Lease(store, owner) as lock:
         pointer = current(store)
         if pointer is None:
             raise Failed("usage", f"{store.url}: nothing was published there")
@@ -72,17 +72,17 @@ def _digest(store: Store, name: str) -> tuple[str, ...]:
     return () if generation is None else (generation.digest,)
 
 
-def gc(store: Store, *, keep: int, grace: float, now: float | None = None, owner: str = "") -> Swept:
+def gc(store: Store, *, keep: int, grace: float, now: float | None = None, owner: str = "") -> RemovedObjects:
     """Remove generations and wheels that no reader needs: all generations but the current one, the newest `keep`, and those that
     counted within the last `grace` seconds; then wheels that none of these names and that are older than `grace`.
 
     Ages are by the store's clock, and so is `now` if it is None. What killed publishers left goes at once (generations without a
     manifest) or after a day. Raises `Failed` as `publish` does; what is named by what stays is never removed.
     """
-    with Lock(store, owner) as lock:
+    with Lease(store, owner) as lock:
         pointer, generation = current_generation(store)
         if pointer is None or generation is None:
-            return Swept((), 0, 0, 0)
+            return RemovedObjects((), 0, 0, 0)
         serve(store, generation, lock.check)
         now = store.clock() if now is None else now
         kept = _kept(store, pointer, keep, now - grace)
@@ -106,7 +106,7 @@ def gc(store: Store, *, keep: int, grace: float, now: float | None = None, owner
         lock.check()
         store.delete([meta.path for meta in idle])
         leftovers = store.tidy(now - DAY)
-        return Swept(tuple(doomed), len(idle), leftovers, size + sum(meta.size for meta in idle))
+        return RemovedObjects(tuple(doomed), len(idle), leftovers, size + sum(meta.size for meta in idle))
 
 
 def _kept(store: Store, pointer: Pointer, keep: int, since: float) -> set[str]:

@@ -19,17 +19,17 @@ from xml.etree import ElementTree as ET
 from conda2wheel.errors import REFUSAL_CODES
 from conda2wheel.files.escape import shown
 from conda2wheel.mirror.report.missing import KINDS
-from conda2wheel.mirror.report.model import CHANGES, PENDING, Item, Report
+from conda2wheel.mirror.report.model import CHANGES, PENDING, MirrorReport, ReportItem
 from conda2wheel.mirror.report.pages import pages
 from conda2wheel.mirror.report.text import text
-from conda2wheel.mirror.state.model import STATUSES
+from conda2wheel.mirror.state.model import RESULT_STATUSES
 from conda2wheel.wheel.writer import write_file
 
 PREFIX = "conda2wheel_mirror"
 _Sample = tuple[Mapping[str, str], float]
 
 
-def files(report: Report, root: str = "") -> dict[str, bytes]:
+def files(report: MirrorReport, root: str = "") -> dict[str, bytes]:
     """Every form that is served, by name: the page and its parts, report.json, report.xml, report.txt. `root` leads from them to
     the folder in which `blobs/` lies. The same report gives the same bytes."""
     document = report.json()
@@ -37,8 +37,8 @@ def files(report: Report, root: str = "") -> dict[str, bytes]:
     return {name: form.encode("utf-8", "replace") for name, form in told.items()} | dict(pages(document, root))
 
 
-def json_text(report: Report) -> str:
-    """`Report.json` as a document; ASCII, so that any reader takes it."""
+def json_text(report: MirrorReport) -> str:
+    """`MirrorReport.json` as a document; ASCII, so that any reader takes it."""
     return _json(report.json())
 
 
@@ -46,7 +46,7 @@ def _json(document: Mapping[str, Any]) -> str:
     return json.dumps(document) + "\n"  # in one line: with indents it takes Python ten times as long
 
 
-def junit(report: Report) -> str:
+def junit(report: MirrorReport) -> str:
     """One `testsuite` a channel, one `testcase` an item: its class is SUBDIR.NAME, its name VERSION-BUILD."""
     root = ET.Element("testsuites", name="conda2wheel mirror")
     totals: Counter[str] = Counter()
@@ -70,7 +70,7 @@ def junit(report: Report) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
-def _verdict(case: ET.Element, item: Item) -> str:
+def _verdict(case: ET.Element, item: ReportItem) -> str:
     """Write what became of an item; gives the attribute that counts it."""
     if item.status == "done":
         return "passed"
@@ -90,7 +90,7 @@ def _verdict(case: ET.Element, item: Item) -> str:
     return counted
 
 
-def _number(element: ET.Element, numbers: Mapping[str, int], items: Iterable[Item]) -> None:
+def _number(element: ET.Element, numbers: Mapping[str, int], items: Iterable[ReportItem]) -> None:
     items = tuple(items)
     element.set("tests", str(len(items)))
     for name in ("errors", "failures", "skipped"):
@@ -98,19 +98,19 @@ def _number(element: ET.Element, numbers: Mapping[str, int], items: Iterable[Ite
     element.set("time", f"{sum(item.seconds for item in items):.3f}")
 
 
-def metrics(report: Report) -> str:
+def metrics(report: MirrorReport) -> str:
     """What Prometheus keeps over time. Names end in their unit; everything is a gauge, since a run starts anew."""
     return "".join(_metric(name, told, samples) for name, told, samples in _metrics(report))
 
 
-def write_metrics(report: Report, path: Path) -> None:
+def write_metrics(report: MirrorReport, path: Path) -> None:
     """Whole or not at all, as the textfile collector wants it. Raises `Failed` (disk)."""
     write_file(path, lambda: iter([metrics(report).encode("utf-8", "replace")]))
 
 
-def _metrics(report: Report) -> Iterator[tuple[str, str, list[_Sample]]]:
+def _metrics(report: MirrorReport) -> Iterator[tuple[str, str, list[_Sample]]]:
     counts = report.counts
-    yield "items", "Packages of the channel by status.", [({"status": s}, counts[s]) for s in (*STATUSES, PENDING)]
+    yield "items", "Packages of the channel by status.", [({"status": s}, counts[s]) for s in (*RESULT_STATUSES, PENDING)]
     yield "quarantined", "Packages that are no longer tried.", [({}, counts["quarantined"])]
     yield "projects", "Projects with a wheel.", [({}, counts["projects"])]
     yield "wheels", "Wheels in the index.", [({}, counts["wheels"])]
@@ -134,7 +134,7 @@ def _metrics(report: Report) -> Iterator[tuple[str, str, list[_Sample]]]:
     yield "info", "Who made which generation.", [(told, 1)]
 
 
-def _coded(items: Mapping[str, tuple[Item, ...]], label: str) -> list[_Sample]:
+def _coded(items: Mapping[str, tuple[ReportItem, ...]], label: str) -> list[_Sample]:
     return [({label: code}, len(found)) for code, found in sorted(items.items())]
 
 

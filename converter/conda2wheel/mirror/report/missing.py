@@ -19,7 +19,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
-from conda2wheel.mirror.state.model import Wheel
+from conda2wheel.mirror.state.model import MirrorWheel
 from conda2wheel.pyodide.lock import Runtime
 from conda2wheel.wheel.names import pypi_name
 
@@ -37,7 +37,7 @@ KINDS: dict[str, str] = {
 
 
 @dataclass(frozen=True)
-class Missing:
+class MissingDistribution:
     """A distribution that `pyodide` (versions) will not find here. `kind` is one of `KINDS`; `code` is why the channel's own
     package gave no wheel; `there` are the versions that do not fit; `wanted` are (file name, requirement) of who requires it."""
 
@@ -69,12 +69,12 @@ class _Gap:
 
 
 def missing(
-    wheels: Iterable[Wheel], wheelless: Mapping[str, tuple[str, str | None]], runtimes: Iterable[Runtime]
-) -> tuple[tuple[Missing, ...], int]:
+    wheels: Iterable[MirrorWheel], wheelless: Mapping[str, tuple[str, str | None]], runtimes: Iterable[Runtime]
+) -> tuple[tuple[MissingDistribution, ...], int]:
     """What the wheels require and who was asked has not, most wanted first; and how many wheels fit none of the `runtimes`, so
     that nothing is said of them. `wheelless` has the channel's packages without a wheel, as `without_wheel` gives them."""
     wheels = tuple(wheels)
-    here: dict[str, list[Wheel]] = defaultdict(list)
+    here: dict[str, list[MirrorWheel]] = defaultdict(list)
     for wheel in wheels:
         here[wheel.project].append(wheel)
     judged: set[str] = set()
@@ -102,15 +102,15 @@ def without_wheel(packages: Iterable[tuple[str, str, str | None]]) -> dict[str, 
     return {canonicalize_name(name): (status, code) for conda, status, code in packages if (name := pypi_name(conda)) is not None}
 
 
-def _told(gap: _Gap, wanters: Mapping[str, list[tuple[str, str]]]) -> Missing:
+def _told(gap: _Gap, wanters: Mapping[str, list[tuple[str, str]]]) -> MissingDistribution:
     pairs = sorted({pair for pairs in wanters.values() for pair in pairs})
-    return Missing(gap.name, gap.kind, tuple(wanters), tuple(pairs), gap.there, gap.code)
+    return MissingDistribution(gap.name, gap.kind, tuple(wanters), tuple(pairs), gap.there, gap.code)
 
 
 def _gap(
     line: str,
-    here: Mapping[str, list[Wheel]],
-    fitting: Mapping[str, Wheel],
+    here: Mapping[str, list[MirrorWheel]],
+    fitting: Mapping[str, MirrorWheel],
     wheelless: Mapping[str, tuple[str, str | None]],
     runtime: Runtime,
 ) -> _Gap | None:
@@ -161,7 +161,7 @@ def _contains(specifier: SpecifierSet, version: str) -> bool:
         return False
 
 
-def _fits(wheel: Wheel, runtime: Runtime) -> bool:
+def _fits(wheel: MirrorWheel, runtime: Runtime) -> bool:
     """Whether an installer in that Pyodide would take the wheel at all."""
     try:
         tags = parse_wheel_filename(wheel.filename)[3]

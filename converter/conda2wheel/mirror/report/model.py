@@ -13,8 +13,8 @@ from functools import cached_property
 from typing import Any
 
 from conda2wheel.errors import REFUSAL_CODES
-from conda2wheel.mirror.report.missing import KINDS, Missing, missing, without_wheel
-from conda2wheel.mirror.state.model import Done, Package, Status, Wheel
+from conda2wheel.mirror.report.missing import KINDS, MissingDistribution, missing, without_wheel
+from conda2wheel.mirror.state.model import ChannelPackage, ItemResult, MirrorWheel, ResultStatus
 from conda2wheel.mirror.state.retries import retries
 from conda2wheel.net.download import redacted
 from conda2wheel.pyodide.lock import Runtime
@@ -35,23 +35,23 @@ CHANGES: dict[str, str] = {
 
 
 @dataclass(frozen=True)
-class Item:
+class ReportItem:
     """A package of the channel and what became of it. `done` is None where it was not tried yet; `worked`: in this run; `was`:
     its status before this run; `at`: when it ended, in seconds since 1970; `yanked`: why, where its wheel is; `kept`: a wheel of
     an earlier conversion, which stays in the index since the last one failed."""
 
-    package: Package
-    done: Done | None = None
+    package: ChannelPackage
+    done: ItemResult | None = None
     worked: bool = False
-    was: Status | None = None
+    was: ResultStatus | None = None
     attempts: int = 0
     quarantined: bool = False
     at: float | None = None
     yanked: str | None = None
-    kept: Wheel | None = None
+    kept: MirrorWheel | None = None
 
     @property
-    def wheel(self) -> Wheel | None:
+    def wheel(self) -> MirrorWheel | None:
         """What the index has of it."""
         return self.done.wheel if self.done is not None and self.done.wheel is not None else self.kept
 
@@ -107,9 +107,9 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunSummary:
     """A run in numbers. `started` in seconds since 1970; `seconds` it took, by a clock that only goes forward; `worked` on how
-    many items; `counts` has what `Report.counts` has."""
+    many items; `counts` has what `MirrorReport.counts` has."""
 
     started: float
     seconds: float
@@ -129,7 +129,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageTotals:
     """What a stage took in a run: `items` that went through it, and `seconds` of all of them."""
 
     name: str
@@ -138,37 +138,37 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Report:
+class MirrorReport:
     """Of one run, or with `run` None of what the state says now. `problem`: why nothing was published, one line; `missing` is
     None where no Pyodide was given to look in, `unjudged` how many wheels fit none that was; `history` is earlier runs, oldest
     first."""
 
     channels: tuple[str, ...]
     converter: str
-    items: tuple[Item, ...]
-    run: Run | None = None
-    changes: Mapping[str, tuple[Package, ...]] = field(default_factory=dict)
+    items: tuple[ReportItem, ...]
+    run: RunSummary | None = None
+    changes: Mapping[str, tuple[ChannelPackage, ...]] = field(default_factory=dict)
     generation: str | None = None
     problem: str | None = None
-    missing: tuple[Missing, ...] | None = None
+    missing: tuple[MissingDistribution, ...] | None = None
     unjudged: int = 0
-    history: tuple[Run, ...] = ()
+    history: tuple[RunSummary, ...] = ()
 
     @classmethod
     def make(
         cls,
-        items: Iterable[Item],
+        items: Iterable[ReportItem],
         *,
         channels: Sequence[str],
         converter: str,
         started: float | None = None,
         seconds: float = 0.0,
-        changes: Mapping[str, Sequence[Package]] | None = None,
+        changes: Mapping[str, Sequence[ChannelPackage]] | None = None,
         generation: str | None = None,
         problem: str | None = None,
         runtimes: Sequence[Runtime] = (),
-        history: Sequence[Run] = (),
-    ) -> Report:
+        history: Sequence[RunSummary] = (),
+    ) -> MirrorReport:
         """A report of these items, in whatever order they come. `started` is None where no run took place; `runtimes` are the
         Pyodides for which to look for what is missing. Raises `ValueError` for a change that is none of `CHANGES`."""
         if unknown := (changes or {}).keys() - CHANGES.keys():
@@ -180,7 +180,7 @@ class Report:
             channels=tuple(redacted(channel) for channel in channels),
             converter=converter,
             items=items,
-            run=None if started is None else Run(started, seconds, worked, _counts(items), generation),
+            run=None if started is None else RunSummary(started, seconds, worked, _counts(items), generation),
             changes={kind: tuple(sorted((changes or {}).get(kind, ()), key=_natural)) for kind in CHANGES},
             generation=generation,
             problem=problem,
@@ -200,37 +200,37 @@ class Report:
         return self.history[-1].counts if self.history else {}
 
     @cached_property
-    def refused(self) -> dict[str, tuple[Item, ...]]:
+    def refused(self) -> dict[str, tuple[ReportItem, ...]]:
         """The refused by code, most first."""
         return _by_code(item for item in self.items if item.status == "refused")
 
     @cached_property
-    def failed(self) -> dict[str, tuple[Item, ...]]:
+    def failed(self) -> dict[str, tuple[ReportItem, ...]]:
         """The failed by class, most first; of each class the one that failed last comes last."""
         return _by_code(
             sorted((item for item in self.items if item.status == "failed"), key=lambda item: (item.worked, item.at or 0))
         )
 
     @cached_property
-    def stages(self) -> tuple[Stage, ...]:
+    def stages(self) -> tuple[StageTotals, ...]:
         """What each stage took in this run, in the order in which items go through them."""
         spent: dict[str, list[float]] = defaultdict(list)
         for item in self.items:
             if item.worked and item.done is not None:
                 for stage, seconds in item.done.seconds.items():
                     spent[stage].append(seconds)
-        return tuple(Stage(name, len(seconds), sum(seconds)) for name, seconds in spent.items())
+        return tuple(StageTotals(name, len(seconds), sum(seconds)) for name, seconds in spent.items())
 
     @property
     def downloaded(self) -> int:
         """Bytes, in this run."""
         return sum(item.done.downloaded for item in self.items if item.worked and item.done is not None)
 
-    def slowest(self, count: int = 5) -> tuple[Item, ...]:
+    def slowest(self, count: int = 5) -> tuple[ReportItem, ...]:
         """Of all that the mirror has, whenever they were made."""
         return tuple(sorted((item for item in self.items if item.seconds), key=lambda item: -item.seconds)[:count])
 
-    def largest(self, count: int = 5) -> tuple[Item, ...]:
+    def largest(self, count: int = 5) -> tuple[ReportItem, ...]:
         """Likewise, by the size of the wheel."""
         sized = [(item.wheel.size, item) for item in self.items if item.wheel is not None]
         return tuple(item for _, item in sorted(sized, key=lambda pair: -pair[0])[:count])
@@ -298,13 +298,13 @@ class Report:
         }
 
 
-def _natural(package: Package) -> tuple[Any, ...]:
+def _natural(package: ChannelPackage) -> tuple[Any, ...]:
     """Names in order, then versions so that 10 comes after 9, then builds."""
     parts = re.split(r"(\d+)", package.version)
     return (package.name, [int(part) if part.isdecimal() else part for part in parts], package.build_number, package.build)
 
 
-def _counts(items: Sequence[Item]) -> dict[str, int]:
+def _counts(items: Sequence[ReportItem]) -> dict[str, int]:
     statuses = Counter(item.status for item in items)
     wheels = {item.wheel.filename: item.wheel for item in items if item.wheel is not None}
     numbers = {
@@ -318,14 +318,14 @@ def _counts(items: Sequence[Item]) -> dict[str, int]:
     return {name: numbers.get(name, 0) for name in COUNTS}
 
 
-def _by_code(items: Iterable[Item]) -> dict[str, tuple[Item, ...]]:
-    found: dict[str, list[Item]] = defaultdict(list)
+def _by_code(items: Iterable[ReportItem]) -> dict[str, tuple[ReportItem, ...]]:
+    found: dict[str, list[ReportItem]] = defaultdict(list)
     for item in items:
         found[(item.done and item.done.code) or "unknown"].append(item)
     return {code: tuple(found[code]) for code in sorted(found, key=lambda code: (-len(found[code]), code))}
 
 
-def _missing(items: Iterable[Item], runtimes: Sequence[Runtime]) -> tuple[tuple[Missing, ...], int]:
+def _missing(items: Iterable[ReportItem], runtimes: Sequence[Runtime]) -> tuple[tuple[MissingDistribution, ...], int]:
     wheels, rest = {}, []
     for item in items:
         if item.wheel is not None:

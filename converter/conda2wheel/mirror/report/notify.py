@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from conda2wheel.errors import Failed
-from conda2wheel.mirror.config import Config
-from conda2wheel.mirror.publish.generation import Entry
+from conda2wheel.mirror.config import MirrorConfig
+from conda2wheel.mirror.publish.generation import IndexEntry
 from conda2wheel.mirror.publish.pyodide_locks import runtimes_of
 from conda2wheel.mirror.report.formats import files, json_text, metrics, write_metrics
-from conda2wheel.mirror.report.model import Report
+from conda2wheel.mirror.report.model import MirrorReport
 from conda2wheel.mirror.report.pages import pages
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.net.cache import cache_folder
@@ -26,7 +26,7 @@ from conda2wheel.net.download import redacted
 from conda2wheel.pyodide.lock import Runtime
 from conda2wheel.wheel.writer import write_file
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 PLACE = "report"  # in a store: not among the generation's files, since a run that changes no index has a report as well
 METRICS = "metrics.prom"
 STDERR = 2  # stdout is the result's alone
@@ -34,12 +34,12 @@ PATIENCE = 60.0  # seconds for a command or a webhook
 WHOLE = ("items", "missing")  # what a summary leaves out
 
 
-def folder(config: Config) -> Path:
+def folder(config: MirrorConfig) -> Path:
     """Where the last report lies: STATE.report beside the state."""
     return config.state.with_suffix(".report")
 
 
-def runtimes(entries: Iterable[Entry], tell: Tell) -> tuple[Runtime, ...]:
+def runtimes(entries: Iterable[IndexEntry], tell: Log) -> tuple[Runtime, ...]:
     """The newest Pyodide of each platform in the index, whose packages count as there. One that cannot be had is told."""
     from conda2wheel.pyodide.fetch import pyodide
     from conda2wheel.pyodide.node import find_node
@@ -53,7 +53,7 @@ def runtimes(entries: Iterable[Entry], tell: Tell) -> tuple[Runtime, ...]:
     return tuple(found)
 
 
-def deliver(report: Report, config: Config, store: Store | None, tell: Tell) -> None:
+def deliver(report: MirrorReport, config: MirrorConfig, store: Store | None, tell: Log) -> None:
     """Write a report where it belongs and tell who wants to know. `store` None: into no store."""
     made = files(report)
     place = folder(config)
@@ -68,7 +68,7 @@ def deliver(report: Report, config: Config, store: Store | None, tell: Tell) -> 
         notify(report, config, tell)
 
 
-def notify(report: Report, config: Config, tell: Tell) -> None:
+def notify(report: MirrorReport, config: MirrorConfig, tell: Log) -> None:
     """Run the command and call the webhook of [notify]. What goes wrong is told."""
     if config.notify.command:
         _command(config.notify.command, report, folder(config) / "report.json", tell)
@@ -76,12 +76,12 @@ def notify(report: Report, config: Config, tell: Tell) -> None:
         _post(config.notify.webhook, summary(report), tell)
 
 
-def summary(report: Report) -> dict[str, Any]:
+def summary(report: MirrorReport) -> dict[str, Any]:
     """A report without its long lists."""
     return {key: value for key, value in report.json().items() if key not in WHOLE}
 
 
-def _command(words: Sequence[str], report: Report, path: Path, tell: Tell) -> None:
+def _command(words: Sequence[str], report: MirrorReport, path: Path, tell: Log) -> None:
     told = {
         "CONDA2WHEEL_REPORT": str(path),
         "CONDA2WHEEL_STATUS": str(report.exit_status),
@@ -103,7 +103,7 @@ def _command(words: Sequence[str], report: Report, path: Path, tell: Tell) -> No
         tell(f"[notify] command: {words[0]} ended with {ended.returncode}")
 
 
-def _post(url: str, document: dict[str, Any], tell: Tell) -> None:
+def _post(url: str, document: dict[str, Any], tell: Log) -> None:
     import requests
 
     headers = {"Content-Type": "application/json"}
@@ -121,7 +121,7 @@ def _write(place: Path, made: dict[str, bytes]) -> None:
         write_file(place / name, partial(iter, (data,)))
 
 
-def _try(tell: Tell, act: Callable[[], object]) -> None:
+def _try(tell: Log, act: Callable[[], object]) -> None:
     try:
         act()
     except Failed as error:

@@ -28,7 +28,8 @@ WANTED = 3  # of those who require one
 
 
 def pages(report: Mapping[str, Any], root: str = "") -> Mapping[str, bytes]:
-    """The files of a report (`Report.json`, schema 1) by name. `root` leads from them to the folder in which `blobs/` lies. The
+    """The files of a report (`MirrorReport.json`, schema 1) by name. `root` leads from them to the folder in which `blobs/`
+    lies. The
     same report gives the same bytes."""
     found = {name: files(__package__).joinpath(name).read_bytes() for name in ASSETS}
     found["report.html"] = _page(_clean(report), root).encode()

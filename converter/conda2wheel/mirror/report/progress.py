@@ -1,6 +1,6 @@
 """What a run is at, while it runs: moving on a terminal, a line now and then where there is none.
 
-`run` sends events; whoever watches is told of them by one `Progress`, which is plain arithmetic on the times that it is given.
+`run` sends events; whoever watches is told of them by one `RunProgress`, which is plain arithmetic on the times that it is given.
 Rates are those of the last minute, so that the time left follows what the network and the packages are like now.
 """
 
@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
 
 from conda2wheel.files.escape import amount, shown, span
-from conda2wheel.mirror.state.model import Done
+from conda2wheel.mirror.state.model import ItemResult
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -28,7 +28,7 @@ NAMED = ("failed",)  # statuses that get a line of their own at once
 
 
 @dataclass
-class Worker:
+class WorkerProgress:
     """What one worker does: `what`, since when, at which stage, and how many bytes of it have come."""
 
     what: str | None = None
@@ -38,14 +38,14 @@ class Worker:
 
 
 @dataclass
-class Progress:
+class RunProgress:
     """How far a run of `total` items is that began at `began`. All times are seconds of one clock that only goes forward."""
 
     total: int
     began: float
     counts: Counter[str] = field(default_factory=Counter)
     downloaded: int = 0
-    workers: dict[str, Worker] = field(default_factory=dict)
+    workers: dict[str, WorkerProgress] = field(default_factory=dict)
     _ended: deque[tuple[float, int]] = field(default_factory=deque)
 
     @property
@@ -55,20 +55,20 @@ class Progress:
 
     def start(self, worker: str, what: str, now: float) -> None:
         """A worker began with an item."""
-        self.workers[worker] = Worker(what, now)
+        self.workers[worker] = WorkerProgress(what, now)
 
     def stage(self, worker: str, stage: str, received: int = 0) -> None:
         """A worker is at a stage of its item, of which it has so many bytes."""
         if (at := self.workers.get(worker)) is not None:
             at.stage, at.received = stage, received
 
-    def finish(self, worker: str | None, done: Done, now: float) -> None:
+    def finish(self, worker: str | None, done: ItemResult, now: float) -> None:
         """An item ended. `worker` is None where nobody knows who had it."""
         self.counts[done.status] += 1
         self.downloaded += done.downloaded
         self._ended.append((now, done.downloaded))
         if worker is not None:
-            self.workers[worker] = Worker(since=now)
+            self.workers[worker] = WorkerProgress(since=now)
         while self._ended[0][0] < now - WINDOW:
             self._ended.popleft()
 
@@ -85,7 +85,9 @@ class Progress:
         spent = min(WINDOW, now - self.began)
         if spent <= 0:
             return 0.0, 0.0
-        sizes = [size for at, size in tuple(self._ended) if at >= now - WINDOW]  # a copy: `Live` draws from another thread
+        sizes = [
+            size for at, size in tuple(self._ended) if at >= now - WINDOW
+        ]  # a copy: `TerminalProgress` draws from another thread
         return len(sizes) / spent, sum(sizes) / spent
 
     def left(self, now: float) -> float | None:
@@ -109,7 +111,7 @@ class Progress:
         return "; ".join(each for each in told if each)
 
 
-class View:
+class ProgressView:
     """What a run tells while it runs. This one shows a line on `stream` every `every` seconds and for each failure; `stamps` puts
     the time of day before each, which logs of cron's need and those of systemd have already."""
 
@@ -122,7 +124,7 @@ class View:
         stamps: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.progress = Progress(total, clock())
+        self.progress = RunProgress(total, clock())
         self._stream = stream
         self._every = every
         self._stamps = stamps
@@ -138,7 +140,7 @@ class View:
         self.progress.stage(worker, stage, received)
         self._tick()
 
-    def finished(self, worker: str | None, what: str, done: Done) -> None:
+    def finished(self, worker: str | None, what: str, done: ItemResult) -> None:
         """An item ended."""
         self.progress.finish(worker, done, self._clock())
         if done.status in NAMED:
@@ -165,7 +167,7 @@ class View:
             self.say(self.progress.line(now))
 
 
-class Live(View):
+class TerminalProgress(ProgressView):
     """The same on a terminal: a bar, the numbers, and a line a worker, which move; failures scroll by above them."""
 
     def __init__(self, total: int, stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -218,23 +220,23 @@ class Live(View):
 
 
 @contextmanager
-def watch(
+def show_progress(
     total: int, stream: TextIO | None = None, *, every: float = 10.0, stamps: bool = False, quiet: bool = False
-) -> Iterator[View]:
+) -> Iterator[ProgressView]:
     """The view that fits where the run was started: moving on a terminal, else lines (`every` seconds), or nothing at all. Yields
     what `run` sends its events to; afterwards the last line says where it ended, also where an exception ended it."""
     stream = sys.stderr if stream is None else stream
     if quiet:
-        yield Silent(total, stream)
+        yield SilentProgress(total, stream)
         return
-    view = Live(total, stream) if stream.isatty() else View(total, stream, every=every, stamps=stamps)
+    view = TerminalProgress(total, stream) if stream.isatty() else ProgressView(total, stream, every=every, stamps=stamps)
     try:
         yield view
     finally:
         view.close()
 
 
-class Silent(View):
+class SilentProgress(ProgressView):
     """Counts, and says nothing."""
 
     def say(self, line: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from conda2wheel.errors import REFUSAL_CODES
 from conda2wheel.files.escape import amount, shown, span
 from conda2wheel.mirror.report.missing import KINDS
-from conda2wheel.mirror.report.model import CHANGES, COUNTS, Report
+from conda2wheel.mirror.report.model import CHANGES, COUNTS, MirrorReport
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,7 +19,7 @@ WIDEST = 90  # what is wider pushes its own line to the right, and no other
 
 
 @dataclass(frozen=True)
-class Section:
+class TextSection:
     """A heading and a table below it. Columns whose name begins with `>` are aligned to the right."""
 
     title: str
@@ -27,14 +27,14 @@ class Section:
     rows: tuple[tuple[str, ...], ...]
 
 
-def sections(report: Report, every: bool = False) -> list[Section]:
+def sections(report: MirrorReport, every: bool = False) -> list[TextSection]:
     """What there is to say, without what is empty; `every`: whole lists, not only their beginnings."""
     most = None if every else NAMES
     found = [
-        Section("A person must look", ("why",), tuple((reason,) for reason in report.look)),
-        Section("Counts", ("what", ">now", ">before"), tuple(_counts(report))),
-        Section("Changes", ("what", ">packages", "which"), tuple(_changes(report, most))),
-        Section(
+        TextSection("A person must look", ("why",), tuple((reason,) for reason in report.look)),
+        TextSection("Counts", ("what", ">now", ">before"), tuple(_counts(report))),
+        TextSection("Changes", ("what", ">packages", "which"), tuple(_changes(report, most))),
+        TextSection(
             "Refused",
             ("code", ">packages", "meaning"),
             tuple(
@@ -42,7 +42,7 @@ def sections(report: Report, every: bool = False) -> list[Section]:
                 for code, items in report.refused.items()
             ),
         ),
-        Section(
+        TextSection(
             "Failed",
             ("class", ">packages", "last", "error"),
             tuple(
@@ -50,15 +50,15 @@ def sections(report: Report, every: bool = False) -> list[Section]:
                 for code, items in report.failed.items()
             ),
         ),
-        Section("Time and bytes", ("stage", ">items", ">time", ">each"), tuple(_stages(report))),
-        Section("Slowest", (">time", "package"), tuple((span(item.seconds), item.label) for item in report.slowest())),
-        Section("Largest", (">size", "wheel"), tuple(_largest(report))),
-        Section("Missing", ("distribution", ">wheels", "what is known", "first"), tuple(_missing(report, most))),
+        TextSection("Time and bytes", ("stage", ">items", ">time", ">each"), tuple(_stages(report))),
+        TextSection("Slowest", (">time", "package"), tuple((span(item.seconds), item.label) for item in report.slowest())),
+        TextSection("Largest", (">size", "wheel"), tuple(_largest(report))),
+        TextSection("Missing", ("distribution", ">wheels", "what is known", "first"), tuple(_missing(report, most))),
     ]
     return [section for section in found if section.rows]
 
 
-def headline(report: Report) -> str:
+def headline(report: MirrorReport) -> str:
     """What was done, in a line."""
     counts = report.counts
     told = f"{counts['packages']} packages of {', '.join(report.channels)}: "
@@ -70,7 +70,7 @@ def headline(report: Report) -> str:
     return shown(told)
 
 
-def text(report: Report, every: bool = False) -> str:
+def text(report: MirrorReport, every: bool = False) -> str:
     """Plain lines, for logs, mail and files."""
     lines = [headline(report)]
     for section in sections(report, every):
@@ -78,7 +78,7 @@ def text(report: Report, every: bool = False) -> str:
     return "\n".join(lines) + "\n"
 
 
-def show(report: Report, console: Console, every: bool = False) -> None:
+def show(report: MirrorReport, console: Console, every: bool = False) -> None:
     """Print it: tables on a terminal, else `text`."""
     if not console.is_terminal:
         console.print(text(report, every), end="", markup=False, highlight=False, soft_wrap=True)
@@ -104,7 +104,7 @@ def show(report: Report, console: Console, every: bool = False) -> None:
         console.print(table)
 
 
-def _aligned(section: Section) -> Iterator[str]:
+def _aligned(section: TextSection) -> Iterator[str]:
     rows = [tuple(shown(cell) for cell in row) for row in section.rows]
     widths = [min(WIDEST, max(len(row[place]) for row in rows)) for place in range(len(section.columns))]
     for row in rows:
@@ -115,34 +115,34 @@ def _aligned(section: Section) -> Iterator[str]:
         yield "  " + "  ".join(cells).rstrip()
 
 
-def _counts(report: Report) -> Iterator[tuple[str, ...]]:
+def _counts(report: MirrorReport) -> Iterator[tuple[str, ...]]:
     for name in COUNTS:
         now, before = report.counts[name], report.before.get(name)
         form = amount if name == "bytes" else str
         yield name, form(now), "" if before is None else "the same" if before == now else f"was {form(before)}"
 
 
-def _changes(report: Report, most: int | None) -> Iterator[tuple[str, ...]]:
+def _changes(report: MirrorReport, most: int | None) -> Iterator[tuple[str, ...]]:
     for kind, packages in report.changes.items():
         if packages:
             labels = [f"{package.subdir}/{package.stem}" for package in packages[:most]]
             yield kind, str(len(packages)), _listed(labels, len(packages)) + f" ({CHANGES[kind]})"
 
 
-def _stages(report: Report) -> Iterator[tuple[str, ...]]:
+def _stages(report: MirrorReport) -> Iterator[tuple[str, ...]]:
     for stage in report.stages:
         yield stage.name, str(stage.items), span(stage.seconds), span(stage.seconds / stage.items)
     if report.downloaded:
         yield "downloaded", "", amount(report.downloaded), ""
 
 
-def _largest(report: Report) -> Iterator[tuple[str, ...]]:
+def _largest(report: MirrorReport) -> Iterator[tuple[str, ...]]:
     for item in report.largest():
         if item.wheel is not None:
             yield amount(item.wheel.size), item.wheel.filename
 
 
-def _missing(report: Report, most: int | None) -> Iterator[tuple[str, ...]]:
+def _missing(report: MirrorReport, most: int | None) -> Iterator[tuple[str, ...]]:
     for each in (report.missing or ())[:most]:
         known = KINDS[each.kind] + (f" ({each.code})" if each.code else "") + (f": {', '.join(each.there)}" if each.there else "")
         wheel, requirement = each.wanted[0]

@@ -41,7 +41,7 @@ VERSION = len(STEPS)
 
 
 class StateCorruptedError(Failed):
-    """The state's file is broken. What was done is in the published generations: `State.rebuild`."""
+    """The state's file is broken. What was done is in the published generations: `MirrorState.rebuild`."""
 
     def __init__(self, path: Path | str, why: str, hint: str = "it is rebuilt from the store") -> None:
         super().__init__("state", f"{path}: the state is broken: {why}", hint)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from conda2wheel.errors import Failed
-from conda2wheel.mirror.state.model import Package
+from conda2wheel.mirror.state.model import ChannelPackage
 
 if TYPE_CHECKING:
     from rattler import MatchSpec
@@ -24,7 +24,7 @@ def depends_name(spec: str) -> str:
     return _NAME_END.split(spec.strip().rpartition("::")[2], maxsplit=1)[0].lower()
 
 
-class Specs:
+class MatchSpecs:
     """Some match specs, read once."""
 
     def __init__(self, texts: Iterable[str]) -> None:
@@ -42,7 +42,7 @@ class Specs:
     def __bool__(self) -> bool:
         return bool(self._specs)
 
-    def fit(self, packages: Sequence[Package]) -> list[bool]:
+    def fit(self, packages: Sequence[ChannelPackage]) -> list[bool]:
         """For each package, whether one of the specs fits it. What conda itself cannot read fits none."""
         from rattler import BuildString, PackageRecord
         from rattler.exceptions import InvalidPackageNameError, InvalidVersionError

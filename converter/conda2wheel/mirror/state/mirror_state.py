@@ -19,44 +19,44 @@ from typing import Any, Literal
 from conda2wheel.errors import Failed
 from conda2wheel.mirror.state import process_lock as owner
 from conda2wheel.mirror.state.database import StateCorruptedError, connect, errors, put_aside, transaction
-from conda2wheel.mirror.state.match_specs import Specs, depends_name
-from conda2wheel.mirror.state.model import Done, Key, Package
+from conda2wheel.mirror.state.match_specs import MatchSpecs, depends_name
+from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult
 from conda2wheel.mirror.state.retries import longest_pause, retry_of
 
-__all__ = ["Known", "Run", "Seen", "Standing", "State", "StateCorruptedError"]
+__all__ = ["ChannelChanges", "ItemStatus", "KnownPackage", "MirrorItem", "MirrorRun", "MirrorState", "StateCorruptedError"]
 
-Standing = Literal["pending", "done", "refused", "failed", "quarantined"]
+ItemStatus = Literal["pending", "done", "refused", "failed", "quarantined"]
 SCHEMA = 1  # of a manifest's part
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownPackage:
     """A package that a channel had: since when it is known, and since when it is gone (None: it is there)."""
 
-    package: Package
+    package: ChannelPackage
     seen: float
     gone: float | None
 
 
 @dataclass(frozen=True)
-class Seen:
+class ChannelChanges:
     """A channel beside what was known of it. `changed`: another content under a known file name; `patched`: the same content, and
     repodata that say something else of it; `back`: it was gone."""
 
-    new: tuple[Package, ...] = ()
-    changed: tuple[Package, ...] = ()
-    patched: tuple[Package, ...] = ()
-    vanished: tuple[Package, ...] = ()
-    back: tuple[Package, ...] = ()
+    new: tuple[ChannelPackage, ...] = ()
+    changed: tuple[ChannelPackage, ...] = ()
+    patched: tuple[ChannelPackage, ...] = ()
+    vanished: tuple[ChannelPackage, ...] = ()
+    back: tuple[ChannelPackage, ...] = ()
 
 
 @dataclass(frozen=True)
-class Item:
+class MirrorItem:
     """How it stands with a work item. `attempts` that failed; `broken`: how often a run ended while it was under way; `next_try`
     in seconds since 1970, for what failed."""
 
-    key: Key
-    standing: Standing
+    key: ItemKey
+    status: ItemStatus
     code: str | None
     attempts: int
     broken: int
@@ -64,7 +64,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Run:
+class MirrorRun:
     """One run: `ended` and `seconds` are None while it goes on, or if it never ended."""
 
     number: int
@@ -74,7 +74,7 @@ class Run:
     counts: Mapping[str, Any]
 
 
-class State:
+class MirrorState:
     """An open state. Of one thread; several processes may have one file open, and one of them own it."""
 
     def __init__(self, path: Path) -> None:
@@ -83,12 +83,12 @@ class State:
         self._db = connect(path)
 
     @classmethod
-    def open(cls, path: str | Path) -> State:
+    def open(cls, path: str | Path) -> MirrorState:
         """As the constructor."""
         return cls(Path(path))
 
     @classmethod
-    def rebuild(cls, path: str | Path, manifest: Mapping[str, Any] | None) -> State:
+    def rebuild(cls, path: str | Path, manifest: Mapping[str, Any] | None) -> MirrorState:
         """A new state from what `manifest` once wrote (None: an empty one). A broken file that was there is kept beside, as
         NAME.broken-N. Raises `Failed` (state) for a manifest that is none; then the old file is where it was."""
         packages, items = _read(manifest) if manifest is not None else ([], [])
@@ -103,7 +103,7 @@ class State:
         """Close it."""
         self._db.close()
 
-    def __enter__(self) -> State:
+    def __enter__(self) -> MirrorState:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -113,20 +113,20 @@ class State:
         """Be the one run on it: `owner.owned`. Raises `Failed` (busy)."""
         return owner.owned(self.path, now)
 
-    def recover(self) -> tuple[Key, ...]:
+    def recover(self) -> tuple[ItemKey, ...]:
         """What was under way when the last run ended without a word; it is due again. For the owner, before any `start`."""
         with transaction(self._db, self.path) as db:
             found = tuple(map(_key, db.execute("SELECT * FROM item WHERE started IS NOT NULL ORDER BY package, platform")))
             db.execute("UPDATE item SET broken = broken + 1, started = NULL WHERE started IS NOT NULL")
         return found
 
-    def compare(self, packages: Iterable[Package]) -> Seen:
+    def compare(self, packages: Iterable[ChannelPackage]) -> ChannelChanges:
         """What `see` would answer; nothing is written."""
         with errors(self.path):
             rows = self._db.execute("SELECT channel, subdir, filename, sha256, record, gone FROM package").fetchall()
         known = {tuple(row)[:3]: row for row in rows}
         there = {_place(package): package for package in packages}
-        found: dict[str, list[Package]] = {field.name: [] for field in dataclasses.fields(Seen)}
+        found: dict[str, list[ChannelPackage]] = {field.name: [] for field in dataclasses.fields(ChannelChanges)}
         for place, package in there.items():
             row = known.get(place)
             if row is None:
@@ -141,9 +141,9 @@ class State:
         vanished = {place for place, row in known.items() if row["gone"] is None} - there.keys()
         if vanished:
             found["vanished"] = [each.package for each in self.packages() if _place(each.package) in vanished]
-        return Seen(**{name: tuple(each) for name, each in found.items()})
+        return ChannelChanges(**{name: tuple(each) for name, each in found.items()})
 
-    def see(self, packages: Iterable[Package], now: float) -> Seen:
+    def see(self, packages: Iterable[ChannelPackage], now: float) -> ChannelChanges:
         """Note what the channels have, all of them at once: what is not among `packages` is gone since `now`. What was refused
         for a library that was nowhere is due again if something came that it depends on."""
         packages = tuple(packages)
@@ -159,13 +159,13 @@ class State:
             _look_again(db, {each.name for each in (*seen.new, *seen.changed, *seen.back)})
         return seen
 
-    def packages(self) -> list[Known]:
+    def packages(self) -> list[KnownPackage]:
         """Every package that is or was there, in the order of channel, subdir, file name."""
         with errors(self.path):
             rows = self._db.execute("SELECT document, seen, gone FROM package ORDER BY channel, subdir, filename").fetchall()
-        return [Known(_package(json.loads(row["document"])), row["seen"], row["gone"]) for row in rows]
+        return [KnownPackage(_package(json.loads(row["document"])), row["seen"], row["gone"]) for row in rows]
 
-    def pending(self, keys: Iterable[Key]) -> None:
+    def pending(self, keys: Iterable[ItemKey]) -> None:
         """Note work items; those that are known stay as they are."""
         with transaction(self._db, self.path) as db:
             db.executemany(
@@ -173,72 +173,72 @@ class State:
                 map(dataclasses.astuple, keys),
             )
 
-    def due(self, keys: Iterable[Key], now: float) -> list[Key]:
+    def due(self, keys: Iterable[ItemKey], now: float) -> list[ItemKey]:
         """Those of `keys` that shall be worked on now, in their order: new and pending ones, and what failed and has waited."""
         items = self.items()
 
-        def is_due(item: Item | None) -> bool:
-            if item is None or item.standing == "pending":
+        def is_due(item: MirrorItem | None) -> bool:
+            if item is None or item.status == "pending":
                 return True
             wait = (item.next_try or now) - now
-            return item.standing == "failed" and (wait <= 0 or wait > longest_pause())
+            return item.status == "failed" and (wait <= 0 or wait > longest_pause())
 
         return [key for key in keys if is_due(items.get(key))]
 
-    def start(self, key: Key, now: float) -> None:
+    def start(self, key: ItemKey, now: float) -> None:
         """Note that an item is under way."""
         with transaction(self._db, self.path) as db:
             db.execute(_START, (now, *dataclasses.astuple(key)))
 
-    def finish(self, done: Done, now: float, tries: int = 0) -> Standing:
+    def finish(self, done: ItemResult, now: float, tries: int = 0) -> ItemStatus:
         """Note what became of an item. A failure is due again after its class's pause, or put aside after `tries` (0: as many as
         the class has). What is done or refused stays so, whatever a twin of its worker says later."""
         key = dataclasses.astuple(done.key)
         with transaction(self._db, self.path) as db:
             row = db.execute(_STATUS, key).fetchone()
-            before: Standing = row["status"] if row else "pending"
+            before: ItemStatus = row["status"] if row else "pending"
             attempts = row["attempts"] if row else 0
             if done.status == "failed" and before in ("done", "refused"):
                 return before
-            standing: Standing = done.status
+            status: ItemStatus = done.status
             next_try = None
             if done.status == "failed":
                 attempts += 1
                 rule = retry_of(done.code)
                 next_try = now + rule.pause(attempts)
-                standing = "quarantined" if attempts >= (tries or rule.tries) else "failed"
+                status = "quarantined" if attempts >= (tries or rule.tries) else "failed"
             document = json.dumps(done.json())
-            db.execute(_INSERT_ITEM, (*key, standing, done.code, attempts, 0, None, now, next_try, document))
-        return standing
+            db.execute(_INSERT_ITEM, (*key, status, done.code, attempts, 0, None, now, next_try, document))
+        return status
 
-    def retry(self, spec: str = "all") -> tuple[Key, ...]:
+    def retry(self, spec: str = "all") -> tuple[ItemKey, ...]:
         """Make items due now and forget their attempts: "all" that failed or were put aside, or those whose package a match
         spec fits, refused ones too. Raises `Failed` (usage)."""
         wanted = ("failed", "quarantined") if spec == "all" else ("failed", "quarantined", "refused")
-        items = [item for item in self.items().values() if item.standing in wanted]
+        items = [item for item in self.items().values() if item.status in wanted]
         if spec != "all":
             packages = [each.package for each in self.packages()]
-            fitting = {each.sha256 for each, fits in zip(packages, Specs([spec]).fit(packages), strict=True) if fits}
+            fitting = {each.sha256 for each, fits in zip(packages, MatchSpecs([spec]).fit(packages), strict=True) if fits}
             items = [item for item in items if item.key.package in fitting]
         with transaction(self._db, self.path) as db:
             db.executemany(_AGAIN, [dataclasses.astuple(item.key) for item in items])
         return tuple(item.key for item in items)
 
-    def again(self, keys: Iterable[Key]) -> None:
+    def again(self, keys: Iterable[ItemKey]) -> None:
         """Make items due as if they had never been done: the store has lost their wheels."""
         with transaction(self._db, self.path) as db:
             db.executemany(_AGAIN, map(dataclasses.astuple, keys))
 
-    def items(self) -> dict[Key, Item]:
+    def items(self) -> dict[ItemKey, MirrorItem]:
         """How it stands with every item that is known, of every converter and options there ever were."""
         with errors(self.path):
             rows = self._db.execute("SELECT * FROM item").fetchall()
         return {
-            (key := _key(row)): Item(key, row["status"], row["code"], row["attempts"], row["broken"], row["next_try"])
+            (key := _key(row)): MirrorItem(key, row["status"], row["code"], row["attempts"], row["broken"], row["next_try"])
             for row in rows
         }
 
-    def results(self, keys: Collection[Key] | None = None) -> dict[Key, Done]:
+    def results(self, keys: Collection[ItemKey] | None = None) -> dict[ItemKey, ItemResult]:
         """What became of items, the last that is known of each; of those that were never finished, nothing. With `keys`: of
         these, and where one has no wheel and was not refused, the newest wheel that there is of the same package and platform:
         a new version of the converter that fails takes nothing out of an index."""
@@ -247,37 +247,37 @@ class State:
         found = {_key(row): row["document"] for row in rows}
         if keys is None:
             return {key: self._done(document) for key, document in found.items()}
-        standing = {_key(row): row["status"] for row in rows}
-        older = {(key.package, key.platform): found[key] for key in found if standing[key] == "done"}
+        status = {_key(row): row["status"] for row in rows}
+        older = {(key.package, key.platform): found[key] for key in found if status[key] == "done"}
         chosen = {
             key: found.get(key)
-            if standing.get(key) in ("done", "refused")
+            if status.get(key) in ("done", "refused")
             else older.get((key.package, key.platform), found.get(key))
             for key in keys
         }
         return {key: self._done(document) for key, document in chosen.items() if document is not None}
 
-    def _done(self, document: str) -> Done:
+    def _done(self, document: str) -> ItemResult:
         try:
-            return Done.from_json(json.loads(document))
+            return ItemResult.from_json(json.loads(document))
         except ValueError as error:
             raise StateCorruptedError(self.path, str(error)) from None
 
-    def counts(self, keys: Iterable[Key] | None = None) -> dict[tuple[Standing, str | None], int]:
+    def counts(self, keys: Iterable[ItemKey] | None = None) -> dict[tuple[ItemStatus, str | None], int]:
         """How many of `keys` (None: of all) stand how, and by which code."""
         items = self.items()
-        counted: dict[tuple[Standing, str | None], int] = {}
+        counted: dict[tuple[ItemStatus, str | None], int] = {}
         for key in items if keys is None else keys:
             item = items.get(key)
-            at: tuple[Standing, str | None] = ("pending", None)
-            if item is not None and item.standing != "pending":
-                at = item.standing, item.code
+            at: tuple[ItemStatus, str | None] = ("pending", None)
+            if item is not None and item.status != "pending":
+                at = item.status, item.code
             counted[at] = counted.get(at, 0) + 1
         return dict(sorted(counted.items(), key=lambda pair: (pair[0][0], pair[0][1] or "")))
 
-    def forget(self, keep: Collection[Key]) -> int:
+    def forget(self, keep: Collection[ItemKey]) -> int:
         """Drop what is known of other items than `keep` that have no wheel, those of older converters and options; how many."""
-        names = [item.key for item in self.items().values() if item.key not in keep and item.standing != "done"]
+        names = [item.key for item in self.items().values() if item.key not in keep and item.status != "done"]
         with transaction(self._db, self.path) as db:
             db.executemany(_DELETE, map(dataclasses.astuple, names))
         return len(names)
@@ -293,11 +293,11 @@ class State:
             told = (now, seconds, json.dumps(dict(counts)), number)
             db.execute("UPDATE run SET ended = ?, seconds = ?, counts = ? WHERE number = ?", told)
 
-    def runs(self, last: int = 30) -> list[Run]:
+    def runs(self, last: int = 30) -> list[MirrorRun]:
         """The last runs, newest first."""
         with errors(self.path):
             rows = self._db.execute("SELECT * FROM run ORDER BY number DESC LIMIT ?", (last,)).fetchall()
-        return [Run(row["number"], row["started"], row["ended"], row["seconds"], json.loads(row["counts"])) for row in rows]
+        return [MirrorRun(row["number"], row["started"], row["ended"], row["seconds"], json.loads(row["counts"])) for row in rows]
 
     def manifest(self) -> dict[str, Any]:
         """All that `rebuild` needs, as JSON has it: for `generation.json`."""
@@ -338,20 +338,20 @@ def _look_again(db: sqlite3.Connection, came: set[str]) -> None:
     db.executemany(_AGAIN, map(dataclasses.astuple, found))
 
 
-def _place(package: Package) -> tuple[str, str, str]:
+def _place(package: ChannelPackage) -> tuple[str, str, str]:
     return package.channel, package.subdir, package.url.rpartition("/")[2]
 
 
-def _row(package: Package, seen: float, gone: float | None) -> tuple[Any, ...]:
+def _row(package: ChannelPackage, seen: float, gone: float | None) -> tuple[Any, ...]:
     return (*_place(package), package.sha256, package.record, json.dumps(dataclasses.asdict(package)), seen, gone)
 
 
-def _package(told: Mapping[str, Any]) -> Package:
-    return Package(**{**told, "depends": tuple(told["depends"])})
+def _package(told: Mapping[str, Any]) -> ChannelPackage:
+    return ChannelPackage(**{**told, "depends": tuple(told["depends"])})
 
 
-def _key(row: Any) -> Key:
-    return Key(row["package"], row["converter"], row["options"], row["platform"])
+def _key(row: Any) -> ItemKey:
+    return ItemKey(row["package"], row["converter"], row["options"], row["platform"])
 
 
 def _read(manifest: Mapping[str, Any]) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
@@ -367,7 +367,7 @@ def _read(manifest: Mapping[str, Any]) -> tuple[list[tuple[Any, ...]], list[tupl
 
 def _items(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Any, ...]]:
     for each in rows:
-        done = Done.from_json(each["done"])
+        done = ItemResult.from_json(each["done"])
         key = dataclasses.astuple(done.key)
         document = json.dumps(done.json())
         yield (*key, each["status"], done.code, each["attempts"], 0, None, each["ended"], each["next_try"], document)

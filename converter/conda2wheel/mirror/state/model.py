@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-Status = Literal["done", "refused", "failed"]
-STATUSES: tuple[Status, ...] = get_args(Status)
+ResultStatus = Literal["done", "refused", "failed"]
+RESULT_STATUSES: tuple[ResultStatus, ...] = get_args(ResultStatus)
 
 
 @dataclass(frozen=True)
-class Package:
+class ChannelPackage:
     """A record of repodata. `sha256` of the archive; `size` in bytes and `timestamp` in seconds since 1970, where it is known;
     `record` is a digest of the whole record, so that a patch of repodata shows."""
 
@@ -40,7 +40,7 @@ class Package:
 
 
 @dataclass(frozen=True, order=True)
-class Key:
+class ItemKey:
     """What a conversion depends on, and so what makes two work items one: the package's sha256, this converter's version, the
     digest of the options, and the platform ("auto": by evidence)."""
 
@@ -54,7 +54,7 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Wheel:
+class MirrorWheel:
     """A wheel that was made: what an index, a lock file and a report say of it. `project` is normalised; `imports` are its
     top-level modules; `requires` its Requires-Dist lines; `platform` a platform tag or "any"; `size` in bytes."""
 
@@ -77,16 +77,16 @@ class Wheel:
 
 
 @dataclass(frozen=True)
-class Done:
+class ItemResult:
     """What became of a work item. `code` is a refusal's code, or the class of a failure (network, disk, memory, timeout, crash,
     internal ...); None when done. `seconds` by stage (download, convert, check, store); `downloaded` in bytes."""
 
-    key: Key
-    status: Status
+    key: ItemKey
+    status: ResultStatus
     code: str | None = None
     message: str | None = None
     hint: str | None = None
-    wheel: Wheel | None = None
+    wheel: MirrorWheel | None = None
     warnings: tuple[tuple[str, str], ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     downloaded: int = 0
@@ -96,15 +96,15 @@ class Done:
         return dataclasses.asdict(self) | {"seconds": dict(self.seconds)}
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> Done:
+    def from_json(cls, told: Mapping[str, Any]) -> ItemResult:
         """What `json` wrote. Raises `ValueError` for anything else."""
         try:
             wheel = told["wheel"]
-            made = None if wheel is None else Wheel(**{key: _frozen(value) for key, value in wheel.items()})
-            if told["status"] not in STATUSES:
+            made = None if wheel is None else MirrorWheel(**{key: _frozen(value) for key, value in wheel.items()})
+            if told["status"] not in RESULT_STATUSES:
                 raise ValueError(f"{told['status']!r} is no status")
             return cls(
-                key=Key(**told["key"]),
+                key=ItemKey(**told["key"]),
                 status=told["status"],
                 code=told["code"],
                 message=told["message"],

@@ -9,7 +9,7 @@ from importlib.resources import files
 
 
 @dataclass(frozen=True)
-class Retry:
+class RetryRule:
     """`base` seconds until the second try, `factor` times as many until each further one, `longest` at most; `tries` until a
     package is put aside; `why`, for people."""
 
@@ -25,13 +25,13 @@ class Retry:
 
 
 @cache
-def retries() -> dict[str, Retry]:
+def retries() -> dict[str, RetryRule]:
     """By class of failure."""
     rows = tomllib.loads(files(__package__).joinpath("retry.toml").read_text(encoding="utf-8"))
-    return {name: Retry(**row) for name, row in rows.items()}
+    return {name: RetryRule(**row) for name, row in rows.items()}
 
 
-def retry_of(code: str | None) -> Retry:
+def retry_of(code: str | None) -> RetryRule:
     """The row of a class; of "internal" for one that has none."""
     return retries().get(code or "", retries()["internal"])
 

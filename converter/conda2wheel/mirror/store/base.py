@@ -38,7 +38,7 @@ CONTENT_TYPES = {
 
 
 @dataclass(frozen=True)
-class Meta:
+class ObjectInfo:
     """An object: its path, its size in bytes, and when it was written, in seconds since 1970 by the store's own clock."""
 
     path: str
@@ -47,7 +47,7 @@ class Meta:
 
 
 @dataclass(frozen=True)
-class Found:
+class StoredObject:
     """What was read, and in which version it was there: for `put_if`, and no one else."""
 
     data: bytes
@@ -60,11 +60,11 @@ class Store(ABC):
     url: str
 
     @abstractmethod
-    def fetch(self, path: str) -> Found | None:
+    def fetch(self, path: str) -> StoredObject | None:
         """An object's bytes and version; None if it is not there."""
 
     @abstractmethod
-    def head(self, path: str) -> Meta | None:
+    def head(self, path: str) -> ObjectInfo | None:
         """What is known of an object; None if it is not there."""
 
     @abstractmethod
@@ -80,7 +80,7 @@ class Store(ABC):
         """Write an object if this version of it is there (`If-Match`)."""
 
     @abstractmethod
-    def list(self, prefix: str = "") -> Iterator[Meta]:
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """All objects below a folder, in no order."""
 
     @abstractmethod
@@ -93,7 +93,7 @@ class Store(ABC):
 
     @abstractmethod
     def clock(self) -> float:
-        """What time it is for the store, in seconds since 1970: the clock that `Meta.modified` is read from."""
+        """What time it is for the store, in seconds since 1970: the clock that `ObjectInfo.modified` is read from."""
 
     def point(self, name: str, target: str | None) -> bool:
         """Make a name stand for a path, from one moment to the next, or (None) for nothing. False where a store cannot."""

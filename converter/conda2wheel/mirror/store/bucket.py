@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from conda2wheel.errors import Failed
-from conda2wheel.mirror.store.base import Found, Meta, Store, cache_control, content_type, failed
+from conda2wheel.mirror.store.base import ObjectInfo, Store, StoredObject, cache_control, content_type, failed
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta, PutMode
@@ -31,7 +31,7 @@ HINT = "check the address and the network; what was published before is untouche
 RIGHTS = "check the credentials in the environment, and that they may read, list, write and delete there"
 
 
-class Bucket(Store):
+class BucketStore(Store):
     """A store at `SCHEME://BUCKET/PATH`. `retries` and `patience` (seconds) bound how often and how long a request is tried
     again, `timeout` (seconds) how long one may take."""
 
@@ -76,17 +76,17 @@ class Bucket(Store):
         except (obstore.exceptions.BaseError, ValueError) as error:
             raise Failed("usage", f"{self.url}: {_line(error)}", "see docs/mirror.md for the addresses of stores") from None
 
-    def fetch(self, path: str) -> Found | None:
+    def fetch(self, path: str) -> StoredObject | None:
         import obstore
 
         with self._told("read", path):
             try:
                 answer = obstore.get(self._store, path)
-                return Found(bytes(answer.bytes()), _version(answer.meta))
+                return StoredObject(bytes(answer.bytes()), _version(answer.meta))
             except FileNotFoundError:
                 return None
 
-    def head(self, path: str) -> Meta | None:
+    def head(self, path: str) -> ObjectInfo | None:
         import obstore
 
         with self._told("read", path):
@@ -145,7 +145,7 @@ class Bucket(Store):
                     break
         return True
 
-    def list(self, prefix: str = "") -> Iterator[Meta]:
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         import obstore
 
         with self._told("list", prefix):
@@ -187,12 +187,12 @@ class Bucket(Store):
             raise failed(f"{doing} {self.url}/{path}", _line(error), HINT) from None
 
 
-def _opened(url: str, options: dict[str, float]) -> Bucket:
-    return Bucket(url, **options)  # type: ignore[arg-type]
+def _opened(url: str, options: dict[str, float]) -> BucketStore:
+    return BucketStore(url, **options)  # type: ignore[arg-type]
 
 
-def _meta(told: ObjectMeta) -> Meta:
-    return Meta(told["path"], told["size"], told["last_modified"].timestamp())
+def _meta(told: ObjectMeta) -> ObjectInfo:
+    return ObjectInfo(told["path"], told["size"], told["last_modified"].timestamp())
 
 
 def _version(told: ObjectMeta) -> str:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from conda2wheel.errors import Failed
-from conda2wheel.mirror.store.base import Found, Meta, Store, failed
+from conda2wheel.mirror.store.base import ObjectInfo, Store, StoredObject, failed
 from conda2wheel.wheel.writer import write_file
 
 GUARD = ".conda2wheel.lock"
@@ -32,31 +32,31 @@ HINTS = {
 }
 
 
-class Folder(Store):
+class FolderStore(Store):
     """A store in a folder, which is made when something is first written."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.url = str(self.root)
 
-    def __reduce__(self) -> tuple[type[Folder], tuple[Path]]:
+    def __reduce__(self) -> tuple[type[FolderStore], tuple[Path]]:
         return (type(self), (self.root,))
 
-    def fetch(self, path: str) -> Found | None:
+    def fetch(self, path: str) -> StoredObject | None:
         with _told(f"read {self.root / path}"):
             try:
                 data = (self.root / path).read_bytes()
             except (FileNotFoundError, NotADirectoryError):
                 return None
-        return Found(data, hashlib.sha256(data).hexdigest())
+        return StoredObject(data, hashlib.sha256(data).hexdigest())
 
-    def head(self, path: str) -> Meta | None:
+    def head(self, path: str) -> ObjectInfo | None:
         with _told(f"read {self.root / path}"):
             try:
                 known = (self.root / path).stat()
             except (FileNotFoundError, NotADirectoryError):
                 return None
-        return Meta(path, known.st_size, known.st_mtime)
+        return ObjectInfo(path, known.st_size, known.st_mtime)
 
     def put(self, path: str, source: bytes | Path) -> None:
         target = self.root / path
@@ -99,7 +99,7 @@ class Folder(Store):
         finally:
             os.close(guard)
 
-    def list(self, prefix: str = "") -> Iterator[Meta]:
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         for folder, _, names in os.walk(self.root / prefix, onerror=_unless_missing):
             for name in names:
                 place = Path(folder, name)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from conda2wheel.errors import Failed
-from conda2wheel.mirror.store.base import Found, Store
+from conda2wheel.mirror.store.base import Store, StoredObject
 
 LOCK = "lock.json"
 SCHEMA = 1
@@ -28,7 +28,7 @@ CLOCKS = 2.0  # stores tell times in whole seconds
 HOLDS = 0.8  # of `seconds`, by this machine's monotonic clock: the holder stops before another may begin
 
 
-class Lock:
+class Lease:
     """`with Lock(store, owner) as lock:` holds it; `lock.check()` before each step raises once it does not any more.
 
     Raises `Failed`: "locked" where another holds it, "store" where the store cannot be asked.
@@ -47,7 +47,7 @@ class Lock:
         self._ended = threading.Event()
         self._renewing = threading.Thread(target=self._renew_on_and_on, daemon=True)
 
-    def __enter__(self) -> Lock:
+    def __enter__(self) -> Lease:
         self._here.add(self._token)
         try:
             return self._enter()
@@ -55,7 +55,7 @@ class Lock:
             self._here.discard(self._token)
             raise
 
-    def _enter(self) -> Lock:
+    def _enter(self) -> Lease:
         for _ in range(3):
             began = time.monotonic()
             found = self._store.fetch(self._path)
@@ -101,7 +101,7 @@ class Lock:
         self._version, self._until = found.version, began + self._seconds * HOLDS
         return True
 
-    def _held(self, found: Found) -> bool:
+    def _held(self, found: StoredObject) -> bool:
         told = _told(found.data)
         if told.get("owner") is None and "token" in told:
             return False

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from conda2wheel.mirror.store.base import Store
-from conda2wheel.mirror.store.folder import Folder
+from conda2wheel.mirror.store.folder import FolderStore
 
 
 def open_store(url: str, **options: Any) -> Store:
@@ -15,13 +15,13 @@ def open_store(url: str, **options: Any) -> Store:
     Args:
         url: `s3://BUCKET/PATH`, `gs://BUCKET/PATH`, `az://CONTAINER/PATH`, `memory://NAME` (in this process only), or a
             folder's path, with or without `file://`.
-        options: keyword arguments of `bucket.Bucket`; a folder has none.
+        options: keyword arguments of `bucket.BucketStore`; a folder has none.
 
     Raises:
         Failed: "usage" for a URL of no known store, "dependency" where obstore is not installed.
     """
     if "://" in url and not url.startswith("file://"):
-        from conda2wheel.mirror.store.bucket import Bucket  # obstore is an optional dependency, and slow to import
+        from conda2wheel.mirror.store.bucket import BucketStore  # obstore is an optional dependency, and slow to import
 
-        return Bucket(url, **options)
-    return Folder(Path(url.removeprefix("file://")))
+        return BucketStore(url, **options)
+    return FolderStore(Path(url.removeprefix("file://")))

@@ -1,4 +1,5 @@
-"""Who does the work: processes of this machine, a Dask cluster, or this very process; each hands out orders and yields `Done`s.
+"""Who does the work: processes of this machine, a Dask cluster, or this very process; each hands out orders and yields
+`ItemResult`s.
 
 Orders are taken as workers get free, never all at once. A crash, too much memory or too much time ends one item: its process dies
 and another takes its place. After `stop` is set no order is taken any more, and what is under way ends.
@@ -17,12 +18,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from conda2wheel.errors import Failed
-from conda2wheel.mirror.state.model import Done, Key
-from conda2wheel.mirror.work.worker import Order, work
+from conda2wheel.mirror.state.model import ItemKey, ItemResult
+from conda2wheel.mirror.work.worker import ConversionJob, work
 
 LIFE = 200  # items of one worker process: what libraries leave behind does not add up
 TICK = 0.5  # seconds between two looks at `stop`
-Started = Callable[[Key], None]
+OnStart = Callable[[ItemKey], None]
 
 
 class Executor(Protocol):
@@ -32,17 +33,18 @@ class Executor(Protocol):
     def stop(self) -> threading.Event:
         """Set it, and no more orders are taken."""
 
-    def run(self, orders: Iterable[Order], started: Started = lambda _: None) -> Generator[Done]:
-        """Do the orders; each one's `Done` as it ends, in whatever order. `started` is told each key as it is handed out."""
+    def run(self, orders: Iterable[ConversionJob], started: OnStart = lambda _: None) -> Generator[ItemResult]:
+        """Do the orders; each one's `ItemResult` as it ends, in whatever order. `started` is told each key as it is handed
+        out."""
 
 
 @dataclass
-class Here:
+class InProcessExecutor:
     """In this process, one after the other: for debugging, where a crash shall be seen."""
 
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def run(self, orders: Iterable[Order], started: Started = lambda _: None) -> Generator[Done]:
+    def run(self, orders: Iterable[ConversionJob], started: OnStart = lambda _: None) -> Generator[ItemResult]:
         """As `Executor.run`."""
         for order in orders:
             if self.stop.is_set():
@@ -52,13 +54,13 @@ class Here:
 
 
 @dataclass
-class Processes:
+class ProcessExecutor:
     """Worker processes: `workers` of them, 0 for one a core. Bounds of memory and time are the orders' own."""
 
     workers: int = 0
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def run(self, orders: Iterable[Order], started: Started = lambda _: None) -> Generator[Done]:
+    def run(self, orders: Iterable[ConversionJob], started: OnStart = lambda _: None) -> Generator[ItemResult]:
         """As `Executor.run`. Raises `Failed` (dependency) where pebble is not installed."""
         import multiprocessing
 
@@ -71,7 +73,7 @@ class Processes:
         pool: Any = ProcessPool(workers, LIFE, _begin, context=multiprocessing.get_context("spawn"))
         try:
 
-            def submit(order: Order) -> Future[Done]:
+            def submit(order: ConversionJob) -> Future[ItemResult]:
                 return pool.schedule(_bounded, (order,), timeout=order.timeout or None)  # type: ignore[no-any-return]
 
             yield from _each(orders, submit, workers + 1, self.stop, started, _verdict)
@@ -82,7 +84,7 @@ class Processes:
 
 
 @dataclass
-class Dask:
+class DaskExecutor:
     """A Dask cluster, by its scheduler's address (`tcp://host:8786`); `patience`: seconds to reach it.
 
     Its workers need conda2wheel-wasm[mirror] in this version, and a way to the channels and to the store. Dask does an item again
@@ -94,7 +96,7 @@ class Dask:
     patience: float = 10.0
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def run(self, orders: Iterable[Order], started: Started = lambda _: None) -> Generator[Done]:
+    def run(self, orders: Iterable[ConversionJob], started: OnStart = lambda _: None) -> Generator[ItemResult]:
         """As `Executor.run`. Raises `Failed`: dependency, network."""
         try:
             from distributed import Client
@@ -109,7 +111,7 @@ class Dask:
             executor = client.get_executor(pure=False, retries=2)
             at_once = max(1, sum(client.nthreads().values()))
 
-            def submit(order: Order) -> Future[Done]:
+            def submit(order: ConversionJob) -> Future[ItemResult]:
                 return executor.submit(work, order)  # type: ignore[no-any-return]
 
             yield from _each(orders, submit, at_once, self.stop, started, _verdict, watched=True)
@@ -135,17 +137,17 @@ def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
 
 
 def _each(
-    orders: Iterable[Order],
-    submit: Callable[[Order], Future[Done]],
+    orders: Iterable[ConversionJob],
+    submit: Callable[[ConversionJob], Future[ItemResult]],
     at_once: int,
     stop: threading.Event,
-    started: Started,
-    verdict: Callable[[Order, Future[Done]], Done],
+    started: OnStart,
+    verdict: Callable[[ConversionJob, Future[ItemResult]], ItemResult],
     watched: bool = False,
-) -> Iterator[Done]:
+) -> Iterator[ItemResult]:
     """Keep `at_once` orders under way. `watched`: see to their time here, since nobody else does."""
     waiting = iter(orders)
-    under_way: dict[Future[Done], tuple[Order, float]] = {}
+    under_way: dict[Future[ItemResult], tuple[ConversionJob, float]] = {}
     while True:
         while len(under_way) < at_once and not stop.is_set():
             order = next(waiting, None)
@@ -179,7 +181,7 @@ def _follow(parent: int) -> None:
     os._exit(1)
 
 
-def _bounded(order: Order) -> Done:
+def _bounded(order: ConversionJob) -> ItemResult:
     """Work with no more memory than what the process has already and the order's. (RLIMIT_AS: beyond it, MemoryError.)"""
     import resource
 
@@ -199,7 +201,7 @@ def _size() -> int:
         return int(stream.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _verdict(order: Order, future: Future[Done]) -> Done:
+def _verdict(order: ConversionJob, future: Future[ItemResult]) -> ItemResult:
     """What a worker gave back, or how it died."""
     try:
         return future.result()
@@ -209,19 +211,19 @@ def _verdict(order: Order, future: Future[Done]) -> Done:
         return _died(order, error)
 
 
-def _too_long(order: Order) -> Done:
+def _too_long(order: ConversionJob) -> ItemResult:
     message = f"{order.package.subdir}/{order.package.stem}: it took longer than {order.timeout:g} seconds"
-    return Done(order.key, "failed", "timeout", message, "raise [work] timeout, or exclude it")
+    return ItemResult(order.key, "failed", "timeout", message, "raise [work] timeout, or exclude it")
 
 
-def _died(order: Order, error: BaseException) -> Done:
+def _died(order: ConversionJob, error: BaseException) -> ItemResult:
     what = f"{order.package.subdir}/{order.package.stem}"
     status: Any = getattr(error, "exitcode", None)
     if status is None:
         line = next(iter(str(error).splitlines()), "")
-        return Done(
+        return ItemResult(
             order.key, "failed", "lost", f"{what}: its worker went away: {type(error).__name__}: {line}", "it is tried again"
         )
-    how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+    ending = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
     hint = "out of memory?" if status == -signal.SIGKILL else "a bug of conda2wheel or of what it rests on"
-    return Done(order.key, "failed", "crash", f"{what}: its worker died {how}", hint)
+    return ItemResult(order.key, "failed", "crash", f"{what}: its worker died {ending}", hint)

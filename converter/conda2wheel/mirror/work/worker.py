@@ -1,6 +1,7 @@
-"""One work item, in a worker: download, convert, check, store. Whatever happens is in the `Done` that comes back.
+"""One work item, in a worker: download, convert, check, store. Whatever happens is in the `ItemResult` that comes back.
 
-A worker gets an `Order` and nothing else: it reads the channel and writes to the store by itself, on whatever machine it is. The
+A worker gets an `ConversionJob` and nothing else: it reads the channel and writes to the store by itself, on whatever
+machine it is. The
 order carries the recipes themselves, as they were when the configuration was loaded.
 """
 
@@ -23,8 +24,8 @@ from conda2wheel.channels.repodata import channel_url
 from conda2wheel.commands.convert import convert
 from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from conda2wheel.files.packagefile import Limits
-from conda2wheel.mirror.config import Config
-from conda2wheel.mirror.state.model import Done, Key, Package, Wheel
+from conda2wheel.mirror.config import MirrorConfig
+from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult, MirrorWheel
 from conda2wheel.mirror.state.retries import retries
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.mirror.store.open import open_store
@@ -39,13 +40,13 @@ _CLASSES = {"unreadable": "disk", "locked": "store"}  # codes of accidents whose
 
 
 @dataclass(frozen=True)
-class Order:
+class ConversionJob:
     """All that a worker needs. `url` is the package's, with what opens a private channel; `options` as `Options.json` has them;
     `recipes` documents as JSON; `cache` a folder on the worker's machine, None for its user's own; `memory` in bytes, `timeout`
     in seconds, which an executor sees to."""
 
-    key: Key
-    package: Package
+    key: ItemKey
+    package: ChannelPackage
     url: str
     options: str
     channels: tuple[str, ...]
@@ -58,7 +59,7 @@ class Order:
     timeout: float = 0.0
 
     @classmethod
-    def of(cls, key: Key, package: Package, config: Config, cache: Path | None = None) -> Order:
+    def of(cls, key: ItemKey, package: ChannelPackage, config: MirrorConfig, cache: Path | None = None) -> ConversionJob:
         """The order for an item of a plan."""
         addresses = tuple(map(channel_url, config.channels))
         url = package.url
@@ -102,41 +103,43 @@ class _Clock:
         self.came[url] = got
 
 
-def work(order: Order) -> Done:
+def work(order: ConversionJob) -> ItemResult:
     """Do it. Never raises, but for what ends the process itself (KeyboardInterrupt, SystemExit)."""
     clock = _Clock()
     try:
         with tempfile.TemporaryDirectory(prefix="conda2wheel-mirror-") as folder:
             wheel, converted = _made(order, Path(folder), clock)
-        done = Done(order.key, "done", wheel=wheel, warnings=tuple((each.code, each.message) for each in converted.warnings))
+        done = ItemResult(
+            order.key, "done", wheel=wheel, warnings=tuple((each.code, each.message) for each in converted.warnings)
+        )
     except (KeyboardInterrupt, SystemExit):
         raise
     except Refused as verdict:
-        done = Done(order.key, "refused", verdict.code, verdict.message, verdict.hint)
+        done = ItemResult(order.key, "refused", verdict.code, verdict.message, verdict.hint)
     except BaseException as accident:  # noqa: BLE001 - Rust's panics are no Exception
         done = failed(order, accident)
     return replace(done, seconds=clock.seconds, downloaded=sum(clock.came.values()))
 
 
-def failed(order: Order, accident: BaseException) -> Done:
+def failed(order: ConversionJob, accident: BaseException) -> ItemResult:
     """What an accident is called, and its one line."""
     what = f"{order.package.subdir}/{order.package.stem}"
     if isinstance(accident, Conda2WheelError):
         code = _CLASSES.get(accident.code, accident.code)
-        return Done(order.key, "failed", code if code in retries() else "internal", accident.message, accident.hint)
+        return ItemResult(order.key, "failed", code if code in retries() else "internal", accident.message, accident.hint)
     if isinstance(accident, MemoryError):
         message = f"{what}: it needs more than {order.memory >> 20} MiB" if order.memory else f"{what}: out of memory"
-        return Done(order.key, "failed", "memory", message, "raise [work] memory, or exclude it")
+        return ItemResult(order.key, "failed", "memory", message, "raise [work] memory, or exclude it")
     if isinstance(accident, OSError) and accident.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-        return Done(order.key, "failed", "disk", f"{what}: {accident}", "set TMPDIR to a place with room")
+        return ItemResult(order.key, "failed", "disk", f"{what}: {accident}", "set TMPDIR to a place with room")
     frames = traceback.extract_tb(accident.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
     line = next(iter(str(accident).splitlines()), "")
     message = f"{what}: {type(accident).__name__}: {line}{where}"
-    return Done(order.key, "failed", "internal", message, "this is a bug of conda2wheel")
+    return ItemResult(order.key, "failed", "internal", message, "this is a bug of conda2wheel")
 
 
-def _made(order: Order, folder: Path, clock: _Clock) -> tuple[Wheel, Converted]:
+def _made(order: ConversionJob, folder: Path, clock: _Clock) -> tuple[MirrorWheel, Converted]:
     options = Options.from_json(json.loads(order.options))
     downloads = replace(_downloads(order.cache), watch=clock.watch)
     source = f"{order.url}#sha256={order.package.sha256}"
@@ -170,7 +173,7 @@ def _made(order: Order, folder: Path, clock: _Clock) -> tuple[Wheel, Converted]:
     return wheel, converted
 
 
-def _download(order: Order, downloads: Downloads) -> None:
+def _download(order: ConversionJob, downloads: Downloads) -> None:
     """What comes with another hash than repodata promise is the channel's accident, not a verdict on the package."""
     try:
         downloads.get([Wanted(order.url, order.package.sha256, order.package.size)], order.limits.download)
@@ -180,7 +183,7 @@ def _download(order: Order, downloads: Downloads) -> None:
         raise Failed("network", verdict.message, "its channel is being changed; it is tried again") from None
 
 
-def describe(converted: Converted, path: Path, sha256: str) -> tuple[Wheel, bytes]:
+def describe(converted: Converted, path: Path, sha256: str) -> tuple[MirrorWheel, bytes]:
     """A wheel as the mirror keeps it, and its METADATA."""
     import hashlib
 
@@ -195,7 +198,7 @@ def describe(converted: Converted, path: Path, sha256: str) -> tuple[Wheel, byte
         raise Failed("internal", f"{path.name}: a wheel without METADATA was written")
     metadata = core.blob.read()
     pythons = sorted(tag[2:].partition("-")[0] for tag in converted.tags if tag.startswith("cp3"))
-    wheel = Wheel(
+    wheel = MirrorWheel(
         project=canonicalize_name(converted.name),
         version=converted.version,
         filename=path.name,
@@ -211,13 +214,13 @@ def describe(converted: Converted, path: Path, sha256: str) -> tuple[Wheel, byte
     return wheel, metadata
 
 
-def put_wheel(store: Store, wheel: Wheel, source: bytes | Path, metadata: bytes) -> None:
+def put_wheel(store: Store, wheel: MirrorWheel, source: bytes | Path, metadata: bytes) -> None:
     """Put a wheel and its METADATA (PEP 658) where the index will look for them. Raises `Failed` (store)."""
     store.put_blob(f"{wheel.blob}.metadata", metadata)
     store.put_blob(wheel.blob, source)
 
 
-def _check(path: Path, order: Order) -> None:
+def _check(path: Path, order: ConversionJob) -> None:
     """Install and import it. Raises `Failed` (check) with what went wrong first; a wheel that fits no Pyodide passes."""
     from conda2wheel.pyodide.check import check_wheels
 
