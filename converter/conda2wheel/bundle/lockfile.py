@@ -12,6 +12,7 @@ from conda2wheel._version import __version__
 from conda2wheel.bundle.chosen import Absent, Chosen, Left, Shipped
 from conda2wheel.bundle.pypi import FromPyPI
 from conda2wheel.errors import Failed
+from conda2wheel.files.reading import not_found
 from conda2wheel.options import Options
 from conda2wheel.results import Warned
 from conda2wheel.wheel.names import Names
@@ -106,7 +107,7 @@ def read_lock(path: Path) -> Lock:
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise Failed("not-found", f"{path}: no such file", "check the path") from None
+        raise not_found(path) from None
     except (OSError, ValueError, RecursionError) as error:
         raise Failed("unreadable", f"{path}: {error}", "it is no bundle.lock") from None
     try:

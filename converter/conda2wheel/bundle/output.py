@@ -20,10 +20,10 @@ from conda2wheel.bundle.needs import Member
 from conda2wheel.bundle.pypi import FromPyPI
 from conda2wheel.bundle.target import Target
 from conda2wheel.errors import Failed
+from conda2wheel.files.writing import write_file
 from conda2wheel.index.pyodide_lock import Entry, beside, merged
 from conda2wheel.index.simple import write_index
 from conda2wheel.results import Converted, Warned
-from conda2wheel.wheel.writer import write_file
 
 REPORT = "report.json"
 REQUIREMENTS = "requirements.txt"

@@ -25,6 +25,7 @@ from conda2wheel.commands.gate import Gated, gate
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Failed
 from conda2wheel.files.packagefile import BytesBlob
+from conda2wheel.files.writing import write_file
 from conda2wheel.link.common import Common, file_part
 from conda2wheel.link.libraries import LibraryIndex
 from conda2wheel.link.link import Linked, resolved
@@ -114,7 +115,7 @@ class SharedLibraries:
         if out is not None:
             target = out / made.filename
             level, info = self.options.level, f"{common.file_part}-{common.version}.dist-info"
-            sha256 = archive.write_file(target, lambda: archive.build_wheel(contents, info, made.moment, level))
+            sha256 = write_file(target, lambda: archive.build_wheel(contents, info, made.moment, level))
             result = replace(result, wheel=target, sha256=sha256)
             warnings += size_warning(target)
         return common, replace(result, warnings=tuple(dict.fromkeys(warnings)), seconds=time.monotonic() - started)

@@ -22,9 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from conda2wheel.conda.archive import DAMAGE, Header, corrupt
+from conda2wheel.conda.archive import DAMAGE, Header
 from conda2wheel.conda.paths_json import rows
 from conda2wheel.errors import Failed, Refused
+from conda2wheel.files.reading import corrupt, not_found, unreadable
 from conda2wheel.net.download import BACKOFF, TRIES, reader, redacted
 
 if TYPE_CHECKING:
@@ -60,9 +61,9 @@ def peek_file(path: Path, source: str) -> Listed:
             stream.seek(0)
             return _tar_bz2(source, stream)
     except FileNotFoundError:
-        raise Failed("not-found", f"{source}: no such file", "check the path") from None
+        raise not_found(source) from None
     except OSError as error:
-        raise Failed("unreadable", f"{source}: {error.strerror}", "make it readable for this user") from None
+        raise unreadable(source, error) from None
 
 
 def peek_url(url: str) -> Listed | None:

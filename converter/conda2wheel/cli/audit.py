@@ -119,7 +119,7 @@ def _write_sarif(target: str, audited: list[Audited], errors: list[tuple[str, Co
 
     from conda2wheel.commands.sarif import sarif
     from conda2wheel.errors import Conda2WheelError
-    from conda2wheel.wheel.writer import write_file
+    from conda2wheel.files.writing import write_file
 
     text = json.dumps(sarif(audited, errors), indent=2, ensure_ascii=False) + "\n"
     if target == STDOUT:

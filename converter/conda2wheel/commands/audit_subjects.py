@@ -23,6 +23,7 @@ from conda2wheel.abi.platforms import Platform, parse, release
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from conda2wheel.files.packagefile import BytesBlob, Limits, PackageFile
+from conda2wheel.files.reading import read_file, unreadable
 from conda2wheel.net.download import is_url, redacted
 from conda2wheel.results import Warned
 from conda2wheel.wasm.binary import MAGIC
@@ -108,7 +109,7 @@ def _wheels(folder: str) -> list[str]:
     try:
         return [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if name.endswith(".whl")]
     except OSError as error:
-        raise Failed("unreadable", f"{folder}: {error.strerror or error}", "make it readable for this user") from None
+        raise unreadable(folder, error) from None
 
 
 def _open(source: str, forced: Platform | None, libraries: LibraryIndex | None, limits: Limits, downloads: Downloads) -> Subject:
@@ -131,10 +132,9 @@ def _read(path: Path, limits: Limits, size: int | None = None) -> bytes:
     try:
         if size is None and (whole := path.stat().st_size) > limits.member_size:
             raise Refused("too-large", f"{path}: {whole} bytes", "raise --max-member-size if you trust it")
-        with path.open("rb") as stream:
-            return stream.read(-1 if size is None else size)
+        return read_file(path, size)
     except OSError as error:
-        raise Failed("unreadable", f"{path}: {error.strerror or error}", "make it readable for this user") from None
+        raise unreadable(path, error) from None
 
 
 def _module(path: Path, limits: Limits) -> Subject:

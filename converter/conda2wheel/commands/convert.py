@@ -30,6 +30,7 @@ from conda2wheel.conda.open import open_package
 from conda2wheel.conda.origin import Source
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.files.packagefile import Limits
+from conda2wheel.files.writing import write_file
 from conda2wheel.link.channel_lookup import ChannelLibraries
 from conda2wheel.link.common import Common
 from conda2wheel.link.libraries import LibraryIndex
@@ -44,7 +45,7 @@ from conda2wheel.wheel.pins import Pins
 from conda2wheel.wheel.plan import Plan, plan_wheel
 from conda2wheel.wheel.provenance import Made, overridden
 from conda2wheel.wheel.provenance_files import consulted, told
-from conda2wheel.wheel.writer import DEFAULT_LEVEL, build_wheel, write_file
+from conda2wheel.wheel.writer import DEFAULT_LEVEL, build_wheel
 
 PYPI_FILE_LIMIT = 100 << 20  # warehouse: MAX_FILESIZE
 

@@ -10,8 +10,9 @@ from typing import Any
 from conda2wheel.abi.binaries import SHARED_OBJECT, Binary, read_binary
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.conda.open import DEFAULT_LIMITS, open_package
-from conda2wheel.errors import Failed, Refused
+from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import BytesBlob, Limits, PackageFile
+from conda2wheel.files.reading import read_file
 from conda2wheel.net.download import is_url
 from conda2wheel.wasm.binary import MAGIC, Kind
 from conda2wheel.wasm.dylink import Dylink
@@ -77,25 +78,13 @@ def inspect(path: str | Path, limits: Limits = DEFAULT_LIMITS, downloads: Downlo
     if not is_url(source) and Path(source).is_file():
         if source.endswith(".whl"):
             return _wheel(Path(source), limits)
-        if _first_bytes(Path(source)) == MAGIC or SHARED_OBJECT.search(source):
+        if read_file(Path(source), len(MAGIC)) == MAGIC or SHARED_OBJECT.search(source):
             return _module(Path(source))
     return _package(source, limits, downloads)
 
 
-def _first_bytes(path: Path) -> bytes:
-    try:
-        with path.open("rb") as stream:
-            return stream.read(4)
-    except OSError as error:
-        raise Failed("unreadable", f"{path}: {error.strerror}", "make it readable for this user") from None
-
-
 def _module(path: Path) -> Report:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise Failed("unreadable", f"{path}: {error.strerror}", "make it readable for this user") from None
-    report = report_module(path.name, read_binary(PackageFile(path.name, BytesBlob(data))))
+    report = report_module(path.name, read_binary(PackageFile(path.name, BytesBlob(read_file(path)))))
     return Report(str(path), "module", (("file_kind", report.kind),), (report,))
 
 

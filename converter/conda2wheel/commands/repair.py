@@ -28,6 +28,8 @@ from conda2wheel.commands.gate import Gated, check_allow, gate
 from conda2wheel.conda.origin import Source
 from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from conda2wheel.files.packagefile import Limits
+from conda2wheel.files.reading import read_file
+from conda2wheel.files.writing import write_file
 from conda2wheel.link.libraries import LibraryIndex
 from conda2wheel.link.link import Linked, link
 from conda2wheel.options import Options
@@ -38,7 +40,7 @@ from conda2wheel.wheel.provenance import Made, overridden, own_account
 from conda2wheel.wheel.provenance_files import consulted, told
 from conda2wheel.wheel.reader import Wheel, read_wheel
 from conda2wheel.wheel.retag import ANY, Retagged, retag
-from conda2wheel.wheel.writer import Member, build_wheel, write_file
+from conda2wheel.wheel.writer import Member, build_wheel
 
 
 def repair(
@@ -239,7 +241,7 @@ def _source(wheel: Wheel) -> Source:
         name=wheel.metadata.get("Name") or wheel.name,
         version=wheel.version,
         filename=wheel.path.name,
-        sha256=hashlib.sha256(_bytes(wheel.path)).hexdigest(),
+        sha256=hashlib.sha256(read_file(wheel.path)).hexdigest(),
         license=_license(wheel),
     )
 
@@ -271,13 +273,6 @@ def _made(
     )
 
 
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise Failed("unreadable", f"{path}: {error.strerror or error}") from error
-
-
 def _result(
     wheel: Wheel,
     out: Path,
@@ -299,7 +294,7 @@ def _result(
         moment = options.moment(wheel.timestamp)
         sha256 = write_file(target, lambda: build_wheel(contents, wheel.dist_info, moment, options.level))
     else:
-        data = _bytes(wheel.path)
+        data = read_file(wheel.path)
         sha256 = hashlib.sha256(data).hexdigest() if in_place else write_file(target, lambda: iter([data]))
     warnings += size_warning(target)
     tags: Iterable[Tag] = tagged.tags if tagged else wheel.tags

@@ -25,11 +25,11 @@ from typing import Any
 from conda2wheel._version import __version__
 from conda2wheel.commands.convert import convert_package
 from conda2wheel.commands.repair import repair_wheel
-from conda2wheel.conda.archive import corrupt
 from conda2wheel.conda.open import PACKAGE_SUFFIXES, expand, open_package
 from conda2wheel.conda.origin import Source
 from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from conda2wheel.files.packagefile import Limits
+from conda2wheel.files.reading import corrupt, unreadable
 from conda2wheel.link.libraries import LibraryIndex
 from conda2wheel.options import Options
 from conda2wheel.results import Converted
@@ -274,4 +274,4 @@ def _sha256(path: Path) -> str:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise Failed("unreadable", f"{path}: {error.strerror or error}", "make it readable for this user") from None
+        raise unreadable(path, error) from None

@@ -33,6 +33,7 @@ from conda2wheel.files.packagefile import (
     resolve_links,
     unsafe,
 )
+from conda2wheel.files.reading import corrupt, not_found, unreadable
 
 _TAR_BLOCK = 512
 _FORMATS = {b"BZh": "tar.bz2", b"PK\x03\x04": "zip", b"\x1f\x8b": "tar.gz"}
@@ -64,24 +65,16 @@ def open_archive(path: Path, source: str, limits: Limits) -> tuple[PackageFile, 
         with path.open("rb") as stream:
             return _open(stream, path, source, limits)
     except FileNotFoundError:
-        raise Failed("not-found", f"{source}: no such file", "check the path") from None
-    except PermissionError:
-        raise Failed("unreadable", f"{source}: permission denied", "make it readable for this user") from None
+        raise not_found(source) from None
     except DAMAGE as error:
         raise corrupt(source, str(error)) from error
     except OSError as error:
         if error.errno in (None, errno.EINVAL):  # what bz2 and gzip raise for damaged data; a seek to nowhere in a zip
             raise corrupt(source, str(error)) from error
-        raise Failed("unreadable", f"{source}: {error.strerror}") from error
+        raise unreadable(source, error) from None
 
 
-DOWNLOAD_AGAIN = "download it again and compare its sha256 with the channel's"
 NO_PACKAGE = "give a .conda, .tar.bz2 or .tar.gz package, an unpacked one, or a prefix"
-
-
-def corrupt(source: str, why: str, hint: str = DOWNLOAD_AGAIN) -> Refused:
-    """The refusal for a damaged archive, or for what is none."""
-    return Refused("corrupt-archive", f"{source}: {why or 'damaged'}", hint)
 
 
 def _open(stream: IO[bytes], path: Path, source: str, limits: Limits) -> tuple[PackageFile, ...]:

@@ -12,12 +12,13 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
-from conda2wheel.conda.archive import NO_PACKAGE, corrupt, open_archive
+from conda2wheel.conda.archive import NO_PACKAGE, open_archive
 from conda2wheel.conda.package import CondaPackage, from_record, read_info, several
 from conda2wheel.conda.paths_json import Placeholder
 from conda2wheel.conda.prefix import open_folder, open_listed
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.packagefile import FileBlob, Limits
+from conda2wheel.files.reading import corrupt, not_found, unreadable
 from conda2wheel.net.download import is_url
 from conda2wheel.results import Warned
 
@@ -48,7 +49,7 @@ def open_package(source: str | Path, limits: Limits = DEFAULT_LIMITS, downloads:
     if is_url(text):
         return _open_url(text, limits, downloads)
     if not text:  # a variable of the shell that was not set; a path of no characters would be the working folder
-        raise Failed("not-found", "'': no such file", "check the path")
+        raise not_found("''")
     path = Path(text)
     if path.parent.name == "conda-meta" and path.suffix == ".json":
         return _open_record(path, text, limits)
@@ -86,7 +87,7 @@ def _is_there(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise Failed("unreadable", f"{path}: {error.strerror}", "make it readable for this user") from None
+        raise unreadable(path, error) from None
     return True
 
 
@@ -95,7 +96,7 @@ def _records(prefix: Path) -> list[Path]:
     try:
         return sorted(folder / name for name in os.listdir(folder) if name.endswith(".json")) if _is_there(folder) else []
     except OSError as error:
-        raise Failed("unreadable", f"{folder}: {error.strerror}", "make it readable for this user") from None
+        raise unreadable(folder, error) from None
 
 
 def _open_url(url: str, limits: Limits, downloads: Downloads) -> CondaPackage:
@@ -198,9 +199,9 @@ def _load(path: Path, source: str) -> dict[str, Any]:
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise Failed("not-found", f"{source}: no such file", "check the path") from None
+        raise not_found(source) from None
     except OSError as error:
-        raise Failed("unreadable", f"{source}: {error.strerror}") from None
+        raise unreadable(source, error) from None
     except (ValueError, RecursionError):
         raise corrupt(source, f"{path.name} is not JSON") from None
     if not isinstance(value, dict):

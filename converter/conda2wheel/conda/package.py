@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from conda2wheel.conda import recipe_yaml as recipe_files
-from conda2wheel.conda.archive import NO_PACKAGE, corrupt
+from conda2wheel.conda.archive import NO_PACKAGE
 from conda2wheel.conda.paths_json import Placeholder, checked, has_prefix, placeholders, rows
 from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import Blob, PackageFile
+from conda2wheel.files.reading import corrupt
 from conda2wheel.results import Warned
 
 __all__ = ["CondaPackage", "Placeholder", "from_record", "read_info", "several"]

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from conda2wheel.conda.archive import corrupt
 from conda2wheel.files.packagefile import PackageFile, parents
+from conda2wheel.files.reading import corrupt
 from conda2wheel.results import Warned
 
 SITE = re.compile(r"^(?:lib/python(\d+\.\d+)t?/)?site-packages/")

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from conda2wheel.errors import Failed, Refused
+from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import (
     Entry,
     FileBlob,
@@ -21,6 +21,7 @@ from conda2wheel.files.packagefile import (
     resolve_links,
     unsafe,
 )
+from conda2wheel.files.reading import unreadable
 
 
 def open_folder(root: Path, source: str, limits: Limits) -> tuple[PackageFile, ...]:
@@ -121,7 +122,7 @@ def _walk(root: Path) -> Iterator[Path]:
             folders = [entry.path for entry in found if entry.is_dir(follow_symlinks=False)]
             yield from (Path(entry.path) for entry in found if not entry.is_dir(follow_symlinks=False))
         except OSError as error:
-            raise _unreadable(here, error) from None
+            raise unreadable(here, error) from None
         todo += reversed(folders)
 
 
@@ -131,11 +132,7 @@ def _entry(path: Path, name: str, source: str) -> Entry:
         if stat.S_ISLNK(status.st_mode):
             return Entry(name, target=os.readlink(path))
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     if stat.S_ISREG(status.st_mode):
         return Entry(name, blob=FileBlob(path, status.st_size), executable=is_executable(status.st_mode))
     raise unsafe(source, name, "is no file, folder or link")
-
-
-def _unreadable(path: str | Path, error: OSError) -> Failed:
-    return Failed("unreadable", f"{path}: {error.strerror}", "make it readable for this user")

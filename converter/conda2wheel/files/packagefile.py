@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Protocol
 
 from conda2wheel.errors import Failed, Refused
+from conda2wheel.files.reading import unreadable
 
 SPOOL_IN_MEMORY = 512 << 20
 MAX_LINK_HOPS = 40  # as Linux's ELOOP
@@ -144,7 +145,7 @@ class FileBlob:
             with os.fdopen(fd, "rb") as stream:
                 data = stream.read()
         except OSError as error:
-            raise Failed("unreadable", f"{self.path}: {error.strerror}") from error
+            raise unreadable(self.path, error) from error
         if len(data) != self.size:
             raise Failed("unreadable", f"{self.path} changed while it was read")
         return data

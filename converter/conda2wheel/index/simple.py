@@ -22,8 +22,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from conda2wheel.errors import Failed
+from conda2wheel.files.writing import write_file
 from conda2wheel.wheel.reader import read_wheel
-from conda2wheel.wheel.writer import write_file
 
 API_VERSION = "1.4"
 Status = Literal["active", "archived", "quarantined", "deprecated"]

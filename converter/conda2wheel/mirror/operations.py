@@ -14,6 +14,7 @@ from typing import Any
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.errors import Failed
 from conda2wheel.files.escape import amount, shown
+from conda2wheel.files.writing import write_file
 from conda2wheel.mirror.config import MirrorConfig, template
 from conda2wheel.mirror.plan import tasks as planning
 from conda2wheel.mirror.plan.select import packages
@@ -28,7 +29,6 @@ from conda2wheel.mirror.state.mirror_state import ItemStatus, MirrorRun, MirrorS
 from conda2wheel.mirror.state.model import ItemKey
 from conda2wheel.mirror.state.process_lock import holder, owned
 from conda2wheel.mirror.store.open import open_store
-from conda2wheel.wheel.writer import write_file
 
 SCHEMA = 1
 LISTED = 20  # of each list, where not all are asked for

@@ -17,6 +17,7 @@ from packaging.version import InvalidVersion, Version
 
 from conda2wheel.abi import platforms
 from conda2wheel.errors import Conda2WheelError, Failed, Refused
+from conda2wheel.files.reading import not_found
 from conda2wheel.net.cache import cache_folder
 from conda2wheel.pyodide import fetch
 from conda2wheel.pyodide.job import Job, perform
@@ -91,7 +92,7 @@ def check_each(
     """As `check_wheels`, one by one, and a wheel that cannot be tried does not keep the others from it: its error is
     yielded in its place. Raises only for what concerns all of them: no node, no such folder, no such script."""
     if script is not None and not script.is_file():
-        raise Failed("not-found", f"{script}: no such file", "check the path")
+        raise not_found(script)
     if pyodide is not None and VERSION.fullmatch(pyodide) is None:
         raise Refused("unknown-abi", f"{pyodide!r} is no version of Pyodide", "such as 0.29.5")
     opened = [_try_open(path) for path in wheels]

@@ -16,7 +16,8 @@ from packaging.tags import Tag
 from packaging.utils import BuildTag, InvalidWheelFilename, NormalizedName, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
-from conda2wheel.errors import Failed, Refused
+from conda2wheel.errors import Refused
+from conda2wheel.files.reading import not_found, unreadable
 from conda2wheel.wheel.reader import NO_WHEEL
 
 METADATA_LIMIT = 16 << 20
@@ -47,7 +48,7 @@ class Wants:
 def open_wheel(path: Path) -> Wheel:
     """A wheel that was named by a user. Raises `Failed("not-found")`, `Refused("corrupt-archive")`."""
     if not path.is_file():
-        raise Failed("not-found", f"{path}: no such file", "check the path")
+        raise not_found(path)
     try:
         wheel = named(path)
     except ValueError as error:
@@ -152,7 +153,7 @@ class _Archive(zipfile.ZipFile):
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
             raise Refused("corrupt-archive", f"{wheel.path} is not a zip archive: {error}") from error
         except OSError as error:
-            raise Failed("unreadable", f"{wheel.path}: {error.strerror or error}") from error
+            raise unreadable(wheel.path, error) from error
 
     def read(self, name: str | zipfile.ZipInfo, pwd: bytes | None = None) -> bytes:
         try:
@@ -160,4 +161,4 @@ class _Archive(zipfile.ZipFile):
         except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
             raise Refused("corrupt-archive", f"{self._path}: {error}") from error
         except OSError as error:
-            raise Failed("unreadable", f"{self._path}: {error.strerror or error}") from error
+            raise unreadable(self._path, error) from error

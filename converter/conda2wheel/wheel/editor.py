@@ -17,9 +17,9 @@ from packaging.tags import Tag
 from packaging.version import InvalidVersion, Version
 
 from conda2wheel.abi.binaries import SHARED_OBJECT
-from conda2wheel.conda.archive import corrupt
 from conda2wheel.conda.origin import Origin, Source
 from conda2wheel.files.packagefile import Blob, BytesBlob
+from conda2wheel.files.reading import corrupt
 from conda2wheel.results import Warned
 from conda2wheel.wheel.reader import Wheel
 from conda2wheel.wheel.writer import Member

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from conda2wheel._version import __version__
-from conda2wheel.conda.archive import corrupt
 from conda2wheel.conda.origin import Origin, Source
 from conda2wheel.files.packagefile import Blob, BytesBlob
+from conda2wheel.files.reading import corrupt
 from conda2wheel.options import Options
 from conda2wheel.results import ALLOWED, Provided, Vendored, Warned
 from conda2wheel.wheel.reader import Wheel

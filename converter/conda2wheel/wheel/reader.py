@@ -20,8 +20,7 @@ from pathlib import Path
 from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
-from conda2wheel.conda.archive import corrupt
-from conda2wheel.errors import Failed, Refused
+from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import (
     BytesBlob,
     Entry,
@@ -32,6 +31,7 @@ from conda2wheel.files.packagefile import (
     resolve_links,
     unsafe,
 )
+from conda2wheel.files.reading import corrupt, not_found, unreadable
 from conda2wheel.wheel.metadata import Document, parse
 
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
@@ -101,11 +101,11 @@ def read_wheel(path: Path, limits: Limits | None = None, only: re.Pattern[str] |
             timestamp = _newest(archive.infolist())
         files = resolve_links(source, entries, limits)
     except FileNotFoundError:
-        raise Failed("not-found", f"{source}: no such file", "check the path") from None
+        raise not_found(source) from None
     except OSError as error:
         if error.errno == errno.EINVAL:  # a damaged directory sends zipfile to before the beginning
             raise corrupt(source, "not a wheel: its directory names places that are not in it") from None
-        raise Failed("unreadable", f"{source}: {error.strerror or error}") from None
+        raise unreadable(source, error) from None
     except _DAMAGED as error:
         raise corrupt(source, f"not a wheel: {error}") from None
     core = _core(source, name, files)

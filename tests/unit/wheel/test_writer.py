@@ -24,7 +24,8 @@ import pytest
 from conda2wheel.commands.convert import convert
 from conda2wheel.errors import Failed
 from conda2wheel.files.packagefile import BytesBlob
-from conda2wheel.wheel.writer import Member, build_wheel, order, write_file
+from conda2wheel.files.writing import write_file
+from conda2wheel.wheel.writer import Member, build_wheel, order
 from tests.helpers import conda, installed, shapes
 from tests.helpers.conda import Content
 from tests.helpers.shapes import MODULE, SUFFIX, dist_info, extension, made, package
@@ -190,12 +191,12 @@ def test_threads_and_windows_of_many_members_change_no_byte(monkeypatch: pytest.
 
 
 KILLED = (
-    "import sys, time; from conda2wheel.wheel import archive\n"
+    "import sys, time; from conda2wheel.files.writing import write_file\n"
     "def slow():\n"
     "    yield b'x' * 100000\n"
     "    print('writing', flush=True)\n"
     "    time.sleep(60)\n"
-    "archive.write_file(__import__('pathlib').Path(sys.argv[1]), slow)\n"
+    "write_file(__import__('pathlib').Path(sys.argv[1]), slow)\n"
 )
 
 

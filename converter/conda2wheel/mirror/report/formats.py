@@ -18,12 +18,12 @@ from xml.etree import ElementTree as ET
 
 from conda2wheel.errors import REFUSAL_CODES
 from conda2wheel.files.escape import shown
+from conda2wheel.files.writing import write_file
 from conda2wheel.mirror.report.missing import KINDS
 from conda2wheel.mirror.report.model import CHANGES, PENDING, MirrorReport, ReportItem
 from conda2wheel.mirror.report.pages import pages
 from conda2wheel.mirror.report.text import text
 from conda2wheel.mirror.state.model import RESULT_STATUSES
-from conda2wheel.wheel.writer import write_file
 
 PREFIX = "conda2wheel_mirror"
 _Sample = tuple[Mapping[str, str], float]

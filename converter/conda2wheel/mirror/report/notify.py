@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from conda2wheel.errors import Failed
+from conda2wheel.files.writing import write_file
 from conda2wheel.mirror.config import MirrorConfig
 from conda2wheel.mirror.publish.generation import IndexEntry
 from conda2wheel.mirror.publish.pyodide_locks import runtimes_of
@@ -24,7 +25,6 @@ from conda2wheel.mirror.store.base import Store
 from conda2wheel.net.cache import cache_folder
 from conda2wheel.net.download import redacted
 from conda2wheel.pyodide.lock import Runtime
-from conda2wheel.wheel.writer import write_file
 
 Log = Callable[[str], None]
 PLACE = "report"  # in a store: not among the generation's files, since a run that changes no index has a report as well

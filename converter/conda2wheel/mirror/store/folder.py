@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from conda2wheel.errors import Failed
+from conda2wheel.files.writing import write_file
 from conda2wheel.mirror.store.base import ObjectInfo, Store, StoredObject, failed
-from conda2wheel.wheel.writer import write_file
 
 GUARD = ".conda2wheel.lock"
 CHUNK = 1 << 20

@@ -1,0 +1,68 @@
+"""Write files atomically: a reader sees the old file or the whole new one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from conda2wheel.errors import Failed
+
+
+def write_file(target: Path, chunks: Callable[[], Iterator[bytes]]) -> str:
+    """Write a file whole or not at all: beside, fsync, rename. Gives back its sha256. Raises `Failed` (disk).
+
+    The folder is made if it is not there. A process that is killed leaves no file of that name, and none at all where
+    the file system has files without a name (O_TMPFILE).
+    """
+    digest = hashlib.sha256()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _beside(target) as (out, name):
+            for chunk in chunks():
+                digest.update(chunk)
+                out.write(chunk)
+            out.flush()
+            os.fchmod(out.fileno(), 0o644)
+            os.fsync(out.fileno())
+            name().replace(target)
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise Failed(
+            "disk", f"cannot write {target}: {error.strerror or error}", "check its folder, its rights and its room"
+        ) from error
+    return digest.hexdigest()
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[tuple[IO[bytes], Callable[[], Path]]]:
+    """A new file in the target's folder, and a function that gives it a name when it is whole; gone again on failure."""
+    folder = target.parent
+    unique = folder / f".conda2wheel-{os.getpid()}-{os.urandom(6).hex()}.part"  # two threads may write the same wheel
+    unnamed = True
+    try:
+        fd = os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600)
+    except (AttributeError, OSError):  # not on this system, not on this file system
+        unnamed = False
+        fd = os.open(unique, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+
+    def name() -> Path:
+        if unnamed:
+            # A directory descriptor makes this linkat(2) with AT_SYMLINK_FOLLOW, which alone can name such a file.
+            os.link(f"/proc/self/fd/{fd}", unique, src_dir_fd=fd, follow_symlinks=True)
+        return unique
+
+    try:
+        with os.fdopen(fd, "wb") as out:
+            yield out, name
+    except BaseException:
+        with suppress(OSError):
+            unique.unlink()
+        raise
