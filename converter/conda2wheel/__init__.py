@@ -7,42 +7,87 @@
 from typing import TYPE_CHECKING, Any
 
 from conda2wheel._version import __version__
-from conda2wheel.errors import Failed, Refused
-from conda2wheel.results import Converted, Repaired, Vendored, Warned
+from conda2wheel.errors import REFUSAL_CODES, Conda2WheelError, Failed, Refused
+from conda2wheel.results import Converted, Planned, Provided, Repaired, Vendored, Warned
 
 if TYPE_CHECKING:
+    from conda2wheel.abi.audit.findings import Finding, Severity
+    from conda2wheel.abi.platforms import Platform
     from conda2wheel.bundle.build import bundle_locked, bundle_specs
-    from conda2wheel.commands.audit import audit
-    from conda2wheel.commands.convert import convert
-    from conda2wheel.commands.inspect import inspect
-    from conda2wheel.commands.repair import repair
-    from conda2wheel.commands.verify import verify
+    from conda2wheel.bundle.output import Bundle
+    from conda2wheel.channels.downloads import Downloads
+    from conda2wheel.commands.audit import audit, audit_each
+    from conda2wheel.commands.audit_result import Audited
+    from conda2wheel.commands.convert import Outcome, convert, convert_each
+    from conda2wheel.commands.inspect import Report, inspect
+    from conda2wheel.commands.repair import repair, repair_each
+    from conda2wheel.commands.verdict import ALLOWABLE
+    from conda2wheel.commands.verify import Verified, verify
+    from conda2wheel.files.packagefile import Limits
+    from conda2wheel.link.libraries import LibraryIndex
+    from conda2wheel.recipes.model import RecipeBook
 
 __all__ = [
+    "ALLOWABLE",
+    "REFUSAL_CODES",
+    "Audited",
+    "Bundle",
+    "Conda2WheelError",
     "Converted",
+    "Downloads",
     "Failed",
+    "Finding",
+    "LibraryIndex",
+    "Limits",
+    "Outcome",
+    "Planned",
+    "Platform",
+    "Provided",
+    "RecipeBook",
     "Refused",
     "Repaired",
+    "Report",
+    "Severity",
     "Vendored",
+    "Verified",
     "Warned",
     "__version__",
     "audit",
+    "audit_each",
     "bundle_locked",
     "bundle_specs",
     "convert",
+    "convert_each",
     "inspect",
     "repair",
+    "repair_each",
     "verify",
 ]
 
-# Imported when they are first asked for (PEP 562), so that `import conda2wheel` and `conda2wheel --help` stay quick.
+# Imported when they are first used (PEP 562), so that `import conda2wheel` and `conda2wheel --help` stay quick.
 _LAZY = {
+    "ALLOWABLE": "commands.verdict",
+    "Audited": "commands.audit_result",
+    "Bundle": "bundle.output",
+    "Downloads": "channels.downloads",
+    "Finding": "abi.audit.findings",
+    "LibraryIndex": "link.libraries",
+    "Limits": "files.packagefile",
+    "Outcome": "commands.convert",
+    "Platform": "abi.platforms",
+    "RecipeBook": "recipes.model",
+    "Report": "commands.inspect",
+    "Severity": "abi.audit.findings",
+    "Verified": "commands.verify",
     "audit": "commands.audit",
+    "audit_each": "commands.audit",
     "bundle_locked": "bundle.build",
     "bundle_specs": "bundle.build",
     "convert": "commands.convert",
+    "convert_each": "commands.convert",
     "inspect": "commands.inspect",
     "repair": "commands.repair",
+    "repair_each": "commands.repair",
     "verify": "commands.verify",
 }
 
@@ -56,4 +101,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({*globals(), *__all__})

@@ -9,7 +9,8 @@ from typing import Any
 
 from conda2wheel.abi.choice import forced_platform
 from conda2wheel.abi.platforms import Platform
-from conda2wheel.commands.gate import check_allow
+from conda2wheel.commands.verdict import check_allow
+from conda2wheel.errors import Failed
 from conda2wheel.recipes.model import Recipe, from_document
 from conda2wheel.wheel.names import Names
 from conda2wheel.wheel.pins import PINS, Pins
@@ -35,9 +36,9 @@ class Options:
 
     def __post_init__(self) -> None:
         if not 1 <= self.level <= 12:
-            raise ValueError(f"level {self.level}: libdeflate has levels 1 to 12")
+            raise Failed("usage", f"level {self.level}: libdeflate has levels 1 to 12", "give one of them")
         if self.pins not in PINS:
-            raise ValueError(f"pins {self.pins!r}: one of {', '.join(PINS)}")
+            raise Failed("usage", f"pins {self.pins!r}: unknown", f"one of {', '.join(PINS)}")
 
     @classmethod
     def of(
@@ -50,7 +51,7 @@ class Options:
         allow: Iterable[str] = (),
         pins: Pins = "metadata",
     ) -> Options:
-        """What a caller said, with SOURCE_DATE_EPOCH of this process. Raises `Failed` (usage) and `ValueError` (level, pins)."""
+        """What a caller said, with SOURCE_DATE_EPOCH of this process. Raises `Failed` (usage) for a wrong value."""
         return cls(
             forced_platform(platform), compat_tags, level, isolate, provided, check_allow(allow), pins, epoch=source_date_epoch()
         )

@@ -54,9 +54,12 @@ class Provided:
 
 
 @dataclass(frozen=True)
-class Converted:
-    """A wheel, written or (with `dry_run`) only planned: then `wheel` and `sha256` are None. `shared` are the libraries that it
-    takes from a common wheel, one of those that it requires."""
+class Planned:
+    """A wheel that a dry run planned: `wheel` (its path) and `sha256` are None.
+
+    `vendored` are the libraries in the wheel, `provided` those that Pyodide's main module replaces, `shared` those that it takes
+    from a common wheel, which is one of `requires`. `evidence` says why it has its `platform`.
+    """
 
     source: str
     wheel: Path | None
@@ -96,6 +99,14 @@ class Converted:
             "evidence": list(self.evidence),
             "seconds": round(self.seconds, 3),
         }
+
+
+@dataclass(frozen=True)
+class Converted(Planned):
+    """A wheel that was written: `wheel` is its path, `sha256` the hash of its bytes in hexadecimal."""
+
+    wheel: Path
+    sha256: str
 
 
 @dataclass(frozen=True)

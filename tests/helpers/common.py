@@ -9,13 +9,13 @@ from typing import Any
 
 from conda2wheel.abi.platforms import parse
 from conda2wheel.bundle.shared_wheel import SharedLibraries
-from conda2wheel.commands.convert import convert_package
+from conda2wheel.commands.pipeline import Opened, build, prepare_package
 from conda2wheel.conda.open import open_package
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.link.common import Common
 from conda2wheel.link.libraries import LibraryIndex
 from conda2wheel.options import Options
-from conda2wheel.results import Converted
+from conda2wheel.results import Planned
 
 NAME = "geo-libs"
 
@@ -25,8 +25,8 @@ class Shared:
     """A set: what is shared and the common wheel (None: nothing), and the wheels of the packages in their order."""
 
     common: Common | None
-    wheel: Converted | None
-    users: tuple[Converted, ...]
+    wheel: Planned | None
+    users: tuple[Planned, ...]
 
 
 def shared(
@@ -38,10 +38,10 @@ def shared(
     asked = Options.of(**options)
     index = LibraryIndex(libdirs, Limits())
     libraries = SharedLibraries(name, platform, asked)
-    opened = [open_package(str(package), Limits()) for package in packages]
-    for package in opened:
-        libraries.add(package, index, asked)
+    opened = [Opened(open_package(str(package), Limits()), asked, index) for package in packages]
+    for each in opened:
+        libraries.add(each)
     found = libraries.finish(out)
     common, wheel = found or (None, None)
-    users = tuple(convert_package(package, index, asked, out, common=common) for package in opened)
+    users = tuple(build(prepare_package(each), common).write(out) for each in opened)
     return Shared(common, wheel, users)

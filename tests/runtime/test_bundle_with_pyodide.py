@@ -60,7 +60,7 @@ def test_an_older_build_that_goes_with_pyodide_is_chosen(channel: str, tmp_path:
 def test_a_conflict_with_pyodide_is_explained_before_anything_is_converted(channel: str, spec: str, tmp_path: Path) -> None:
     told: list[str] = []
     with pytest.raises(Failed, match=r"numpy 2\.4.*but Pyodide ships numpy 2\.2\.5") as caught:
-        bundle_specs([spec], channels=[channel], platform=PYODIDE, with_pyodide=True, out=tmp_path / "set", tell=told.append)
+        bundle_specs([spec], channels=[channel], platform=PYODIDE, with_pyodide=True, out=tmp_path / "set", progress=told.append)
     assert caught.value.code == "conflict"
     assert "--with-pyodide" in caught.value.hint
     assert not [line for line in told if line.startswith("converted")]

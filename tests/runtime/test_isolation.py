@@ -54,7 +54,7 @@ class World:
         """A wheel of one module, with each library from a package of its own."""
         package = python({module.name: module}, name=name, py=self.python)
         libdirs = [library(lib, {f"lib/{lib}.so": path}, py=self.python) for lib, path in libraries.items()]
-        result = convert(package, out=self.folder / folder, libdirs=libdirs, **options)
+        result: Converted = convert(package, out=self.folder / folder, libdirs=libdirs, **options)
         assert result.wheel is not None
         judges.judge(result.wheel)
         return result

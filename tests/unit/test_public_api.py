@@ -15,7 +15,7 @@ from tests.helpers import conda
 ORDERS = [
     "from conda2wheel import convert, inspect, Refused",
     "import conda2wheel; conda2wheel.convert; conda2wheel.inspect; from conda2wheel import convert, inspect, Refused",
-    "import conda2wheel.commands.batch, conda2wheel.cli; from conda2wheel import convert, inspect, Refused",
+    "import conda2wheel.commands.convert, conda2wheel.cli; from conda2wheel import convert, inspect, Refused",
     "import conda2wheel.commands.convert; import conda2wheel.commands.inspect; from conda2wheel import convert, inspect, Refused",
     "from conda2wheel.commands.convert import convert; from conda2wheel import inspect, Refused",
     "from conda2wheel import *; from conda2wheel import Refused",

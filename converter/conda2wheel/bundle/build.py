@@ -1,10 +1,10 @@
-"""The road of a set: specs become a folder that micropip, pip, uv and Pyodide's loadPackage install from.
+"""Bundles: specs become a folder that micropip, pip, uv and Pyodide's loadPackage install from.
 
-    choose    sets.solve    packages of the channels that work together on one platform, by conda's depends
-    convert   sets.make     each on the road of `convert`, with the libraries of the set at hand
-    compare   sets.needs    what METADATA requires, in that Pyodide, against what was chosen; then choose again with its bounds
-    settle    sets.rest     what the set has not: from Pyodide itself, from PyPI, or left to whoever installs it
-    write     sets.folder   wheels, index, lock files, report: whole or not at all
+    choose    bundle.solver    packages of the channels that work together on one platform, by conda's depends
+    convert   bundle.convert   each through the pipeline, with the libraries of the bundle as libdirs
+    compare   bundle.needs     what METADATA requires against what was chosen; then choose again with its limits
+    fill      bundle.fill      what the bundle lacks: from Pyodide itself, from PyPI, or left to the installer
+    write     bundle.output    wheels, index, lock files, report: whole or not at all
 
 With a lock nothing is chosen: the same inputs give the same bytes.
 """
@@ -12,7 +12,7 @@ With a lock nothing is chosen: the same inputs give the same bytes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 from conda2wheel._version import __version__
 from conda2wheel.bundle import lockfile as lock_file
 from conda2wheel.bundle.chosen import Chosen, Left, Solved
-from conda2wheel.bundle.convert import Made, Workshop, may_have_wheel, require_one_each
+from conda2wheel.bundle.convert import BundledWheel, Converter, may_have_wheel, require_one_each
 from conda2wheel.bundle.fill import Rest, bounds, conflict, settle
 from conda2wheel.bundle.lockfile import Lock
 from conda2wheel.bundle.needs import Member, Needs, needs
@@ -31,18 +31,17 @@ from conda2wheel.bundle.solver import solve
 from conda2wheel.bundle.target import Target, target
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.channels.search import DEFAULT_CHANNELS
+from conda2wheel.commands.pipeline import Context, Progress
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.net.download import redacted
 from conda2wheel.options import Options
-from conda2wheel.recipes.model import RecipeBook
 from conda2wheel.results import Converted, Warned
 from conda2wheel.wheel.names import answer
 from conda2wheel.wheel.pins import Pins
 from conda2wheel.wheel.writer import DEFAULT_LEVEL
 
 ROUNDS = 10  # of choosing again: each adds bounds, and a set that needs more than a few has none
-Tell = Callable[[str], None]
 
 
 def bundle_specs(
@@ -66,7 +65,7 @@ def bundle_specs(
     recipes: Iterable[str | Path] = (),
     limits: Limits | None = None,
     downloads: Downloads = DOWNLOADS,
-    tell: Tell = lambda _: None,
+    progress: Progress | None = None,
 ) -> Bundle:
     """Choose, convert and lay out a set of packages that works together in one Pyodide.
 
@@ -83,7 +82,7 @@ def bundle_specs(
     url: where the folder will be served; then the index names files by whole addresses, which micropip wants in JSON pages.
     pyodide_url: where a browser finds Pyodide's own packages, for pyodide-lock.json; without it they are looked for beside ours,
         or, under node, in the folder of the npm package.
-    tell: called with a line for each step, for a person who waits.
+    progress: called with one short line before each step.
 
     The other arguments are those of `convert`; `compat_tags` is on, since a set has an index of its own.
 
@@ -94,35 +93,38 @@ def bundle_specs(
     PosixPath('bundle')
     """
     started = time.monotonic()
-    place = Path(out)
-    require_place(place)
-    names = tuple(channels) or DEFAULT_CHANNELS
+    folder = Path(out)
+    require_place(folder)
+    preferred = tuple(channels) or DEFAULT_CHANNELS
     own = [spec.rpartition("::")[0] for spec in specs if "::" in spec]
-    goal = target(platform, [*own, *names], with_pyodide)
+    goal = target(platform, [*own, *preferred], with_pyodide)
     options = Options.of("auto" if platform == "auto" else goal.platform, compat_tags, level, isolate, provided, allow, pins)
-    with staged(place) as folder:
-        shop = Workshop(
-            folder=folder,
-            options=options,
-            book=RecipeBook(recipes),
-            limits=limits or Limits(),
-            downloads=downloads,
-            libdirs=tuple(map(str, libdirs)),
-            channels=tuple(dict.fromkeys([*own, *names])),
-        )
-        solved, made = _choose(specs, names, goal, shop, complete, tell)
-        made, common = _shared(share_libs, goal, shop, made, [each for each in solved.chosen if each.is_library], tell)
-        tell("looking for what else is required")
+    context = Context.of(libdirs, dict.fromkeys([*own, *preferred]), recipes, limits, downloads, progress)
+    with staged(folder) as staging:
+        converter = Converter(staging, options, context)
+        solved, wheels = _choose(specs, preferred, goal, converter, complete)
+        wheels, common = _shared(share_libs, goal, converter, wheels, [each for each in solved.chosen if each.is_library])
+        context.progress("looking for what else is required")
         index = PyPI(_tags(goal), str(goal.platform.python), downloads) if complete else None
-        ships = goal.ships
-        rest = settle([*_members(made, common), *_shipped(solved)], goal.environment, ships, index, folder)
-        lock = _lock(specs, shop.channels, options, goal, complete, solved, made, rest)
-        lock = replace(lock, url=url, pyodide_url=pyodide_url, share=share_libs, wheels=_hashes(made, common))
-        result = _bundle(folder, made, common, lock, rest.members)
-        clear(folder, {*lock.wheels, *(each.filename for each in lock.pypi)})
-        tell("writing the index")
-        result = write(folder, result, goal)
-    return replace(result, folder=place, wheels=_moved(result.wheels, place), seconds=time.monotonic() - started)
+        rest = settle([*_members(wheels, common), *_shipped(solved)], goal.environment, goal.ships, index, staging)
+        lock = replace(
+            _lock(solved, wheels, rest),
+            requested=tuple(specs),
+            channels=tuple(map(redacted, context.channels)),
+            options=options,
+            complete=complete,
+            target=goal.platform.tag,
+            pyodide=goal.pyodide,
+            share=share_libs,
+            url=url,
+            pyodide_url=pyodide_url,
+            wheels=_hashes(wheels, common),
+        )
+        bundle = _bundle(staging, wheels, common, lock, rest.members)
+        clear(staging, {*lock.wheels, *(each.filename for each in lock.pypi)})
+        context.progress("writing the index")
+        bundle = write(staging, bundle, goal)
+    return replace(bundle, folder=folder, wheels=_moved(bundle.wheels, folder), seconds=time.monotonic() - started)
 
 
 def bundle_locked(
@@ -132,7 +134,7 @@ def bundle_locked(
     libdirs: Iterable[str | Path] = (),
     limits: Limits | None = None,
     downloads: Downloads = DOWNLOADS,
-    tell: Tell = lambda _: None,
+    progress: Progress | None = None,
 ) -> Bundle:
     """Make the set of a `bundle.lock` again: the same bytes, if the same version of conda2wheel does it (else a warning,
     `other-version`, where bytes differ). No channel is asked which builds there are.
@@ -140,64 +142,59 @@ def bundle_locked(
     Raises `Failed` and `Refused` as `bundle_specs` does, and `Failed` (internal) where this version made it and bytes differ.
     """
     started = time.monotonic()
-    place = Path(out)
-    require_place(place)
+    folder = Path(out)
+    require_place(folder)
     old = lock_file.read_lock(Path(lock))
-    with staged(place) as folder:
-        shop = Workshop(
-            folder=folder,
-            options=old.options,
-            book=RecipeBook(),
-            limits=limits or Limits(),
-            downloads=downloads,
-            libdirs=tuple(map(str, libdirs)),
-        )
-        tell(f"downloading {len(old.steps) + len(old.libraries)} packages")
-        shop.fetch([*(step.package for step in old.steps), *(lib for step in old.steps for lib in step.libraries)])
-        made = []
-        for each in shop.again(old.steps, old.libraries):
-            tell(f"converted {each.wheel.filename}")
-            made.append(each)
+    context = Context.of(libdirs, (), (), limits, downloads, progress)
+    with staged(folder) as staging:
+        converter = Converter(staging, old.options, context)
+        context.progress(f"downloading {len(old.steps) + len(old.libraries)} packages")
+        converter.fetch([*(step.package for step in old.steps), *(lib for step in old.steps for lib in step.libraries)])
+        wheels = []
+        for each in converter.replay(old.steps, old.libraries):
+            context.progress(f"converted {each.wheel.filename}")
+            wheels.append(each)
         goal = target(old.pyodide or old.target, old.channels, old.pyodide is not None)
         index = PyPI(_tags(goal), str(goal.platform.python), downloads)
-        brought = [index.exactly(each, folder) for each in old.pypi]
-        made, common = _shared(old.share, goal, shop, made, old.libraries, tell)
-        now = replace(old, wheels=_hashes(made, common), made_by=__version__)
-        result = _bundle(folder, made, common, now, ())
-        result = replace(result, warnings=(*result.warnings, *_differences(old, now)))
-        clear(folder, {*now.wheels, *(path.name for path in brought)})
-        result = write(folder, result, goal)
-    return replace(result, folder=place, wheels=_moved(result.wheels, place), seconds=time.monotonic() - started)
+        brought = [index.exactly(each, staging) for each in old.pypi]
+        wheels, common = _shared(old.share, goal, converter, wheels, old.libraries)
+        now = replace(old, wheels=_hashes(wheels, common), made_by=__version__)
+        bundle = _bundle(staging, wheels, common, now, ())
+        bundle = replace(bundle, warnings=(*bundle.warnings, *_differences(old, now)))
+        clear(staging, {*now.wheels, *(path.name for path in brought)})
+        bundle = write(staging, bundle, goal)
+    return replace(bundle, folder=folder, wheels=_moved(bundle.wheels, folder), seconds=time.monotonic() - started)
 
 
 def _choose(
-    specs: Sequence[str], channels: Sequence[str], goal: Target, shop: Workshop, complete: bool, tell: Tell
-) -> tuple[Solved, list[Made]]:
+    specs: Sequence[str], channels: Sequence[str], goal: Target, converter: Converter, complete: bool
+) -> tuple[Solved, list[BundledWheel]]:
     """Choose and convert until METADATA admits what conda's depends chose."""
+    progress, downloads = converter.context.progress, converter.context.downloads
     constraints: dict[str, str] = {}
     for _ in range(ROUNDS):
-        tell("choosing packages that work together")
-        solved = solve(specs, channels, goal.platform, shop.downloads, ships=goal.ships, constraints=constraints)
+        progress("choosing packages that work together")
+        solved = solve(specs, channels, goal.platform, downloads, ships=goal.ships, constraints=constraints)
         tried, libraries = _parted(solved, complete)
-        tell(f"downloading {len(tried)} packages")
-        shop.fetch(tried)
-        made = []
-        for each in shop.convert(tried, libraries):
+        progress(f"downloading {len(tried)} packages")
+        converter.fetch(tried)
+        wheels = []
+        for each in converter.convert(tried, libraries):
             _require_platform(each, goal)
-            tell(f"converted {each.wheel.filename}")
-            made.append(each)
-        require_one_each(made)
-        found = needs([*_members(made), *_shipped(solved)], goal.environment)
+            progress(f"converted {each.wheel.filename}")
+            wheels.append(each)
+        require_one_each(wheels)
+        found = needs([*_members(wheels), *_shipped(solved)], goal.environment)
         if not found.broken:
-            return solved, made
-        constraints |= _tightened(found, made, constraints)
+            return solved, wheels
+        constraints |= _tightened(found, wheels, constraints)
     raise conflict(found)
 
 
-def _tightened(found: Needs, made: Sequence[Made], constraints: Mapping[str, str]) -> dict[str, str]:
+def _tightened(found: Needs, wheels: Sequence[BundledWheel], constraints: Mapping[str, str]) -> dict[str, str]:
     """METADATA's bounds for the next choice. Raises `Failed` (conflict) where they are known already, or help nobody."""
     names: dict[str, list[str]] = {}
-    for each in made:
+    for each in wheels:
         names.setdefault(each.project, []).append(each.step.package.name)
     more = {bound: why for bound, why in bounds(found, names).items() if bound not in constraints}
     if not more:
@@ -220,27 +217,27 @@ def _parted(solved: Solved, complete: bool) -> tuple[list[Chosen], list[Chosen]]
     return wanted, [each for each in solved.chosen if each.is_library]
 
 
-def _require_platform(made: Made, goal: Target) -> None:
-    if made.wheel.platform not in ("any", goal.platform.tag):
+def _require_platform(bundled: BundledWheel, goal: Target) -> None:
+    if bundled.wheel.platform not in ("any", goal.platform.tag):
         raise Refused(
             "abi-conflict",
-            f"{made.step.package.stem}: was built for {made.wheel.platform}, the set is for {goal.platform.tag}",
+            f"{bundled.step.package.stem}: was built for {bundled.wheel.platform}, the set is for {goal.platform.tag}",
             "give --platform, or a --channel that was built for it",
         )
 
 
 def _shared(
-    name: str | None, goal: Target, shop: Workshop, made: list[Made], libraries: Sequence[Chosen], tell: Tell
-) -> tuple[list[Made], Converted | None]:
-    """The wheels with what they share in a common one, where somebody asks for that."""
+    name: str | None, goal: Target, converter: Converter, wheels: list[BundledWheel], libraries: Sequence[Chosen]
+) -> tuple[list[BundledWheel], Converted | None]:
+    """The wheels, and the common wheel of their libraries if `name` asks for one."""
     if name is None:
-        return made, None
-    tell("putting shared libraries together")
-    return shop.share(name, goal.platform, made, libraries)
+        return wheels, None
+    converter.context.progress("putting shared libraries together")
+    return converter.share(name, goal.platform, wheels, libraries)
 
 
-def _members(made: Iterable[Made], common: Converted | None = None) -> list[Member]:
-    members = [Member(each.project, each.wheel.version, each.wheel.requires) for each in made]
+def _members(wheels: Iterable[BundledWheel], common: Converted | None = None) -> list[Member]:
+    members = [Member(each.project, each.wheel.version, each.wheel.requires) for each in wheels]
     return members if common is None else [*members, Member(str(canonicalize_name(common.name)), common.version)]
 
 
@@ -252,49 +249,35 @@ def _tags(goal: Target) -> tuple[str, ...]:
     return (goal.platform.tag, *goal.platform.alias_tags)
 
 
-def _hashes(made: Iterable[Made], common: Converted | None = None) -> dict[str, str]:
-    wheels = [each.wheel for each in made] + ([] if common is None else [common])
-    return {each.filename: each.sha256 or "" for each in wheels}
+def _hashes(wheels: Iterable[BundledWheel], common: Converted | None = None) -> dict[str, str]:
+    results = [each.wheel for each in wheels] + ([] if common is None else [common])
+    return {each.filename: each.sha256 for each in results}
 
 
-def _lock(
-    specs: Sequence[str],
-    channels: Sequence[str],
-    options: Options,
-    goal: Target,
-    complete: bool,
-    solved: Solved,
-    made: Sequence[Made],
-    rest: Rest,
-) -> Lock:
+def _lock(solved: Solved, wheels: Sequence[BundledWheel], rest: Rest) -> Lock:
+    """The part of the lock that follows from what was chosen and converted."""
     shipped = {each.pypi: each for each in (*rest.shipped, *solved.shipped)}
-    projects = {each.project for each in made}
+    projects = {each.project for each in wheels}
+    converted = {each.step.package.url for each in wheels}
     folded = [
         (each.name, str(canonicalize_name(name)))
         for each in solved.chosen
-        if each.url not in {m.step.package.url for m in made}
-        and (name := answer(each.name).pypi) is not None
-        and canonicalize_name(name) in projects
+        if each.url not in converted and (name := answer(each.name).pypi) is not None and canonicalize_name(name) in projects
     ]
     return Lock(
-        requested=tuple(specs),
-        channels=tuple(map(redacted, channels)),
-        options=options,
-        complete=complete,
-        target=goal.platform.tag,
-        pyodide=goal.pyodide,
-        steps=tuple(each.step for each in made),
+        steps=tuple(each.step for each in wheels),
         libraries=tuple(each for each in solved.chosen if each.is_library),
         pypi=rest.pypi,
         shipped=tuple(shipped[name] for name in sorted(shipped)),
         absent=solved.absent,
         folded=tuple(folded),
         left=tuple(Left(str(need), need.why) for need in rest.left),
-        wheels=_hashes(made),
     )
 
 
-def _bundle(folder: Path, made: Sequence[Made], common: Converted | None, lock: Lock, members: tuple[Member, ...]) -> Bundle:
+def _bundle(
+    folder: Path, wheels: Sequence[BundledWheel], common: Converted | None, lock: Lock, members: tuple[Member, ...]
+) -> Bundle:
     warnings = [
         Warned("absent-dependency", f"no channel has {each.name}, on which {', '.join(each.users)} depends; left out", None)
         for each in lock.absent
@@ -302,8 +285,8 @@ def _bundle(folder: Path, made: Sequence[Made], common: Converted | None, lock: 
     ]
     if lock.share is not None and common is None:
         warnings.append(Warned("nothing-shared", f"no two wheels would carry the same library, so there is no {lock.share}"))
-    wheels = [each.wheel for each in made] + ([] if common is None else [common])
-    return Bundle(folder, tuple(wheels), lock, members, tuple(warnings))
+    results = [each.wheel for each in wheels] + ([] if common is None else [common])
+    return Bundle(folder, tuple(results), lock, members, tuple(warnings))
 
 
 def _moved(wheels: Iterable[Converted], place: Path) -> tuple[Converted, ...]:

@@ -1,4 +1,4 @@
-"""Convert the packages of a set, each on the one road, with the libraries of the set at hand."""
+"""Convert the packages of a bundle through the pipeline, with the libraries of the bundle as libdirs."""
 
 from __future__ import annotations
 
@@ -13,20 +13,16 @@ from conda2wheel.abi.platforms import Platform
 from conda2wheel.bundle.chosen import Chosen
 from conda2wheel.bundle.lockfile import Step
 from conda2wheel.bundle.shared_wheel import SharedLibraries
-from conda2wheel.channels.downloads import Downloads
-from conda2wheel.commands.convert import convert_package
+from conda2wheel.commands.pipeline import Context, Opened, build, prepare_package, read_package
 from conda2wheel.conda.open import open_package
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Failed, Refused
-from conda2wheel.files.packagefile import Limits
-from conda2wheel.link.channel_lookup import ChannelLibraries
 from conda2wheel.link.common import Common
 from conda2wheel.link.libraries import LibraryIndex
 from conda2wheel.net.download import Wanted, redacted
 from conda2wheel.options import Options
-from conda2wheel.recipes.model import RecipeBook, from_document
-from conda2wheel.results import Converted
-from conda2wheel.wheel.name_sources import Surroundings
+from conda2wheel.recipes.model import from_document
+from conda2wheel.results import Converted, Planned
 from conda2wheel.wheel.names import answer
 
 # Refusals of packages that belong to a set and have no wheel: what depends on them needs none, or `missing-library` tells.
@@ -35,8 +31,8 @@ FOUND = ("library-from-channel", "channel-skipped")  # warnings that a lock repe
 
 
 @dataclass(frozen=True)
-class Made:
-    """A wheel of the set, and the step that makes it again."""
+class BundledWheel:
+    """A wheel of the bundle, and the step of the lock that makes it again."""
 
     step: Step
     wheel: Converted
@@ -48,102 +44,115 @@ class Made:
 
 
 @dataclass
-class Workshop:
-    """Conversions into one folder, each package once, however often it is asked for. `channels`: where NEEDED libraries are
-    looked up that the set has not; none with a lock."""
+class Converter:
+    """Converts packages into one folder, each package once, however often it is asked for.
+
+    Attributes:
+        folder: where the wheels are written.
+        options: how every package is converted, beside its own recipe and names.
+        context: libdirs, recipes, limits and downloads; `channels` are where NEEDED libraries are looked up that the bundle does
+            not have: none with a lock.
+        wheels: what was converted, by URL.
+        without_wheel: the packages that have no wheel, by URL, with the reason.
+    """
 
     folder: Path
     options: Options
-    book: RecipeBook
-    limits: Limits
-    downloads: Downloads
-    libdirs: tuple[str, ...] = ()
-    channels: tuple[str, ...] = ()
-    around: Surroundings = field(init=False)
-    made: dict[str, Made] = field(default_factory=dict)  # by URL
-    without: dict[str, Refused] = field(default_factory=dict)  # what has no wheel, by URL
-
-    def __post_init__(self) -> None:
-        self.around = Surroundings(self.libdirs, self.limits, self.downloads)
+    context: Context
+    wheels: dict[str, BundledWheel] = field(default_factory=dict)
+    without_wheel: dict[str, Refused] = field(default_factory=dict)
 
     def fetch(self, packages: Iterable[Chosen]) -> None:
-        """Bring what is missing into the cache, several at a time."""
+        """Download what is missing into the cache, several at a time."""
         wanted = [Wanted(each.url, each.sha256, each.size) for each in packages if each.sha256 and "://" in each.url]
-        self.downloads.get([each for each in wanted if not each.url.startswith("file:")], self.limits.download)
+        self.context.downloads.get([each for each in wanted if not each.url.startswith("file:")], self.context.limits.download)
 
-    def convert(self, packages: Sequence[Chosen], libraries: Sequence[Chosen]) -> Iterator[Made]:
-        """The wheels of those that have one. `libraries` are packages of the set that shared libraries may be in.
+    def convert(self, packages: Sequence[Chosen], libraries: Sequence[Chosen]) -> Iterator[BundledWheel]:
+        """The wheels of the packages that have one. `libraries` are packages of the bundle that may have shared libraries.
 
-        Raises `Refused` for the first that cannot become a wheel, when all were tried; and `Failed`.
+        Raises:
+            Refused: for the first package that cannot become a wheel, after all were tried.
+            Failed: as `convert`.
         """
         index = self._index(libraries)
         refused: list[tuple[Chosen, Refused]] = []
         for each in packages:
-            if each.url not in self.made and each.url not in self.without:
+            if each.url not in self.wheels and each.url not in self.without_wheel:
                 try:
-                    self.made[each.url] = self._one(each, index)
+                    self.wheels[each.url] = self._convert(each, index)
                 except Refused as error:
                     if error.code not in NO_WHEEL:
                         refused.append((each, error))
-                    self.without[each.url] = error
-            if each.url in self.made:
-                yield self.made[each.url]
+                    self.without_wheel[each.url] = error
+            if each.url in self.wheels:
+                yield self.wheels[each.url]
         if refused:
             (_, reason), *others = refused
             more = f" (refused too: {', '.join(f'{each.name}: {other.code}' for each, other in others)})" if others else ""
             raise Refused(reason.code, f"{reason.message}{more}", reason.hint)
 
-    def again(self, steps: Sequence[Step], libraries: Sequence[Chosen]) -> Iterator[Made]:
-        """The same wheels from a lock. Raises `Refused` and `Failed` as the road does."""
+    def replay(self, steps: Sequence[Step], libraries: Sequence[Chosen]) -> Iterator[BundledWheel]:
+        """The same wheels from the steps of a lock. Raises as `convert`."""
         index = self._index(libraries)
         for step in steps:
             yield self._replay(step, self._index((*libraries, *step.libraries)) if step.libraries else index)
 
     def share(
-        self, name: str, platform: Platform, made: Sequence[Made], libraries: Sequence[Chosen]
-    ) -> tuple[list[Made], Converted | None]:
-        """The same wheels with what several of them would carry in a common wheel, and that wheel; None where nothing is shared.
+        self, name: str, platform: Platform, wheels: Sequence[BundledWheel], libraries: Sequence[Chosen]
+    ) -> tuple[list[BundledWheel], Converted | None]:
+        """Move the libraries that several wheels would have into a common wheel.
 
-        Raises `Failed` (usage) and `Refused` as `SharedLibraries` does.
+        Returns:
+            The wheels, made again to require the common one, and the common wheel; None where nothing is shared.
+
+        Raises:
+            Failed: usage, for a name or a platform that cannot have a common wheel.
+            Refused: a library would not load in the common wheel.
         """
         shared = SharedLibraries(name, platform, self.options)
         index = self._index(libraries)
-        own = {each.step.package.url: self._index((*libraries, *each.step.libraries)) for each in made if each.step.libraries}
-        users = [each for each in made if each.wheel.vendored]
+        own = {each.step.package.url: self._index((*libraries, *each.step.libraries)) for each in wheels if each.step.libraries}
+        users = [each for each in wheels if each.wheel.vendored]
         for each in users:
-            package, options = self._opened(each.step)
-            shared.add(package, own.get(each.step.package.url, index), options)
+            shared.add(self._opened(each.step, own.get(each.step.package.url, index)))
         found = shared.finish(self.folder)
         if found is None:
-            return list(made), None
-        again = {each.project: self._replay(each.step, own.get(each.step.package.url, index), found[0]) for each in users}
-        return [again.get(each.project, each) for each in made], found[1]
+            return list(wheels), None
+        common, wheel = found
+        again = {each.project: self._replay(each.step, own.get(each.step.package.url, index), common) for each in users}
+        return [again.get(each.project, each) for each in wheels], written(wheel)
 
     def _index(self, libraries: Iterable[Chosen]) -> LibraryIndex:
-        return LibraryIndex((*self.libdirs, *(each.place for each in libraries)), self.limits, downloads=self.downloads)
+        places = (*self.context.libraries.places, *(each.place for each in libraries))
+        return LibraryIndex(places, self.context.limits, downloads=self.context.downloads)
 
-    def _opened(self, step: Step) -> tuple[CondaPackage, Options]:
+    def _opened(self, step: Step, libraries: LibraryIndex) -> Opened:
         recipe = None if step.recipe is None else from_document(dict(step.recipe))
-        package = open_package(step.package.place, self.limits, self.downloads)
-        return package, replace(self.options, recipe=recipe, names=step.names)
+        package = open_package(step.package.place, self.context.limits, self.context.downloads)
+        return Opened(package, replace(self.options, recipe=recipe, names=step.names), libraries)
 
-    def _replay(self, step: Step, index: LibraryIndex, common: Common | None = None) -> Made:
-        package, options = self._opened(step)
-        wheel = convert_package(package, index, options, self.folder, common=common)
+    def _replay(self, step: Step, libraries: LibraryIndex, common: Common | None = None) -> BundledWheel:
+        wheel = written(build(prepare_package(self._opened(step, libraries)), common).write(self.folder))
         notes = tuple(note for note in step.notes if note not in wheel.warnings)
-        return Made(step, replace(wheel, warnings=(*wheel.warnings, *notes)))
+        return BundledWheel(step, replace(wheel, warnings=(*wheel.warnings, *notes)))
 
-    def _one(self, chosen: Chosen, index: LibraryIndex) -> Made:
-        package = open_package(chosen.place, self.limits, self.downloads)
-        recipe = self.book.find(package)
-        looked = ChannelLibraries(self.around.listing(self.channels))
-        named = self.around.names(package.depends, self.channels)
-        package = replace(package, warnings=(*package.warnings, *named.warnings))
-        options = replace(self.options, recipe=recipe, names=named.names)
-        wheel = convert_package(package, index.with_channel(looked), options, self.folder)
-        found = tuple(_located(url, other) for url, other in looked.opened.items())
+    def _convert(self, chosen: Chosen, libraries: LibraryIndex) -> BundledWheel:
+        package = open_package(chosen.place, self.context.limits, self.context.downloads)
+        opened = read_package(package, self.options, replace(self.context, libraries=libraries), self.context.channels)
+        wheel = written(build(prepare_package(opened)).write(self.folder))
+        found = tuple(_located(url, other) for url, other in opened.libraries.from_channel.items())
         notes = tuple(warning for warning in wheel.warnings if warning.code in FOUND)
-        return Made(Step(chosen, found, None if recipe is None else dict(recipe.told), notes, named.names), wheel)
+        recipe = opened.options.recipe
+        return BundledWheel(
+            Step(chosen, found, None if recipe is None else dict(recipe.told), notes, opened.options.names), wheel
+        )
+
+
+def written(result: Planned) -> Converted:
+    """The result of a conversion that wrote a wheel. Raises `ValueError` for one that did not."""
+    if not isinstance(result, Converted):
+        raise ValueError(f"{result.filename} was not written")  # noqa: TRY004 - the type says it, the value is wrong
+    return result
 
 
 def _located(url: str, package: CondaPackage) -> Chosen:
@@ -167,10 +176,10 @@ def may_have_wheel(chosen: Chosen) -> bool:
     return not chosen.is_library or answer(chosen.name).pypi is not None
 
 
-def require_one_each(made: Iterable[Made]) -> None:
+def require_one_each(wheels: Iterable[BundledWheel]) -> None:
     """Raises `Failed` (conflict) where two packages of a set are one project: no index can offer both."""
-    seen: dict[str, Made] = {}
-    for each in made:
+    seen: dict[str, BundledWheel] = {}
+    for each in wheels:
         other = seen.setdefault(each.project, each)
         if other is not each:
             both = f"{other.step.package.stem} and {each.step.package.stem}"

@@ -57,13 +57,13 @@ class Lock:
     sha256 of the converted wheels by file name, as `made_by` made them; `left` are requirements that installers look for
     elsewhere. `url` is where the folder will be served, `pyodide_url` where Pyodide's own packages are, if that was said."""
 
-    requested: tuple[str, ...]
-    channels: tuple[str, ...]
-    options: Options
-    complete: bool
-    target: str
-    pyodide: str | None
-    steps: tuple[Step, ...]
+    requested: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    options: Options = field(default_factory=Options)
+    complete: bool = False
+    target: str = ""
+    pyodide: str | None = None
+    steps: tuple[Step, ...] = ()
     libraries: tuple[Chosen, ...] = ()
     pypi: tuple[FromPyPI, ...] = ()
     shipped: tuple[Shipped, ...] = ()

@@ -20,25 +20,22 @@ from pathlib import Path
 from packaging.tags import Tag
 
 from conda2wheel.abi.platforms import Platform
-from conda2wheel.commands.convert import size_warning
-from conda2wheel.commands.gate import Gated, gate
-from conda2wheel.conda.package import CondaPackage
+from conda2wheel.commands.pipeline import Opened, prepare_package, size_warnings
+from conda2wheel.commands.verdict import Verdict, judge
 from conda2wheel.errors import Failed
 from conda2wheel.files.packagefile import BytesBlob
 from conda2wheel.files.writing import write_file
 from conda2wheel.link.common import Common, file_part
-from conda2wheel.link.libraries import LibraryIndex
 from conda2wheel.link.link import Linked, resolved
 from conda2wheel.link.sharing import Member, share
 from conda2wheel.options import Options
-from conda2wheel.results import Converted, Warned
+from conda2wheel.results import Converted, Planned, Warned
 from conda2wheel.wheel import writer as archive
-from conda2wheel.wheel.apply_recipe import carried
 from conda2wheel.wheel.fix_metadata import spdx_expression
 from conda2wheel.wheel.members import vendored, vendored_licenses, wheel_file
 from conda2wheel.wheel.metadata import METADATA_VERSION, Document
 from conda2wheel.wheel.names import is_valid_name
-from conda2wheel.wheel.plan import plan_wheel, wheel_filename
+from conda2wheel.wheel.plan import wheel_filename
 from conda2wheel.wheel.provenance import SHARE, Made, overridden
 from conda2wheel.wheel.provenance_files import consulted, told
 from conda2wheel.wheel.tags import PURE, Interpreter, wheel_tags
@@ -66,26 +63,23 @@ class SharedLibraries:
         self.options = options
         self._members: list[Member] = []
 
-    def add(self, package: CondaPackage, index: LibraryIndex, options: Options) -> None:
-        """Look at one package of the set, as `convert_package` will with the same arguments. One for another platform, or without
-        side modules, has no part in it.
+    def add(self, opened: Opened) -> None:
+        """Resolve the libraries of one package of the set. One for another platform, or without side modules, is passed over.
 
-        Raises as `convert_package` does for a package of which no plan can be made, and `Failed` (usage) for one with the name
-        of the common wheel.
+        Raises:
+            Refused: as `prepare_package`.
+            Failed: usage, for a package with the name of the common wheel.
         """
-        others = carried(package, options.recipe, index)
-        plan = plan_wheel(
-            package, options.platform, options.compat_tags, options.allow, options.pins, options.recipe, others, options.names
-        )
+        plan = prepare_package(opened).plan
         if plan.file_part == file_part(self.name):
             raise Failed("usage", f"--share-libs {self.name}: the set has a package of that name", "give another name")
         if plan.decision is None or plan.decision.platform != self.platform:
             return
-        linker = resolved(package, self.platform, plan.native, plan.libraries, index, plan.file_part)
+        linker = resolved(opened.package, self.platform, plan.native, plan.libraries, opened.libraries, plan.file_part)
         if linker.vendored:
             self._members.append(Member(linker, linker.reached(plan.texts())))
 
-    def finish(self, out: Path | None) -> tuple[Common, Converted] | None:
+    def finish(self, out: Path | None) -> tuple[Common, Planned] | None:
         """The common wheel, written to `out` (None: not), and what its users need to know of it. None where nothing is shared.
 
         Raises `Refused` where one of its libraries would not load, or needs what only some of its users have.
@@ -95,13 +89,13 @@ class SharedLibraries:
         common, linked = share(empty, self._members, isolate=self.options.isolate, provided=self.options.provided)
         if not common.files:
             return None
-        gated = gate(f"--share-libs {self.name}", common.unit, self.platform, self.options.allow)
+        verdict = judge(f"--share-libs {self.name}", common.unit, self.platform, self.options.allow)
         digest = hashlib.sha256()
-        for member in self._contents(replace(common, version=UNKNOWN), linked, gated)[1]:
+        for member in self._contents(replace(common, version=UNKNOWN), linked, verdict)[1]:
             digest.update(f"{member.path}\n{member.blob.sha256}\n".encode())
         common = replace(common, version=f"0.{int(digest.hexdigest()[:VERSION_DIGITS], 16)}")
-        made, contents, warnings = self._contents(common, linked, gated)
-        result = Converted(
+        made, contents, warnings = self._contents(common, linked, verdict)
+        planned = Planned(
             source=f"--share-libs {self.name}",
             wheel=None,
             filename=made.filename,
@@ -116,16 +110,16 @@ class SharedLibraries:
             target = out / made.filename
             level, info = self.options.level, f"{common.file_part}-{common.version}.dist-info"
             sha256 = write_file(target, lambda: archive.build_wheel(contents, info, made.moment, level))
-            result = replace(result, wheel=target, sha256=sha256)
-            warnings += size_warning(target)
-        return common, replace(result, warnings=tuple(dict.fromkeys(warnings)), seconds=time.monotonic() - started)
+            planned = Converted(**{**vars(planned), "wheel": target, "sha256": sha256})
+            warnings += size_warnings(target)
+        return common, replace(planned, warnings=tuple(dict.fromkeys(warnings)), seconds=time.monotonic() - started)
 
     def _tags(self) -> frozenset[Tag]:
         return wheel_tags(Interpreter(*PURE, None, None), self.platform, self.options.compat_tags)
 
-    def _contents(self, common: Common, linked: Linked, gated: Gated) -> tuple[Made, list[archive.Member], list[Warned]]:
+    def _contents(self, common: Common, linked: Linked, verdict: Verdict) -> tuple[Made, list[archive.Member], list[Warned]]:
         """How it is made, and every member but RECORD."""
-        warnings = [*linked.warnings, *gated.warnings]
+        warnings = [*linked.warnings, *verdict.warnings]
         info = f"{common.file_part}-{common.version}.dist-info"
         contents = [vendored(path, file, linked, linked.packages, warnings) for path, file in linked.libraries.items()]
         texts = vendored_licenses(linked, warnings)
@@ -140,7 +134,7 @@ class SharedLibraries:
             version=common.version,
             license=document.get("License-Expression") or document.get("License"),
             platform=self.platform.tag,
-            judged_by=(gated.pyodide,) if gated.pyodide else (),
+            judged_by=(verdict.pyodide,) if verdict.pyodide else (),
             evidence=(),
             options=replace(self.options, recipe=None),
             input=None,

@@ -109,7 +109,7 @@ def bundle(
                 watched.step(line, keep=verbose)
 
             if locked:
-                made = bundle_locked(locked, out=out, libdirs=libdir or (), limits=bounds, downloads=brought, tell=tell)
+                made = bundle_locked(locked, out=out, libdirs=libdir or (), limits=bounds, downloads=brought, progress=tell)
             else:
                 made = make(
                     specs or [],
@@ -131,7 +131,7 @@ def bundle(
                     recipes=recipes or (),
                     limits=bounds,
                     downloads=brought,
-                    tell=tell,
+                    progress=tell,
                 )
     except Conda2WheelError as error:
         if json:

@@ -30,7 +30,8 @@ from conda2wheel.cli.options import (
 
 if TYPE_CHECKING:
     from conda2wheel.cli.progress import Watched
-    from conda2wheel.commands.batch import Outcome
+    from conda2wheel.commands.convert import Outcome
+    from conda2wheel.results import Planned
 
 
 class Pins(StrEnum):
@@ -86,7 +87,7 @@ def convert(
     Prints the wheels' paths on stdout; everything else goes to stderr.
     """
     from conda2wheel.cli.progress import bar
-    from conda2wheel.commands.batch import convert_each, expand_all
+    from conda2wheel.commands.convert import convert_each, expand_all
     from conda2wheel.results import document
 
     require_platform(platform)
@@ -125,7 +126,7 @@ def convert(
     raise typer.Exit(0 if good else 1)
 
 
-def _show(watched: Watched, outcome: Outcome, json: bool, verbose: bool) -> None:
+def _show(watched: Watched, outcome: Outcome[Planned], json: bool, verbose: bool) -> None:
     if outcome.error is not None:
         watched.echo(complaint(outcome.error), err=True)
         if verbose and outcome.bug is not None:

@@ -45,7 +45,7 @@ def inspect(
 
     from rich.console import Console
 
-    from conda2wheel.commands.batch import expand_all
+    from conda2wheel.commands.convert import expand_all
     from conda2wheel.commands.inspect import inspect as look
     from conda2wheel.errors import Conda2WheelError
     from conda2wheel.results import document, error_json

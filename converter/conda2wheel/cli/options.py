@@ -95,7 +95,7 @@ def require_recipes(folders: Iterable[str]) -> None:
 
 def allowed(codes: Iterable[str] | None) -> frozenset[str]:
     """The codes of --allow; one that cannot be allowed is a wrong command line."""
-    from conda2wheel.commands.gate import check_allow
+    from conda2wheel.commands.verdict import check_allow
     from conda2wheel.errors import Failed
 
     try:

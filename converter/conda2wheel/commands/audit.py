@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ from conda2wheel.files.packagefile import Limits
 from conda2wheel.results import Warned
 
 if TYPE_CHECKING:
+    from conda2wheel.commands.pipeline import Context
     from conda2wheel.link.libraries import LibraryIndex
 
 CONSEQUENCES = frozenset({"broken-library"})  # of a finding that says more
@@ -83,24 +85,25 @@ def audit_each(
     What was made for one platform is judged as if it were installed together; of one project, the newest version. Raises
     only for the arguments themselves: `Failed` (usage, not-found).
     """
-    limits = limits or Limits()
+    bounds = limits or Limits()
     request = _request(platform)
-    index = _index(libdirs, limits, downloads)
-    beside, notes = wheels_in(find_links, limits)
-    opened = open_subjects(map(str, paths), request.platform, index, limits, downloads)
+    places = tuple(libdirs) if isinstance(libdirs, Iterable) else libdirs
+    beside, notes = wheels_in(find_links, bounds)
+
+    @cache
+    def context() -> Context:
+        from conda2wheel.commands.pipeline import Context
+        from conda2wheel.wheel.name_sources import Surroundings
+
+        # What dependencies are called on PyPI says nothing about whether a module loads: no place is searched for it.
+        return replace(Context.of(places, limits=bounds, downloads=downloads), names=Surroundings((), bounds, downloads))
+
+    if places:
+        context()  # a libdir that does not exist is an error, even if no library is looked for
+    opened = open_subjects(map(str, paths), request.platform, bounds, context)
     court = _Court([each for each in opened.values() if isinstance(each, Subject)], beside)
     for source, subject in opened.items():
         yield source, subject if isinstance(subject, Conda2WheelError) else _tried(subject, request, court, notes)
-
-
-def _index(libdirs: Iterable[str | Path] | LibraryIndex, limits: Limits, downloads: Downloads) -> LibraryIndex | None:
-    """None where there are none: wheels need no index, and what reads packages takes a while to import."""
-    places = tuple(libdirs) if isinstance(libdirs, Iterable) else libdirs
-    if places == ():
-        return None
-    from conda2wheel.link.libraries import LibraryIndex
-
-    return places if isinstance(places, LibraryIndex) else LibraryIndex(places, limits, downloads=downloads)
 
 
 @dataclass(frozen=True)

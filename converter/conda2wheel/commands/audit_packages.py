@@ -4,69 +4,67 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from packaging.utils import canonicalize_name
 
 from conda2wheel.abi.audit.engine import Unit
 from conda2wheel.abi.binaries import SHARED_OBJECT, read_binary
-from conda2wheel.abi.choice import Decision
 from conda2wheel.abi.platforms import Platform
-from conda2wheel.channels.downloads import Downloads
 from conda2wheel.commands.audit_subjects import Subject
-from conda2wheel.commands.convert import link_plan, unit_of
-from conda2wheel.commands.gate import ALLOWABLE
+from conda2wheel.commands.pipeline import Context, Prepared, prepare_package, read_package
+from conda2wheel.commands.verdict import ALLOWABLE
 from conda2wheel.conda.open import open_package
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
-from conda2wheel.files.packagefile import Limits, PackageFile
+from conda2wheel.files.packagefile import PackageFile
 from conda2wheel.link.libraries import LibraryIndex, names_of
-from conda2wheel.recipes.model import RecipeBook
+from conda2wheel.options import Options
 from conda2wheel.results import ALLOWED, Warned
-from conda2wheel.wheel.plan import Plan, plan_wheel
 
 _SAID_BY_AUDIT = (ALLOWED, "cannot-catch", "no-pyodide")
 _SITE = re.compile(r"^(?:.*/)?site-packages/")
 
 
-def open_as_package(
-    source: str, forced: Platform | None, libraries: LibraryIndex | None, limits: Limits, downloads: Downloads
-) -> Subject:
-    """The package that `source` names, planned for `forced` where a person named it. Raises as `open_package` does."""
-    libraries = libraries or LibraryIndex((), limits, downloads=downloads)
-    package = open_package(source, limits, downloads)
+def open_as_package(source: str, forced: Platform | None, context: Context) -> Subject:
+    """The package that a path or URL names, planned as `convert` plans it; `forced` is the platform that the caller names.
+
+    Raises:
+        Refused: the package is damaged, hostile or too large.
+        Failed: not-found, network, unreadable, disk.
+    """
+    package = open_package(source, context.limits, context.downloads)
+    opened = read_package(package, Options(platform=forced, allow=ALLOWABLE), context)
     try:
-        plan = plan_wheel(package, forced, allow=ALLOWABLE, recipe=RecipeBook().find(package))
+        prepared = prepare_package(opened)
     except Refused as refusal:
         note = Warned("not-converted", f"convert refuses it, so its files are judged as they are: {refusal}")
         made_for = () if forced is None else (forced,)
-        unit = _AsItIs(package, libraries).unit
+        unit = _AsItIs(package, opened.libraries).unit
         return Subject(package.source, "package", made_for, unit, canonicalize_name(package.name), warnings=(note,))
+    plan = prepared.plan
     if plan.decision is None:
         pure = Unit(plan.filename, {})
         return Subject(package.source, "package", (), lambda platform: pure, canonicalize_name(plan.name), plan.version)
     notes = tuple(warning for warning in plan.decision.warnings if warning.code not in _SAID_BY_AUDIT)
-    unit = _Converted(plan, plan.decision, libraries).unit
+    unit = _AsConverted(prepared).unit
     name = canonicalize_name(plan.name)
     return Subject(package.source, "package", (plan.decision.platform,), unit, name, plan.version, notes)
 
 
 @dataclass(frozen=True, eq=False)
-class _Converted:
+class _AsConverted:
     """The wheel that `convert` would make of a package, for any platform: linked for each by its own rules."""
 
-    plan: Plan
-    decision: Decision
-    libraries: LibraryIndex
+    prepared: Prepared
     units: dict[str, Unit] = field(default_factory=dict)
 
     def unit(self, platform: Platform) -> Unit:
         """The unit for a platform; one for all where nothing is linked, so that each module is read once."""
         if platform.name not in self.units:
-            plan = replace(self.plan, decision=replace(self.decision, platform=platform))
-            linked = link_plan(plan, self.libraries, allow=ALLOWABLE)
+            linked = self.prepared.for_platform(platform).link()
             same = not linked.rewritten and not linked.libraries and self.units
-            self.units[platform.name] = next(iter(self.units.values())) if same else unit_of(self.plan, linked)
+            self.units[platform.name] = next(iter(self.units.values())) if same else self.prepared.unit(linked)
         return self.units[platform.name]
 
 

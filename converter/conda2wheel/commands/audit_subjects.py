@@ -20,7 +20,6 @@ from packaging.version import Version
 from conda2wheel.abi.audit.engine import Unit
 from conda2wheel.abi.binaries import SHARED_OBJECT, read_binary
 from conda2wheel.abi.platforms import Platform, parse, release
-from conda2wheel.channels.downloads import Downloads
 from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from conda2wheel.files.packagefile import BytesBlob, Limits, PackageFile
 from conda2wheel.files.reading import read_file, unreadable
@@ -30,7 +29,7 @@ from conda2wheel.wasm.binary import MAGIC
 from conda2wheel.wheel.reader import Wheel, read_wheel
 
 if TYPE_CHECKING:
-    from conda2wheel.link.libraries import LibraryIndex
+    from conda2wheel.commands.pipeline import Context
 
 Kind = Literal["wheel", "package", "module"]
 _DATA = re.compile(r"^[^/]+\.data/(?:platlib|purelib)/")  # what installers move to site-packages
@@ -61,14 +60,15 @@ def newest(subjects: Iterable[Subject]) -> list[Subject]:
 
 
 def open_subjects(
-    sources: Iterable[str], forced: Platform | None, libraries: LibraryIndex | None, limits: Limits, downloads: Downloads
+    sources: Iterable[str], forced: Platform | None, limits: Limits, context: Callable[[], Context]
 ) -> dict[str, Subject | Conda2WheelError]:
     """What paths and URLs name, by its own name, in order: each wheel of a folder of wheels, each package of a prefix; what
-    cannot be opened as its error. `forced` is the platform that a person named: a package is planned for it."""
+    cannot be opened as its error. `forced` is the platform that the caller names: a package is planned for it. `context` gives
+    what packages are converted with; wheels need none, and it takes a while to import."""
     found: dict[str, Subject | Conda2WheelError] = {}
     for source in dict.fromkeys(each for given in sources for each in _expand(given)):
         try:
-            subject = _open(source, forced, libraries, limits, downloads)
+            subject = _open(source, forced, limits, context)
         except Conda2WheelError as error:
             found[redacted(source) if is_url(source) else source] = error
         else:
@@ -112,7 +112,7 @@ def _wheels(folder: str) -> list[str]:
         raise unreadable(folder, error) from None
 
 
-def _open(source: str, forced: Platform | None, libraries: LibraryIndex | None, limits: Limits, downloads: Downloads) -> Subject:
+def _open(source: str, forced: Platform | None, limits: Limits, context: Callable[[], Context]) -> Subject:
     if not is_url(source) and os.path.isfile(source):
         if source.endswith(".whl"):
             return _wheel(Path(source), limits)
@@ -121,7 +121,7 @@ def _open(source: str, forced: Platform | None, libraries: LibraryIndex | None, 
     from conda2wheel.commands.audit_packages import open_as_package  # with all of convert, which a wheel does not need
 
     try:
-        return open_as_package(source, forced, libraries, limits, downloads)
+        return open_as_package(source, forced, context())
     except Refused as refusal:
         if is_url(source) or not os.path.isdir(source) or refusal.code != "corrupt-archive":
             raise

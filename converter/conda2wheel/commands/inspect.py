@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from conda2wheel.abi.binaries import SHARED_OBJECT, Binary, read_binary
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
@@ -16,6 +16,10 @@ from conda2wheel.files.reading import read_file
 from conda2wheel.net.download import is_url
 from conda2wheel.wasm.binary import MAGIC, Kind
 from conda2wheel.wasm.dylink import Dylink
+
+if TYPE_CHECKING:
+    from conda2wheel.conda.package import CondaPackage
+    from conda2wheel.wheel.layout import Placed
 
 GOT = ("GOT.mem", "GOT.func")
 
@@ -112,12 +116,11 @@ def _wheel(path: Path, limits: Limits) -> Report:
 
 
 def _package(source: str, limits: Limits, downloads: Downloads) -> Report:
-    from conda2wheel.conda.classify import refuse_unless_python
-    from conda2wheel.recipes.model import RecipeBook
-    from conda2wheel.wheel.layout import plan_layout
-    from conda2wheel.wheel.plan import plan_wheel
+    from conda2wheel.commands.pipeline import Context, prepare_package, read_package
+    from conda2wheel.options import Options
 
     package = open_package(source, limits, downloads)
+    opened = read_package(package, Options(), Context.of(limits=limits, downloads=downloads))
     facts: list[tuple[str, Any]] = [
         ("name", package.name),
         ("version", package.version),
@@ -129,22 +132,42 @@ def _package(source: str, limits: Limits, downloads: Downloads) -> Report:
         ("members", len(package.files)),
         ("size", sum(file.blob.size for file in package.files)),
     ]
-    files: tuple[tuple[str, str], ...] = ()
     try:
-        refuse_unless_python(package)
-        layout = plan_layout(package)
-        files = (*layout.dropped, *((item.origin, f".data/{item.scheme}") for item in layout.placed if item.scheme != "site"))
-        facts.append(("distribution", layout.distribution.folder if layout.distribution else None))
-        plan = plan_wheel(package, recipe=RecipeBook().find(package))
+        plan = prepare_package(opened).plan
+    except Refused as refusal:
+        files, distribution = _laid_out(opened.package)
+        facts += distribution
+        facts += [("refused", refusal.code), ("why", refusal.message), ("hint", refusal.hint)]
+    else:
+        files = _elsewhere(plan.dropped, plan.placed)
         facts += [
+            ("distribution", plan.distribution.folder if plan.distribution else None),
             ("wheel", plan.filename),
             ("evidence", plan.decision.evidence if plan.decision else ()),
             ("requires", tuple(plan.metadata.all("Requires-Dist"))),
             ("warnings", tuple(f"{w.code}: {w.message}" for w in plan.warnings)),
         ]
-    except Refused as refusal:
-        facts += [("refused", refusal.code), ("why", refusal.message), ("hint", refusal.hint)]
-    return Report(source, "package", tuple(facts), _modules(package.files), tuple(sorted(files)))
+    return Report(source, "package", tuple(facts), _modules(package.files), files)
+
+
+def _laid_out(package: CondaPackage) -> tuple[tuple[tuple[str, str], ...], list[tuple[str, Any]]]:
+    """The layout of a package that is refused for another reason; nothing where the layout itself is the reason."""
+    from conda2wheel.conda.classify import refuse_unless_python
+    from conda2wheel.wheel.layout import plan_layout
+
+    try:
+        refuse_unless_python(package)
+        layout = plan_layout(package)
+    except Refused:
+        return (), []
+    folder = layout.distribution.folder if layout.distribution else None
+    return _elsewhere(layout.dropped, layout.placed), [("distribution", folder)]
+
+
+def _elsewhere(dropped: Iterable[tuple[str, str]], placed: Iterable[Placed]) -> tuple[tuple[str, str], ...]:
+    """The files that do not go to site-packages, with the reason or the place where they go."""
+    data = ((item.origin, f".data/{item.scheme}") for item in placed if item.scheme != "site")
+    return tuple(sorted((*dropped, *data)))
 
 
 def _modules(files: Iterable[PackageFile]) -> tuple[ModuleReport, ...]:

@@ -1,20 +1,20 @@
-"""Someone else's wheel, made to run: the same link and the same audit as on `convert`'s road, and nothing else changed.
+"""`repair`: a wheel of another builder gets the libraries that it NEEDs, the right tag and the audit of `convert`.
 
-read        wheel.reader     every member, within bounds
-tags        wheel.retag      which platform it was built for, and what it shall be called
-link        link             NEEDED libraries found inside and in the libdirs, reached by one path
-audit       gate             every symbol against the platform's newest Pyodide
-amend       wheel.amend      changed modules, new libraries, WHEEL, licenses; everything else keeps its bytes
-account     wheel.tell       where each member came from: conda2wheel.json, an SBOM
-write       wheel.archive    whole or not at all; a wheel that needed nothing is copied byte for byte
+read        wheel.reader       every member, within bounds
+tags        wheel.retag        the platform that it was built for, and its tags
+link        link               NEEDED libraries from the wheel and the libdirs, each reached by one path
+audit       commands.verdict   every import against the symbols of the platform's newest Pyodide
+edit        wheel.editor       changed modules, new libraries, WHEEL, licenses; all other members keep their bytes
+provenance  wheel.provenance   conda2wheel.json and an SBOM
+write       wheel.writer       whole or not at all; a wheel that needs no change is copied byte for byte
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packaging.tags import Tag
@@ -23,8 +23,9 @@ from conda2wheel.abi.audit.engine import Unit
 from conda2wheel.abi.binaries import SHARED_OBJECT, Binary, read_binary
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
-from conda2wheel.commands.convert import size_warning
-from conda2wheel.commands.gate import Gated, check_allow, gate
+from conda2wheel.commands.convert import internal
+from conda2wheel.commands.pipeline import size_warnings
+from conda2wheel.commands.verdict import Verdict, judge
 from conda2wheel.conda.origin import Source
 from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from conda2wheel.files.packagefile import Limits
@@ -34,7 +35,7 @@ from conda2wheel.link.libraries import LibraryIndex
 from conda2wheel.link.link import Linked, link
 from conda2wheel.options import Options
 from conda2wheel.results import Repaired, Warned
-from conda2wheel.wheel import editor as amend
+from conda2wheel.wheel import editor
 from conda2wheel.wheel.members import change_of, vendored, vendored_licenses
 from conda2wheel.wheel.provenance import Made, overridden, own_account
 from conda2wheel.wheel.provenance_files import consulted, told
@@ -73,38 +74,56 @@ def repair(
     >>> repair("demo-1.0-cp313-cp313-pyodide_2025_0_wasm32.whl", libdirs=["prefix/lib"]).filename  # doctest: +SKIP
     'demo-1.0-cp313-cp313-pyemscripten_2025_0_wasm32.whl'
     """
-    started = time.monotonic()
-    limits = limits or Limits()
     options = Options.of(platform, compat_tags, isolate=isolate, provided=provided, allow=allow)
-    index = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, limits, downloads=downloads)
-    return repair_wheel(read_wheel(Path(wheel), limits), index, options, Path(out), started)
+    bounds = limits or Limits()
+    libraries = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, bounds, downloads=downloads)
+    return repair_wheel(read_wheel(Path(wheel), bounds), libraries, options, Path(out))
 
 
-def repair_wheel(opened: Wheel, index: LibraryIndex, options: Options, out: Path, started: float | None = None) -> Repaired:
-    """What `repair` does with a wheel that was read. `started` is by the monotonic clock."""
-    started = time.monotonic() if started is None else started
-    modules = _modules(opened)
-    if not modules and options.platform is None and all(tag.platform == ANY for tag in opened.tags):
-        return _result(opened, out, options, None, Linked(), [], (), started)
+@dataclass(frozen=True)
+class _Changes:
+    """What `repair` found out about a wheel: its new tags, its linked modules, the verdict for each platform, warnings."""
+
+    tagged: Retagged
+    linked: Linked
+    verdicts: tuple[Verdict, ...]
+    warnings: tuple[Warned, ...]
+
+
+def repair_wheel(wheel: Wheel, libraries: LibraryIndex, options: Options, out: Path) -> Repaired:
+    """Repair a wheel that was read. Raises as `repair`."""
+    started = time.monotonic()
+    modules = _modules(wheel)
+    if not modules and options.platform is None and all(tag.platform == ANY for tag in wheel.tags):
+        written = _write(wheel, out, wheel.path.name, options, ())
+        result = _result(wheel, written, None)
+    else:
+        changes = _changes(wheel, modules, libraries, options)
+        contents, notes = _edit(wheel, changes.tagged, changes.linked, bool(modules))
+        changes = replace(changes, warnings=(*changes.warnings, *notes))
+        if contents:
+            provenance = _provenance(wheel, changes, options)
+            contents = told(provenance, wheel.dist_info, contents, None, changes.linked)
+        written = _write(wheel, out, changes.tagged.filename, options, contents)
+        result = _result(wheel, written, changes)
+    return replace(result, seconds=time.monotonic() - started)
+
+
+def _changes(wheel: Wheel, modules: Mapping[str, Binary], libraries: LibraryIndex, options: Options) -> _Changes:
     native = {path: binary for path, binary in modules.items() if not _is_data(path)}
     elsewhere = {path: binary for path, binary in modules.items() if path not in native}
-    tagged = retag(opened, native, elsewhere, options.platform, options.compat_tags, "abi-conflict" in options.allow)
-    linked = _link(opened, native, tagged, index, options)
-    judged = _audit(opened, tagged, linked, options.allow)
-    found = dict.fromkeys(warning for gated in judged for warning in gated.warnings)
-    warnings = [*tagged.warnings, *_not_linked(elsewhere), *linked.warnings, *found]
-    contents, notes = _amend(opened, tagged, linked, bool(modules))
-    if contents:
-        made = _made(opened, tagged, linked, options, judged, overridden(warnings))
-        contents = told(made, opened.dist_info, contents, None, linked)
-    return _result(opened, out, options, tagged, linked, [*warnings, *notes], contents, started)
+    tagged = retag(wheel, native, elsewhere, options.platform, options.compat_tags, "abi-conflict" in options.allow)
+    linked = _link(wheel, native, tagged, libraries, options)
+    verdicts = _judge(wheel, tagged, linked, options.allow)
+    found = dict.fromkeys(warning for verdict in verdicts for warning in verdict.warnings)
+    return _Changes(tagged, linked, verdicts, (*tagged.warnings, *_not_linked(elsewhere), *linked.warnings, *found))
 
 
 def repair_each(
     wheels: Iterable[str | Path],
     *,
     out: str | Path = "dist",
-    libdirs: Iterable[str | Path] = (),
+    libdirs: Iterable[str | Path] | LibraryIndex = (),
     platform: str | Platform = "auto",
     compat_tags: bool = False,
     isolate: bool = True,
@@ -117,28 +136,17 @@ def repair_each(
 
     An unexpected exception becomes `Failed` (internal), with the exception as its cause.
     """
-    index = LibraryIndex(libdirs, limits or Limits(), downloads=downloads)
-    allowed = check_allow(allow)
+    options = Options.of(platform, compat_tags, isolate=isolate, provided=provided, allow=allow)
+    bounds = limits or Limits()
+    libraries = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, bounds, downloads=downloads)
     written: dict[str, str] = {}
     for wheel in map(str, wheels):
         try:
-            result = repair(
-                wheel,
-                out=out,
-                libdirs=index,
-                platform=platform,
-                compat_tags=compat_tags,
-                isolate=isolate,
-                provided=provided,
-                allow=allowed,
-                limits=limits,
-            )
+            result = repair_wheel(read_wheel(Path(wheel), bounds), libraries, options, Path(out))
         except Conda2WheelError as error:
             yield wheel, error
-        except Exception as bug:  # noqa: BLE001 - a bug of ours must not stop the other wheels; it is reported whole
-            failed = Failed("internal", f"{wheel}: {type(bug).__name__}: {bug}", "this is a bug of conda2wheel; -v shows where")
-            failed.__cause__ = bug
-            yield wheel, failed
+        except Exception as bug:  # noqa: BLE001 - a bug must not stop the other wheels; it is reported whole
+            yield wheel, internal(wheel, bug)
         else:
             if result.filename in written:
                 why = f"the same file name as {written[result.filename]} gave; that wheel is replaced"
@@ -206,8 +214,8 @@ def _link(wheel: Wheel, native: Mapping[str, Binary], tagged: Retagged, index: L
     return linked[0]
 
 
-def _audit(wheel: Wheel, tagged: Retagged, linked: Linked, allow: frozenset[str]) -> list[Gated]:
-    """The one place where a wheel that would not run is refused: on any of the platforms that it is tagged for."""
+def _judge(wheel: Wheel, tagged: Retagged, linked: Linked, allow: frozenset[str]) -> tuple[Verdict, ...]:
+    """The verdict for each platform in its tags. Raises `Refused` if the wheel would not run on one of them."""
     modules = {file.path: file for file in wheel.files if SHARED_OBJECT.search(file.name)}
     unit = Unit(
         name=tagged.filename,
@@ -215,24 +223,24 @@ def _audit(wheel: Wheel, tagged: Retagged, linked: Linked, allow: frozenset[str]
         distribution=wheel.distribution,
         abi3=tagged.interpreter.python_tag if tagged.interpreter.abi_tag == "abi3" else None,
     )
-    return [gate(wheel.source, unit, decision.platform, allow) for decision in tagged.decisions]
+    return tuple(judge(wheel.source, unit, decision.platform, allow) for decision in tagged.decisions)
 
 
-def _amend(wheel: Wheel, tagged: Retagged, linked: Linked, native: bool) -> tuple[list[Member], list[Warned]]:
+def _edit(wheel: Wheel, tagged: Retagged, linked: Linked, native: bool) -> tuple[list[Member], list[Warned]]:
     """The members of the repaired wheel without RECORD; none if nothing is to be changed."""
     warnings: list[Warned] = []
     texts = vendored_licenses(linked, warnings)
-    replaced: dict[str, amend.Change] = {path: (file.blob, change_of(linked, path)) for path, file in linked.rewritten.items()}
-    replaced |= amend.described(wheel, tagged.tags, native, sorted(texts))
+    replaced: dict[str, editor.Change] = {path: (file.blob, change_of(linked, path)) for path, file in linked.rewritten.items()}
+    replaced |= editor.described(wheel, tagged.tags, native, sorted(texts))
     added = [vendored(path, file, linked, linked.packages, warnings) for path, file in linked.libraries.items()]
     added += [Member(f"{wheel.dist_info}/licenses/{name}", blob, origin=origin) for name, (blob, origin) in texts.items()]
-    problem = amend.record_problem(wheel)
+    problem = editor.record_problem(wheel)
     if problem:
         warnings.append(Warned("record-mended", f"{problem}; it is made new", f"{wheel.dist_info}/RECORD"))
     links = any(file.aliases for file in wheel.files)
     if not (replaced or added or problem or links or tagged.filename != wheel.path.name):
         return [], []
-    return amend.members(wheel, _source(wheel), replaced, added), [*warnings, *amend.dropped(wheel)]
+    return editor.members(wheel, _source(wheel), replaced, added), [*warnings, *editor.dropped(wheel)]
 
 
 def _source(wheel: Wheel) -> Source:
@@ -250,9 +258,8 @@ def _license(wheel: Wheel) -> str | None:
     return wheel.metadata.get("License-Expression") or wheel.metadata.get("License")
 
 
-def _made(
-    wheel: Wheel, tagged: Retagged, linked: Linked, options: Options, judged: list[Gated], overrides: tuple[Warned, ...]
-) -> Made:
+def _provenance(wheel: Wheel, changes: _Changes, options: Options) -> Made:
+    tagged, linked = changes.tagged, changes.linked
     return Made(
         command="repair",
         filename=tagged.filename,
@@ -260,32 +267,37 @@ def _made(
         version=wheel.version,
         license=_license(wheel),
         platform=".".join(decision.platform.tag for decision in tagged.decisions),
-        judged_by=tuple(gated.pyodide for gated in judged if gated.pyodide),
+        judged_by=tuple(verdict.pyodide for verdict in changes.verdicts if verdict.pyodide),
         evidence=tuple(text for decision in tagged.decisions for text in decision.evidence),
         options=options,
         input=_source(wheel),
         moment=options.moment(wheel.timestamp),
         consulted=consulted(linked),
-        overrides=overrides,
+        overrides=overridden(changes.warnings),
         vendored=linked.vendored,
         provided=linked.provided,
         previous=own_account(wheel),
     )
 
 
-def _result(
-    wheel: Wheel,
-    out: Path,
-    options: Options,
-    tagged: Retagged | None,
-    linked: Linked,
-    warnings: list[Warned],
-    contents: Iterable[Member],
-    started: float,
-) -> Repaired:
-    """Write the wheel, or copy it where it has no new `contents`."""
-    contents = list(contents)
-    filename = tagged.filename if tagged else wheel.path.name
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Failed("unreadable", f"{path}: {error.strerror or error}") from error
+
+
+@dataclass(frozen=True)
+class _Written:
+    """The repaired wheel on disk; `changed` is False for a copy."""
+
+    path: Path
+    sha256: str
+    changed: bool
+
+
+def _write(wheel: Wheel, out: Path, filename: str, options: Options, contents: Sequence[Member]) -> _Written:
+    """Write the wheel, or copy it if it has no new contents."""
     target = out / filename
     in_place = target.exists() and target.samefile(wheel.path)
     if contents and in_place:
@@ -296,22 +308,26 @@ def _result(
     else:
         data = read_file(wheel.path)
         sha256 = hashlib.sha256(data).hexdigest() if in_place else write_file(target, lambda: iter([data]))
-    warnings += size_warning(target)
-    tags: Iterable[Tag] = tagged.tags if tagged else wheel.tags
+    return _Written(target, sha256, bool(contents))
+
+
+def _result(wheel: Wheel, written: _Written, changes: _Changes | None) -> Repaired:
+    linked = changes.linked if changes else Linked()
+    decisions = changes.tagged.decisions if changes else ()
+    tags: Iterable[Tag] = changes.tagged.tags if changes else wheel.tags
     return Repaired(
         source=wheel.source,
-        wheel=target,
-        filename=filename,
-        sha256=sha256,
-        platform=".".join(decision.platform.tag for decision in tagged.decisions) if tagged else ANY,
+        wheel=written.path,
+        filename=written.path.name,
+        sha256=written.sha256,
+        platform=".".join(decision.platform.tag for decision in decisions) if changes else ANY,
         name=wheel.metadata.get("Name") or wheel.name,
         version=wheel.version,
         tags=frozenset(map(str, tags)),
         requires=tuple(wheel.metadata.all("Requires-Dist")),
         vendored=linked.vendored,
         provided=linked.provided,
-        warnings=tuple(dict.fromkeys(warnings)),
-        evidence=tuple(text for decision in tagged.decisions for text in decision.evidence) if tagged else (),
-        changed=bool(contents),
-        seconds=time.monotonic() - started,
+        warnings=tuple(dict.fromkeys((*(changes.warnings if changes else ()), *size_warnings(written.path)))),
+        evidence=tuple(text for decision in decisions for text in decision.evidence),
+        changed=written.changed,
     )

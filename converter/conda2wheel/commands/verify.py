@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from conda2wheel._version import __version__
-from conda2wheel.commands.convert import convert_package
+from conda2wheel.commands.pipeline import Opened, build, prepare_package
 from conda2wheel.commands.repair import repair_wheel
 from conda2wheel.conda.open import PACKAGE_SUFFIXES, expand, open_package
 from conda2wheel.conda.origin import Source
@@ -32,7 +32,7 @@ from conda2wheel.files.packagefile import Limits
 from conda2wheel.files.reading import corrupt, unreadable
 from conda2wheel.link.libraries import LibraryIndex
 from conda2wheel.options import Options
-from conda2wheel.results import Converted
+from conda2wheel.results import Planned
 from conda2wheel.wheel.provenance import NAME, SCHEMA, SHARE, TOOL, own_account
 from conda2wheel.wheel.reader import Wheel, read_wheel
 
@@ -217,14 +217,15 @@ def _has_no_package(place: str) -> bool:
     return not any(name.endswith(PACKAGE_SUFFIXES) for name in os.listdir(place))
 
 
-def _replay(recipe: _Recipe, found: Mapping[Source, str], places: Iterable[str], out: Path, limits: Limits) -> Converted:
+def _replay(recipe: _Recipe, found: Mapping[Source, str], places: Iterable[str], out: Path, limits: Limits) -> Planned:
     first, *others = recipe.sources
     opened = [source.named_so(open_package(found[source], limits)) for source in others if source in found]
     folders = [place for place in places if _has_no_package(place)] if any(each.kind == "folder" for each in others) else []
     index = LibraryIndex(folders, limits, opened)
     if recipe.command == "repair":
         return repair_wheel(_named_so(first, found[first], out / "input", limits), index, recipe.options, out)
-    return convert_package(first.named_so(open_package(found[first], limits)), index, recipe.options, out)
+    package = first.named_so(open_package(found[first], limits))
+    return build(prepare_package(Opened(package, recipe.options, index))).write(out)
 
 
 def _named_so(source: Source, place: str, folder: Path, limits: Limits) -> Wheel:
@@ -237,7 +238,7 @@ def _named_so(source: Source, place: str, folder: Path, limits: Limits) -> Wheel
     return read_wheel(copy, limits)
 
 
-def _differences(wheel: Wheel, made: Converted, limits: Limits) -> Iterator[Difference]:
+def _differences(wheel: Wheel, made: Planned, limits: Limits) -> Iterator[Difference]:
     if made.wheel is None:
         raise ValueError("a replay that wrote nothing")
     if _sha256(wheel.path) != made.sha256:

@@ -7,7 +7,7 @@ Places are opened when the first library is looked for, not before: most package
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -108,6 +108,11 @@ class LibraryIndex:
         """What a person should know of the places, and of what was looked up."""
         broken = self._channel.broken.values() if self._channel else ()
         return (*(self._base.warnings if self._base else ()), *self.warnings, *broken)
+
+    @property
+    def from_channel(self) -> Mapping[str, CondaPackage]:
+        """The packages that were opened in the channels, by URL."""
+        return self._channel.opened if self._channel else {}
 
     @property
     def searched(self) -> tuple[str, ...]:

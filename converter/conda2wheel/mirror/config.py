@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from conda2wheel.abi.choice import forced_platform
-from conda2wheel.commands.gate import ALLOWABLE
+from conda2wheel.commands.verdict import ALLOWABLE
 from conda2wheel.errors import Failed
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.files.toml import Complaint, check_table, duration, near, read_toml, size, told

@@ -17,10 +17,11 @@ import pytest
 from rattler.index import index_fs
 
 from conda2wheel.channels.downloads import STALE, Downloads
-from conda2wheel.commands.batch import Outcome, convert_each
+from conda2wheel.commands.convert import Outcome, convert_each
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.net import download as fetch
 from conda2wheel.net.download import Wanted
+from conda2wheel.results import Converted
 from tests.helpers import conda
 from tests.helpers.served import Served, serve
 
@@ -56,7 +57,7 @@ def kept(cache: Path) -> list[str]:
     return sorted(path.name for path in found)
 
 
-def converted(served: Served, sources: list[str], out: Path, downloads: Downloads) -> list[Outcome]:
+def converted(served: Served, sources: list[str], out: Path, downloads: Downloads) -> list[Outcome[Converted]]:
     return list(convert_each(sources, channels=[served.url], out=out, downloads=downloads))
 
 

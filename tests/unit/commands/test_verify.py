@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from conda2wheel import Refused, convert, repair, verify
+from conda2wheel import Converted, Refused, convert, repair, verify
 from conda2wheel.commands.verify import Verified
 from conda2wheel.errors import Failed
 from tests.helpers import conda, installed, zig
@@ -31,7 +31,7 @@ def packages() -> tuple[Path, Path, Path]:
 
 
 def converted(packages: Sequence[Path], out: Path, **options: Any) -> Path:
-    result = convert(packages[0], out=out, libdirs=packages[1:], **options)
+    result: Converted = convert(packages[0], out=out, libdirs=packages[1:], **options)
     assert result.wheel is not None
     return result.wheel
 
@@ -251,7 +251,7 @@ def test_packages_that_lie_unpacked_are_known_by_name_version_and_build(
 
 def test_libraries_of_a_folder_that_is_no_package_are_found_there_again(packages: tuple[Path, ...], tmp_path: Path) -> None:
     conda.lay(tmp_path / "env", {"lib/libcount.so.1": zig.chain().count, "lib/libbase.so": zig.chain().base})
-    result = convert(packages[0], out=tmp_path / "out", libdirs=[tmp_path / "env"])
+    result: Converted = convert(packages[0], out=tmp_path / "out", libdirs=[tmp_path / "env"])
     (tmp_path / "env").rename(tmp_path / "moved")
     assert result.wheel is not None
     assert verify(result.wheel, [packages[0], tmp_path / "moved"]).identical

@@ -13,7 +13,7 @@ import yaml
 from conda2wheel.commands.convert import convert
 from conda2wheel.conda.abi_evidence import channel_name
 from conda2wheel.errors import Failed, Refused
-from conda2wheel.results import Converted
+from conda2wheel.results import Planned
 from tests.helpers import conda, installed, zig
 
 V3145, V3173, V2024, V2025 = (
@@ -65,7 +65,7 @@ def refused(source: str | Path, code: str, words: str, said: str = "auto") -> Re
     return caught.value
 
 
-def warned(result: Converted) -> set[str]:
+def warned(result: Planned) -> set[str]:
     return {warning.code for warning in result.warnings}
 
 

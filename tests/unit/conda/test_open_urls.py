@@ -17,7 +17,7 @@ import pytest
 import requests
 from urllib3.util import connection
 
-from conda2wheel.commands.batch import convert_each
+from conda2wheel.commands.convert import convert_each
 from conda2wheel.conda.open import open_package
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.packagefile import Limits

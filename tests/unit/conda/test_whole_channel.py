@@ -21,12 +21,12 @@ from conda2wheel import Refused, convert
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.link.libraries import LibraryIndex
 from conda2wheel.recipes.model import RecipeBook
-from conda2wheel.results import Converted
+from conda2wheel.results import Planned
 from tests.helpers import channel4x
 from tests.helpers.channel4x import Channel
 from tests.helpers.channel4x_outputs import Output, shapes
 
-Verdict = Converted | Refused
+Verdict = Planned | Refused
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_every_package_is_converted_or_refused_with_the_right_word(verdicts: dic
 
 
 def test_no_name_is_wrong(verdicts: dict[Output, Verdict]) -> None:
-    made = {build.name: verdict for build, verdict in verdicts.items() if isinstance(verdict, Converted)}
+    made = {build.name: verdict for build, verdict in verdicts.items() if isinstance(verdict, Planned)}
     wrong = {
         name: each.name
         for name, each in made.items()
@@ -86,7 +86,7 @@ def test_no_name_is_wrong(verdicts: dict[Output, Verdict]) -> None:
 
 
 def test_every_wheel_requires_what_it_should(verdicts: dict[Output, Verdict]) -> None:
-    made = {build.name: verdict for build, verdict in verdicts.items() if isinstance(verdict, Converted)}
+    made = {build.name: verdict for build, verdict in verdicts.items() if isinstance(verdict, Planned)}
     wrong = {name: said(each.requires) ^ said(shapes()[name].requires) for name, each in made.items()}
     assert {name: difference for name, difference in wrong.items() if difference} == {}
 

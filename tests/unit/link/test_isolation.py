@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from conda2wheel.commands.convert import convert
-from conda2wheel.results import Converted
+from conda2wheel.results import Planned
 from conda2wheel.wasm import dylink
 from conda2wheel.wasm.binary import Module
 from tests.helpers import judges, zig
@@ -24,17 +24,17 @@ Imports = Sequence[tuple[str, str, str]]
 
 def converted(
     tmp_path: Path, user: bytes, libraries: Mapping[str, bytes], files: Mapping[str, str] | None = None, **options: Any
-) -> Converted:
+) -> Planned:
     """The wheel of an extension module, each library from a package of its own."""
     package = python({MODULE: user, **(files or {})})
     libdirs = [library(name.partition(".")[0], {f"lib/{name}": data}) for name, data in libraries.items()]
-    result = convert(package, out=tmp_path, libdirs=libdirs, **options)
+    result: Planned = convert(package, out=tmp_path, libdirs=libdirs, **options)
     assert result.wheel is not None
     judges.judge(result.wheel)
     return result
 
 
-def inside(result: Converted) -> dict[str, Module]:
+def inside(result: Planned) -> dict[str, Module]:
     """Every side module of a wheel, libraries by their stem."""
     assert result.wheel is not None
     with zipfile.ZipFile(result.wheel) as archive:
@@ -45,7 +45,7 @@ def inside(result: Converted) -> dict[str, Module]:
         }
 
 
-def tags(result: Converted) -> dict[str, str]:
+def tags(result: Planned) -> dict[str, str]:
     """The hash in each library's file name, by its stem."""
     names = [lib.name.rpartition("/")[2].removesuffix(".so") for lib in result.vendored]
     return {name.rpartition("-")[0]: name.rpartition("-")[2] for name in names}
@@ -59,7 +59,7 @@ def imports(found: Module) -> set[tuple[str, str]]:
     return {(entry.module, entry.field) for entry in found.imports if not entry.field.startswith(("__memory_base", "memory"))}
 
 
-def warned(result: Converted, code: str) -> list[str]:
+def warned(result: Planned, code: str) -> list[str]:
     return [warning.message for warning in result.warnings if warning.code == code]
 
 
@@ -234,7 +234,7 @@ def test_a_stranger_s_own_symbol_of_that_name_is_left(tmp_path: Path) -> None:
     stranger = module([("GOT.func", "a", GOT)], {"PyInit__n": ">i", "a": ">"})
     user = module([("env", "a", ">")], INIT, needed=["liba.so"])
     package = python({MODULE: user, other: stranger})
-    result = convert(package, out=tmp_path, libdirs=[library("liba", {"lib/liba.so": module([], {"a": ">"})})])
+    result: Planned = convert(package, out=tmp_path, libdirs=[library("liba", {"lib/liba.so": module([], {"a": ">"})})])
     assert result.wheel is not None
     with zipfile.ZipFile(result.wheel) as archive:
         assert archive.read(other) == stranger

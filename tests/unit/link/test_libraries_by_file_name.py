@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
-from conda2wheel import Converted, Failed, Refused, convert, verify
+from conda2wheel import Failed, Planned, Refused, convert, verify
 from conda2wheel.channels.contents import FILE
 from conda2wheel.channels.downloads import Downloads
-from conda2wheel.files.packagefile import Limits
-from conda2wheel.wheel.name_sources import Surroundings
+from conda2wheel.commands.convert import convert_source
+from conda2wheel.commands.pipeline import Context
+from conda2wheel.options import Options
 from tests.helpers import channel4x, conda, served, zig
 from tests.unit.link.test_channel_lookup import indexed
 from tests.unit.link.test_link import ABI, chain_packages, library, python
@@ -50,14 +51,14 @@ def user(name: str = "pkg", *, host: Mapping[str, tuple[str, ...]] | None = None
     return conda.assemble(name, "1.0", files, string="py313h1234567_0", depends=needs, recipe=recipe)
 
 
-def found(result: Converted) -> tuple[str, str]:
+def found(result: Planned) -> tuple[str, str]:
     """Which package brought the library, and why it is that one."""
     (message,) = [warning.message for warning in result.warnings if warning.code == "library-from-channel"]
     what, _, why = message.partition(", from ")
     return what.rpartition(" of ")[2].removesuffix("-h1234567_0"), why.split(": ", 1)[1]
 
 
-def converted(tmp_path: Path, package: Path, *others: Path, **options: Any) -> Converted:
+def converted(tmp_path: Path, package: Path, *others: Path, **options: Any) -> Planned:
     root = indexed(tmp_path / "channel", *others)
     return convert(package, channels=[root.as_uri()], out=tmp_path / "out", dry_run=True, **options)
 
@@ -201,11 +202,11 @@ def test_over_a_channel_of_the_real_size_each_user_gets_its_library_and_little_i
     """654 packages by their real names; only their sizes are small, so requests are counted, not bytes."""
     channel = channel4x.shared_channel()
     builds = {build.name: build for build in channel.builds}
-    around, downloads = Surroundings((), Limits(), Downloads(tmp_path / "cache")), Downloads(tmp_path / "cache")
     brought: dict[str, set[str]] = {}
     with served.serve(channel.root) as record:
+        context = Context.of(channels=[record.url], downloads=Downloads(tmp_path / "cache"))
         for name in ("h5py", "lz4", "netcdf4", "python-symengine", "qdldl-python", "rasterio", "scipy", "shapely"):
-            result = convert(channel.file(builds[name]), channels=[record.url], dry_run=True, downloads=downloads, around=around)
+            result = convert_source(str(channel.file(builds[name])), Options.of(), context, None)
             brought[name] = {library.source.partition("-")[0] for library in result.vendored}
         whole = {name for name, asked in record.parts().items() if None in asked}
         assert len(record.parts()) < 40

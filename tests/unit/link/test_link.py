@@ -10,7 +10,7 @@ import pytest
 
 from conda2wheel.commands.convert import convert
 from conda2wheel.errors import Refused
-from conda2wheel.results import Converted
+from conda2wheel.results import Planned
 from conda2wheel.wasm import dylink
 from conda2wheel.wasm.binary import Module
 from tests.helpers import conda, installed, judges, zig
@@ -64,7 +64,7 @@ def chain_packages(chain: zig.Chain, py: str = "313", abi: str | None = None) ->
     )
 
 
-def modules(result: Converted, ignore: tuple[str, ...] = ()) -> Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+def modules(result: Planned, ignore: tuple[str, ...] = ()) -> Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]:
     """NEEDED and RUNTIME_PATH of every side module of a wheel."""
     assert result.wheel is not None
     judges.judge(result.wheel, ignore=ignore)

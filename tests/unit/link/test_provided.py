@@ -29,7 +29,8 @@ ZLIB = module([], {"zlibVersion": ">i", "crc32": "iii>i", "z_errmsg": "i", "zlib
 def converted(tmp_path: Path, user: bytes, libraries: Mapping[str, bytes], **options: Any) -> Converted:
     """The wheel of an extension module, each library from a package of its own."""
     libdirs = [library(name.partition(".")[0], {f"lib/{name}": data}) for name, data in libraries.items()]
-    return convert(python({MODULE: user}), out=tmp_path, libdirs=libdirs, **options)
+    result: Converted = convert(python({MODULE: user}), out=tmp_path, libdirs=libdirs, **options)
+    return result
 
 
 def needed(result: Converted) -> dict[str, tuple[str, ...]]:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from conda2wheel import Converted, convert, verify
+from conda2wheel import convert, verify
 from conda2wheel.channels.downloads import Downloads
-from conda2wheel.commands.batch import convert_each
+from conda2wheel.commands.convert import convert_each
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.wheel.name_sources import Surroundings
 from conda2wheel.wheel.names import Seen, answer
@@ -61,7 +61,7 @@ def test_other_sources_of_the_same_call_say_so_whatever_comes_first(tmp_path: Pa
     for order in (sources, sources[::-1]):
         outcomes = {each.source: each.converted for each in convert_each(order, out=tmp_path, dry_run=True)}
         found = outcomes[sources[0]]
-        assert isinstance(found, Converted)
+        assert found is not None
         assert found.requires == ("other-name<2,>=1",)
 
 

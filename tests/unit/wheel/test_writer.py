@@ -170,7 +170,7 @@ def test_every_level_makes_a_valid_wheel(level: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("level", [0, 13, -1])
 def test_a_level_that_there_is_not_is_the_callers_mistake(level: int, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="1 to 12"):
+    with pytest.raises(Failed, match="1 to 12"):
         convert(demo(), out=tmp_path, level=level)
 
 

@@ -21,7 +21,7 @@ SHOWN = 3  # findings that a refusal spells out
 
 
 @dataclass(frozen=True)
-class Gated:
+class Verdict:
     """What a person should know of the wheel, and which Pyodide was asked."""
 
     warnings: tuple[Warned, ...] = ()
@@ -43,7 +43,7 @@ def newest_pyodide(platform: Platform) -> str | None:
     return platform.pyodide[-1][0] if platform.pyodide else None
 
 
-def gate(source: str, unit: Unit, platform: Platform, allow: Collection[str] = (), beside: Sequence[Unit] = ()) -> Gated:
+def judge(source: str, unit: Unit, platform: Platform, allow: Collection[str] = (), beside: Sequence[Unit] = ()) -> Verdict:
     """Judge `unit` for `platform`. `allow` are refusal codes that shall be warnings instead; `beside` is what is installed before
     it, and not judged.
 
@@ -52,7 +52,7 @@ def gate(source: str, unit: Unit, platform: Platform, allow: Collection[str] = (
     """
     pyodide = newest_pyodide(platform)
     if pyodide is None:
-        return Gated()
+        return Verdict()
     findings = audit_units([unit], pyodide, beside)[unit.name]
     bad = [finding for finding in findings if not finding.severity.runs]
     # Where exceptions are off unless asked for, most C++ extensions throw without a way to catch (kiwisolver 1.3.2, contourpy
@@ -65,7 +65,7 @@ def gate(source: str, unit: Unit, platform: Platform, allow: Collection[str] = (
     bad = [finding for finding in bad if finding not in told]
     warnings = [Warned(finding.code, finding.message, finding.module) for finding in told]
     warnings += [Warned(ALLOWED, f"{RULES[finding.code].refusal}: {finding.message}", finding.module) for finding in bad]
-    return Gated(tuple(warnings), pyodide)
+    return Verdict(tuple(warnings), pyodide)
 
 
 def _refusal(source: str, pyodide: str, findings: list[Finding]) -> Refused:

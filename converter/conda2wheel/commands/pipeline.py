@@ -1,0 +1,355 @@
+"""The pipeline: a conda package becomes a wheel. `convert`, `audit`, `inspect`, `verify`, bundles and the mirror call it.
+
+    open      open_source       the package that a path, URL or match spec names
+    read      read_package      its conversion recipe, and the PyPI names of its dependencies
+    plan      prepare_package   layout, name, version, requirements, tags, platform
+    link      Prepared.link     NEEDED libraries: found, vendored, isolated, reached by one path
+    audit     build             every import against the symbols of the platform's newest Pyodide
+    members   build             the members of the wheel, its provenance and its SBOM
+    write     Built.write       the same bytes on any machine, whole or not at all
+
+Every stage takes a value and returns a value. Only the first and the last touch a disk or the network.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from conda2wheel.abi.audit.engine import Unit
+from conda2wheel.abi.binaries import SHARED_OBJECT
+from conda2wheel.abi.platforms import Platform
+from conda2wheel.channels.downloads import DOWNLOADS, Downloads
+from conda2wheel.channels.search import DEFAULT_CHANNELS, locate
+from conda2wheel.commands.verdict import Verdict, judge
+from conda2wheel.conda.open import open_package
+from conda2wheel.conda.origin import Source
+from conda2wheel.conda.package import CondaPackage
+from conda2wheel.files.packagefile import Limits
+from conda2wheel.files.writing import write_file
+from conda2wheel.link.channel_lookup import ChannelLibraries
+from conda2wheel.link.common import Common
+from conda2wheel.link.libraries import LibraryIndex
+from conda2wheel.link.link import Linked, link
+from conda2wheel.options import Options
+from conda2wheel.recipes.model import RecipeBook
+from conda2wheel.results import Converted, Planned, Warned
+from conda2wheel.wheel.apply_recipe import Carried, carried
+from conda2wheel.wheel.members import members
+from conda2wheel.wheel.name_sources import Surroundings
+from conda2wheel.wheel.plan import Plan, plan_wheel
+from conda2wheel.wheel.provenance import Made, overridden
+from conda2wheel.wheel.provenance_files import consulted, told
+from conda2wheel.wheel.writer import Member, build_wheel
+
+PYPI_FILE_LIMIT = 100 << 20  # bytes; warehouse: MAX_FILESIZE
+Progress = Callable[[str], None]  # called with one short line before each step
+logger = logging.getLogger(__name__)
+
+
+def silent(_: str) -> None:
+    """The `progress` callback that shows nothing."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What conversions share beside their options. For one thread.
+
+    Attributes:
+        libraries: where NEEDED libraries are looked up first.
+        recipes: the conversion recipes.
+        names: where the PyPI names of dependencies are looked up.
+        channels: where match specs, NEEDED libraries and names are looked up; none: emscripten-forge-4x for match specs alone.
+        limits: the bounds on what is opened.
+        downloads: the download cache, and whether the network may be used.
+        clock: a monotonic clock, in seconds.
+        progress: called with one short line before each step.
+    """
+
+    libraries: LibraryIndex
+    recipes: RecipeBook
+    names: Surroundings
+    channels: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    downloads: Downloads = DOWNLOADS
+    clock: Callable[[], float] = time.monotonic
+    progress: Progress = silent
+
+    @classmethod
+    def of(
+        cls,
+        libdirs: Iterable[str | Path] | LibraryIndex = (),
+        channels: Iterable[str] = (),
+        recipes: Iterable[str | Path] | RecipeBook = (),
+        limits: Limits | None = None,
+        downloads: Downloads = DOWNLOADS,
+        progress: Progress | None = None,
+    ) -> Context:
+        """The context of the keyword arguments of `convert`.
+
+        Raises:
+            Failed: not-found for a libdir or a recipe folder that does not exist, usage for a wrong recipe.
+        """
+        bounds = limits or Limits()
+        libraries = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, bounds, downloads=downloads)
+        return cls(
+            libraries=libraries,
+            recipes=recipes if isinstance(recipes, RecipeBook) else RecipeBook(recipes),
+            names=Surroundings(libraries.places, bounds, downloads),
+            channels=tuple(channels),
+            limits=bounds,
+            downloads=downloads,
+            progress=progress or silent,
+        )
+
+    def channels_for(self, source: str, location: str) -> tuple[str, ...]:
+        """The channels in which libraries and names are looked up for a source: those of its match spec, or those of the context.
+
+        A source that is a file or a URL causes no request to a channel that the caller did not name.
+        """
+        if location == source:
+            return self.channels
+        own, _, _ = source.rpartition("::")
+        return (own,) if own else self.channels or DEFAULT_CHANNELS
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A package that was opened and read. `options` have its recipe and names; `libraries` include those of its channels."""
+
+    package: CondaPackage
+    options: Options
+    libraries: LibraryIndex
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A planned conversion. `added` are the files that the recipe takes from other packages."""
+
+    package: CondaPackage
+    options: Options
+    libraries: LibraryIndex
+    plan: Plan
+    added: tuple[Carried, ...] = ()
+
+    def link(self, common: Common | None = None) -> Linked:
+        """Link the side modules for the plan's platform; a pure wheel has none. Libraries in `common` are taken from it.
+
+        Raises:
+            Refused: missing-library, unless the options allow it.
+        """
+        plan = self.plan
+        if plan.decision is None:
+            return Linked()
+        return link(
+            plan.package,
+            plan.decision.platform,
+            plan.native,
+            plan.libraries,
+            self.libraries,
+            plan.file_part,
+            isolate=self.options.isolate,
+            provided=self.options.provided,
+            texts=plan.texts(),
+            allow=self.options.allow,
+            common=common,
+        )
+
+    def for_platform(self, platform: Platform) -> Prepared:
+        """The same plan for another platform; unchanged for a pure wheel."""
+        if self.plan.decision is None:
+            return self
+        return replace(self, plan=replace(self.plan, decision=replace(self.plan.decision, platform=platform)))
+
+    def unit(self, linked: Linked) -> Unit:
+        """The side modules of the wheel as they will be installed, for the audit."""
+        plan = self.plan
+        modules = {item.path: item.file for item in plan.placed if SHARED_OBJECT.search(item.path) and item.scheme != "scripts"}
+        modules |= {**linked.rewritten, **linked.libraries}
+        modules |= {each.place(plan.stem): each.file for each in self.added if each.is_module}
+        return Unit(
+            name=plan.filename,
+            modules={path: file.blob.read() for path, file in modules.items()},
+            distribution=plan.file_part,
+            abi3=plan.interpreter.python_tag if plan.interpreter.abi_tag == "abi3" else None,
+        )
+
+
+@dataclass(frozen=True)
+class Built:
+    """A wheel in memory: every member but RECORD, how it was made, and the warnings about it."""
+
+    plan: Plan
+    linked: Linked
+    contents: Sequence[Member]
+    provenance: Made
+    warnings: tuple[Warned, ...]
+
+    def write(self, folder: Path | None) -> Planned:
+        """Write the wheel into a folder, which is made if it does not exist; None: write nothing.
+
+        Returns:
+            `Converted`; with `folder` None the `Planned` result, without path and hash.
+
+        Raises:
+            Failed: disk.
+        """
+        planned = self._planned()
+        if folder is None:
+            return planned
+        path = folder / self.plan.filename
+        moment, level = self.provenance.moment, self.provenance.options.level
+        sha256 = write_file(path, lambda: build_wheel(self.contents, f"{self.plan.stem}.dist-info", moment, level))
+        warnings = tuple(dict.fromkeys((*planned.warnings, *size_warnings(path))))
+        return Converted(**{**vars(planned), "wheel": path, "sha256": sha256, "warnings": warnings})
+
+    def _planned(self) -> Planned:
+        plan, linked = self.plan, self.linked
+        return Planned(
+            source=plan.package.source,
+            wheel=None,
+            filename=plan.filename,
+            sha256=None,
+            platform=plan.decision.platform.tag if plan.decision else "any",
+            name=plan.name,
+            version=plan.version,
+            tags=frozenset(map(str, plan.tags)),
+            requires=tuple(plan.metadata.all("Requires-Dist")),
+            vendored=linked.vendored,
+            provided=linked.provided,
+            shared=linked.shared,
+            warnings=tuple(dict.fromkeys(self.warnings)),
+            evidence=plan.decision.evidence if plan.decision else (),
+        )
+
+
+def open_source(source: str, options: Options, context: Context) -> Opened:
+    """Open the package that a source names, and read it as `read_package` does.
+
+    Args:
+        source: a path, a URL or a match spec.
+        options: how it is converted; recipe and names are filled in.
+        context: where packages, libraries, recipes and names come from.
+
+    Raises:
+        Refused: the package is damaged, hostile or too large.
+        Failed: not-found, network, unreadable, disk, usage.
+    """
+    context.progress(f"opening {source}")
+    location = locate(source, context.channels, context.downloads)
+    package = open_package(location, context.limits, context.downloads)
+    return read_package(package, options, context, context.channels_for(source, location))
+
+
+def read_package(package: CondaPackage, options: Options, context: Context, channels: Sequence[str] = ()) -> Opened:
+    """Find the conversion recipe of a package and the PyPI names of its dependencies; `channels` are asked, too.
+
+    Raises:
+        Failed: network, disk.
+    """
+    libraries = context.libraries
+    if channels:
+        libraries = libraries.with_channel(ChannelLibraries(context.names.listing(channels)))
+    named = context.names.names(package.depends, channels)
+    package = replace(package, warnings=(*package.warnings, *named.warnings))
+    return Opened(package, replace(options, recipe=context.recipes.find(package), names=named.names), libraries)
+
+
+def prepare(source: str, options: Options, context: Context) -> Prepared:
+    """Open, read and plan: everything up to the first change of a file.
+
+    Raises:
+        Refused: the package cannot become a wheel, with the code that says why.
+        Failed: as `open_source`.
+    """
+    return prepare_package(open_source(source, options, context))
+
+
+def prepare_package(opened: Opened) -> Prepared:
+    """Plan the wheel of a package that is open already, with the recipe and the names that its options have.
+
+    Raises:
+        Refused: the package cannot become a wheel, with the code that says why.
+    """
+    options = opened.options
+    added = carried(opened.package, options.recipe, opened.libraries)
+    plan = plan_wheel(
+        opened.package,
+        options.platform,
+        options.compat_tags,
+        options.allow,
+        options.pins,
+        options.recipe,
+        added,
+        options.names,
+    )
+    return Prepared(opened.package, options, opened.libraries, plan, added)
+
+
+def build(prepared: Prepared, common: Common | None = None, progress: Progress = silent) -> Built:
+    """Link, audit, and make the members of the wheel, its provenance and its SBOM.
+
+    Args:
+        prepared: the planned conversion.
+        common: a wheel whose libraries are taken from it, if it is for the same platform; the new wheel then requires it.
+        progress: called with one short line before each step.
+
+    Raises:
+        Refused: missing-library, or the audit finds that the wheel would not run.
+    """
+    plan = prepared.plan
+    progress(f"linking {plan.filename}")
+    linked = prepared.link(common)
+    if linked.common is not None:
+        plan = plan.requiring(linked.common.requirement)
+    progress(f"auditing {plan.filename}")
+    verdict = _judge(prepared, linked)
+    contents, notes = members(plan, linked, prepared.added)
+    # The notes of the index come last, and also where nothing was linked.
+    warnings = (*plan.warnings, *linked.warnings, *verdict.warnings, *notes, *prepared.libraries.notes)
+    provenance = _provenance(replace(prepared, plan=plan), linked, verdict, overridden(warnings))
+    contents = told(provenance, f"{plan.stem}.dist-info", contents, prepared.package, linked, prepared.added)
+    logger.info("%s: built %s", prepared.package.source, plan.filename)
+    return Built(plan, linked, contents, provenance, warnings)
+
+
+def _judge(prepared: Prepared, linked: Linked) -> Verdict:
+    decision = prepared.plan.decision
+    if decision is None:
+        return Verdict()
+    installed = [linked.common.unit] if linked.common else []
+    return judge(prepared.package.source, prepared.unit(linked), decision.platform, prepared.options.allow, installed)
+
+
+def _provenance(prepared: Prepared, linked: Linked, verdict: Verdict, overrides: tuple[Warned, ...]) -> Made:
+    plan, options = prepared.plan, prepared.options
+    return Made(
+        command="convert",
+        filename=plan.filename,
+        name=plan.name,
+        version=plan.version,
+        license=plan.metadata.get("License-Expression") or plan.metadata.get("License"),
+        platform=plan.decision.platform.tag if plan.decision else "any",
+        judged_by=(verdict.pyodide,) if verdict.pyodide else (),
+        evidence=plan.decision.evidence if plan.decision else (),
+        options=options,
+        input=Source.of(plan.package),
+        moment=options.moment(plan.package.timestamp),
+        consulted=consulted(linked, prepared.added),
+        overrides=overrides,
+        vendored=linked.vendored,
+        provided=linked.provided,
+        shared=linked.shared,
+        requires=linked.common.requirement if linked.common else None,
+    )
+
+
+def size_warnings(wheel: Path) -> tuple[Warned, ...]:
+    """A warning for a wheel that is larger than PyPI takes without a request."""
+    size = wheel.stat().st_size
+    if size <= PYPI_FILE_LIMIT:
+        return ()
+    return (Warned("pypi-size", f"{size >> 20} MiB; PyPI takes 100 MiB unless it was asked for more", wheel.name),)
