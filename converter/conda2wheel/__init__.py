@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from conda2wheel.commands.convert import Outcome, convert, convert_each
     from conda2wheel.commands.inspect import Report, inspect
     from conda2wheel.commands.repair import repair, repair_each
-    from conda2wheel.commands.verdict import ALLOWABLE
     from conda2wheel.commands.verify import Verified, verify
     from conda2wheel.files.packagefile import Limits
     from conda2wheel.link.libraries import LibraryIndex
+    from conda2wheel.options import ALLOWABLE
     from conda2wheel.recipes.model import RecipeBook
 
 __all__ = [
@@ -66,7 +66,7 @@ __all__ = [
 
 # Imported when they are first used (PEP 562), so that `import conda2wheel` and `conda2wheel --help` stay quick.
 _LAZY = {
-    "ALLOWABLE": "commands.verdict",
+    "ALLOWABLE": "options",
     "Audited": "commands.audit_result",
     "Bundle": "bundle.output",
     "Downloads": "channels.downloads",

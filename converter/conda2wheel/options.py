@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from conda2wheel.abi.choice import forced_platform
 from conda2wheel.abi.platforms import Platform
-from conda2wheel.commands.verdict import check_allow
+from conda2wheel.conda.names import Names
 from conda2wheel.errors import Failed
 from conda2wheel.recipes.model import Recipe, from_document
-from conda2wheel.wheel.names import Names
-from conda2wheel.wheel.pins import PINS, Pins
-from conda2wheel.wheel.writer import DEFAULT_LEVEL
+
+Pins = Literal["metadata", "conda"]
+PINS: tuple[Pins, ...] = ("metadata", "conda")
+DEFAULT_LEVEL = 6  # of libdeflate
+# Refusals that a user may turn into warnings. Every other refusal leaves nothing that could be written as a wheel.
+ALLOWABLE = frozenset({"abi-conflict", "missing-library", "signature-mismatch", "unresolved-symbol"})
 
 
 @dataclass(frozen=True)
@@ -106,3 +109,13 @@ def source_date_epoch() -> int | None:
     """SOURCE_DATE_EPOCH, where it is a number."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     return int(epoch) if epoch.isascii() and epoch.isdecimal() else None
+
+
+def check_allow(allow: Iterable[str]) -> frozenset[str]:
+    """The codes as a set. Raises `Failed` (usage) for one that cannot be allowed."""
+    codes = frozenset(allow)
+    if unknown := sorted(codes - ALLOWABLE):
+        raise Failed(
+            "usage", f"--allow {', '.join(unknown)}: not a code that can be allowed", f"one of {', '.join(sorted(ALLOWABLE))}"
+        )
+    return codes

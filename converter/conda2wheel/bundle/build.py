@@ -32,14 +32,12 @@ from conda2wheel.bundle.target import Target, target
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.channels.search import DEFAULT_CHANNELS
 from conda2wheel.commands.pipeline import Context, Progress
+from conda2wheel.conda.names import answer
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.net.download import redacted
-from conda2wheel.options import Options
+from conda2wheel.options import DEFAULT_LEVEL, Options, Pins
 from conda2wheel.results import Converted, Warned
-from conda2wheel.wheel.names import answer
-from conda2wheel.wheel.pins import Pins
-from conda2wheel.wheel.writer import DEFAULT_LEVEL
 
 ROUNDS = 10  # of choosing again: each adds bounds, and a set that needs more than a few has none
 

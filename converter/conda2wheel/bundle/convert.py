@@ -14,6 +14,7 @@ from conda2wheel.bundle.chosen import Chosen
 from conda2wheel.bundle.lockfile import Step
 from conda2wheel.bundle.shared_wheel import SharedLibraries
 from conda2wheel.commands.pipeline import Context, Opened, build, prepare_package, read_package
+from conda2wheel.conda.names import answer
 from conda2wheel.conda.open import open_package
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Failed, Refused
@@ -23,7 +24,6 @@ from conda2wheel.net.download import Wanted, redacted
 from conda2wheel.options import Options
 from conda2wheel.recipes.model import from_document
 from conda2wheel.results import Converted, Planned
-from conda2wheel.wheel.names import answer
 
 # Refusals of packages that belong to a set and have no wheel: what depends on them needs none, or `missing-library` tells.
 NO_WHEEL = ("not-python", "metapackage", "static-library", "executable")

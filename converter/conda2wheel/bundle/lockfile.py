@@ -11,11 +11,11 @@ from typing import Any
 from conda2wheel._version import __version__
 from conda2wheel.bundle.chosen import Absent, Chosen, Left, Shipped
 from conda2wheel.bundle.pypi import FromPyPI
+from conda2wheel.conda.names import Names
 from conda2wheel.errors import Failed
 from conda2wheel.files.reading import not_found
 from conda2wheel.options import Options
 from conda2wheel.results import Warned
-from conda2wheel.wheel.names import Names
 
 SCHEMA = 1
 NAME = "bundle.lock"

@@ -22,6 +22,7 @@ from packaging.tags import Tag
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.commands.pipeline import Opened, prepare_package, size_warnings
 from conda2wheel.commands.verdict import Verdict, judge
+from conda2wheel.conda.names import is_valid_name
 from conda2wheel.errors import Failed
 from conda2wheel.files.packagefile import BytesBlob
 from conda2wheel.files.writing import write_file
@@ -34,7 +35,6 @@ from conda2wheel.wheel import writer as archive
 from conda2wheel.wheel.fix_metadata import spdx_expression
 from conda2wheel.wheel.members import vendored, vendored_licenses, wheel_file
 from conda2wheel.wheel.metadata import METADATA_VERSION, Document
-from conda2wheel.wheel.names import is_valid_name
 from conda2wheel.wheel.plan import wheel_filename
 from conda2wheel.wheel.provenance import SHARE, Made, overridden
 from conda2wheel.wheel.provenance_files import consulted, told

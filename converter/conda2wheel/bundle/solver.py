@@ -23,9 +23,9 @@ from conda2wheel.bundle.chosen import INTERPRETER, Absent, Chosen, Shipped, Solv
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.channels.repodata import channel_url, closure, run
 from conda2wheel.conda.match_spec import spec_name
+from conda2wheel.conda.names import answer, is_marker
 from conda2wheel.errors import Failed
 from conda2wheel.net.download import redacted
-from conda2wheel.wheel.names import answer, is_marker
 
 if TYPE_CHECKING:
     from rattler import MatchSpec, RepoDataRecord

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class Pins(StrEnum):
-    """As `wheel.pins.PINS`, which takes longer to import than --help may."""
+    """As `options.PINS`, which takes longer to import than --help may."""
 
     METADATA = "metadata"
     CONDA = "conda"

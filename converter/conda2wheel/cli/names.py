@@ -28,11 +28,11 @@ def names(
     Prints a line for each: the conda name, its PyPI name (- where nothing on PyPI is this), the source, a note: of dist-info, the
     package that has it.
     """
+    from conda2wheel.conda.names import answer, is_valid_name
     from conda2wheel.errors import Conda2WheelError
     from conda2wheel.files.packagefile import Limits
     from conda2wheel.results import document
     from conda2wheel.wheel.name_sources import Surroundings
-    from conda2wheel.wheel.names import answer, is_valid_name
 
     for name in conda_names:
         if not is_valid_name(name.lstrip("_")):

@@ -95,8 +95,8 @@ def require_recipes(folders: Iterable[str]) -> None:
 
 def allowed(codes: Iterable[str] | None) -> frozenset[str]:
     """The codes of --allow; one that cannot be allowed is a wrong command line."""
-    from conda2wheel.commands.verdict import check_allow
     from conda2wheel.errors import Failed
+    from conda2wheel.options import check_allow
 
     try:
         return check_allow(codes or ())

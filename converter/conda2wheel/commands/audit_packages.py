@@ -13,13 +13,12 @@ from conda2wheel.abi.binaries import SHARED_OBJECT, read_binary
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.commands.audit_subjects import Subject
 from conda2wheel.commands.pipeline import Context, Prepared, prepare_package, read_package
-from conda2wheel.commands.verdict import ALLOWABLE
 from conda2wheel.conda.open import open_package
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import PackageFile
 from conda2wheel.link.libraries import LibraryIndex, names_of
-from conda2wheel.options import Options
+from conda2wheel.options import ALLOWABLE, Options
 from conda2wheel.results import ALLOWED, Warned
 
 _SAID_BY_AUDIT = (ALLOWED, "cannot-catch", "no-pyodide")

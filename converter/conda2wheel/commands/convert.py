@@ -18,12 +18,10 @@ from conda2wheel.errors import Conda2WheelError, Failed
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.link.libraries import LibraryIndex
 from conda2wheel.net.download import is_url, redacted
-from conda2wheel.options import Options
+from conda2wheel.options import DEFAULT_LEVEL, Options, Pins
 from conda2wheel.recipes.model import RecipeBook
 from conda2wheel.results import Converted, Planned, Warned, error_json
 from conda2wheel.wheel.name_sources import Surroundings
-from conda2wheel.wheel.pins import Pins
-from conda2wheel.wheel.writer import DEFAULT_LEVEL
 
 logger = logging.getLogger(__name__)
 Result_co = TypeVar("Result_co", bound=Planned, covariant=True)

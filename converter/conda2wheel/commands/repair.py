@@ -65,7 +65,7 @@ def repair(
     platform: "auto" (by its tag, else by suffixes and binaries), a platform tag, a Pyodide version, or a `Platform`.
     compat_tags: add the platform's older aliases to the tag, for micropip before 0.11.1 on an index of your own.
     isolate, provided: as for `convert`.
-    allow: refusal codes (one of `gate.ALLOWABLE`) that shall be warnings instead.
+    allow: refusal codes (one of `options.ALLOWABLE`) that shall be warnings instead.
     downloads: as for `convert`, how libdirs that are URLs are had.
 
     Raises `Refused` or `Failed` as `convert` does. The same input and version of this library give the same bytes; the time

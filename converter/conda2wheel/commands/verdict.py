@@ -6,17 +6,16 @@ or would die of, is a refusal with the contract's code. A platform that no Pyodi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from conda2wheel.abi.audit.engine import Unit, audit_units
 from conda2wheel.abi.audit.findings import RULES, Finding, Severity
 from conda2wheel.abi.platforms import Platform
-from conda2wheel.errors import Failed, Refused
+from conda2wheel.errors import Refused
+from conda2wheel.options import ALLOWABLE
 from conda2wheel.results import ALLOWED, Warned
 
-# What a person may know better than an audit does. Everything else that is refused has no wheel to be written.
-ALLOWABLE = frozenset({"abi-conflict", "missing-library", "signature-mismatch", "unresolved-symbol"})
 SHOWN = 3  # findings that a refusal spells out
 
 
@@ -26,16 +25,6 @@ class Verdict:
 
     warnings: tuple[Warned, ...] = ()
     pyodide: str | None = None
-
-
-def check_allow(allow: Iterable[str]) -> frozenset[str]:
-    """The codes as a set. Raises `Failed` (usage) for one that cannot be allowed."""
-    codes = frozenset(allow)
-    if unknown := sorted(codes - ALLOWABLE):
-        raise Failed(
-            "usage", f"--allow {', '.join(unknown)}: not a code that can be allowed", f"one of {', '.join(sorted(ALLOWABLE))}"
-        )
-    return codes
 
 
 def newest_pyodide(platform: Platform) -> str | None:

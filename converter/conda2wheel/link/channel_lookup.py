@@ -111,7 +111,7 @@ class _Query:
 
     def likely(self, needed: str) -> dict[str, str]:
         """Names of packages that may have it, with the reason, the likeliest first."""
-        from conda2wheel.wheel.names import is_marker
+        from conda2wheel.conda.names import is_marker
 
         called = _namesakes(needed)
         depends = {spec_name(spec): f"{self.package.name} depends on {spec}" for spec in self.package.depends}

@@ -15,16 +15,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from conda2wheel.abi.choice import forced_platform
-from conda2wheel.commands.verdict import ALLOWABLE
 from conda2wheel.errors import Failed
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.files.toml import Complaint, check_table, duration, near, read_toml, size, told
 from conda2wheel.mirror.state.model import ItemKey
 from conda2wheel.net.download import is_secure, is_url
-from conda2wheel.options import Options
+from conda2wheel.options import ALLOWABLE, DEFAULT_LEVEL, PINS, Options, Pins
 from conda2wheel.recipes.model import RecipeBook
-from conda2wheel.wheel.pins import PINS, Pins
-from conda2wheel.wheel.writer import DEFAULT_LEVEL
 
 PackageClass = Literal["python", "maybe"]
 CLASSES: tuple[PackageClass, ...] = get_args(PackageClass)

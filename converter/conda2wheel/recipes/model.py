@@ -17,11 +17,11 @@ from packaging.licenses import InvalidLicenseExpression, canonicalize_license_ex
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
+from conda2wheel.conda.names import is_valid_name
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.conda.paths_json import glob_pattern
 from conda2wheel.errors import REFUSAL_CODES, Failed
 from conda2wheel.files.toml import Complaint, check_table, check_type, near, read_toml, told
-from conda2wheel.wheel.names import is_valid_name
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=[^\0\n\"']+")
 Scheme = Literal["site", "data"]

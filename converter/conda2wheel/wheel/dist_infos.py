@@ -16,12 +16,12 @@ from typing import Literal
 
 from packaging.utils import canonicalize_name
 
+from conda2wheel.conda.names import is_valid_name, pypi_name
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import PackageFile
 from conda2wheel.results import Warned
 from conda2wheel.wheel.metadata import Document, parse
-from conda2wheel.wheel.names import is_valid_name, pypi_name
 
 Kind = Literal["dist-info", "egg-info", "egg"]
 

@@ -21,12 +21,12 @@ from conda2wheel.channels.listing import Listing
 from conda2wheel.channels.remote_info import peek_file
 from conda2wheel.channels.search import Found
 from conda2wheel.conda.match_spec import admits, spec_name
+from conda2wheel.conda.names import Names, Seen, answer, is_marker
 from conda2wheel.conda.open import PACKAGE_SUFFIXES, open_package
 from conda2wheel.errors import Conda2WheelError
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.net.download import is_url
 from conda2wheel.results import Warned
-from conda2wheel.wheel.names import Names, Seen, answer, is_marker
 
 
 @dataclass(frozen=True)

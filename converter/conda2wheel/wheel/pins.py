@@ -9,18 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from conda2wheel.conda.names import NO_NAMES, Names
+from conda2wheel.options import Pins
 from conda2wheel.results import Warned
-from conda2wheel.wheel.names import NO_NAMES, Names
 from conda2wheel.wheel.requirements import from_depends
-
-Pins = Literal["metadata", "conda"]
-PINS: tuple[Pins, ...] = ("metadata", "conda")
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,11 @@ from conda2wheel.abi.choice import Decision, decide
 from conda2wheel.abi.platforms import Platform, marker_environment, platforms
 from conda2wheel.conda.abi_evidence import claims
 from conda2wheel.conda.classify import refuse_unless_python
+from conda2wheel.conda.names import NO_NAMES, Names, is_valid_name, pypi_name
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
 from conda2wheel.link.common import file_part
+from conda2wheel.options import Pins
 from conda2wheel.recipes.model import Recipe
 from conda2wheel.results import Warned
 from conda2wheel.wasm.binary import file_kind
@@ -26,8 +28,7 @@ from conda2wheel.wheel.entry_points import SCRIPT_GROUPS, EntryPoints, read_entr
 from conda2wheel.wheel.fix_metadata import egg_requires, generate, mend, with_extras
 from conda2wheel.wheel.layout import Layout, Placed, plan_layout
 from conda2wheel.wheel.metadata import Document
-from conda2wheel.wheel.names import NO_NAMES, Names, is_valid_name, pypi_name
-from conda2wheel.wheel.pins import Pins, compare
+from conda2wheel.wheel.pins import compare
 from conda2wheel.wheel.prefix import interpreter_of
 from conda2wheel.wheel.requirements import from_depends
 from conda2wheel.wheel.tags import Interpreter, abi3_fits, check_claims, interpreter, wheel_tags

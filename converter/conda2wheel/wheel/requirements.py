@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from conda2wheel.conda.names import NO_NAMES, Names, is_marker, pypi_name
 from conda2wheel.results import Warned
-from conda2wheel.wheel.names import NO_NAMES, Names, is_marker, pypi_name
 from conda2wheel.wheel.ranges import converted
 
 

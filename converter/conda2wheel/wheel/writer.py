@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from conda2wheel.conda.origin import MADE_HERE, Origin
 from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import Blob
+from conda2wheel.options import DEFAULT_LEVEL
 
-DEFAULT_LEVEL = 6
 _EARLIEST = 315532800  # 1980-01-01 UTC, where zip's calendar begins
 _LATEST = 4354819198  # 2107-12-31 23:59:58
 _DEFLATED, _STORED = 8, 0

@@ -11,8 +11,8 @@ import pytest
 
 from conda2wheel.abi.audit.engine import Unit, audit_units, verdict
 from conda2wheel.abi.audit.findings import RULES, Finding, Severity
-from conda2wheel.commands.verdict import ALLOWABLE
 from conda2wheel.errors import REFUSAL_CODES
+from conda2wheel.options import ALLOWABLE
 from tests.helpers import zig
 from tests.helpers.signals import answer, library, module, placed
 

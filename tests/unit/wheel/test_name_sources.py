@@ -12,9 +12,9 @@ import pytest
 from conda2wheel import convert, verify
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.commands.convert import convert_each
+from conda2wheel.conda.names import Seen, answer
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.wheel.name_sources import Surroundings
-from conda2wheel.wheel.names import Seen, answer
 from tests.helpers import conda, served
 from tests.unit.link.test_channel_lookup import indexed
 from tests.unit.wheel.test_provenance import told

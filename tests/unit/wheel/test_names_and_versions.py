@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from packaging.version import Version
 
 from conda2wheel.commands.convert import convert
-from conda2wheel.wheel.names import is_valid_name, pypi_name
+from conda2wheel.conda.names import is_valid_name, pypi_name
 from conda2wheel.wheel.versions import pep440
 from tests.helpers import conda, shapes
 from tests.helpers.conda import Content

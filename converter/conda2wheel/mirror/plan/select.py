@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.channels.repodata import channel_url, everything
 from conda2wheel.conda.classify import refused_by_name
+from conda2wheel.conda.names import foreign_pattern
 from conda2wheel.errors import Refused
 from conda2wheel.mirror.config import PackageClass, SelectConfig
 from conda2wheel.mirror.state.match_specs import MatchSpecs, depends_name
 from conda2wheel.mirror.state.model import ChannelPackage
 from conda2wheel.net.download import redacted
-from conda2wheel.wheel.names import foreign_pattern
 
 if TYPE_CHECKING:
     from rattler import RepoDataRecord

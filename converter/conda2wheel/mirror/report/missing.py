@@ -19,9 +19,9 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
+from conda2wheel.conda.names import pypi_name
 from conda2wheel.mirror.state.model import MirrorWheel
 from conda2wheel.pyodide.lock import Runtime
-from conda2wheel.wheel.names import pypi_name
 
 # What is known of a missing distribution, the word first that says most.
 KINDS: dict[str, str] = {

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.utils import canonicalize_name
 
-from conda2wheel.wheel.names import _conda_forge, answer, cleaned, is_valid_name
+from conda2wheel.conda.names import _conda_forge, answer, cleaned, is_valid_name
 
 CHANNEL = json.loads((Path(__file__).parents[2] / "data" / "channel_4x_names.json").read_text(encoding="utf-8"))
 
