@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from conda2wheel.abi.audit.engine import Unit, audit_units
+from conda2wheel.abi.audit.engine import audit_units
 from conda2wheel.abi.audit.findings import Finding, Severity
-from conda2wheel.abi.binaries import SHARED_OBJECT
+from conda2wheel.abi.audit.unit import AuditUnit
+from conda2wheel.abi.side_module import SHARED_OBJECT
 from conda2wheel.net.cache import cache_folder
 from conda2wheel.pyodide import fetch
 from conda2wheel.pyodide.node import find_node
@@ -134,10 +135,10 @@ def _lay(contents: Mapping[str, bytes], folder: Path) -> list[dict[str, str]]:
     return files
 
 
-def unit(wheel: Path) -> Unit:
+def unit(wheel: Path) -> AuditUnit:
     """A wheel as the audit sees it."""
     *_, python, abi, _ = wheel.name.split("-")
-    return Unit(wheel.name, members(wheel)[0], wheel.name.partition("-")[0], python if abi == "abi3" else None)
+    return AuditUnit.of_bytes(wheel.name, members(wheel)[0], wheel.name.partition("-")[0], python if abi == "abi3" else None)
 
 
 def compare(wheel: Path, pyodide: str, initialise: bool = False) -> list[Module]:
@@ -146,7 +147,9 @@ def compare(wheel: Path, pyodide: str, initialise: bool = False) -> list[Module]
     findings = audit_units([asked], pyodide)[asked.name]
     found = {path: tuple(f for f in findings if f.module == path) for path in asked.modules}
     alone = {path: Module(path, found[path], observed[path]) for path in asked.modules}
-    needed = {side.path: [path for path in asked.modules if path.rpartition("/")[2] in side.needed] for side in asked.sides}
+    needed = {
+        path: [each for each in asked.modules if each.rpartition("/")[2] in side.needed] for path, side in asked.modules.items()
+    }
 
     def inherited(path: str, above: frozenset[str] = frozenset()) -> frozenset[str]:
         below = [each for each in needed[path] if each not in above]

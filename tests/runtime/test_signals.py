@@ -9,8 +9,9 @@ from functools import cache
 
 import pytest
 
-from conda2wheel.abi.audit.engine import Unit, audit_units, verdict
+from conda2wheel.abi.audit.engine import audit_units, verdict
 from conda2wheel.abi.audit.findings import RULES, Finding, Severity
+from conda2wheel.abi.audit.unit import AuditUnit
 from tests.helpers.signals import VERSIONS, Came, Signal, signals
 from tests.helpers.trials import tried
 
@@ -34,7 +35,7 @@ ELSEWHERE = {
 
 def judged(signal: Signal, pyodide: str) -> list[Finding]:
     """What the audit finds in all of a signal's wheels, installed together."""
-    units = [Unit(name, files, name) for name, files in signal.files(pyodide).items()]
+    units = [AuditUnit.of_bytes(name, files, name) for name, files in signal.files(pyodide).items()]
     return [finding for findings in audit_units(units, pyodide).values() for finding in findings]
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from conda2wheel.abi.binaries import SHARED_OBJECT
+from conda2wheel.abi.side_module import SHARED_OBJECT
 from conda2wheel.channels.downloads import AT_ONCE, Downloads
 from conda2wheel.channels.remote_info import Listed, peek_file, peek_url
 from conda2wheel.conda.match_spec import exported

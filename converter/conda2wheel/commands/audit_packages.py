@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from packaging.utils import canonicalize_name
 
-from conda2wheel.abi.audit.engine import Unit
-from conda2wheel.abi.binaries import SHARED_OBJECT, read_binary
+from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.abi.platforms import Platform
+from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule
 from conda2wheel.commands.audit_subjects import Subject
 from conda2wheel.commands.pipeline import Context, Prepared, prepare_package, read_package
 from conda2wheel.conda.open import open_package
@@ -43,7 +43,7 @@ def open_as_package(source: str, forced: Platform | None, context: Context) -> S
         return Subject(package.source, "package", made_for, unit, canonicalize_name(package.name), warnings=(note,))
     plan = prepared.plan
     if plan.decision is None:
-        pure = Unit(plan.filename, {})
+        pure = AuditUnit(plan.filename, {})
         return Subject(package.source, "package", (), lambda platform: pure, canonicalize_name(plan.name), plan.version)
     notes = tuple(warning for warning in plan.decision.warnings if warning.code not in _SAID_BY_AUDIT)
     unit = _AsConverted(prepared).unit
@@ -56,9 +56,9 @@ class _AsConverted:
     """The wheel that `convert` would make of a package, for any platform: linked for each by its own rules."""
 
     prepared: Prepared
-    units: dict[str, Unit] = field(default_factory=dict)
+    units: dict[str, AuditUnit] = field(default_factory=dict)
 
-    def unit(self, platform: Platform) -> Unit:
+    def unit(self, platform: Platform) -> AuditUnit:
         """The unit for a platform; one for all where nothing is linked, so that each module is read once."""
         if platform.name not in self.units:
             linked = self.prepared.for_platform(platform).link()
@@ -74,21 +74,21 @@ class _AsItIs:
 
     package: CondaPackage
     libraries: LibraryIndex
-    units: dict[str, Unit] = field(default_factory=dict)
+    units: dict[str, AuditUnit] = field(default_factory=dict)
 
-    def unit(self, platform: Platform) -> Unit:
+    def unit(self, platform: Platform) -> AuditUnit:
         """The unit for a platform: which library of a --libdir fits depends on it."""
         if platform.name not in self.units:
-            modules = {path: file.blob.read() for path, file in self._files(platform).items()}
+            modules = {path: SideModule(file) for path, file in self._files(platform).items()}
             distribution = canonicalize_name(self.package.name).replace("-", "_")
-            self.units[platform.name] = Unit(self.package.stem, modules, distribution)
+            self.units[platform.name] = AuditUnit(self.package.stem, modules, distribution)
         return self.units[platform.name]
 
     def _files(self, platform: Platform) -> dict[str, PackageFile]:
         found = [file for file in self.package.files if any(SHARED_OBJECT.search(name) for name in names_of(file))]
         files = {_SITE.sub("", file.path): file for file in found if _SITE.match(file.path)}
         outside = {name: file for file in found if not _SITE.match(file.path) for name in sorted(names_of(file))}
-        wanted = [name for file in files.values() for name in read_binary(file).needed]
+        wanted = [name for file in files.values() for name in SideModule(file).needed]
         if not files:  # a package of libraries
             wanted = [posixpath.basename(file.path) for file in found]
         while wanted:
@@ -97,7 +97,7 @@ class _AsItIs:
                 library = outside.get(name) or self._elsewhere(name, platform)
                 if library is not None:
                     files[name] = library
-                    wanted += read_binary(library).needed
+                    wanted += SideModule(library).needed
         return files
 
     def _elsewhere(self, name: str, platform: Platform) -> PackageFile | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Literal
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from conda2wheel.abi.audit.engine import Unit
-from conda2wheel.abi.binaries import SHARED_OBJECT, read_binary
+from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.abi.platforms import Platform, parse, release
+from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule, side_modules
 from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from conda2wheel.files.packagefile import BytesBlob, Limits, PackageFile
 from conda2wheel.files.reading import read_file, unreadable
@@ -44,7 +44,7 @@ class Subject:
     source: str
     kind: Kind
     platforms: tuple[Platform, ...]
-    unit: Callable[[Platform], Unit]
+    unit: Callable[[Platform], AuditUnit]
     project: str = ""
     version: str = "0"
     warnings: tuple[Warned, ...] = ()
@@ -139,43 +139,40 @@ def _read(path: Path, limits: Limits, size: int | None = None) -> bytes:
 
 def _module(path: Path, limits: Limits) -> Subject:
     """A file by itself, with the libraries beside it that it NEEDs."""
-    modules: dict[str, bytes] = {}
+    modules: dict[str, SideModule] = {}
     wanted = [path]
     while wanted:
         file = wanted.pop()
         name = file.name if SHARED_OBJECT.search(file.name) else f"{file.name}.so"
         if name not in modules:
-            modules[name] = _read(file, limits)
-            needed = read_binary(PackageFile(name, BytesBlob(modules[name]))).needed
+            modules[name] = SideModule(PackageFile(name, BytesBlob(_read(file, limits))))
+            needed = modules[name].needed
             wanted += [path.with_name(each) for each in needed if "/" not in each and os.path.isfile(path.with_name(each))]
-    unit = Unit(str(path), modules)
+    unit = AuditUnit(str(path), modules)
     return Subject(str(path), "module", (), lambda platform: unit)
 
 
 def _wheel(path: Path, limits: Limits) -> Subject:
     wheel = read_wheel(path, limits, SHARED_OBJECT)
-    files = {file.path: file for file in wheel.files}
-    modules = {
-        _DATA.sub("", name): files[name].blob.read() for name in wheel.order if SHARED_OBJECT.search(name) and name in files
-    }
+    found = side_modules(wheel.files)
+    modules = {_DATA.sub("", name): found[name] for name in wheel.order if name in found}
     floors = [tag.interpreter for tag in wheel.tags if tag.abi == "abi3" and re.fullmatch(r"cp3\d+", tag.interpreter)]
-    unit = Unit(wheel.path.name, modules, wheel.distribution, min(floors, key=lambda tag: int(tag[3:]), default=None))
-    platforms, warnings = _made_for(wheel) if modules else ((), ())
+    unit = AuditUnit(wheel.path.name, modules, wheel.distribution, min(floors, key=lambda tag: int(tag[3:]), default=None))
+    platforms, warnings = _made_for(wheel, found) if modules else ((), ())
     return Subject(
         wheel.source, "wheel", platforms, lambda platform: unit, canonicalize_name(wheel.name), wheel.version, warnings
     )
 
 
-def _made_for(wheel: Wheel) -> tuple[tuple[Platform, ...], tuple[Warned, ...]]:
+def _made_for(wheel: Wheel, modules: Mapping[str, SideModule]) -> tuple[tuple[Platform, ...], tuple[Warned, ...]]:
     """The platforms that its tag names; where it names none, what its suffixes and binaries say, with a warning."""
     rows = {row.name: row for tag in wheel.tags if (row := parse(tag.platform)) is not None}
     if rows:
         return tuple(sorted(rows.values(), key=lambda row: release(row.emscripten))), ()
     from conda2wheel.wheel.retag import retag
 
-    found = {file.path: read_binary(file) for file in wheel.files if SHARED_OBJECT.search(file.name)}
     try:
-        tagged = retag(wheel, {path: binary for path, binary in found.items() if binary.kind.is_loadable}, {}, tolerant=True)
+        tagged = retag(wheel, {path: binary for path, binary in modules.items() if binary.kind.is_loadable}, {}, tolerant=True)
     except Refused:
         return (), ()
     notes = tuple(warning for warning in tagged.warnings if warning.code == "platform-from-interpreter")

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conda2wheel.abi.binaries import SHARED_OBJECT, Binary, read_binary
+from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.conda.open import DEFAULT_LIMITS, open_package
 from conda2wheel.errors import Refused
@@ -88,7 +88,7 @@ def inspect(path: str | Path, limits: Limits = DEFAULT_LIMITS, downloads: Downlo
 
 
 def _module(path: Path) -> Report:
-    report = report_module(path.name, read_binary(PackageFile(path.name, BytesBlob(read_file(path)))))
+    report = report_module(path.name, SideModule(PackageFile(path.name, BytesBlob(read_file(path)))))
     return Report(str(path), "module", (("file_kind", report.kind),), (report,))
 
 
@@ -171,10 +171,10 @@ def _elsewhere(dropped: Iterable[tuple[str, str]], placed: Iterable[Placed]) -> 
 
 
 def _modules(files: Iterable[PackageFile]) -> tuple[ModuleReport, ...]:
-    return tuple(report_module(file.path, read_binary(file)) for file in files if SHARED_OBJECT.search(file.name))
+    return tuple(report_module(file.path, SideModule(file)) for file in files if SHARED_OBJECT.search(file.name))
 
 
-def report_module(path: str, binary: Binary) -> ModuleReport:
+def report_module(path: str, binary: SideModule) -> ModuleReport:
     """What the sections of one module say."""
     imports = binary.module.imports if binary.module else ()
     dylink = binary.dylink

@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from conda2wheel.abi.audit.engine import Unit
-from conda2wheel.abi.binaries import SHARED_OBJECT
+from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.abi.platforms import Platform
+from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.channels.search import DEFAULT_CHANNELS, locate
 from conda2wheel.commands.verdict import Verdict, judge
@@ -164,15 +164,16 @@ class Prepared:
             return self
         return replace(self, plan=replace(self.plan, decision=replace(self.plan.decision, platform=platform)))
 
-    def unit(self, linked: Linked) -> Unit:
+    def unit(self, linked: Linked) -> AuditUnit:
         """The side modules of the wheel as they will be installed, for the audit."""
         plan = self.plan
-        modules = {item.path: item.file for item in plan.placed if SHARED_OBJECT.search(item.path) and item.scheme != "scripts"}
-        modules |= {**linked.rewritten, **linked.libraries}
-        modules |= {each.place(plan.stem): each.file for each in self.added if each.is_module}
-        return Unit(
+        placed = (item for item in plan.placed if SHARED_OBJECT.search(item.path) and item.scheme != "scripts")
+        modules = {item.path: plan.native.get(item.path) or SideModule(item.file) for item in placed}
+        modules |= {path: SideModule(file) for path, file in {**linked.rewritten, **linked.libraries}.items()}
+        modules |= {each.place(plan.stem): SideModule(each.file) for each in self.added if each.is_module}
+        return AuditUnit(
             name=plan.filename,
-            modules={path: file.blob.read() for path, file in modules.items()},
+            modules=modules,
             distribution=plan.file_part,
             abi3=plan.interpreter.python_tag if plan.interpreter.abi_tag == "abi3" else None,
         )

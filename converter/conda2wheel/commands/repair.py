@@ -19,9 +19,9 @@ from pathlib import Path
 
 from packaging.tags import Tag
 
-from conda2wheel.abi.audit.engine import Unit
-from conda2wheel.abi.binaries import SHARED_OBJECT, Binary, read_binary
+from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.abi.platforms import Platform
+from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule, side_modules
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.commands.convert import internal
 from conda2wheel.commands.pipeline import size_warnings
@@ -109,7 +109,7 @@ def repair_wheel(wheel: Wheel, libraries: LibraryIndex, options: Options, out: P
     return replace(result, seconds=time.monotonic() - started)
 
 
-def _changes(wheel: Wheel, modules: Mapping[str, Binary], libraries: LibraryIndex, options: Options) -> _Changes:
+def _changes(wheel: Wheel, modules: Mapping[str, SideModule], libraries: LibraryIndex, options: Options) -> _Changes:
     native = {path: binary for path, binary in modules.items() if not _is_data(path)}
     elsewhere = {path: binary for path, binary in modules.items() if path not in native}
     tagged = retag(wheel, native, elsewhere, options.platform, options.compat_tags, "abi-conflict" in options.allow)
@@ -155,14 +155,14 @@ def repair_each(
             yield wheel, result
 
 
-def _modules(wheel: Wheel) -> dict[str, Binary]:
+def _modules(wheel: Wheel) -> dict[str, SideModule]:
     """The side modules by path. Pyodide opens every file named `.so` when it loads a wheel, and gives up at the first that is
     no side module; so a wheel with one is refused."""
     found = {}
     for file in wheel.files:
         if not SHARED_OBJECT.search(file.name):
             continue
-        binary = read_binary(file)
+        binary = SideModule(file)
         if not binary.kind.is_loadable:
             what = f"{file.path} is no side module but {binary.kind}" + (f" ({binary.problem})" if binary.problem else "")
             if binary.kind.is_foreign:
@@ -177,7 +177,7 @@ def _is_data(path: str) -> bool:
     return path.partition("/")[0].endswith(".data")
 
 
-def _not_linked(elsewhere: Mapping[str, Binary]) -> list[Warned]:
+def _not_linked(elsewhere: Mapping[str, SideModule]) -> list[Warned]:
     return [
         Warned("not-linked", f"not in site-packages, so what it NEEDs ({', '.join(b.needed)}) was not looked for", path)
         for path, b in sorted(elsewhere.items())
@@ -185,7 +185,7 @@ def _not_linked(elsewhere: Mapping[str, Binary]) -> list[Warned]:
     ]
 
 
-def _link(wheel: Wheel, native: Mapping[str, Binary], tagged: Retagged, index: LibraryIndex, options: Options) -> Linked:
+def _link(wheel: Wheel, native: Mapping[str, SideModule], tagged: Retagged, index: LibraryIndex, options: Options) -> Linked:
     """Linked for its platform; where its tag names several, for each, which must not differ: one file cannot be two."""
     rows = [decision.platform for decision in tagged.decisions]
     texts = [(file.path, file.blob.read()) for file in wheel.files if file.path.endswith(".py")] if native else []
@@ -216,10 +216,10 @@ def _link(wheel: Wheel, native: Mapping[str, Binary], tagged: Retagged, index: L
 
 def _judge(wheel: Wheel, tagged: Retagged, linked: Linked, allow: frozenset[str]) -> tuple[Verdict, ...]:
     """The verdict for each platform in its tags. Raises `Refused` if the wheel would not run on one of them."""
-    modules = {file.path: file for file in wheel.files if SHARED_OBJECT.search(file.name)}
-    unit = Unit(
+    rewritten = {path: SideModule(file) for path, file in {**linked.rewritten, **linked.libraries}.items()}
+    unit = AuditUnit(
         name=tagged.filename,
-        modules={path: file.blob.read() for path, file in {**modules, **linked.rewritten, **linked.libraries}.items()},
+        modules={**side_modules(wheel.files), **rewritten},
         distribution=wheel.distribution,
         abi3=tagged.interpreter.python_tag if tagged.interpreter.abi_tag == "abi3" else None,
     )

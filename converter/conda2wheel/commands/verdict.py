@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from conda2wheel.abi.audit.engine import Unit, audit_units
+from conda2wheel.abi.audit.engine import audit_units
 from conda2wheel.abi.audit.findings import RULES, Finding, Severity
+from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.errors import Refused
 from conda2wheel.options import ALLOWABLE
@@ -32,7 +33,9 @@ def newest_pyodide(platform: Platform) -> str | None:
     return platform.pyodide[-1][0] if platform.pyodide else None
 
 
-def judge(source: str, unit: Unit, platform: Platform, allow: Collection[str] = (), beside: Sequence[Unit] = ()) -> Verdict:
+def judge(
+    source: str, unit: AuditUnit, platform: Platform, allow: Collection[str] = (), beside: Sequence[AuditUnit] = ()
+) -> Verdict:
     """Judge `unit` for `platform`. `allow` are refusal codes that shall be warnings instead; `beside` is what is installed before
     it, and not judged.
 

@@ -10,6 +10,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from conda2wheel.abi.side_module import SHARED_OBJECT
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
 
@@ -17,7 +18,7 @@ _SITE = re.compile(r"^(?:lib/python\d+\.\d+t?/)?site-packages/(?!README\.txt$)")
 _PROGRAM = re.compile(r"^(?:s?bin/.*\.(?:js|mjs|wasm)|libexec/.*)$")
 _STATIC = re.compile(r"\.(?:a|la|lo|o|h|hh|hpp|hxx|inc|pc|cmake|pxd)$|^include/|/cmake/|/pkgconfig/")
 _NAME_END = re.compile(r"[\s<>=!~\[]")
-_SHARED = re.compile(r"\.so(\.\d+)*$")
+
 EMPTIED = "take the channel's package if it should have some, since empack leaves files out; else leave it out"
 
 
@@ -70,7 +71,7 @@ def _without_python(package: CondaPackage, paths: Iterable[str]) -> Refused:
     where, paths = f"{package.source}: {package.name}", list(paths)
     if any(_PROGRAM.match(path) for path in paths):
         return Refused("executable", f"{where} is a command line program, which Pyodide cannot start", "leave it out")
-    if any(_SHARED.search(path) for path in paths):
+    if any(SHARED_OBJECT.search(path) for path in paths):
         return Refused(
             "not-python", f"{where} is a shared library without Python code", "give it as --libdir to the packages that NEED it"
         )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from conda2wheel.abi.binaries import same_library
+from conda2wheel.abi.side_module import same_library
 from conda2wheel.channels.contents import Inside, is_accident, skipped
 from conda2wheel.channels.listing import Listing
 from conda2wheel.channels.search import Found

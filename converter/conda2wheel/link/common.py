@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from packaging.utils import canonicalize_name
 
-from conda2wheel.abi.audit.engine import Unit
+from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.abi.platforms import Platform
+from conda2wheel.abi.side_module import SideModule
 from conda2wheel.files.packagefile import PackageFile
 from conda2wheel.link.libraries import Library
 
@@ -47,10 +48,10 @@ class Common:
         return f"{self.name}=={self.version}"
 
     @property
-    def unit(self) -> Unit:
+    def unit(self) -> AuditUnit:
         """Its side modules, to be judged, or to lie beside others that are."""
-        modules = {path: self.files[path].blob.read() for path in sorted(self.files)}
-        return Unit(f"{self.file_part}-{self.version}", modules, self.file_part)
+        modules = {path: SideModule(self.files[path]) for path in sorted(self.files)}
+        return AuditUnit(f"{self.file_part}-{self.version}", modules, self.file_part)
 
 
 def file_part(name: str) -> str:

@@ -18,7 +18,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal
 
-from conda2wheel.abi.binaries import Binary
+from conda2wheel.abi.side_module import SideModule
 from conda2wheel.wasm.binary import DATA, Kind, Module
 
 HASH_LENGTH = 8
@@ -37,12 +37,12 @@ class Node:
     """A module of the wheel to come: its binary, and the keys of those that its NEEDED entries lead to. `tag` is the hash in
     the name of a vendored library, None for a module of the wheel's own."""
 
-    binary: Binary
+    binary: SideModule
     needs: tuple[str, ...]
     tag: str | None = None
 
 
-def defined(binary: Binary) -> frozenset[str]:
+def defined(binary: SideModule) -> frozenset[str]:
     """The symbols that a library defines and that may have another name."""
     exports = binary.module.exports if binary.module else ()
     kinds = (Kind.FUNC, Kind.GLOBAL, Kind.TAG)
@@ -106,7 +106,7 @@ def closure(nodes: Mapping[str, Node], key: str) -> set[str]:
 
 
 def reached_by_name(
-    libraries: Mapping[str, tuple[Binary, str]], users: Iterable[Binary], texts: Iterable[tuple[str, bytes]]
+    libraries: Mapping[str, tuple[SideModule, str]], users: Iterable[SideModule], texts: Iterable[tuple[str, bytes]]
 ) -> dict[str, str]:
     """Why a library (by key: its binary and the stem of its name) must keep its symbols' names: somebody asks for them by name
     at run time. `users` are all modules of the wheel, `texts` its Python files by path."""

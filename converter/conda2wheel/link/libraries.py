@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from conda2wheel.abi.binaries import SHARED_OBJECT, Binary, read_binary, same_library
 from conda2wheel.abi.platforms import Platform
+from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule, same_library
 from conda2wheel.abi.signals import contradictions
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.conda.abi_evidence import claims
@@ -54,7 +54,7 @@ class Subject(Protocol):
 class Library:
     """A shared library and where it comes from; `package` is None for a folder that is no package."""
 
-    binary: Binary
+    binary: SideModule
     origin: str
     package: CondaPackage | None
 
@@ -202,7 +202,7 @@ class LibraryIndex:
             raise RuntimeError("libraries are added to an index that was read")
         for file in files:
             if any(SHARED_OBJECT.search(name) for name in names_of(file)):
-                library = Library(read_binary(file), origin, package)
+                library = Library(SideModule(file), origin, package)
                 for name in sorted(names_of(file)):
                     self._by_name.setdefault(name, []).append(library)
 

@@ -13,9 +13,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from conda2wheel.abi.binaries import Binary, read_binary
 from conda2wheel.abi.loader_search import search_order
 from conda2wheel.abi.platforms import Platform
+from conda2wheel.abi.side_module import SideModule
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.files.packagefile import PackageFile
 from conda2wheel.link.common import Common
@@ -66,8 +66,8 @@ class Linked:
 def link(
     package: Subject,
     platform: Platform,
-    native: Mapping[str, Binary],
-    own: Mapping[str, Binary],
+    native: Mapping[str, SideModule],
+    own: Mapping[str, SideModule],
     index: LibraryIndex,
     distribution: str,
     *,
@@ -128,8 +128,8 @@ def link(
 def resolved(
     package: Subject,
     platform: Platform,
-    native: Mapping[str, Binary],
-    own: Mapping[str, Binary],
+    native: Mapping[str, SideModule],
+    own: Mapping[str, SideModule],
     index: LibraryIndex,
     distribution: str,
     common: Common | None = None,
@@ -162,9 +162,9 @@ def _users(linker: Linker, of: Mapping[str, str], places: Mapping[str, str]) -> 
     return tuple(found)
 
 
-def change(before: Binary, new: PackageFile, renamed: int) -> Change:
+def change(before: SideModule, new: PackageFile, renamed: int) -> Change:
     """What is other in `new`, in which `renamed` symbols have new names."""
-    after = read_binary(new)
+    after = SideModule(new)
     return Change(
         needed=after.needed if after.needed != before.needed else None,
         runtime_path=after.runtime_path if after.runtime_path != before.runtime_path else None,
@@ -172,7 +172,7 @@ def change(before: Binary, new: PackageFile, renamed: int) -> Change:
     )
 
 
-def _unused(own: Mapping[str, Binary], linker: Linker) -> list[Warned]:
+def _unused(own: Mapping[str, SideModule], linker: Linker) -> list[Warned]:
     used = {*linker.vendored, *linker.dropped.values()}
     return [
         Warned("unused-library", "nothing NEEDs it, so it stays out; code that opens it by path will not find it", path)

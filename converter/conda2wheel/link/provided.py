@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cache
 
-from conda2wheel.abi.binaries import Binary
 from conda2wheel.abi.platforms import Platform
+from conda2wheel.abi.side_module import SideModule
 from conda2wheel.abi.symbols import Symbol, known, symbols
 from conda2wheel.wasm.binary import Import, Kind
 from conda2wheel.wasm.dylink import Dylink
@@ -36,7 +36,7 @@ def main_symbols(platform: Platform) -> Mapping[str, Symbol]:
     return {name: symbol for name, symbol in first.items() if all(other.get(name) == symbol for other in others)}
 
 
-def wanted(binary: Binary, *, weak: bool = False) -> tuple[tuple[Import, str], ...]:
+def wanted(binary: SideModule, *, weak: bool = False) -> tuple[tuple[Import, str], ...]:
     """The imports that somebody has to provide, with their types: none of the loader's, and those that may stay undefined
     only with `weak`."""
     if binary.module is None:
@@ -51,7 +51,7 @@ def wanted(binary: Binary, *, weak: bool = False) -> tuple[tuple[Import, str], .
     )
 
 
-def offered(binary: Binary) -> dict[str, str]:
+def offered(binary: SideModule) -> dict[str, str]:
     """A library's exports with their types."""
     module = binary.module
     return {} if module is None else {export.name: module.signature(export) for export in module.exports}
@@ -74,7 +74,7 @@ def has(main: Mapping[str, Symbol], entry: Import, signature: str, export: str |
     return entry.kind == Kind.GLOBAL and symbol.kind in ("data", "global")
 
 
-def taken(users: Iterable[Binary], library: Mapping[str, str]) -> dict[str, list[tuple[Import, str]]]:
+def taken(users: Iterable[SideModule], library: Mapping[str, str]) -> dict[str, list[tuple[Import, str]]]:
     """What `users` take from a library with these exports: the imports by symbol. What they could do without they take, too,
     where the library is there to give it; not what they define themselves."""
     found: dict[str, list[tuple[Import, str]]] = {}
@@ -94,7 +94,7 @@ def covers(main: Mapping[str, Symbol], taken_: Mapping[str, list[tuple[Import, s
     )
 
 
-def complete(main: Mapping[str, Symbol], user: Binary, libraries: Iterable[Binary], javascript: bool) -> bool:
+def complete(main: Mapping[str, Symbol], user: SideModule, libraries: Iterable[SideModule], javascript: bool) -> bool:
     """Whether `user` needs nothing but what the main module, these libraries and it itself have. `javascript`: the loader
     makes the functions of unwinding through JavaScript as they are asked for."""
     synthesised = ("invoke_", "__cxa_find_matching_catch_") if javascript else ()

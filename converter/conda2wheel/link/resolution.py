@@ -11,9 +11,9 @@ from copy import copy
 from dataclasses import dataclass, field
 from typing import Self
 
-from conda2wheel.abi.binaries import SHARED_OBJECT, Binary, read_binaries, same_library
 from conda2wheel.abi.loader_search import search_order
 from conda2wheel.abi.platforms import Platform
+from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule, same_library, side_modules
 from conda2wheel.abi.symbols import Symbol
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
@@ -28,7 +28,7 @@ class Resolution:
 
     package: Subject
     platform: Platform
-    native: Mapping[str, Binary]
+    native: Mapping[str, SideModule]
     own: Mapping[str, Library]
     index: LibraryIndex
     distribution: str
@@ -47,7 +47,9 @@ class Resolution:
 
     def resolve(self) -> None:
         """Find every NEEDED library, and what those NEED, until nothing is new. Cycles end by themselves."""
-        todo: list[tuple[str, Binary, Library | None]] = [(path, binary, None) for path, binary in sorted(self.native.items())]
+        todo: list[tuple[str, SideModule, Library | None]] = [
+            (path, binary, None) for path, binary in sorted(self.native.items())
+        ]
         while todo:
             user, binary, via = todo.pop(0)
             for needed in binary.needed:
@@ -148,7 +150,7 @@ class Resolution:
             for pair in [pair for pair in self.targets if pair[0] == content]:
                 del self.targets[pair]
 
-    def binary(self, key: str) -> Binary:
+    def binary(self, key: str) -> SideModule:
         """A module of the wheel by its path, or a library by its content."""
         return self.vendored[key].binary if key in self.vendored else self.native[key]
 
@@ -241,7 +243,7 @@ class Resolution:
 
 def _libraries(package: CondaPackage, origin: str) -> dict[str, Library]:
     """The loadable libraries of a package, by every file name."""
-    found = read_binaries(file for file in package.files if any(SHARED_OBJECT.search(name) for name in names_of(file)))
+    found = side_modules(file for file in package.files if any(SHARED_OBJECT.search(name) for name in names_of(file)))
     return {
         name: Library(binary, origin, package)
         for binary in found.values()

@@ -7,8 +7,8 @@ import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from conda2wheel.abi.binaries import Binary
 from conda2wheel.abi.loader_search import ORIGIN, finds
+from conda2wheel.abi.side_module import SideModule
 from conda2wheel.files.packagefile import BytesBlob, PackageFile
 from conda2wheel.link.common import Common
 from conda2wheel.link.isolation import HASH_LENGTH, Node, defined, plan, reached_by_name
@@ -95,7 +95,7 @@ class Linker(Resolution):
         return {symbol: symbol for symbol in taken} | {symbol: self.common.symbols.get(symbol, symbol) for symbol in given}
 
     def rewrite(
-        self, user: str, path: str, binary: Binary, places: Mapping[str, str], symbols: Mapping[str, str]
+        self, user: str, path: str, binary: SideModule, places: Mapping[str, str], symbols: Mapping[str, str]
     ) -> PackageFile | None:
         """The module at `path` with its NEEDED, RUNTIME_PATH and new names of `symbols`; None if it may stay as it is."""
         if binary.module is None or binary.dylink is None or not (binary.needed or symbols):
@@ -126,7 +126,7 @@ class Linker(Resolution):
             return None
         return PackageFile(binary.file.path, BytesBlob(data), binary.file.executable)
 
-    def _runtime_path(self, path: str, binary: Binary, wanted: list[str], files: set[str]) -> list[str]:
+    def _runtime_path(self, path: str, binary: SideModule, wanted: list[str], files: set[str]) -> list[str]:
         if not self.platform.runtime_path:
             return []
         here = posixpath.dirname(path)

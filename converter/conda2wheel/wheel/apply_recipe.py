@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from conda2wheel.abi.binaries import SHARED_OBJECT
+from conda2wheel.abi.side_module import SHARED_OBJECT
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.conda.paths_json import glob_pattern
 from conda2wheel.errors import Refused

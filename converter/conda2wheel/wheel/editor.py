@@ -16,7 +16,7 @@ from typing import Any
 from packaging.tags import Tag
 from packaging.version import InvalidVersion, Version
 
-from conda2wheel.abi.binaries import SHARED_OBJECT
+from conda2wheel.abi.side_module import SHARED_OBJECT
 from conda2wheel.conda.origin import Origin, Source
 from conda2wheel.files.packagefile import Blob, BytesBlob
 from conda2wheel.files.reading import corrupt

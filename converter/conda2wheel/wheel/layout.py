@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-from conda2wheel.abi.binaries import SHARED_OBJECT
+from conda2wheel.abi.side_module import SHARED_OBJECT
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.conda.paths_json import SITE, glob_pattern
 from conda2wheel.errors import Refused

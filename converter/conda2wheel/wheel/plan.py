@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from packaging.tags import Tag
 from packaging.version import Version
 
-from conda2wheel.abi.binaries import SHARED_OBJECT, Binary, read_binaries, read_binary
 from conda2wheel.abi.choice import Decision, decide
 from conda2wheel.abi.platforms import Platform, marker_environment, platforms
+from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule, side_modules
 from conda2wheel.conda.abi_evidence import claims
 from conda2wheel.conda.classify import refuse_unless_python
 from conda2wheel.conda.names import NO_NAMES, Names, is_valid_name, pypi_name
@@ -47,8 +47,8 @@ class Plan:
     decision: Decision | None
     tags: frozenset[Tag]
     placed: tuple[Placed, ...]
-    native: Mapping[str, Binary]
-    libraries: Mapping[str, Binary]
+    native: Mapping[str, SideModule]
+    libraries: Mapping[str, SideModule]
     distribution: Distribution | None
     metadata: Document
     entry_points: EntryPoints
@@ -114,7 +114,7 @@ def plan_wheel(
     if recipe is not None and recipe.lacks:
         warnings.append(Warned("lacks", f"in Pyodide it lacks {recipe.lacks}", "METADATA"))
     placed, native, elsewhere = _native(package, layout, warnings)
-    elsewhere |= {each.origin: read_binary(each.file) for each in others if each.is_module}
+    elsewhere |= {each.origin: SideModule(each.file) for each in others if each.is_module}
     wheel_file = layout.distribution.text("WHEEL") if layout.distribution else None
     interp = interpreter(package, native, layout.python, wheel_file)
     decision = None
@@ -144,7 +144,7 @@ def plan_wheel(
         tags=wheel_tags(interp, decision.platform if decision else None, compat_tags),
         placed=placed,
         native=native,
-        libraries=read_binaries(layout.libraries),
+        libraries=side_modules(layout.libraries),
         distribution=layout.distribution,
         metadata=with_license(
             with_requirements(
@@ -161,21 +161,21 @@ def plan_wheel(
 
 def _native(
     package: CondaPackage, layout: Layout, warnings: list[Warned]
-) -> tuple[tuple[Placed, ...], dict[str, Binary], dict[str, Binary]]:
+) -> tuple[tuple[Placed, ...], dict[str, SideModule], dict[str, SideModule]]:
     """What stays in the wheel, its side modules in site-packages, and those elsewhere (data), which are not linked.
 
     Pyodide opens every file named `.so` when it loads a wheel, and gives up at the first that is no side module; so a
     package with one is refused, unless it is one for another system.
     """
     placed: list[Placed] = []
-    native: dict[str, Binary] = {}
-    elsewhere: dict[str, Binary] = {}
-    strange: list[tuple[Placed, Binary]] = []
+    native: dict[str, SideModule] = {}
+    elsewhere: dict[str, SideModule] = {}
+    strange: list[tuple[Placed, SideModule]] = []
     for item in layout.placed:
         if item.scheme == "scripts" or not SHARED_OBJECT.search(item.path):
             placed.append(item)
             continue
-        binary = read_binary(item.file)
+        binary = SideModule(item.file)
         if binary.kind.is_loadable:
             placed.append(item)
             if item.scheme == "site":

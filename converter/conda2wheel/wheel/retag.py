@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from packaging.tags import Tag
 
-from conda2wheel.abi.binaries import Binary
 from conda2wheel.abi.choice import Claim, Decision, Modules, decide
 from conda2wheel.abi.platforms import Platform, parse, platforms, release
+from conda2wheel.abi.side_module import SideModule
 from conda2wheel.abi.signals import choose
 from conda2wheel.errors import Refused
 from conda2wheel.results import Warned
@@ -39,8 +39,8 @@ class Retagged:
 
 def retag(
     wheel: Wheel,
-    native: Mapping[str, Binary],
-    elsewhere: Mapping[str, Binary],
+    native: Mapping[str, SideModule],
+    elsewhere: Mapping[str, SideModule],
     forced: Platform | None = None,
     compat: bool = False,
     tolerant: bool = False,
@@ -82,7 +82,7 @@ def _named(tags: Iterable[Tag]) -> list[Platform]:
     return sorted(rows.values(), key=lambda row: release(row.emscripten))
 
 
-def _interpreter(wheel: Wheel, native: Mapping[str, Binary], rows: Sequence[Platform]) -> Interpreter:
+def _interpreter(wheel: Wheel, native: Mapping[str, SideModule], rows: Sequence[Platform]) -> Interpreter:
     """From suffixes and PyInit_ exports; where they say nothing from the tag, or from the one CPython of its platform."""
     exact = {f"{m[1]}.{m[2]}" for tag in wheel.tags if (m := _EXACT_ABI.fullmatch(tag.abi))}
     implied = {row.python for row in rows if row.python} if len(rows) == 1 and not _suffixed(native) else set()
@@ -92,7 +92,7 @@ def _interpreter(wheel: Wheel, native: Mapping[str, Binary], rows: Sequence[Plat
     return interpreter(wheel, native, python, claims, "its tag")
 
 
-def _suffixed(native: Mapping[str, Binary]) -> bool:
+def _suffixed(native: Mapping[str, SideModule]) -> bool:
     return any(re.search(r"\.cpython-\d+", path) for path in native)
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from packaging.tags import Tag
 
-from conda2wheel.abi.binaries import Binary
 from conda2wheel.abi.platforms import Platform
+from conda2wheel.abi.side_module import SideModule
 from conda2wheel.errors import Refused
 from conda2wheel.results import Warned
 
@@ -44,14 +44,14 @@ class Interpreter:
 PURE = ("py3", "none")
 
 
-def is_extension(path: str, binary: Binary) -> bool:
+def is_extension(path: str, binary: SideModule) -> bool:
     """Whether a side module is a CPython extension module rather than a library: by its suffix, else by PyInit_."""
     return bool(_CPYTHON.search(path) or _ABI3.search(path) or binary.init_functions)
 
 
 def interpreter(
     package: Subject,
-    native: Mapping[str, Binary],
+    native: Mapping[str, SideModule],
     folder_python: str | None,
     wheel_file: str | None,
     where: str = SITE_PACKAGES,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abi3info import DATAS, FUNCTIONS
 
-from conda2wheel.abi.cpython import _limited
+from conda2wheel.abi.audit.cpython import _limited
 
 
 def test_the_data_is_abi3infos() -> None:

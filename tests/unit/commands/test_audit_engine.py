@@ -9,8 +9,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from conda2wheel.abi.audit.engine import Unit, audit_units, verdict
+from conda2wheel.abi.audit.engine import audit_units, verdict
 from conda2wheel.abi.audit.findings import RULES, Finding, Severity
+from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.errors import REFUSAL_CODES
 from conda2wheel.options import ALLOWABLE
 from tests.helpers import zig
@@ -21,7 +22,7 @@ PRIVATE = "_PyThreadState_GetCurrent"
 
 
 def found(files: Mapping[str, bytes], pyodide: str = PYODIDE, *, abi3: str | None = None) -> list[Finding]:
-    return list(audit_units([Unit("one", files, "one", abi3)], pyodide)["one"])
+    return list(audit_units([AuditUnit.of_bytes("one", files, "one", abi3)], pyodide)["one"])
 
 
 def codes(files: Mapping[str, bytes], pyodide: str = PYODIDE, *, abi3: str | None = None) -> set[tuple[str, str]]:
@@ -73,19 +74,19 @@ def test_what_another_wheel_brings_counts_where_it_is_beside() -> None:
     base = library("libshared.so", "int in_shared(void) { return 1; }", ["in_shared"])
     using = module("uses_shared", answer("in_shared()"), "extern int in_shared(void);", needed=["libshared.so"])
     assert {code for code, _ in codes(using)} >= {"missing-library"}
-    beside = Unit("two", base, "two")
-    assert audit_units([Unit("one", using, "one")], PYODIDE, [beside])["one"] == ()
-    elsewhere = Unit("two", placed("deep/folder", base), "two")
-    assert verdict(audit_units([Unit("one", using, "one")], PYODIDE, [elsewhere])["one"]) is Severity.LOAD
+    beside = AuditUnit.of_bytes("two", base, "two")
+    assert audit_units([AuditUnit.of_bytes("one", using, "one")], PYODIDE, [beside])["one"] == ()
+    elsewhere = AuditUnit.of_bytes("two", placed("deep/folder", base), "two")
+    assert verdict(audit_units([AuditUnit.of_bytes("one", using, "one")], PYODIDE, [elsewhere])["one"]) is Severity.LOAD
 
 
 def test_each_unit_is_told_of_a_clash_and_only_those_that_were_asked_about() -> None:
-    def wheel(version: int) -> Unit:
+    def wheel(version: int) -> AuditUnit:
         source = f"int clash_data = {version};"
         flags = ("-fvisibility=default",)
         made = library(f"libclash{version}.so", source, ["clash_data"], cflags=flags, ldflags=("--export-dynamic",))
         user = module(f"clash{version}", answer("clash_data"), "extern int clash_data;", needed=[f"libclash{version}.so"])
-        return Unit(f"wheel{version}", {**made, **user}, f"wheel{version}")
+        return AuditUnit.of_bytes(f"wheel{version}", {**made, **user}, f"wheel{version}")
 
     one, two = wheel(1), wheel(2)
     both = audit_units([one, two], PYODIDE)
@@ -130,13 +131,13 @@ def test_findings_come_worst_first() -> None:
 
 def test_a_pyodide_that_nobody_knows_and_two_units_of_one_name_are_errors() -> None:
     with pytest.raises(ValueError, match=r"9\.9\.9"):
-        audit_units([Unit("one", {}, "one")], "9.9.9")
+        audit_units([AuditUnit.of_bytes("one", {}, "one")], "9.9.9")
     with pytest.raises(ValueError, match="same name"):
-        audit_units([Unit("one", {}, "one"), Unit("one", {}, "one")], PYODIDE)
+        audit_units([AuditUnit.of_bytes("one", {}, "one"), AuditUnit.of_bytes("one", {}, "one")], PYODIDE)
 
 
 def test_nothing_to_judge_is_no_finding() -> None:
-    assert audit_units([Unit("one", {}, "one")], PYODIDE) == {"one": ()}
+    assert audit_units([AuditUnit.of_bytes("one", {}, "one")], PYODIDE) == {"one": ()}
     assert verdict(()) is None
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from conda2wheel.abi.audit.findings import Finding, Severity
 from conda2wheel.abi.audit.load import foreign_tag
+from conda2wheel.abi.audit.unit import AuditUnit, InstalledModule
 from conda2wheel.abi.loaders import Loader
-from conda2wheel.abi.unit import SideModule, Unit
 from conda2wheel.wasm.binary import FileKind, Kind
 from conda2wheel.wasm.code import Feature
 
@@ -24,101 +24,103 @@ OF_THE_STANDARD_LIBRARY = re.compile(
 UNWINDING = ("_Z", "__cxa_", "_Unwind_")  # who takes nothing of the C++ runtime is no C++, nor Rust that unwinds
 THROWN = re.compile(r"_ZTI\w+|_ZTVN10__cxxabiv1\w*class_type_infoE")  # types that are thrown or derived from
 
-Check = Callable[[SideModule, Loader], Iterator[Finding]]
+Check = Callable[[InstalledModule, Loader], Iterator[Finding]]
 
 
-def own(side: SideModule, unit: Unit, loader: Loader) -> Iterator[Finding]:
+def own(module: InstalledModule, unit: AuditUnit, loader: Loader) -> Iterator[Finding]:
     """Every finding about one file by itself. Only the file's own form is judged where it is no side module, and only its tag
     where another interpreter would import it."""
-    found = list(_form(side, loader))
+    found = list(_form(module, loader))
     yield from found
-    if side.kind.is_loadable and not any(finding.code == "wrong-python" for finding in found):
+    if module.side.is_intact and not any(finding.code == "wrong-python" for finding in found):
         for check in (_legacy, _memory, _instructions, _legalised):
-            yield from check(side, loader)
-        yield from _cannot_catch(side, unit)
+            yield from check(module, loader)
+        yield from _cannot_catch(module, unit)
 
 
-def wrong_python(side: SideModule, loader: Loader) -> Iterator[Finding]:
+def wrong_python(module: InstalledModule, loader: Loader) -> Iterator[Finding]:
     """The finding about a file with another interpreter's tag, where it has one."""
-    tag = foreign_tag(side.path.rpartition("/")[2], loader)
+    tag = foreign_tag(module.name, loader)
     if tag is not None:
-        yield from _of_another(side, tag, loader)
+        yield from _of_another(module, tag, loader)
 
 
-def _form(side: SideModule, loader: Loader) -> Iterator[Finding]:
-    file = side.path.rpartition("/")[2]
+def _form(module: InstalledModule, loader: Loader) -> Iterator[Finding]:
+    file = module.name
     tag = foreign_tag(file, loader)
     if tag is not None:
-        yield from _of_another(side, tag, loader)
-    elif side.problem:
-        yield Finding("damaged-module", Severity.LOAD, side.path, f"cannot be read: {side.problem}")
-    elif not side.kind.is_loadable:
-        yield _no_side_module(side, loader)
+        yield from _of_another(module, tag, loader)
+    elif module.side.problem:
+        yield Finding("damaged-module", Severity.LOAD, module.path, f"cannot be read: {module.side.problem}")
+    elif not module.side.is_intact:
+        yield _no_side_module(module, loader)
 
 
-def _of_another(side: SideModule, tag: str, loader: Loader) -> Iterator[Finding]:
+def _of_another(module: InstalledModule, tag: str, loader: Loader) -> Iterator[Finding]:
     """A file with another interpreter's tag: Pyodide leaves it alone, and so does its import system."""
     python = loader.platform.python
-    if side.kind.is_wasm:
+    if module.side.kind.is_wasm:
         why = f"is tagged {tag}: the import system of CPython {python} passes it over, and the loader does not open it"
-        yield Finding("wrong-python", Severity.LOAD, side.path, why, hint=f"take the build for CPython {python}")
-    elif side.kind.is_foreign:
-        why = f"is {side.kind}, for another platform ({tag}): nothing in Pyodide opens it"
-        yield Finding("fake-dylib", Severity.LOAD, side.path, why)
+        yield Finding("wrong-python", Severity.LOAD, module.path, why, hint=f"take the build for CPython {python}")
+    elif module.side.kind.is_foreign:
+        why = f"is {module.side.kind}, for another platform ({tag}): nothing in Pyodide opens it"
+        yield Finding("fake-dylib", Severity.LOAD, module.path, why)
 
 
-def _no_side_module(side: SideModule, loader: Loader) -> Finding:
-    what = "an empty file" if side.kind is FileKind.EMPTY else f"no side module ({side.kind})"
-    hint = "an object file or archive is linked, not loaded: link it with -sSIDE_MODULE" if _is_linkable(side.kind) else ""
-    short = len(side.data) < SHORTEST and len(side.data) % 4  # the loader stumbles over it before it knows what it is
-    if loader.skips_foreign and not side.kind.is_wasm and not short:
-        if _is_library(side):
+def _no_side_module(module: InstalledModule, loader: Loader) -> Finding:
+    what = "an empty file" if module.side.kind is FileKind.EMPTY else f"no side module ({module.side.kind})"
+    hint = "an object file or archive is linked, not loaded: link it with -sSIDE_MODULE" if _is_linkable(module.side.kind) else ""
+    short = (
+        module.side.file.blob.size < SHORTEST and module.side.file.blob.size % 4
+    )  # the loader stumbles over it before it knows what it is
+    if loader.skips_foreign and not module.side.kind.is_wasm and not short:
+        if _is_library(module):
             why = f"is {what}: this loader passes it over with a line on the console"
-            return Finding("fake-dylib", Severity.NOTE, side.path, why, hint=hint)
+            return Finding("fake-dylib", Severity.NOTE, module.path, why, hint=hint)
         why = f"is {what}: this loader passes it over, and its import fails"
-        return Finding("fake-dylib", Severity.LOAD, side.path, why, hint=hint)
-    return Finding("fake-dylib", Severity.LOAD, side.path, f"is {what}: not loaded, and its whole package is not", hint=hint)
+        return Finding("fake-dylib", Severity.LOAD, module.path, why, hint=hint)
+    return Finding("fake-dylib", Severity.LOAD, module.path, f"is {what}: not loaded, and its whole package is not", hint=hint)
 
 
 def _is_linkable(kind: FileKind) -> bool:
     return kind in (FileKind.OBJECT, FileKind.AR)
 
 
-def _is_library(side: SideModule) -> bool:
+def _is_library(module: InstalledModule) -> bool:
     """Whether a file that cannot be read is no extension module, as far as its name tells."""
-    file = side.path.rpartition("/")[2]
+    file = module.name
     return file.startswith("lib") or re.search(r"\.so\.\d", file) is not None
 
 
-def _legacy(side: SideModule, loader: Loader) -> Iterator[Finding]:
-    if side.kind is FileKind.LEGACY_SIDE_MODULE and not loader.platform.legacy_dylink:
+def _legacy(module: InstalledModule, loader: Loader) -> Iterator[Finding]:
+    if module.side.kind is FileKind.LEGACY_SIDE_MODULE and not loader.platform.legacy_dylink:
         why = "has a section `dylink`, of Emscripten before 2.0.31, and no `dylink.0`: not loaded"
-        yield Finding("legacy-dylink", Severity.LOAD, side.path, why, hint="build it again")
+        yield Finding("legacy-dylink", Severity.LOAD, module.path, why, hint="build it again")
 
 
-def _memory(side: SideModule, loader: Loader) -> Iterator[Finding]:
-    for memory in side.memories:
+def _memory(module: InstalledModule, loader: Loader) -> Iterator[Finding]:
+    for memory in module.side.memories:
         if memory.is64:
             why = "imports a 64-bit memory; Pyodide is wasm32: not loaded"
-            yield Finding("memory64", Severity.LOAD, side.path, why)
+            yield Finding("memory64", Severity.LOAD, module.path, why)
         elif memory.shared:
             why = "imports a shared memory (built with -pthread); Pyodide has no threads: not loaded"
-            yield Finding("shared-memory", Severity.LOAD, side.path, why, hint="build without -pthread")
+            yield Finding("shared-memory", Severity.LOAD, module.path, why, hint="build without -pthread")
         elif memory.maximum is not None and memory.maximum < LARGEST:
             why = f"wants a memory of at most {_size(memory.maximum)}, and Pyodide's may grow to {_size(LARGEST)}: not loaded"
-            yield Finding("memory-limits", Severity.LOAD, side.path, why, hint="link without --max-memory")
-        elif memory.minimum * PAGE > loader.memory_pages * PAGE + side.data_size:
+            yield Finding("memory-limits", Severity.LOAD, module.path, why, hint="link without --max-memory")
+        elif memory.minimum * PAGE > loader.memory_pages * PAGE + module.side.data_size:
             starts = _size(loader.memory_pages)
             why = f"wants a memory of at least {_size(memory.minimum)}, and Pyodide starts with {starts}: not loaded"
-            yield Finding("memory-limits", Severity.LOAD, side.path, why, hint="link without --initial-memory")
+            yield Finding("memory-limits", Severity.LOAD, module.path, why, hint="link without --initial-memory")
 
 
 def _size(pages: int) -> str:
     return f"{pages * PAGE / (1 << 20):g} MiB"
 
 
-def _instructions(side: SideModule, loader: Loader) -> Iterator[Finding]:
-    if Feature.EXNREF in side.newer_features:
+def _instructions(module: InstalledModule, loader: Loader) -> Iterator[Finding]:
+    if Feature.EXNREF in module.side.newer_features:
         # Measured: node 20 and 22 refuse the type. Engines without it are the ones that this tool, Pyodide's own tests and
         # most servers run, hence LOAD; newer browsers take such a module, and --allow exnref lets it pass.
         why = (
@@ -126,19 +128,19 @@ def _instructions(side: SideModule, loader: Loader) -> Iterator[Finding]:
             "Safari 18.4; node 20 and 22 do not load it"
         )
         hint = "build with -sWASM_LEGACY_EXCEPTIONS=1, as Pyodide is"
-        yield Finding("exnref", Severity.LOAD, side.path, why, hint=hint)
-    if Feature.SIMD in side.newer_features:
+        yield Finding("exnref", Severity.LOAD, module.path, why, hint=hint)
+    if Feature.SIMD in module.side.newer_features:
         why = "has 128-bit SIMD instructions: an engine without them does not load it"
-        yield Finding("simd", Severity.NOTE, side.path, why)
+        yield Finding("simd", Severity.NOTE, module.path, why)
 
 
-def _legalised(side: SideModule, loader: Loader) -> Iterator[Finding]:
-    if any(name.startswith("orig$") for name in side.offers):
+def _legalised(module: InstalledModule, loader: Loader) -> Iterator[Finding]:
+    if any(name.startswith("orig$") for name in module.side.exports):
         why = "exports orig$ functions (i64 in two halves, built without WASM_BIGINT): who calls it with i64 does so wrongly"
-        yield Finding("no-bigint", Severity.SUSPICIOUS, side.path, why, hint="build with -sWASM_BIGINT")
+        yield Finding("no-bigint", Severity.SUSPICIOUS, module.path, why, hint="build with -sWASM_BIGINT")
 
 
-def _cannot_catch(side: SideModule, unit: Unit) -> Iterator[Finding]:
+def _cannot_catch(module: InstalledModule, unit: AuditUnit) -> Iterator[Finding]:
     """Throwing without a way to catch: Emscripten's default for C++ without -fexceptions or -fwasm-exceptions.
 
     Nothing can be caught where a module has no exception tag, calls nothing through invoke_* and has no instruction of try,
@@ -147,45 +149,56 @@ def _cannot_catch(side: SideModule, unit: Unit) -> Iterator[Finding]:
     NEED, in units where nothing can catch. Measured: kiwisolver of 3.1.73 and of 3.1.45 end the interpreter at their first
     exception, and so does plain C that calls a library like it.
     """
-    names = {wanted.name for wanted in side.wants if wanted.kind == Kind.FUNC}
-    if "__cxa_throw" not in names or not _is_reached(side, unit) or _says_that_it_catches(unit) or any(map(catches, unit.sides)):
+    names = {wanted.name for wanted in module.side.imports if wanted.kind == Kind.FUNC}
+    if (
+        "__cxa_throw" not in names
+        or not _is_reached(module, unit)
+        or _says_that_it_catches(unit)
+        or any(map(catches, unit.installed))
+    ):
         return
-    types = sorted(wanted.name for wanted in side.wants if THROWN.fullmatch(wanted.name))
+    types = sorted(wanted.name for wanted in module.side.imports if THROWN.fullmatch(wanted.name))
     of_its_own = [name for name in types if not OF_THE_STANDARD_LIBRARY.fullmatch(name)]
     if of_its_own or not types:
         why = "throws C++ exceptions and was built without any way to catch one: the first one ends the interpreter"
         hint = "build with the exceptions of that Pyodide (-fwasm-exceptions since 0.28, -fexceptions before)"
-        yield Finding("cannot-catch", Severity.FATAL, side.path, why, "__cxa_throw", hint)
+        yield Finding("cannot-catch", Severity.FATAL, module.path, why, "__cxa_throw", hint)
     else:
         thrown = ", ".join(name.removeprefix("_ZTI") for name in types[:3])
         why = f"throws only what the C++ library's own headers throw ({thrown}), and cannot catch it: that ends the interpreter"
-        yield Finding("cannot-catch", Severity.NOTE, side.path, why, "__cxa_throw")
+        yield Finding("cannot-catch", Severity.NOTE, module.path, why, "__cxa_throw")
 
 
-def _is_reached(side: SideModule, unit: Unit) -> bool:
+def _is_reached(module: InstalledModule, unit: AuditUnit) -> bool:
     """Whether Python imports a module, or one that NEEDs it in the end; a library that nobody here NEEDs is for others."""
-    by_file = {each.path.rpartition("/")[2]: each for each in unit.sides}
-    todo = [each for each in unit.sides if each.is_extension]
+    by_file = {each.name: each for each in unit.installed}
+    todo = [each for each in unit.installed if each.side.is_extension]
     seen: set[str] = set()
     while todo:
         here = todo.pop()
-        if here is side:
+        if here is module:
             return True
         if here.path not in seen:
             seen.add(here.path)
-            todo += [by_file[file] for name in here.needed if (file := name.rpartition("/")[2]) in by_file]
+            todo += [by_file[file] for name in here.side.loaded_needed if (file := name.rpartition("/")[2]) in by_file]
     return False
 
 
-def _says_that_it_catches(unit: Unit) -> bool:
+def _says_that_it_catches(unit: AuditUnit) -> bool:
     """Whether the imports alone tell that something in a unit can catch."""
-    return any(wanted.kind == Kind.TAG or wanted.name.startswith("invoke_") for side in unit.sides for wanted in side.wants)
+    return any(
+        wanted.kind == Kind.TAG or wanted.name.startswith("invoke_")
+        for module in unit.installed
+        for wanted in module.side.imports
+    )
 
 
-def catches(side: SideModule) -> bool:
+def catches(module: InstalledModule) -> bool:
     """Whether there are instructions in a module that can catch."""
-    unwinds = any(wanted.name.startswith(UNWINDING) for wanted in side.wants)  # plain C has no try; reading its code takes long
-    return unwinds and bool({Feature.LEGACY_EXCEPTIONS, Feature.EXNREF} & side.features)
+    unwinds = any(
+        wanted.name.startswith(UNWINDING) for wanted in module.side.imports
+    )  # plain C has no try; reading its code takes long
+    return unwinds and bool({Feature.LEGACY_EXCEPTIONS, Feature.EXNREF} & module.side.features)
 
 
 def broken(findings: Sequence[Finding]) -> bool:

@@ -14,31 +14,31 @@ from collections.abc import Iterator, Sequence
 from conda2wheel.abi.audit.findings import Finding, Severity, listed
 from conda2wheel.abi.audit.load import INTERNAL, Instance, Session
 from conda2wheel.abi.audit.mangled import is_vague
-from conda2wheel.abi.unit import SideModule
+from conda2wheel.abi.audit.unit import InstalledModule
 from conda2wheel.wasm.binary import Kind
 
-Definers = dict[str, list[SideModule]]
+Definers = dict[str, list[InstalledModule]]
 
 
 def main_wins(session: Session, judged: frozenset[str]) -> Iterator[tuple[str, Finding]]:
     """(unit, finding) for the libraries of which a user takes a name that the main module has too."""
-    taken: dict[SideModule, dict[str, None]] = defaultdict(dict)
+    taken: dict[InstalledModule, dict[str, None]] = defaultdict(dict)
     for instance in session.loaded:
-        wanted = {want.name for want in instance.side.wants if want.kind == Kind.FUNC} | instance.side.table_entries
+        wanted = {want.name for want in instance.module.side.imports if want.kind == Kind.FUNC} | instance.module.side.got_imports
         sources = {found for found in instance.needed.values() if found is not None}
         for source in sources:
-            _note(taken[source.side], wanted, source.side, session)
-        _note(taken[instance.side], instance.side.table_entries, instance.side, session)
-    for side, names in taken.items():
-        if names and side.unit in judged:
+            _note(taken[source.module], wanted, source.module, session)
+        _note(taken[instance.module], instance.module.side.got_imports, instance.module, session)
+    for module, names in taken.items():
+        if names and module.unit in judged:
             symbols = tuple(sorted(names))
             why = f"has {_counted(symbols)}, and so has Pyodide's main module: its users, and function pointers, get that one's"
             hint = "rename its symbols (conda2wheel repair does), or leave the library out"
-            yield side.unit, _finding("main-wins", Severity.SUSPICIOUS, side, why, symbols, hint)
+            yield module.unit, _finding("main-wins", Severity.SUSPICIOUS, module, why, symbols, hint)
 
 
-def _note(names: dict[str, None], wanted: set[str] | frozenset[str], side: SideModule, session: Session) -> None:
-    for name in wanted & side.offers.keys() & session.main.keys():
+def _note(names: dict[str, None], wanted: set[str] | frozenset[str], module: InstalledModule, session: Session) -> None:
+    for name in wanted & module.side.exports.keys() & session.main.keys():
         if name not in INTERNAL and not is_vague(name):
             names.setdefault(name)
 
@@ -46,17 +46,22 @@ def _note(names: dict[str, None], wanted: set[str] | frozenset[str], side: SideM
 def symbol_clashes(session: Session, judged: frozenset[str]) -> Iterator[tuple[str, Finding]]:
     """(unit, finding) for each pair of modules that define the same names, where those go through the table (or, on loaders
     that load libraries globally, are called)."""
-    sides = list(dict.fromkeys(instance.side for instance in session.loaded))
+    modules = list(dict.fromkeys(instance.module for instance in session.loaded))
     definers: Definers = defaultdict(list)
-    for side in sides:
-        for name in side.offers:
+    for module in modules:
+        for name in module.side.exports:
             if name not in INTERNAL and name not in session.main and not name.startswith(("PyInit_", "__em_js__")):
-                definers[name].append(side)
-    used = {name for side in sides for name in side.table_entries}
+                definers[name].append(module)
+    used = {name for module in modules for name in module.side.got_imports}
     if session.loader.nested == "global":
-        used |= {want.name for side in sides for want in side.wants if want.kind == Kind.FUNC and want.name in session.everyones}
-    pairs: dict[tuple[SideModule, SideModule], list[str]] = defaultdict(list)
-    groups: dict[tuple[SideModule, ...], list[str]] = defaultdict(list)
+        used |= {
+            want.name
+            for module in modules
+            for want in module.side.imports
+            if want.kind == Kind.FUNC and want.name in session.everyones
+        }
+    pairs: dict[tuple[InstalledModule, InstalledModule], list[str]] = defaultdict(list)
+    groups: dict[tuple[InstalledModule, ...], list[str]] = defaultdict(list)
     for name in sorted(used & definers.keys()):
         if is_vague(name):
             continue
@@ -78,20 +83,20 @@ def symbol_clashes(session: Session, judged: frozenset[str]) -> Iterator[tuple[s
             yield siblings[0].unit, _finding("symbol-clash", Severity.NOTE, siblings[0], why, tuple(names), "")
 
 
-def _are_siblings(one: SideModule, other: SideModule) -> bool:
+def _are_siblings(one: InstalledModule, other: InstalledModule) -> bool:
     """Extension modules of one wheel are built from one source: what two of them define is the same code, linked into each."""
-    return one.unit == other.unit and one.is_extension and other.is_extension
+    return one.unit == other.unit and one.side.is_extension and other.side.is_extension
 
 
-def _are_linked(one: SideModule, other: SideModule, session: Session) -> bool:
+def _are_linked(one: InstalledModule, other: InstalledModule, session: Session) -> bool:
     """Whether one of two modules of a wheel NEEDs the other in the end: what both define is inline code of one header."""
     if one.unit != other.unit:
         return False
-    needs: dict[SideModule, set[SideModule]] = defaultdict(set)
+    needs: dict[InstalledModule, set[InstalledModule]] = defaultdict(set)
     for instance in session.loaded:
-        needs[instance.side] |= {found.side for found in instance.needed.values() if found is not None}
+        needs[instance.module] |= {found.module for found in instance.needed.values() if found is not None}
     for here, there in ((one, other), (other, one)):
-        seen: set[SideModule] = set()
+        seen: set[InstalledModule] = set()
         todo = [here]
         while todo:
             new = needs[todo.pop()] - seen
@@ -107,7 +112,7 @@ def _counted(names: Sequence[str]) -> str:
 
 
 def _clash(
-    one: SideModule, other: SideModule, names: tuple[str, ...], judged: frozenset[str], severity: Severity
+    one: InstalledModule, other: InstalledModule, names: tuple[str, ...], judged: frozenset[str], severity: Severity
 ) -> Iterator[tuple[str, Finding]]:
     for here, there in ((one, other), (other, one)):
         if here.unit not in judged:
@@ -121,17 +126,22 @@ def _clash(
 def library_clashes(session: Session, judged: frozenset[str]) -> Iterator[tuple[str, Finding]]:
     """(unit, finding) for NEEDED libraries that another unit brings, while its own has one of that name."""
     for instance in session.loaded:
-        side = instance.side
-        if side.unit not in judged:
+        module = instance.module
+        if module.unit not in judged:
             continue
         for name, found in instance.needed.items():
-            if found is None or found.side.unit == side.unit:
+            if found is None or found.module.unit == module.unit:
                 continue
             file = name.rpartition("/")[2]
-            own = [s for s in session.site.files.values() if s.unit == side.unit and s.path.rpartition("/")[2] == file]
-            if own and own[0].digest != found.side.digest:
-                why = f"NEEDs {name}, which is {own[0].path} here; but that of {found.side.unit}, loaded before, is taken for it"
-                yield side.unit, Finding("library-clash", Severity.SUSPICIOUS, side.path, why, hint="give it a name of its own")
+            own = [s for s in session.files.values() if s.unit == module.unit and s.name == file]
+            if own and own[0].digest != found.module.digest:
+                why = (
+                    f"NEEDs {name}, which is {own[0].path} here; but that of {found.module.unit}, loaded before, is taken for it"
+                )
+                yield (
+                    module.unit,
+                    Finding("library-clash", Severity.SUSPICIOUS, module.path, why, hint="give it a name of its own"),
+                )
 
 
 def duplicates(session: Session, judged: frozenset[str]) -> Iterator[tuple[str, Finding]]:
@@ -139,37 +149,37 @@ def duplicates(session: Session, judged: frozenset[str]) -> Iterator[tuple[str, 
     of one path. That matters where more than one is used, or where pointers lead into another one than calls do."""
     instances: dict[str, list[Instance]] = defaultdict(list)
     for instance in session.loaded:
-        instances[instance.side.digest].append(instance)
+        instances[instance.module.digest].append(instance)
     for copies in instances.values():
-        units = {copy.side.unit for copy in copies} & judged
+        units = {copy.module.unit for copy in copies} & judged
         if len(copies) < 2 or not units:
             continue
         users = [copy for copy in copies if copy.users]
         split = [name for copy in users for name in _through_table(copy) if session.owners.get(name, copy) is not copy]
         apart = bool(split) and any(session.owners.get(name) in copies for name in split)
-        state = any(copy.side.data_size for copy in copies)
+        state = any(copy.module.side.data_size for copy in copies)
         matters = state and (len(users) > 1 or apart)
         keys = sorted(copy.key for copy in copies)
-        side = (users or copies)[0].side
+        module = (users or copies)[0].module
         if matters:
             how = "calls and pointers lead into different ones" if len(users) < 2 else "its users do not share its state"
             why = f"would be loaded {len(copies)} times, as {listed(keys)}: {how}"
             yield (
-                side.unit,
-                Finding("duplicate-instance", Severity.SUSPICIOUS, side.path, why, hint="one file, found by one path"),
+                module.unit,
+                Finding("duplicate-instance", Severity.SUSPICIOUS, module.path, why, hint="one file, found by one path"),
             )
         elif users:
             why = f"would be loaded {len(copies)} times, as {listed(keys)}; one of them is used"
-            yield side.unit, Finding("duplicate-instance", Severity.NOTE, side.path, why)
+            yield module.unit, Finding("duplicate-instance", Severity.NOTE, module.path, why)
 
 
 def _through_table(copy: Instance) -> set[str]:
     """What of a library goes through the table, by itself and by its users."""
-    taken = set(copy.side.table_entries)
+    taken = set(copy.module.side.got_imports)
     for user in copy.users:
-        taken |= user.side.table_entries
-    return {name for name in taken if name in copy.side.offers}
+        taken |= user.module.side.got_imports
+    return {name for name in taken if name in copy.module.side.exports}
 
 
-def _finding(code: str, severity: Severity, side: SideModule, why: str, symbols: tuple[str, ...], hint: str) -> Finding:
-    return Finding(code, severity, side.path, why, symbols[0] if len(symbols) == 1 else None, hint, symbols)
+def _finding(code: str, severity: Severity, module: InstalledModule, why: str, symbols: tuple[str, ...], hint: str) -> Finding:
+    return Finding(code, severity, module.path, why, symbols[0] if len(symbols) == 1 else None, hint, symbols)

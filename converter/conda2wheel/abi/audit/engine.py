@@ -12,15 +12,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from conda2wheel.abi.audit import checks, clashes, libraries, resolve
+from conda2wheel.abi.audit.cpython import interface
 from conda2wheel.abi.audit.findings import Finding, Severity, listed
 from conda2wheel.abi.audit.load import Session, play
 from conda2wheel.abi.audit.resolve import Issue
-from conda2wheel.abi.cpython import interface
+from conda2wheel.abi.audit.unit import AuditUnit, InstalledModule
 from conda2wheel.abi.loaders import loader
 from conda2wheel.abi.symbols import symbols
-from conda2wheel.abi.unit import SideModule, Unit
-
-__all__ = ["Unit", "audit_units", "passed_over", "verdict"]
 
 SINGLE = 4  # symbols with the same trouble that get a finding each; more get one together
 PLURAL = {
@@ -34,7 +32,7 @@ PLURAL = {
 }
 
 
-def audit_units(units: Sequence[Unit], pyodide: str, beside: Sequence[Unit] = ()) -> dict[str, tuple[Finding, ...]]:
+def audit_units(units: Sequence[AuditUnit], pyodide: str, beside: Sequence[AuditUnit] = ()) -> dict[str, tuple[Finding, ...]]:
     """The findings about each of `units` by its name, worst first, for the Pyodide version `pyodide`.
 
     All units and `beside`, which are not judged themselves, are taken to be installed in one site-packages: what they
@@ -57,12 +55,12 @@ def audit_units(units: Sequence[Unit], pyodide: str, beside: Sequence[Unit] = ()
     return {name: tuple(sorted(dict.fromkeys(findings), key=_order)) for name, findings in found.items()}
 
 
-def passed_over(unit: Unit, pyodide: str) -> tuple[Finding, ...]:
+def passed_over(unit: AuditUnit, pyodide: str) -> tuple[Finding, ...]:
     """What is found in a unit of which that Pyodide's CPython passes every extension module over, by their names: nothing else
     of it matters there. Empty where it would open one."""
     there = loader(pyodide)
-    extensions = [side for side in unit.sides if side.is_extension]
-    found = [finding for side in extensions for finding in checks.wrong_python(side, there)]
+    extensions = [module for module in unit.installed if module.side.is_extension]
+    found = [finding for module in extensions for finding in checks.wrong_python(module, there)]
     return tuple(found) if extensions and len(found) == len(extensions) else ()
 
 
@@ -75,26 +73,26 @@ def _order(finding: Finding) -> tuple[int, str, str, str]:
     return finding.severity.rank, finding.module, finding.code, finding.message
 
 
-def _unit(unit: Unit, session: Session) -> Iterator[Finding]:
+def _unit(unit: AuditUnit, session: Session) -> Iterator[Finding]:
     """What one unit's own modules come to. A module whose NEEDED library is broken is told so once."""
-    broken: set[SideModule] = set()
-    found: dict[SideModule, list[Finding]] = {}
-    for side in unit.sides:
-        found[side] = [*checks.own(side, unit, session.loader), *_imports(side, session)]
-        if session.of(side):
-            found[side] += interface(side, unit.abi3)
-        if any(finding.severity is Severity.LOAD for finding in found[side]):
-            broken.add(side)
-    for side in unit.sides:
-        yield from found[side]
-        for instance in session.of(side):
+    broken: set[InstalledModule] = set()
+    found: dict[InstalledModule, list[Finding]] = {}
+    for module in unit.installed:
+        found[module] = [*checks.own(module, unit, session.loader), *_imports(module, session)]
+        if session.of(module):
+            found[module] += interface(module, unit.abi3)
+        if any(finding.severity is Severity.LOAD for finding in found[module]):
+            broken.add(module)
+    for module in unit.installed:
+        yield from found[module]
+        for instance in session.of(module):
             yield from libraries.needed(instance, session, broken)
 
 
-def _imports(side: SideModule, session: Session) -> Iterator[Finding]:
+def _imports(module: InstalledModule, session: Session) -> Iterator[Finding]:
     """The imports of every instance that is used; of one that an installation opens and nobody uses, only what keeps it from
     being loaded."""
-    instances = session.of(side)
+    instances = session.of(module)
     used = [instance for instance in instances if instance.users] or instances
     issues: dict[Issue, None] = {}
     for instance in instances:
@@ -105,13 +103,13 @@ def _imports(side: SideModule, session: Session) -> Iterator[Finding]:
     for issue in issues:
         groups[issue.code, issue.severity, issue.what, issue.why].append(issue.symbol)
     for (code, severity, what, why), names in groups.items():
-        yield from _told(side, code, severity, what, why, names)
+        yield from _told(module, code, severity, what, why, names)
 
 
-def _told(side: SideModule, code: str, severity: Severity, what: str, why: str, names: Sequence[str]) -> Iterator[Finding]:
+def _told(module: InstalledModule, code: str, severity: Severity, what: str, why: str, names: Sequence[str]) -> Iterator[Finding]:
     if len(names) <= SINGLE:
         for name in names:
-            yield Finding(code, severity, side.path, f"imports {what} {name}, which {why}", name)
+            yield Finding(code, severity, module.path, f"imports {what} {name}, which {why}", name)
     else:
         message = f"imports {len(names)} {PLURAL[what]} ({listed(names)}), each of which {why}"
-        yield Finding(code, severity, side.path, message, symbols=tuple(names))
+        yield Finding(code, severity, module.path, message, symbols=tuple(names))

@@ -19,10 +19,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from conda2wheel.abi.audit.unit import AuditUnit, InstalledModule
+from conda2wheel.abi.loader_search import SitePackages
 from conda2wheel.abi.loaders import Loader
-from conda2wheel.abi.search import Site
 from conda2wheel.abi.symbols import Symbol
-from conda2wheel.abi.unit import SideModule, Unit
 from conda2wheel.wasm.binary import Kind
 
 # What a module exports for its loader; none of these reaches the table (isInternalSym of libdylink.js).
@@ -45,7 +45,7 @@ class Instance:
     forgot. `bound` are the functions of others that its imports were bound to directly.
     """
 
-    side: SideModule
+    module: InstalledModule
     key: str
     scope: list[Instance]
     needed: dict[str, Instance | None] = field(default_factory=dict)
@@ -57,9 +57,9 @@ class Instance:
     def seen(self, name: str) -> Instance | None:
         """Whose function a call of `name` reaches that the main module does not have; None for nobody's."""
         for instance in reversed(self.scope):
-            if name in instance.side.offers:
+            if name in instance.module.side.exports:
                 return instance
-        return self if name in self.side.offers else None
+        return self if name in self.module.side.exports else None
 
 
 @dataclass(eq=False)
@@ -69,7 +69,8 @@ class Session:
 
     loader: Loader
     main: Mapping[str, Symbol]
-    site: Site
+    site: SitePackages
+    files: Mapping[str, InstalledModule]
     distributions: Mapping[str, str]
     loaded: list[Instance] = field(default_factory=list)
     known: dict[str, Instance] = field(default_factory=dict)
@@ -90,15 +91,15 @@ class Session:
         """Whether anyone fills an entry of the table."""
         return name in self.owners or name in self.main
 
-    def of(self, side: SideModule) -> list[Instance]:
+    def of(self, module: InstalledModule) -> list[Instance]:
         """The instances of a file."""
-        return [instance for instance in self.loaded if instance.side is side]
+        return [instance for instance in self.loaded if instance.module is module]
 
-    def open(self, side: SideModule, everywhere: bool) -> None:
+    def open(self, module: InstalledModule, everywhere: bool) -> None:
         """dlopen by path."""
-        key = self.site.place(side)
+        key = self.site.absolute(module.path)
         if key not in self.known:
-            self._load(key, side, [], everywhere, side)
+            self._load(key, module, [], everywhere, module)
         name = key.rpartition("/")[2]
         if self.loader.basenames == "all" or (self.loader.basenames == "global" and everywhere):
             self.known.setdefault(name, self.known[key])
@@ -110,34 +111,34 @@ class Session:
                 instance.undefined.append(name)
         self.late.clear()
 
-    def _load(self, key: str, side: SideModule, scope: list[Instance], everywhere: bool, opened: SideModule) -> Instance:
-        instance = Instance(side, key, scope)
+    def _load(
+        self, key: str, module: InstalledModule, scope: list[Instance], everywhere: bool, opened: InstalledModule
+    ) -> Instance:
+        instance = Instance(module, key, scope)
         self.known[key] = instance
-        self.weak = side.weak
-        for name in side.needed:
+        self.weak = module.side.weak
+        for name in module.side.loaded_needed:
             instance.needed[name] = self._need(name, instance, opened)
         self.loaded.append(instance)
-        weak = side.weak if self.loader.own_weak else self.weak
+        weak = module.side.weak if self.loader.own_weak else self.weak
         self._define(instance, everywhere)
-        for name in sorted(side.table_entries - weak):
+        for name in sorted(module.side.got_imports - weak):
             if self.loader.late_check:
                 self.late.append((instance, name))
             elif not self.defined(name):
                 instance.undefined.append(name)
-        instance.forgotten = set(side.weak - weak)
+        instance.forgotten = set(module.side.weak - weak)
         scope.append(instance)
         return instance
 
-    def _need(self, name: str, user: Instance, opened: SideModule) -> Instance | None:
+    def _need(self, name: str, user: Instance, opened: InstalledModule) -> Instance | None:
         place = self._search(name, user, opened)
         key = place if place is not None and self.loader.searches_by_path else name
         found = self.known.get(key)
         if found is None and place is not None:
-            side = self.site.at(place)
-            if side is None:
-                return None
+            module = self.files[self.site.relative(place) or ""]
             found = self._load(
-                key, side, user.scope if self.loader.nested == "local" else [], self.loader.nested == "global", opened
+                key, module, user.scope if self.loader.nested == "local" else [], self.loader.nested == "global", opened
             )
         elif found is not None and self.loader.nested == "local":
             user.scope.append(found)
@@ -147,21 +148,24 @@ class Session:
             found.users.append(user)
         return found
 
-    def _search(self, name: str, user: Instance, opened: SideModule) -> str | None:
+    def _search(self, name: str, user: Instance, opened: InstalledModule) -> str | None:
         if not self.loader.searches_by_path:
-            return None if name in self.known else self.site.find_from(name, opened, self.distributions[opened.unit])
-        place = self.site.find(name, user.key, user.side.runtime_path)
+            return (
+                None
+                if name in self.known
+                else self.site.find_from(name, opened.folder, self.distributions[opened.unit], self.loader.subfolders)
+            )
+        place = self.site.find(name, posixpath.dirname(user.key), user.module.side.loaded_runtime_path)
         if place is None or not self.loader.platform.normalises_paths:
             return place
-        side = self.site.at(place)
-        return None if side is None else self.site.place(side)
+        return self.site.absolute(self.site.relative(place) or "")
 
     def _define(self, instance: Instance, everywhere: bool) -> None:
         """Bind its imports, and put its exports where others find them."""
-        for wanted in instance.side.wants:
+        for wanted in instance.module.side.imports:
             if wanted.kind == Kind.FUNC and wanted.name in self.everyones and wanted.name not in self.main:
                 instance.bound[wanted.name] = self.everyones[wanted.name]
-        for name, offered in instance.side.offers.items():
+        for name, offered in instance.module.side.exports.items():
             symbol = self.main.get(name)
             held = symbol is not None and symbol.kind in ("func", "data")
             if not held and name not in INTERNAL and offered.kind in (Kind.FUNC, Kind.GLOBAL):
@@ -170,29 +174,30 @@ class Session:
             self._share(instance)
 
     def _share(self, instance: Instance) -> None:
-        for name in instance.side.offers:
+        for name in instance.module.side.exports:
             self.everyones.setdefault(name, instance)
 
 
-def play(loader: Loader, main: Mapping[str, Symbol], units: Sequence[Unit]) -> Session:
+def play(loader: Loader, main: Mapping[str, Symbol], units: Sequence[AuditUnit]) -> Session:
     """Install `units` one after another into one site-packages, where all their files lie already."""
-    site = Site(loader, [side for unit in units for side in unit.sides])
-    session = Session(loader, main, site, {unit.name: unit.distribution for unit in units})
+    files = {module.path: module for unit in units for module in unit.installed}
+    site = SitePackages(loader.platform, files)
+    session = Session(loader, main, site, files, {unit.name: unit.distribution for unit in units})
     for unit in units:
-        sides = [side for side in unit.sides if side.kind.is_loadable and is_opened(side, loader)]
-        needed = {name for side in sides for name in side.needed} if loader.needed_first else set()
-        first = [side for side in sides if side.path.rpartition("/")[2] in needed]
-        for side in first:
-            session.open(side, everywhere=True)
-        for side in sides:
-            session.open(side, everywhere=side in first)
+        modules = [module for module in unit.installed if module.side.is_intact and is_opened(module, loader)]
+        needed = {name for module in modules for name in module.side.loaded_needed} if loader.needed_first else set()
+        first = [module for module in modules if module.name in needed]
+        for module in first:
+            session.open(module, everywhere=True)
+        for module in modules:
+            session.open(module, everywhere=module in first)
         session.finish()
     return session
 
 
-def is_opened(side: SideModule, loader: Loader) -> bool:
+def is_opened(module: InstalledModule, loader: Loader) -> bool:
     """Whether an installation opens that file: one with another interpreter's tag is left to lie (`_package_loader.py`)."""
-    return foreign_tag(side.path.rpartition("/")[2], loader) is None
+    return foreign_tag(module.name, loader) is None
 
 
 def foreign_tag(file: str, loader: Loader) -> str | None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from conda2wheel.abi.audit import calls
 from conda2wheel.abi.audit.findings import Severity
 from conda2wheel.abi.audit.load import Instance, Session
+from conda2wheel.abi.side_module import TypedExport, TypedImport
 from conda2wheel.abi.signals import is_unwinding
 from conda2wheel.abi.symbols import Symbol
-from conda2wheel.abi.unit import Offered, Wanted
 from conda2wheel.wasm.binary import Kind
 from conda2wheel.wasm.signature import describe
 
@@ -36,7 +36,7 @@ class Issue:
 def issues(instance: Instance, session: Session) -> Iterator[Issue]:
     """What is wrong with the imports of one instance, in their order."""
     missing = set(instance.undefined)
-    for wanted in instance.side.wants:
+    for wanted in instance.module.side.imports:
         if wanted.module not in SOURCES:
             yield Issue(
                 "unresolved-symbol",
@@ -57,7 +57,7 @@ def issues(instance: Instance, session: Session) -> Iterator[Issue]:
             yield _absent(wanted.name, "table", Severity.LOAD, "not loaded")
 
 
-def _entry(wanted: Wanted, instance: Instance, session: Session, missing: set[str]) -> Iterator[Issue]:
+def _entry(wanted: TypedImport, instance: Instance, session: Session, missing: set[str]) -> Iterator[Issue]:
     """A function pointer or an address of data, through the global offset table."""
     name = wanted.name
     what = "function pointer" if wanted.module == "GOT.func" else "data"
@@ -80,7 +80,7 @@ def _entry(wanted: Wanted, instance: Instance, session: Session, missing: set[st
         yield _weak(name, what)
 
 
-def _function(wanted: Wanted, instance: Instance, session: Session) -> Iterator[Issue]:
+def _function(wanted: TypedImport, instance: Instance, session: Session) -> Iterator[Issue]:
     name = wanted.name
     symbol = session.main.get(name)
     if symbol is not None:
@@ -88,20 +88,20 @@ def _function(wanted: Wanted, instance: Instance, session: Session) -> Iterator[
         return
     direct = instance.bound.get(name)
     if direct is not None:
-        yield from _of_library(wanted, direct, direct.side.offers[name], direct=True)
+        yield from _of_library(wanted, direct, direct.module.side.exports[name], direct=True)
         return
     if name.startswith(session.loader.synthesised):
         return
     found = session.everyones.get(name) or instance.seen(name)
     if found is not None:
-        yield from _of_library(wanted, found, found.side.offers[name], direct=False)
+        yield from _of_library(wanted, found, found.module.side.exports[name], direct=False)
     elif wanted.weak:
         yield _weak(name, "function")
     else:
         yield _absent(name, "function", Severity.FATAL, CALLED)
 
 
-def _of_main(wanted: Wanted, symbol: Symbol) -> Iterator[Issue]:
+def _of_main(wanted: TypedImport, symbol: Symbol) -> Iterator[Issue]:
     """A function import that the main module has."""
     name = wanted.name
     if symbol.kind == "js":
@@ -120,11 +120,11 @@ def _of_main(wanted: Wanted, symbol: Symbol) -> Iterator[Issue]:
             yield Issue("signature-mismatch", Severity.LOAD, name, "function", f"{why}: not loaded")
 
 
-def _of_library(wanted: Wanted, found: Instance, offered: Offered, direct: bool) -> Iterator[Issue]:
+def _of_library(wanted: TypedImport, found: Instance, offered: TypedExport, direct: bool) -> Iterator[Issue]:
     """A function import that another module, or its own, has."""
-    name, whose = wanted.name, f"that of {found.side.path}"
+    name, whose = wanted.name, f"that of {found.module.path}"
     if offered.kind != Kind.FUNC:
-        yield Issue("signature-mismatch", Severity.FATAL, name, "function", f"is data in {found.side.path}: {CALLED}")
+        yield Issue("signature-mismatch", Severity.FATAL, name, "function", f"is data in {found.module.path}: {CALLED}")
     elif not offered.signature:  # written in JavaScript: takes what comes
         return
     elif direct:
@@ -143,7 +143,7 @@ def _of_library(wanted: Wanted, found: Instance, offered: Offered, direct: bool)
             yield Issue("signature-mismatch", severity, name, "function", f"{why}: {then}")
 
 
-def _tag(wanted: Wanted, symbol: Symbol | None) -> Iterator[Issue]:
+def _tag(wanted: TypedImport, symbol: Symbol | None) -> Iterator[Issue]:
     if symbol is None or symbol.kind != "tag":
         yield _absent(wanted.name, "exception tag", Severity.LOAD, "not loaded")
     elif symbol.signature != wanted.signature:
@@ -151,7 +151,7 @@ def _tag(wanted: Wanted, symbol: Symbol | None) -> Iterator[Issue]:
         yield Issue("signature-mismatch", Severity.LOAD, wanted.name, "exception tag", f"{why}: not loaded")
 
 
-def _global(wanted: Wanted, symbol: Symbol | None) -> Iterator[Issue]:
+def _global(wanted: TypedImport, symbol: Symbol | None) -> Iterator[Issue]:
     """A global that is not of the table: the address of main's data, if it is not mutable, or one of main's own globals."""
     if symbol is None or symbol.kind not in ("data", "global"):
         yield _absent(wanted.name, "global", Severity.LOAD, "not loaded")

@@ -1,0 +1,62 @@
+"""What an audit judges: the side modules of one wheel, package or lone file, each where an installation puts it."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from conda2wheel.abi.side_module import SideModule
+from conda2wheel.files.packagefile import BytesBlob, PackageFile
+
+
+@dataclass(frozen=True, eq=False)
+class InstalledModule:
+    """A side module below site-packages: `unit` is the name of its unit. Two objects are two files, even of the same bytes."""
+
+    unit: str
+    path: str
+    side: SideModule
+
+    @property
+    def folder(self) -> str:
+        """The folder that it lies in, "" for site-packages."""
+        return posixpath.dirname(self.path)
+
+    @property
+    def name(self) -> str:
+        """Its file name."""
+        return posixpath.basename(self.path)
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of its bytes: one library under several names has one."""
+        return self.side.file.blob.sha256
+
+
+@dataclass(frozen=True, eq=False)
+class AuditUnit:
+    """One wheel, package or lone module to be judged.
+
+    `name` is what messages call it, such as a wheel's file name; no two units of one audit have the same. `modules` are all
+    files named like a shared object (`*.so`, `*.so.N`), by path below site-packages, in the order of the wheel's members, in
+    which Pyodide loads them. `distribution` is a wheel file name's part before the first `-`: loaders before Pyodide 0.28 look
+    for libraries in `<distribution>.libs`. `abi3` is the version that a wheel's abi3 tag claims, such as `cp312`.
+    """
+
+    name: str
+    modules: Mapping[str, SideModule]
+    distribution: str = ""
+    abi3: str | None = None
+
+    @classmethod
+    def of_bytes(cls, name: str, files: Mapping[str, bytes], distribution: str = "", abi3: str | None = None) -> AuditUnit:
+        """A unit of modules in memory, by path below site-packages."""
+        modules = {path: SideModule(PackageFile(path, BytesBlob(data))) for path, data in files.items()}
+        return cls(name, modules, distribution, abi3)
+
+    @cached_property
+    def installed(self) -> tuple[InstalledModule, ...]:
+        """The modules, in order."""
+        return tuple(InstalledModule(self.name, path, side) for path, side in self.modules.items())

@@ -1,0 +1,249 @@
+"""Side modules: what each file named like a shared object really is, and what its sections say.
+
+Every part is read when it is first asked for, and once: what a package NEEDs costs the sections' headers, its imports and its
+exports; their types, and what its instructions use, cost only those who ask.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from conda2wheel.abi.signals import Signals, read_signals
+from conda2wheel.files.packagefile import PackageFile
+from conda2wheel.wasm import code
+from conda2wheel.wasm import dylink as dylink_section
+from conda2wheel.wasm.binary import FileKind, Kind, Module, WasmError, file_kind
+from conda2wheel.wasm.code import Feature
+
+SHARED_OBJECT = re.compile(r"\.so(\.\d+)*$")  # what Pyodide's _package_loader.py takes for a library
+EM_JS = "__em_js__"  # a module that exports __em_js__x defines x itself, as JavaScript
+GOT = ("GOT.func", "GOT.mem")  # import modules that stand for the global offset table: function pointers, addresses of data
+
+
+class TypedImport(NamedTuple):
+    """An import with its type (see `wasm.signature`); `weak`: it may stay undefined."""
+
+    module: str
+    name: str
+    kind: Kind
+    signature: str
+    weak: bool
+
+
+class TypedExport(NamedTuple):
+    """An export with its type."""
+
+    kind: Kind
+    signature: str
+
+
+class Memory(NamedTuple):
+    """The memory that a module imports; limits in pages of 64 KiB."""
+
+    shared: bool
+    is64: bool
+    minimum: int
+    maximum: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class SideModule:
+    """A file named like a shared object. Damage raises nothing: `kind` and `problem` say what it is and why it cannot be read.
+
+    A file that is no side module, or a damaged one, has no imports, exports or NEEDED entries.
+    """
+
+    file: PackageFile
+
+    @cached_property
+    def _sections(self) -> _Sections:
+        data = self.file.blob.read()
+        kind = file_kind(data)
+        if not kind.is_loadable and kind is not FileKind.BROKEN_WASM:
+            return _Sections(kind)
+        try:
+            module = Module.parse(data)
+            _ = (module.imports, module.exports)
+            return _Sections(kind, module, dylink_section.read(module))
+        except WasmError as error:
+            return _Sections(FileKind.BROKEN_WASM, problem=str(error))
+
+    @cached_property
+    def _symbols(self) -> _Symbols:
+        module, dylink = self.module, self.dylink
+        if module is None:
+            return _Symbols()
+        flags = dylink.imports if isinstance(dylink, dylink_section.Dylink) else ()
+        weak = {
+            entry.field for entry in flags if entry.weak
+        }  # the loader looks at the name alone; wasm-ld writes env for the GOT
+        try:
+            exports = {entry.name: TypedExport(entry.kind, module.signature(entry)) for entry in module.exports}
+            imports = tuple(
+                TypedImport(entry.module, entry.field, entry.kind, module.signature(entry), entry.field in weak)
+                for entry in module.imports
+            )
+        except WasmError as error:
+            return _Symbols(problem=str(error))
+        exports |= {name[len(EM_JS) :]: TypedExport(Kind.FUNC, "") for name in exports if name.startswith(EM_JS)}
+        return _Symbols(imports, exports)
+
+    @property
+    def kind(self) -> FileKind:
+        """What the file is."""
+        return self._sections.kind
+
+    @property
+    def module(self) -> Module | None:
+        """Its sections; None unless it has a dylink section and its imports and exports can be read."""
+        return self._sections.module
+
+    @property
+    def dylink(self) -> dylink_section.Dylink | dylink_section.LegacyDylink | None:
+        """Its dylink section; None where `module` is."""
+        return self._sections.dylink
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot be read, the types of its imports and exports included; "" if it can."""
+        return self._sections.problem or self._symbols.problem
+
+    @cached_property
+    def is_intact(self) -> bool:
+        """Whether it is a side module of which everything can be read that a loader reads."""
+        return self.kind.is_loadable and not self.problem
+
+    @cached_property
+    def signals(self) -> Signals:
+        """What its imports and exports say of how it was compiled."""
+        return read_signals(self.module) if self.module else Signals()
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Its NEEDED entries."""
+        return self.dylink.needed if self.dylink else ()
+
+    @property
+    def runtime_path(self) -> tuple[str, ...]:
+        """Its RUNTIME_PATH entries."""
+        return self.dylink.runtime_path if self.dylink else ()
+
+    @property
+    def init_functions(self) -> tuple[str, ...]:
+        """Its PyInit_* exports."""
+        return self.module.exports_named("PyInit_") if self.module else ()
+
+    @cached_property
+    def is_extension(self) -> bool:
+        """Whether Python can import it."""
+        return self.is_intact and bool(self.init_functions)
+
+    @cached_property
+    def imports(self) -> tuple[TypedImport, ...]:
+        """Its imports with their types, in order."""
+        return self._symbols.imports
+
+    @cached_property
+    def exports(self) -> Mapping[str, TypedExport]:
+        """Its exports with their types, by name; what it defines in JavaScript (EM_JS) has none."""
+        return self._symbols.exports
+
+    @cached_property
+    def weak(self) -> frozenset[str]:
+        """The names of imports that may stay undefined; the loader does not distinguish functions from data here."""
+        return frozenset(entry.name for entry in self.imports if entry.weak)
+
+    @cached_property
+    def got_imports(self) -> frozenset[str]:
+        """The names that it imports through the global offset table, function pointers and addresses of data."""
+        return frozenset(entry.name for entry in self.imports if entry.module in GOT)
+
+    @cached_property
+    def loaded_dylink(self) -> dylink_section.Dylink | dylink_section.LegacyDylink | None:
+        """What Emscripten's loader reads of its dylink section; None unless the module is intact."""
+        if not self.is_intact:
+            return None
+        return self.dylink.as_loaded if isinstance(self.dylink, dylink_section.Dylink) else self.dylink
+
+    @property
+    def loaded_needed(self) -> tuple[str, ...]:
+        """The NEEDED entries that the loader reads."""
+        return self.loaded_dylink.needed if self.loaded_dylink else ()
+
+    @property
+    def loaded_runtime_path(self) -> tuple[str, ...]:
+        """The RUNTIME_PATH entries that the loader reads."""
+        return self.loaded_dylink.runtime_path if self.loaded_dylink else ()
+
+    @property
+    def is_miscounted(self) -> bool:
+        """Whether a wrong count in its dylink.0 section keeps the loader from the rest of it."""
+        return self.is_intact and self.loaded_dylink is not self.dylink
+
+    @property
+    def memories(self) -> tuple[Memory, ...]:
+        """The memories that it imports."""
+        entries = self.module.imports if self.module and self.is_intact else ()
+        return tuple(
+            Memory(entry.shared, entry.is64, entry.minimum, entry.maximum) for entry in entries if entry.kind == Kind.MEMORY
+        )
+
+    @property
+    def data_size(self) -> int:
+        """Bytes of data that the loader allocates for it."""
+        info = self.dylink.mem_info if self.dylink and self.is_intact else None
+        return info.memory_size if info else 0
+
+    @cached_property
+    def features(self) -> frozenset[Feature]:
+        """The WebAssembly features that its instructions use; none where its code cannot be read."""
+        return self._scan(frozenset(Feature))
+
+    @cached_property
+    def newer_features(self) -> frozenset[Feature]:
+        """Those of its features that not every engine has; finding these alone is faster."""
+        return self._scan(frozenset({Feature.SIMD, Feature.EXNREF}))
+
+    def _scan(self, wanted: frozenset[Feature]) -> frozenset[Feature]:
+        if self.module is None or not self.is_intact:
+            return frozenset()
+        try:
+            return code.scan(self.module, wanted).features
+        except WasmError:
+            return frozenset()
+
+
+@dataclass(frozen=True)
+class _Sections:
+    kind: FileKind
+    module: Module | None = None
+    dylink: dylink_section.Dylink | dylink_section.LegacyDylink | None = None
+    problem: str = ""
+
+
+class _Symbols(NamedTuple):
+    imports: tuple[TypedImport, ...] = ()
+    exports: Mapping[str, TypedExport] = {}
+    problem: str = ""
+
+
+def side_modules(files: Iterable[PackageFile]) -> dict[str, SideModule]:
+    """Every file named `*.so` or `*.so.N`, by its own path."""
+    return {file.path: SideModule(file) for file in files if SHARED_OBJECT.search(file.name)}
+
+
+def same_library(one: str, other: str) -> bool:
+    """Whether two file names differ only in how many parts of one version they have, as symlinks of one library do.
+
+    >>> same_library("libz.so.1.3.2", "libz.so"), same_library("libz.so.1", "libz.so.1.3"), same_library("libz.so.1", "libz.so.2")
+    (True, True, False)
+    """
+    stem, _, version = one.partition(".so")
+    other_stem, _, other_version = other.partition(".so")
+    parts, other_parts = version.split("."), other_version.split(".")
+    shared = min(len(parts), len(other_parts))
+    return stem == other_stem and parts[:shared] == other_parts[:shared]
