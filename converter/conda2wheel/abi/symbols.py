@@ -8,6 +8,7 @@ by tabs. All ten versions together take about as much space as one middling whee
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -17,11 +18,12 @@ from typing import NamedTuple
 
 import zstandard
 
-from conda2wheel.abi.platforms import platforms
+from conda2wheel.abi.platforms import Platform, platforms
 
 SUFFIX = ".symbols.zst"
 LEVEL = 22
 MAX_SIZE = 16 << 20  # bytes of one version, unpacked
+_FINAL = re.compile(r"[\d.]+")
 
 
 class Symbol(NamedTuple):
@@ -61,6 +63,15 @@ def known() -> tuple[str, ...]:
     """The Pyodide versions with data, in the order of the table: oldest first."""
     folder = files(__package__) / "data"
     return tuple(v for row in platforms() for v, _ in row.pyodide if (folder / f"{v}{SUFFIX}").is_file())
+
+
+def newest_pyodide(platform: Platform) -> str | None:
+    """The Pyodide version by which wheels of a platform are judged: the newest final release whose symbols are known, else the
+    newest pre-release; None where none is known."""
+    data = known()
+    versions = [version for version, _ in platform.pyodide if version in data]
+    final = [version for version in versions if _FINAL.fullmatch(version)]
+    return next(reversed(final or versions), None)
 
 
 def origin(pyodide: str) -> Origin:

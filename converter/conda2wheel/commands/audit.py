@@ -121,18 +121,12 @@ def _request(text: str | Platform) -> _Request:
         return _Request()
     if text in symbols.known():
         return _Request(platform, str(text))
-    pyodide = latest(platform)
+    pyodide = symbols.newest_pyodide(platform)
     warnings: tuple[Warned, ...] = ()
     if pyodide is not None and isinstance(text, str) and for_pyodide(text) is platform:
         why = f"what Pyodide {text} provides is not known here; it is judged as {pyodide}, of the same platform"
         warnings = (Warned("other-pyodide", why),)
     return _Request(platform, pyodide, warnings)
-
-
-def latest(platform: Platform) -> str | None:
-    """The newest Pyodide of a platform, None where none has it. (Only the row of a platform that has nothing else names a
-    pre-release.)"""
-    return next((version for version, _ in reversed(platform.pyodide) if version in symbols.known()), None)
 
 
 @dataclass
@@ -188,7 +182,7 @@ def _audited(subject: Subject, request: _Request, court: _Court, notes: Sequence
     if not modules:
         return Audited(subject.source, subject.kind, None, None, 0, warnings=subject.warnings)
     # Where a tag names several platforms, it must run on each.
-    asked = [request.pyodide] if request.platform else [latest(row) for row in rows]
+    asked = [request.pyodide] if request.platform else [symbols.newest_pyodide(row) for row in rows]
     pyodides = [pyodide for pyodide in asked if pyodide is not None]
     findings = dict.fromkeys(finding for pyodide in pyodides for finding in court.findings(subject, pyodide))
     matrix = tuple(_row(subject, pyodide, court) for pyodide in symbols.known())

@@ -13,6 +13,7 @@ from conda2wheel.abi.audit.engine import audit_units
 from conda2wheel.abi.audit.findings import RULES, Finding, Severity
 from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.abi.platforms import Platform
+from conda2wheel.abi.symbols import newest_pyodide
 from conda2wheel.errors import Refused
 from conda2wheel.options import ALLOWABLE
 from conda2wheel.results import ALLOWED, Warned
@@ -26,11 +27,6 @@ class Verdict:
 
     warnings: tuple[Warned, ...] = ()
     pyodide: str | None = None
-
-
-def newest_pyodide(platform: Platform) -> str | None:
-    """The Pyodide that a platform's wheels are judged by: the newest of its row; None where no Pyodide has that platform."""
-    return platform.pyodide[-1][0] if platform.pyodide else None
 
 
 def judge(

@@ -10,7 +10,7 @@ import pytest
 
 from conda2wheel.abi.extract import ExtractError, extract
 from conda2wheel.abi.platforms import Platform, integrity, platforms
-from conda2wheel.abi.symbols import Symbol, encode, known, origin, symbols
+from conda2wheel.abi.symbols import Symbol, encode, known, newest_pyodide, origin, symbols
 from conda2wheel.wasm.binary import HEADER
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "abi.md"
@@ -111,3 +111,14 @@ def test_the_page_about_platforms_is_the_table() -> None:
         assert line(row) in page
     assert {row.prefix for row in platforms()} == {"/"}
     assert all(row.site_packages == f"/lib/python{row.python}/site-packages" for row in platforms())
+
+
+def test_wheels_are_judged_by_the_newest_final_release_with_known_symbols() -> None:
+    def newest(*versions: str) -> str | None:
+        return newest_pyodide(Platform("demo", "4.0.9", "3.13", pyodide=tuple((version, "") for version in versions)))
+
+    assert newest("0.28.3", "0.29.5", "0.29.99", "315.0.0-alpha.2") == "0.29.5"
+    assert newest("315.0.0-alpha.2") == "315.0.0-alpha.2"
+    assert (newest("0.29.99"), newest()) == (None, None)
+    rows = {row.name: newest_pyodide(row) for row in platforms()}
+    assert (rows["pyemscripten_2024_0"], rows["pyemscripten_2025_0"]) == ("0.27.7", "0.29.5")
