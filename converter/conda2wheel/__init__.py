@@ -4,11 +4,11 @@
 >>> result = convert("numpy-2.4.4-py313hcf5bae3_0.tar.bz2", out="dist", libdirs=["pkgs/"])  # doctest: +SKIP
 """
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from conda2wheel._version import __version__
 from conda2wheel.errors import REFUSAL_CODES, Conda2WheelError, Failed, Refused
-from conda2wheel.results import Converted, Planned, Provided, Repaired, Vendored, Warned
 
 if TYPE_CHECKING:
     from conda2wheel.abi.audit.findings import Finding, Severity
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from conda2wheel.link.libraries import LibraryIndex
     from conda2wheel.options import ALLOWABLE
     from conda2wheel.recipes.model import RecipeBook
+    from conda2wheel.results import Converted, Planned, Provided, Repaired, Vendored, Warned
 
 __all__ = [
     "ALLOWABLE",
@@ -69,16 +70,22 @@ _LAZY = {
     "ALLOWABLE": "options",
     "Audited": "commands.audit_result",
     "Bundle": "bundle.output",
+    "Converted": "results",
     "Downloads": "channels.downloads",
     "Finding": "abi.audit.findings",
     "LibraryIndex": "link.libraries",
     "Limits": "files.packagefile",
     "Outcome": "commands.convert",
+    "Planned": "results",
     "Platform": "abi.platforms",
+    "Provided": "results",
     "RecipeBook": "recipes.model",
+    "Repaired": "results",
     "Report": "commands.inspect",
     "Severity": "abi.audit.findings",
+    "Vendored": "results",
     "Verified": "commands.verify",
+    "Warned": "results",
     "audit": "commands.audit",
     "audit_each": "commands.audit",
     "bundle_locked": "bundle.build",
@@ -90,6 +97,9 @@ _LAZY = {
     "repair_each": "commands.repair",
     "verify": "commands.verify",
 }
+
+# A library is silent unless its user configures logging.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:
