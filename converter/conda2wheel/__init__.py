@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from conda2wheel.bundle.output import Bundle
     from conda2wheel.channels.downloads import Downloads
     from conda2wheel.commands.audit import audit, audit_each
-    from conda2wheel.commands.audit_result import Audited
-    from conda2wheel.commands.convert import Outcome, convert, convert_each
-    from conda2wheel.commands.inspect import Report, inspect
+    from conda2wheel.commands.audit_result import Audited, MatrixRow
+    from conda2wheel.commands.convert import ConvertOutcome, convert, convert_each
+    from conda2wheel.commands.inspect import Inspection, ModuleReport, inspect
     from conda2wheel.commands.repair import repair, repair_each
-    from conda2wheel.commands.verify import Verified, verify
+    from conda2wheel.commands.verify import Difference, Verified, verify
     from conda2wheel.files.packagefile import Limits
     from conda2wheel.link.libraries import LibraryIndex
     from conda2wheel.options import ALLOWABLE
@@ -34,20 +34,23 @@ __all__ = [
     "Audited",
     "Bundle",
     "Conda2WheelError",
+    "ConvertOutcome",
     "Converted",
+    "Difference",
     "Downloads",
     "Failed",
     "Finding",
+    "Inspection",
     "LibraryIndex",
     "Limits",
-    "Outcome",
+    "MatrixRow",
+    "ModuleReport",
     "Planned",
     "Platform",
     "Provided",
     "RecipeBook",
     "Refused",
     "Repaired",
-    "Report",
     "Severity",
     "Vendored",
     "Verified",
@@ -70,18 +73,21 @@ _LAZY = {
     "ALLOWABLE": "options",
     "Audited": "commands.audit_result",
     "Bundle": "bundle.output",
+    "ConvertOutcome": "commands.convert",
     "Converted": "results",
+    "Difference": "commands.verify",
     "Downloads": "channels.downloads",
     "Finding": "abi.audit.findings",
+    "Inspection": "commands.inspect",
     "LibraryIndex": "link.libraries",
     "Limits": "files.packagefile",
-    "Outcome": "commands.convert",
+    "MatrixRow": "commands.audit_result",
+    "ModuleReport": "commands.inspect",
     "Planned": "results",
     "Platform": "abi.platforms",
     "Provided": "results",
     "RecipeBook": "recipes.model",
     "Repaired": "results",
-    "Report": "commands.inspect",
     "Severity": "abi.audit.findings",
     "Vendored": "results",
     "Verified": "commands.verify",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conda2wheel.commands.convert import Outcome, convert, convert_each
+from conda2wheel.commands.convert import ConvertOutcome, convert, convert_each
 from conda2wheel.pyodide import check_wheels
 from conda2wheel.results import Converted
 from conda2wheel.wheel.reader import read_wheel
@@ -56,7 +56,7 @@ print("numpy", np.__version__)
 """
 
 
-def converted(version: str, out: Path) -> dict[str, Outcome[Converted]]:
+def converted(version: str, out: Path) -> dict[str, ConvertOutcome[Converted]]:
     sources = sorted(real.xeus(version).glob("*.tar.gz"))
     assert len(sources) > 25
     return {

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import fields, is_dataclass
+from inspect import isfunction
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 
-from conda2wheel import Converted, Refused, convert
+import conda2wheel
+from conda2wheel import Converted, Failed, LibraryIndex, Limits, RecipeBook, Refused, convert, convert_each
 from tests.helpers import conda
 
 ORDERS = [
@@ -20,6 +28,84 @@ ORDERS = [
     "from conda2wheel.commands.convert import convert; from conda2wheel import inspect, Refused",
     "from conda2wheel import *; from conda2wheel import Refused",
 ]
+
+
+def exported() -> dict[str, Any]:
+    return {name: getattr(conda2wheel, name) for name in conda2wheel.__all__}
+
+
+def named_in(hint: Any) -> Iterator[str]:
+    """The names of this package's classes in an annotation."""
+    for each in (hint, get_origin(hint)):
+        if isinstance(each, type) and each.__module__.startswith("conda2wheel"):
+            yield each.__name__
+    for argument in get_args(hint):
+        yield from named_in(argument)
+
+
+@pytest.mark.parametrize("name", [name for name, value in exported().items() if isfunction(value) or is_dataclass(value)])
+def test_everything_in_a_public_signature_and_result_is_exported_and_documented(name: str) -> None:
+    value = exported()[name]
+    public = {field.name for field in fields(value) if field.repr} if is_dataclass(value) else None
+    written = {each: hint for each, hint in value.__annotations__.items() if public is None or each in public}
+    hints = get_type_hints(SimpleNamespace(__annotations__=written), vars(sys.modules[value.__module__]), exported())
+    used = {each for hint in hints.values() for each in named_in(hint)}
+    assert used - exported().keys() == set()
+    assert inspect.getdoc(value)
+
+
+def test_names_that_are_not_there_are_attribute_errors() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        conda2wheel.nothing  # noqa: B018
+    assert set(conda2wheel.__all__) <= set(dir(conda2wheel))
+
+
+def test_the_library_is_silent_and_its_log_has_what_happened(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert any(isinstance(handler, logging.NullHandler) for handler in logging.getLogger("conda2wheel").handlers)
+    with caplog.at_level(logging.INFO):
+        result = convert(demo(), out=tmp_path)
+    assert [each.getMessage() for each in caplog.records] == [f"{demo()}: built {result.filename}"]
+    assert tuple(capfd.readouterr()) == ("", "")
+
+
+def test_progress_is_called_before_each_step(tmp_path: Path) -> None:
+    lines: list[str] = []
+    wheel = convert(demo(), out=tmp_path, progress=lines.append).filename
+    steps = [f"opening {demo()}", f"linking {wheel}", f"auditing {wheel}", f"writing {wheel}"]
+    assert lines == steps
+    lines.clear()
+    assert [outcome.error for outcome in convert_each([demo()], dry_run=True, progress=lines.append)] == [None]
+    assert lines == steps[:-1]
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("level", 0),
+        ("pins", "pip"),
+        ("platform", "0.99"),
+        ("allow", ["not-python"]),
+        ("libdirs", ["nowhere"]),
+        ("recipes", ["nowhere"]),
+    ],
+)
+def test_wrong_keyword_values_are_one_type_of_error(keyword: str, value: Any, tmp_path: Path) -> None:
+    for call in (lambda **given: convert(demo(), **given), lambda **given: list(convert_each([demo()], **given))):
+        with pytest.raises(Failed) as caught:
+            call(out=tmp_path / "dist", **{keyword: value})
+        assert caught.value.code in ("usage", "not-found")
+        assert caught.value.hint
+    assert not (tmp_path / "dist").exists()
+
+
+def test_what_calls_share_can_be_given_to_each(tmp_path: Path) -> None:
+    libraries, recipes = LibraryIndex([], Limits()), RecipeBook()
+    single = convert(demo(), out=tmp_path / "one", libdirs=libraries, recipes=recipes)
+    (several,) = convert_each([demo()], out=tmp_path / "two", libdirs=libraries, recipes=recipes)
+    assert several.converted is not None
+    assert several.converted.sha256 == single.sha256
 
 
 def demo(version: str = "1.0") -> Path:

@@ -30,7 +30,7 @@ from conda2wheel.cli.options import (
 
 if TYPE_CHECKING:
     from conda2wheel.cli.progress import Watched
-    from conda2wheel.commands.convert import Outcome
+    from conda2wheel.commands.convert import ConvertOutcome
     from conda2wheel.results import Planned
 
 
@@ -126,7 +126,7 @@ def convert(
     raise typer.Exit(0 if good else 1)
 
 
-def _show(watched: Watched, outcome: Outcome[Planned], json: bool, verbose: bool) -> None:
+def _show(watched: Watched, outcome: ConvertOutcome[Planned], json: bool, verbose: bool) -> None:
     if outcome.error is not None:
         watched.echo(complaint(outcome.error), err=True)
         if verbose and outcome.bug is not None:

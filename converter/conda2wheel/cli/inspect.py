@@ -22,7 +22,7 @@ from conda2wheel.cli.options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from conda2wheel.commands.inspect import Report
+    from conda2wheel.commands.inspect import Inspection
 
 
 def inspect(
@@ -72,7 +72,7 @@ def inspect(
     raise typer.Exit(0 if good else 1)
 
 
-def _show(console: Console, report: Report) -> None:
+def _show(console: Console, report: Inspection) -> None:
     from rich.markup import escape
     from rich.table import Table
 

@@ -24,7 +24,7 @@ from conda2wheel.abi.audit.findings import Finding
 from conda2wheel.abi.choice import forced_platform
 from conda2wheel.abi.platforms import Platform, for_pyodide, platforms
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
-from conda2wheel.commands.audit_result import Audited, Row
+from conda2wheel.commands.audit_result import Audited, MatrixRow
 from conda2wheel.commands.audit_subjects import Subject, newest, open_subjects, wheels_in
 from conda2wheel.errors import Conda2WheelError, Failed
 from conda2wheel.files.packagefile import Limits
@@ -208,12 +208,12 @@ def _warnings(rows: Sequence[Platform], pyodides: Sequence[str]) -> Iterator[War
         yield Warned("several-platforms", f"made for several platforms; the findings are those of Pyodide {', '.join(pyodides)}")
 
 
-def _row(subject: Subject, pyodide: str, court: _Court) -> Row:
+def _row(subject: Subject, pyodide: str, court: _Court) -> MatrixRow:
     platform = _platform_of(pyodide)
     findings = court.findings(subject, pyodide)
     tagged = platform in subject.platforms or not subject.platforms
     bad = [finding for finding in findings if not finding.severity.runs]
     if not bad:
-        return Row(pyodide, platform.tag, findings[0].severity if findings else None, tagged)
+        return MatrixRow(pyodide, platform.tag, findings[0].severity if findings else None, tagged)
     worst = min(bad, key=lambda finding: (finding.severity.rank, finding.code in CONSEQUENCES))
-    return Row(pyodide, platform.tag, worst.severity, tagged, worst.code, worst.module, worst.message, len(bad) - 1)
+    return MatrixRow(pyodide, platform.tag, worst.severity, tagged, worst.code, worst.module, worst.message, len(bad) - 1)

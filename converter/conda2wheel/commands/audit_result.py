@@ -24,7 +24,7 @@ PLACES = 3  # modules that one row names, folded
 
 
 @dataclass(frozen=True)
-class Row:
+class MatrixRow:
     """One line of the matrix: what would happen in one Pyodide.
 
     `code`, `module` and `reason` are the worst finding's, empty where it runs, and `others` how many more of its kind there
@@ -75,7 +75,7 @@ class Audited:
     pyodide: str | None
     modules: int
     findings: tuple[Finding, ...] = ()
-    matrix: tuple[Row, ...] = ()
+    matrix: tuple[MatrixRow, ...] = ()
     warnings: tuple[Warned, ...] = ()
     seconds: float = field(default=0.0, compare=False)
 
@@ -186,7 +186,7 @@ def _findings(groups: Sequence[tuple[Finding, list[str]]], limit: int | None) ->
     return table
 
 
-def _matrix(rows: Sequence[Row], everything: bool) -> Table:
+def _matrix(rows: Sequence[MatrixRow], everything: bool) -> Table:
     """A row for each Pyodide, in one line unless `everything` is asked for."""
     from rich.text import Text
 

@@ -126,7 +126,7 @@ def convert_source(source: str, options: Options, context: Context, out: Path | 
 
 
 @dataclass(frozen=True)
-class Outcome(Generic[Result_co]):
+class ConvertOutcome(Generic[Result_co]):
     """The outcome of one source: exactly one of `converted` and `error` is set.
 
     Attributes:
@@ -160,13 +160,13 @@ def expand_all(sources: Iterable[str]) -> list[str]:
 @overload
 def convert_each(
     sources: Iterable[str | Path], *, dry_run: Literal[False] = False, **keywords: Unpack[ConvertKeywords]
-) -> Iterator[Outcome[Converted]]: ...
+) -> Iterator[ConvertOutcome[Converted]]: ...
 
 
 @overload
 def convert_each(
     sources: Iterable[str | Path], *, dry_run: bool, **keywords: Unpack[ConvertKeywords]
-) -> Iterator[Outcome[Planned]]: ...
+) -> Iterator[ConvertOutcome[Planned]]: ...
 
 
 def convert_each(
@@ -187,12 +187,12 @@ def convert_each(
     limits: Limits | None = None,
     downloads: Downloads = DOWNLOADS,
     progress: Progress | None = None,
-) -> Iterator[Outcome[Planned]]:
+) -> Iterator[ConvertOutcome[Planned]]:
     """Convert several sources in order, with the arguments of `convert`; remote sources are downloaded ahead of their turn.
 
     Yields:
-        One `Outcome` a source. Two builds of one version have the same file name: the later one replaces the earlier one, with
-        the warning `replaced-wheel`.
+        One `ConvertOutcome` a source. Two builds of one version have the same file name: the later one replaces the earlier
+        one, with the warning `replaced-wheel`.
 
     Raises:
         Failed: for wrong arguments (usage, not-found), never for a source.
@@ -215,7 +215,7 @@ def convert_each(
         yield from _outcomes(coming.sources, convert_one)
 
 
-def _outcomes(sources: Iterable[str], convert_one: Callable[[int, str], Planned]) -> Iterator[Outcome[Planned]]:
+def _outcomes(sources: Iterable[str], convert_one: Callable[[int, str], Planned]) -> Iterator[ConvertOutcome[Planned]]:
     """The outcome of each source, as `convert_one` makes it of the position and the source."""
     written: dict[str, str] = {}
     for position, source in enumerate(sources):
@@ -235,10 +235,10 @@ def _outcomes(sources: Iterable[str], convert_one: Callable[[int, str], Planned]
                 note = Warned("replaced-wheel", f"the same file name as {before} gave; that wheel is replaced", result.filename)
                 result = replace(result, warnings=(*result.warnings, note))
             written[result.filename] = shown
-            yield Outcome(shown, result, None, time.monotonic() - started)
+            yield ConvertOutcome(shown, result, None, time.monotonic() - started)
             continue
         logger.info("%s: %s", shown, error)
-        yield Outcome(shown, None, error, time.monotonic() - started, bug)
+        yield ConvertOutcome(shown, None, error, time.monotonic() - started, bug)
 
 
 def internal(source: str, bug: BaseException) -> Failed:

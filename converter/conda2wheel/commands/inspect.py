@@ -49,7 +49,7 @@ class ModuleReport:
 
 
 @dataclass(frozen=True)
-class Report:
+class Inspection:
     """What was found. `kind` is package, wheel or module; `facts` are label and value pairs in reading order; `files`
     says of each file that does not simply go to site-packages what becomes of it; of a wheel that conda2wheel made, what was
     changed in each that is not as it was. `account` is such a wheel's own."""
@@ -73,7 +73,7 @@ class Report:
         }
 
 
-def inspect(path: str | Path, limits: Limits = DEFAULT_LIMITS, downloads: Downloads = DOWNLOADS) -> Report:
+def inspect(path: str | Path, limits: Limits = DEFAULT_LIMITS, downloads: Downloads = DOWNLOADS) -> Inspection:
     """Look at a conda package (file, folder, URL), a wheel or a side module; nothing is written.
 
     Raises `Refused` for damaged or hostile input and `Failed` for what cannot be read.
@@ -87,12 +87,12 @@ def inspect(path: str | Path, limits: Limits = DEFAULT_LIMITS, downloads: Downlo
     return _package(source, limits, downloads)
 
 
-def _module(path: Path) -> Report:
+def _module(path: Path) -> Inspection:
     report = report_module(path.name, SideModule(PackageFile(path.name, BytesBlob(read_file(path)))))
-    return Report(str(path), "module", (("file_kind", report.kind),), (report,))
+    return Inspection(str(path), "module", (("file_kind", report.kind),), (report,))
 
 
-def _wheel(path: Path, limits: Limits) -> Report:
+def _wheel(path: Path, limits: Limits) -> Inspection:
     from conda2wheel.wheel.provenance import own_account, shown
     from conda2wheel.wheel.reader import read_wheel
 
@@ -110,12 +110,12 @@ def _wheel(path: Path, limits: Limits) -> Report:
         ("sboms", tuple(file.path for file in wheel.files if file.path.startswith(f"{wheel.dist_info}/sboms/"))),
     )
     if account is None:
-        return Report(str(path), "wheel", facts, _modules(wheel.files))
+        return Inspection(str(path), "wheel", facts, _modules(wheel.files))
     made, changed = shown(account)
-    return Report(str(path), "wheel", (*facts, *made), _modules(wheel.files), changed, account)
+    return Inspection(str(path), "wheel", (*facts, *made), _modules(wheel.files), changed, account)
 
 
-def _package(source: str, limits: Limits, downloads: Downloads) -> Report:
+def _package(source: str, limits: Limits, downloads: Downloads) -> Inspection:
     from conda2wheel.commands.pipeline import Context, prepare_package, read_package
     from conda2wheel.options import Options
 
@@ -147,7 +147,7 @@ def _package(source: str, limits: Limits, downloads: Downloads) -> Report:
             ("requires", tuple(plan.metadata.all("Requires-Dist"))),
             ("warnings", tuple(f"{w.code}: {w.message}" for w in plan.warnings)),
         ]
-    return Report(source, "package", tuple(facts), _modules(package.files), files)
+    return Inspection(source, "package", tuple(facts), _modules(package.files), files)
 
 
 def _laid_out(package: CondaPackage) -> tuple[tuple[tuple[str, str], ...], list[tuple[str, Any]]]:

@@ -17,7 +17,7 @@ import pytest
 from rattler.index import index_fs
 
 from conda2wheel.channels.downloads import STALE, Downloads
-from conda2wheel.commands.convert import Outcome, convert_each
+from conda2wheel.commands.convert import ConvertOutcome, convert_each
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.net import download as fetch
 from conda2wheel.net.download import Wanted
@@ -57,7 +57,7 @@ def kept(cache: Path) -> list[str]:
     return sorted(path.name for path in found)
 
 
-def converted(served: Served, sources: list[str], out: Path, downloads: Downloads) -> list[Outcome[Converted]]:
+def converted(served: Served, sources: list[str], out: Path, downloads: Downloads) -> list[ConvertOutcome[Converted]]:
     return list(convert_each(sources, channels=[served.url], out=out, downloads=downloads))
 
 

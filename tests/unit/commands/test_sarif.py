@@ -16,7 +16,7 @@ import pytest
 from conda2wheel import __version__
 from conda2wheel.abi.audit.findings import RULES, Finding, Severity
 from conda2wheel.commands.audit import audit_each
-from conda2wheel.commands.audit_result import Audited, Row
+from conda2wheel.commands.audit_result import Audited, MatrixRow
 from conda2wheel.commands.sarif import sarif
 from conda2wheel.errors import Failed, Refused
 from tests.unit.cli.test_audit import bad, good, run, spoiled, user
@@ -31,7 +31,7 @@ EVERY = tuple(
 
 
 def judged(source: str, *findings: Finding, pyodide: str | None = "0.29.5") -> Audited:
-    rows = (Row("0.29.5", "pyemscripten_2025_0_wasm32", None if pyodide else Severity.LOAD),)
+    rows = (MatrixRow("0.29.5", "pyemscripten_2025_0_wasm32", None if pyodide else Severity.LOAD),)
     return Audited(source, "wheel", "pyemscripten_2025_0_wasm32", pyodide, 1, findings, rows)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Outcome = Literal["same", "converted", "throws"]
+ConvertOutcome = Literal["same", "converted", "throws"]
 _UNTRAVELLED = "VE"  # v128, exnref
 
 
@@ -21,7 +21,7 @@ def split(signature: str) -> tuple[str, str]:
     return parameters, results
 
 
-def through_javascript(wanted: str, offered: str) -> Outcome:
+def through_javascript(wanted: str, offered: str) -> ConvertOutcome:
     """What becomes of a call that is compiled for the type `wanted`, of a WebAssembly function of the type `offered`.
 
     >>> through_javascript("ij>d", "ij>d"), through_javascript("ii>i", "i>i"), through_javascript("i>i", "j>j")
@@ -39,7 +39,7 @@ def through_javascript(wanted: str, offered: str) -> Outcome:
     return _results(expected, returned)
 
 
-def to_javascript(wanted: str, signature: str) -> Outcome:
+def to_javascript(wanted: str, signature: str) -> ConvertOutcome:
     """The same for a function in JavaScript, whose `signature` is Emscripten's record of it: its parameters can be anything,
     and what it returns must become what is wanted."""
     if any(letter in _UNTRAVELLED for letter in wanted):
@@ -49,7 +49,7 @@ def to_javascript(wanted: str, signature: str) -> Outcome:
     return _results(split(wanted)[1], split(signature)[1])
 
 
-def _results(expected: str, returned: str) -> Outcome:
+def _results(expected: str, returned: str) -> ConvertOutcome:
     if len(expected) > 1 and len(expected) != len(returned):
         return "throws"
     if any(_clash(returned[place : place + 1], letter) for place, letter in enumerate(expected)):
