@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -37,7 +38,8 @@ def exported() -> dict[str, Any]:
 def named_in(hint: Any) -> Iterator[str]:
     """The names of this package's classes in an annotation."""
     for each in (hint, get_origin(hint)):
-        if isinstance(each, type) and each.__module__.startswith("conda2wheel"):
+        # What bundle.lock consists of stays in the room of bundles.
+        if isinstance(each, type) and re.match(r"conda2wheel\.(?!bundle\.(lockfile|needs))", each.__module__):
             yield each.__name__
     for argument in get_args(hint):
         yield from named_in(argument)
