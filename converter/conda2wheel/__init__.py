@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from conda2wheel.link.libraries import LibraryIndex
     from conda2wheel.options import ALLOWABLE
     from conda2wheel.recipes.model import RecipeBook
-    from conda2wheel.results import Converted, Planned, Provided, Repaired, Vendored, Warned
+    from conda2wheel.results import ConversionWarning, Converted, Planned, Provided, Repaired, Vendored
 
 __all__ = [
     "ALLOWABLE",
@@ -34,6 +34,7 @@ __all__ = [
     "Audited",
     "Bundle",
     "Conda2WheelError",
+    "ConversionWarning",
     "ConvertOutcome",
     "Converted",
     "Difference",
@@ -54,7 +55,6 @@ __all__ = [
     "Severity",
     "Vendored",
     "Verified",
-    "Warned",
     "__version__",
     "audit",
     "audit_each",
@@ -91,7 +91,7 @@ _LAZY = {
     "Severity": "abi.audit.findings",
     "Vendored": "results",
     "Verified": "commands.verify",
-    "Warned": "results",
+    "ConversionWarning": "results",
     "audit": "commands.audit",
     "audit_each": "commands.audit",
     "bundle_locked": "bundle.build",

@@ -9,79 +9,79 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 
-class Code(NamedTuple):
+class ErrorCode(NamedTuple):
     """One row of the table of codes: what it means, and what to do about it."""
 
     meaning: str
     advice: str
 
 
-REFUSAL_CODES: dict[str, Code] = {
-    "not-python": Code(
+REFUSAL_CODES: dict[str, ErrorCode] = {
+    "not-python": ErrorCode(
         "nothing in it belongs into site-packages",
         "give it as `--libdir` if it is a library",
     ),
-    "metapackage": Code(
+    "metapackage": ErrorCode(
         "it has no files of its own, only dependencies",
         "convert what it depends on",
     ),
-    "interpreter": Code(
+    "interpreter": ErrorCode(
         "an interpreter, or code bound to another main module than Pyodide's",
         "leave it out",
     ),
-    "executable": Code(
+    "executable": ErrorCode(
         "a command line program (.js with .wasm), which Pyodide cannot start",
         "leave it out; Pyodide starts none",
     ),
-    "static-library": Code(
+    "static-library": ErrorCode(
         "only static libraries, headers and build files",
         "leave it out; it is linked in already",
     ),
-    "unknown-abi": Code(
+    "unknown-abi": ErrorCode(
         "no platform follows from the evidence",
         "give `--platform`; the hint lists candidates",
     ),
-    "abi-conflict": Code(
+    "abi-conflict": ErrorCode(
         "the binaries, or two pieces of evidence, contradict the platform",
         "take a build that was made for it",
     ),
-    "missing-library": Code(
+    "missing-library": ErrorCode(
         "a NEEDED library is nowhere to be found",
         "give its package as `--libdir`",
     ),
-    "unresolved-symbol": Code(
+    "unresolved-symbol": ErrorCode(
         "an import that nobody provides: it does not load, or ends the interpreter when reached",
         "take a build for that Pyodide, or `--allow` it if that code is never reached",
     ),
-    "signature-mismatch": Code(
+    "signature-mismatch": ErrorCode(
         "an import whose type is another than what is provided",
         "take a build for that Pyodide, or `--allow` it if that code is never reached",
     ),
-    "fake-dylib": Code(
+    "fake-dylib": ErrorCode(
         "a file named `.so` that is no side module",
         "link it with `-sSIDE_MODULE`",
     ),
-    "bad-version": Code(
+    "bad-version": ErrorCode(
         "the conda version has no PEP 440 form",
         "rebuild it with one",
     ),
-    "bad-name": Code(
+    "bad-name": ErrorCode(
         "no metadata, and its conda name means another project on PyPI",
         "give it a dist-info",
     ),
-    "several-distributions": Code(
+    "several-distributions": ErrorCode(
         "more than one project in it, none named like it; or a prefix of several packages",
         "split it, or name one",
     ),
-    "unsafe-archive": Code(
+    "unsafe-archive": ErrorCode(
         "a member that points or writes outside of the package",
         "do not trust it",
     ),
-    "corrupt-archive": Code(
+    "corrupt-archive": ErrorCode(
         "the archive is truncated, damaged or not a conda package",
         "download it again",
     ),
-    "too-large": Code(
+    "too-large": ErrorCode(
         "a bound on members, size or ratio is exceeded",
         "raise the bound if you trust it",
     ),

@@ -69,7 +69,7 @@ class Options:
             "provided": self.provided,
             "allow": sorted(self.allow),
             "pins": self.pins,
-            "recipe": dict(self.recipe.told) if self.recipe else None,
+            "recipe": dict(self.recipe.document) if self.recipe else None,
             "source_date_epoch": self.epoch,
             "names": dict(self.names),
         }

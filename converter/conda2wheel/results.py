@@ -13,7 +13,7 @@ ALLOWED = "allowed"  # the code of a warning that would be a refusal without `al
 
 
 @dataclass(frozen=True)
-class Warned:
+class ConversionWarning:
     """Something that a person should know of a wheel that was made all the same."""
 
     code: str
@@ -73,7 +73,7 @@ class Planned:
     vendored: tuple[Vendored, ...] = ()
     provided: tuple[Provided, ...] = ()
     shared: tuple[Vendored, ...] = ()
-    warnings: tuple[Warned, ...] = ()
+    warnings: tuple[ConversionWarning, ...] = ()
     evidence: tuple[str, ...] = ()
     seconds: float = field(default=0.0, compare=False)
 

@@ -26,7 +26,7 @@ def test_every_refusal_code_is_explained_as_the_mirror_explains_it() -> None:
     assert [row for row in rows if row not in README.splitlines()] == []
 
 
-@pytest.mark.parametrize(("kind", "least"), [("Warned", 25), ("Failed", 6)])
+@pytest.mark.parametrize(("kind", "least"), [("ConversionWarning", 25), ("Failed", 6)])
 def test_every_warning_and_every_accident_is_explained(kind: str, least: int) -> None:
     codes = set(re.findall(kind + r'\(\s*"([a-z-]+)"', SOURCES))
     assert len(codes) >= least

@@ -14,7 +14,7 @@ from typing import Literal
 from conda2wheel.abi.platforms import Platform, for_emscripten, parse, platforms, release, toolchains
 from conda2wheel.abi.signals import Signals, cannot_catch, choose, contradictions
 from conda2wheel.errors import Failed, Refused
-from conda2wheel.results import ALLOWED, Warned
+from conda2wheel.results import ALLOWED, ConversionWarning
 
 Level = Literal["package", "timestamp", "environment"]
 Modules = Sequence[tuple[str, Signals]]
@@ -35,7 +35,7 @@ class Decision:
 
     platform: Platform
     evidence: tuple[str, ...]
-    warnings: tuple[Warned, ...] = ()
+    warnings: tuple[ConversionWarning, ...] = ()
 
 
 def decide(
@@ -78,16 +78,18 @@ def decide(
     allowed = _veto(source, platform, python if exact else None, modules, tolerant)
     warnings = [*_doubts(platform, modules), *allowed]
     if weak:
-        warnings.append(Warned("platform-from-interpreter", f"no evidence but {' and '.join(texts)}: taken as {platform.tag}"))
+        warnings.append(
+            ConversionWarning("platform-from-interpreter", f"no evidence but {' and '.join(texts)}: taken as {platform.tag}")
+        )
     return Decision(platform, tuple(texts), tuple(warnings))
 
 
-def _doubts(platform: Platform, modules: Modules) -> list[Warned]:
+def _doubts(platform: Platform, modules: Modules) -> list[ConversionWarning]:
     why = "throws C++ exceptions and was built without any way to catch one: the first one ends the interpreter"
-    found = [Warned("cannot-catch", why, name) for name in cannot_catch(modules)]
+    found = [ConversionWarning("cannot-catch", why, name) for name in cannot_catch(modules)]
     if not platform.pyodide:
         said = f"no Pyodide has Emscripten {platform.emscripten}: nothing is known to run {platform.tag}"
-        found.append(Warned("no-pyodide", said))
+        found.append(ConversionWarning("no-pyodide", said))
     return found
 
 
@@ -153,7 +155,7 @@ def _pythons(emscripten: str) -> set[str]:
     return found | ({row} if row else set())
 
 
-def _veto(source: str, platform: Platform, python: str | None, modules: Modules, tolerant: bool) -> list[Warned]:
+def _veto(source: str, platform: Platform, python: str | None, modules: Modules, tolerant: bool) -> list[ConversionWarning]:
     """Refuse what cannot be; what was allowed all the same, as warnings."""
     # Only PEP 783 ties a platform to one CPython.
     if platform.on_pypi and python is not None and python != platform.python:
@@ -170,7 +172,7 @@ def _veto(source: str, platform: Platform, python: str | None, modules: Modules,
             f"{source}: {found[0]}{more}",
             f"it was not built for {platform.tag}; take a build that was, or --allow abi-conflict if you know better",
         )
-    return [Warned(ALLOWED, f"abi-conflict: {text}") for text in found]
+    return [ConversionWarning(ALLOWED, f"abi-conflict: {text}") for text in found]
 
 
 def _tags(rows: Sequence[Platform]) -> str:

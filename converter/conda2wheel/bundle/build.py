@@ -37,7 +37,7 @@ from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.net.download import redacted
 from conda2wheel.options import DEFAULT_LEVEL, Options, Pins
-from conda2wheel.results import Converted, Warned
+from conda2wheel.results import ConversionWarning, Converted
 
 ROUNDS = 10  # of choosing again: each adds bounds, and a set that needs more than a few has none
 
@@ -277,12 +277,16 @@ def _bundle(
     folder: Path, wheels: Sequence[BundledWheel], common: Converted | None, lock: Lock, members: tuple[Member, ...]
 ) -> Bundle:
     warnings = [
-        Warned("absent-dependency", f"no channel has {each.name}, on which {', '.join(each.users)} depends; left out", None)
+        ConversionWarning(
+            "absent-dependency", f"no channel has {each.name}, on which {', '.join(each.users)} depends; left out", None
+        )
         for each in lock.absent
         if each.pypi is None
     ]
     if lock.share is not None and common is None:
-        warnings.append(Warned("nothing-shared", f"no two wheels would carry the same library, so there is no {lock.share}"))
+        warnings.append(
+            ConversionWarning("nothing-shared", f"no two wheels would carry the same library, so there is no {lock.share}")
+        )
     results = [each.wheel for each in wheels] + ([] if common is None else [common])
     return Bundle(folder, tuple(results), lock, members, tuple(warnings))
 
@@ -291,7 +295,7 @@ def _moved(wheels: Iterable[Converted], place: Path) -> tuple[Converted, ...]:
     return tuple(replace(each, wheel=place / each.filename) for each in wheels)
 
 
-def _differences(old: Lock, new: Lock) -> list[Warned]:
+def _differences(old: Lock, new: Lock) -> list[ConversionWarning]:
     """Wheels that came out otherwise. Raises `Failed` (internal) where that must not be."""
     differ = sorted(name for name in {*old.wheels, *new.wheels} if old.wheels.get(name) != new.wheels.get(name))
     if not differ:
@@ -300,5 +304,6 @@ def _differences(old: Lock, new: Lock) -> list[Warned]:
         why = f"{', '.join(differ)}: other bytes than the lock has, from the same inputs and version"
         raise Failed("internal", why, "this is a bug of conda2wheel, or the lock was changed by hand")
     return [
-        Warned("other-version", f"conda2wheel {old.made_by} made it otherwise than {new.made_by} does", name) for name in differ
+        ConversionWarning("other-version", f"conda2wheel {old.made_by} made it otherwise than {new.made_by} does", name)
+        for name in differ
     ]

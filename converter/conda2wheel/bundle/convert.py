@@ -20,7 +20,7 @@ from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.link.common import Common
 from conda2wheel.link.libraries import LibraryIndex
-from conda2wheel.net.download import Wanted, redacted
+from conda2wheel.net.download import RemoteFile, redacted
 from conda2wheel.options import Options
 from conda2wheel.recipes.model import from_document
 from conda2wheel.results import Converted, Planned
@@ -64,8 +64,8 @@ class Converter:
 
     def fetch(self, packages: Iterable[Chosen]) -> None:
         """Download what is missing into the cache, several at a time."""
-        wanted = [Wanted(each.url, each.sha256, each.size) for each in packages if each.sha256 and "://" in each.url]
-        self.context.downloads.get([each for each in wanted if not each.url.startswith("file:")], self.context.limits.download)
+        wanted = [RemoteFile(each.url, each.sha256, each.size) for each in packages if each.sha256 and "://" in each.url]
+        self.context.downloads.fetch([each for each in wanted if not each.url.startswith("file:")], self.context.limits.download)
 
     def convert(self, packages: Sequence[Chosen], libraries: Sequence[Chosen]) -> Iterator[BundledWheel]:
         """The wheels of the packages that have one. `libraries` are packages of the bundle that may have shared libraries.
@@ -144,7 +144,7 @@ class Converter:
         notes = tuple(warning for warning in wheel.warnings if warning.code in FOUND)
         recipe = opened.options.recipe
         return BundledWheel(
-            Step(chosen, found, None if recipe is None else dict(recipe.told), notes, opened.options.names), wheel
+            Step(chosen, found, None if recipe is None else dict(recipe.document), notes, opened.options.names), wheel
         )
 
 

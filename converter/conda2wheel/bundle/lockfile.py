@@ -15,7 +15,7 @@ from conda2wheel.conda.names import Names
 from conda2wheel.errors import Failed
 from conda2wheel.files.reading import not_found
 from conda2wheel.options import Options
-from conda2wheel.results import Warned
+from conda2wheel.results import ConversionWarning
 
 SCHEMA = 1
 NAME = "bundle.lock"
@@ -30,7 +30,7 @@ class Step:
     package: Chosen
     libraries: tuple[Chosen, ...] = ()
     recipe: Mapping[str, Any] | None = None
-    notes: tuple[Warned, ...] = ()
+    notes: tuple[ConversionWarning, ...] = ()
     names: Names = field(default_factory=dict)
 
     def json(self) -> dict[str, Any]:
@@ -47,7 +47,7 @@ class Step:
     def from_json(cls, told: Mapping[str, Any]) -> Step:
         """What `json` wrote. Raises `ValueError`, `KeyError` and `TypeError` for anything else."""
         libraries = tuple(Chosen.from_json(each) for each in told["libraries"])
-        notes = tuple(Warned(**each) for each in told["notes"])
+        notes = tuple(ConversionWarning(**each) for each in told["notes"])
         return cls(Chosen.from_json(told["package"]), libraries, told["recipe"], notes, dict(told["names"]))
 
 

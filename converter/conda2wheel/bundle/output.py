@@ -23,7 +23,7 @@ from conda2wheel.errors import Failed
 from conda2wheel.files.writing import write_file
 from conda2wheel.index.pyodide_lock import Entry, beside, merged
 from conda2wheel.index.simple import write_index
-from conda2wheel.results import Converted, Warned
+from conda2wheel.results import ConversionWarning, Converted
 
 REPORT = "report.json"
 REQUIREMENTS = "requirements.txt"
@@ -38,7 +38,7 @@ class Bundle:
     wheels: tuple[Converted, ...]
     lock: Lock
     members: tuple[Member, ...]
-    warnings: tuple[Warned, ...] = ()
+    warnings: tuple[ConversionWarning, ...] = ()
     seconds: float = field(default=0.0, compare=False)
 
     @property
@@ -118,12 +118,18 @@ def write(folder: Path, made: Bundle, goal: Target) -> Bundle:
     own = made.lock.pyodide_url
     pyodides = merged(entries, goal.runtime, own) if goal.pyodide else beside(entries, goal.runtime)
     write_file(folder / PYODIDE_LOCK, lambda: iter([pyodides.data]))
-    notes = [Warned("not-locked", f"is not in {PYODIDE_LOCK}: {why}", name) for name, why in sorted(pyodides.left_out.items())]
-    notes += [Warned("replaces-pyodide", str(each)) for each in pyodides.replaced]
-    notes += [Warned("not-locked", f"{who} does not depend on {what} in {PYODIDE_LOCK}: a circle") for who, what in pyodides.cut]
+    notes = [
+        ConversionWarning("not-locked", f"is not in {PYODIDE_LOCK}: {why}", name)
+        for name, why in sorted(pyodides.left_out.items())
+    ]
+    notes += [ConversionWarning("replaces-pyodide", str(each)) for each in pyodides.replaced]
+    notes += [
+        ConversionWarning("not-locked", f"{who} does not depend on {what} in {PYODIDE_LOCK}: a circle")
+        for who, what in pyodides.cut
+    ]
     known = {each.requirement for each in made.lock.left}
     notes += [
-        Warned("not-locked", f"{PYODIDE_LOCK} has nothing for this: {each}")
+        ConversionWarning("not-locked", f"{PYODIDE_LOCK} has nothing for this: {each}")
         for each in pyodides.missing
         if not any(_project(each.requirement) == _project(left) for left in known)
     ]

@@ -60,7 +60,7 @@ class PyPI:
 
     def exactly(self, wanted: FromPyPI, folder: Path) -> Path:
         """The very wheel that a lock names, put into `folder`. Raises `Failed` as `newest` does."""
-        if (kept := self.downloads.kept(wanted.sha256)) is not None:
+        if (kept := self.downloads.cached(wanted.sha256)) is not None:
             place = folder / wanted.filename
             place.write_bytes(kept.read_bytes())
             return place
@@ -74,7 +74,7 @@ class PyPI:
     def _named(self, path: Path) -> tuple[FromPyPI, Path, tuple[str, ...]]:
         wheel = open_wheel(path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        self.downloads.keep(path, digest)
+        self.downloads.add(path, digest)
         return FromPyPI(str(wheel.name), str(wheel.version), path.name, digest), path, wants(wheel).requires
 
     def _download(self, what: Sequence[str], shown: str, folder: Path) -> Path:

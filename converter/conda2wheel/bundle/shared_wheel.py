@@ -30,7 +30,7 @@ from conda2wheel.link.common import Common, file_part
 from conda2wheel.link.link import Linked, resolved
 from conda2wheel.link.sharing import Member, share
 from conda2wheel.options import Options
-from conda2wheel.results import Converted, Planned, Warned
+from conda2wheel.results import ConversionWarning, Converted, Planned
 from conda2wheel.wheel import writer as archive
 from conda2wheel.wheel.fix_metadata import spdx_expression
 from conda2wheel.wheel.members import vendored, vendored_licenses, wheel_file
@@ -117,7 +117,9 @@ class SharedLibraries:
     def _tags(self) -> frozenset[Tag]:
         return wheel_tags(Interpreter(*PURE, None, None), self.platform, self.options.compat_tags)
 
-    def _contents(self, common: Common, linked: Linked, verdict: Verdict) -> tuple[Made, list[archive.Member], list[Warned]]:
+    def _contents(
+        self, common: Common, linked: Linked, verdict: Verdict
+    ) -> tuple[Made, list[archive.Member], list[ConversionWarning]]:
         """How it is made, and every member but RECORD."""
         warnings = [*linked.warnings, *verdict.warnings]
         info = f"{common.file_part}-{common.version}.dist-info"

@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.bundle.chosen import INTERPRETER, Absent, Chosen, Shipped, Solved, chosen_of
 from conda2wheel.channels.downloads import Downloads
-from conda2wheel.channels.repodata import channel_url, closure, run
+from conda2wheel.channels.repodata import channel_url, query_recursive, run
 from conda2wheel.conda.match_spec import spec_name
 from conda2wheel.conda.names import answer, is_marker
 from conda2wheel.errors import Failed
@@ -55,7 +55,7 @@ def solve(
     """
     asked, own = _parsed(specs)
     addresses = list(dict.fromkeys(channel_url(name) for name in (*own, *channels)))
-    records = closure(addresses, [str(spec) for spec in asked], downloads)
+    records = query_recursive(addresses, [str(spec) for spec in asked], downloads)
     view = _View(platform, dict(ships or {}))
     view.add(records, addresses, {spec_name(spec): channel_url(channel) for spec, channel in _pinned(specs).items()})
     for spec in asked:

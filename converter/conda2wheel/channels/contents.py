@@ -21,12 +21,12 @@ from urllib.parse import unquote, urlsplit
 
 from conda2wheel.abi.side_module import SHARED_OBJECT
 from conda2wheel.channels.downloads import AT_ONCE, Downloads
-from conda2wheel.channels.remote_info import Listed, peek_file, peek_url
-from conda2wheel.conda.match_spec import exported
+from conda2wheel.channels.remote_info import PackageInfo, read_local_info, read_remote_info
+from conda2wheel.conda.match_spec import run_export_specs
 from conda2wheel.conda.paths_json import SITE
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.net.download import redacted
-from conda2wheel.results import Warned
+from conda2wheel.results import ConversionWarning
 
 FILE = "contents.sqlite"
 SCHEMA = 1  # another one: what is there is forgotten
@@ -36,7 +36,7 @@ _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 @dataclass(frozen=True)
-class Inside:
+class PackageContents:
     """What a package has: the paths of its shared libraries, links too, without those in site-packages; the names of its
     distributions, as their metadata folders have them; the match specs that it exports; whether it has no file at all."""
 
@@ -46,7 +46,7 @@ class Inside:
     empty: bool = False
 
     @classmethod
-    def of(cls, paths: Iterable[str], run_exports: Any = None) -> Inside:
+    def of(cls, paths: Iterable[str], run_exports: Any = None) -> PackageContents:
         """By the paths of its files and links."""
         paths = tuple(paths)
         below = [path[found.end() :] for path in paths if (found := SITE.match(path))]
@@ -56,7 +56,7 @@ class Inside:
             distributions=tuple(
                 sorted({top.removesuffix(end).partition("-")[0] for top in tops for end in _METADATA if top.endswith(end)})
             ),
-            exports=exported(run_exports),
+            exports=run_export_specs(run_exports),
             empty=not paths,
         )
 
@@ -70,7 +70,7 @@ class Inside:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> Inside:
+    def from_json(cls, told: Mapping[str, Any]) -> PackageContents:
         """What `json` gave."""
         return cls(tuple(told["libraries"]), tuple(told["distributions"]), tuple(told["exports"]), bool(told["empty"]))
 
@@ -85,15 +85,15 @@ class Build:
 
 
 @dataclass(frozen=True)
-class Looked:
+class ContentsResult:
     """What was found, why others could not be read, and what was not asked for, being offline; all by URL."""
 
-    found: Mapping[str, Inside]
-    broken: Mapping[str, Warned]
+    found: Mapping[str, PackageContents]
+    broken: Mapping[str, ConversionWarning]
     unasked: frozenset[str]
 
 
-def look_into(builds: Iterable[Build], downloads: Downloads, max_bytes: int) -> Looked:
+def read_contents(builds: Iterable[Build], downloads: Downloads, max_bytes: int) -> ContentsResult:
     """What packages have inside, several at a time. A package that is damaged or not there is told; one that is too large to be
     downloaded where it must be is, too.
 
@@ -103,9 +103,9 @@ def look_into(builds: Iterable[Build], downloads: Downloads, max_bytes: int) -> 
     store = _Store(downloads.folder / FILE)
     kept = store.get([each.sha256.lower() for each in wanted if each.sha256])
     found = {each.url: kept[each.sha256.lower()] for each in wanted if each.sha256 and each.sha256.lower() in kept}
-    broken: dict[str, Warned] = {}
+    broken: dict[str, ConversionWarning] = {}
     unasked: set[str] = set()
-    new: dict[str, Inside] = {}
+    new: dict[str, PackageContents] = {}
     pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="conda2wheel-contents")
     try:
         asked = {pool.submit(_inside, each, downloads, max_bytes): each for each in wanted if each.url not in found}
@@ -116,7 +116,7 @@ def look_into(builds: Iterable[Build], downloads: Downloads, max_bytes: int) -> 
             except (Refused, Failed) as error:
                 if is_accident(error):
                     raise
-                broken[build.url] = skipped(build.url, error)
+                broken[build.url] = skipped_warning(build.url, error)
                 continue
             if inside is None:
                 unasked.add(build.url)
@@ -127,7 +127,7 @@ def look_into(builds: Iterable[Build], downloads: Downloads, max_bytes: int) -> 
     finally:
         pool.shutdown(cancel_futures=True)
         store.put(new)
-    return Looked(found, broken, frozenset(unasked))
+    return ContentsResult(found, broken, frozenset(unasked))
 
 
 def is_accident(error: Refused | Failed) -> bool:
@@ -135,30 +135,30 @@ def is_accident(error: Refused | Failed) -> bool:
     return isinstance(error, Failed) and error.code != "not-found"
 
 
-def skipped(url: str, error: Refused | Failed) -> Warned:
+def skipped_warning(url: str, error: Refused | Failed) -> ConversionWarning:
     """What a person should know of a package that could not be read."""
-    return Warned("channel-skipped", f"{error.message}; it was passed over", redacted(url).rpartition("/")[2])
+    return ConversionWarning("channel-skipped", f"{error.message}; it was passed over", redacted(url).rpartition("/")[2])
 
 
-def _inside(build: Build, downloads: Downloads, max_bytes: int) -> Inside | None:
+def _inside(build: Build, downloads: Downloads, max_bytes: int) -> PackageContents | None:
     """None where it would have to be asked for, and that is not allowed."""
     listed = _listed(build, downloads, max_bytes)
-    return None if listed is None else Inside.of(listed.paths, listed.run_exports)
+    return None if listed is None else PackageContents.of(listed.paths, listed.run_exports)
 
 
-def _listed(build: Build, downloads: Downloads, max_bytes: int) -> Listed | None:
+def _listed(build: Build, downloads: Downloads, max_bytes: int) -> PackageInfo | None:
     shown = redacted(build.url)
     parts = urlsplit(build.url)
     if parts.scheme == "file":
-        return peek_file(Path(unquote(parts.path)), shown)
-    if build.sha256 and (kept := downloads.kept(build.sha256)) is not None:
-        return peek_file(kept, shown)
+        return read_local_info(Path(unquote(parts.path)), shown)
+    if build.sha256 and (kept := downloads.cached(build.sha256)) is not None:
+        return read_local_info(kept, shown)
     if downloads.offline:
         return None
-    listed = peek_url(build.url)
+    listed = read_remote_info(build.url)
     if listed is None:
         with downloads.package(build.url, build.sha256, max_bytes, build.size) as path:
-            return peek_file(path, shown)
+            return read_local_info(path, shown)
     return listed
 
 
@@ -168,24 +168,24 @@ class _Store:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def get(self, keys: Iterable[str]) -> dict[str, Inside]:
+    def get(self, keys: Iterable[str]) -> dict[str, PackageContents]:
         """The rows that are there."""
         wanted = sorted(set(keys))
 
-        def read(database: sqlite3.Connection) -> dict[str, Inside]:
+        def read(database: sqlite3.Connection) -> dict[str, PackageContents]:
             found = {}
             for key in wanted:
                 row = database.execute("SELECT told FROM package WHERE sha256 = ?", (key,)).fetchone()
                 if row is not None:
-                    found[key] = Inside.from_json(json.loads(row[0]))
+                    found[key] = PackageContents.from_json(json.loads(row[0]))
             return found
 
         return self._run(read) if wanted and self._path.exists() else {}
 
-    def put(self, rows: Mapping[str, Inside]) -> None:
+    def put(self, rows: Mapping[str, PackageContents]) -> None:
         """Keep rows."""
 
-        def write(database: sqlite3.Connection) -> dict[str, Inside]:
+        def write(database: sqlite3.Connection) -> dict[str, PackageContents]:
             told = [(key, json.dumps(inside.json())) for key, inside in rows.items()]
             with database:
                 database.executemany("INSERT OR REPLACE INTO package VALUES (?, ?)", told)
@@ -194,11 +194,11 @@ class _Store:
         if rows:
             self._run(write)
 
-    def _run(self, work: Any) -> dict[str, Inside]:
+    def _run(self, work: Any) -> dict[str, PackageContents]:
         for _ in range(2):
             try:
                 with self._open() as database:
-                    result: dict[str, Inside] = work(database)
+                    result: dict[str, PackageContents] = work(database)
                     return result
             except (sqlite3.DatabaseError, ValueError, KeyError, TypeError) as error:
                 if isinstance(error, sqlite3.DatabaseError) and getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:

@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING
 
 from conda2wheel.errors import Failed
 from conda2wheel.net.cache import cache_folder
-from conda2wheel.net.download import Wanted, Watch, download, redacted
+from conda2wheel.net.download import ProgressCallback, RemoteFile, download, redacted
 
 if TYPE_CHECKING:
-    from conda2wheel.channels.repodata import Lists
+    from conda2wheel.channels.repodata import CachedGateway
 
 AT_ONCE = 6  # downloads; what browsers allow themselves per host
 FRESH = 600.0  # seconds: one run of a command asks a channel once
@@ -39,14 +39,14 @@ STALE = 24 * 3600  # seconds after which a part that somebody's killed process l
 class Downloads:
     """How packages are had. `cache`: its folder, None for the user's own. `offline`: nothing is asked of the network. `watch` is
     told of every part that comes, from several threads. `fresh`: for how many seconds what a channel lists is not asked for
-    again; what it was is kept in `lists`. `here`: files that somebody has brought already, by URL."""
+    again; what it was is kept in `gateways`. `local`: files that somebody has brought already, by URL."""
 
     cache: Path | None = None
     offline: bool = False
-    watch: Watch | None = None
+    watch: ProgressCallback | None = None
     fresh: float = 0.0
-    lists: dict[tuple[Path, bool], Lists] = field(default_factory=dict, compare=False, repr=False)
-    here: dict[str, Path] = field(default_factory=dict, compare=False, repr=False)
+    gateways: dict[tuple[Path, bool], CachedGateway] = field(default_factory=dict, compare=False, repr=False)
+    local: dict[str, Path] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def folder(self) -> Path:
@@ -64,27 +64,27 @@ class Downloads:
 
         Raises `Failed` (network, not-found, disk) and `Refused` (too-large, corrupt-archive).
         """
-        if url in self.here:
-            yield self.here[url]
+        if url in self.local:
+            yield self.local[url]
             return
         sha256 = sha256.lower() if sha256 else None
-        if sha256 is not None and (kept := self._kept(sha256)) is not None:
+        if sha256 is not None and (kept := self._cached(sha256)) is not None:
             yield kept
             return
         if self.offline:
             why = "is not in the cache" if sha256 else "has no sha256 to look for it in the cache by"
             raise Failed("network", f"{redacted(url)}: {why}, and --offline allows no download", "run it once without --offline")
-        wanted = Wanted(url, sha256, size)
+        wanted = RemoteFile(url, sha256, size)
         if sha256 is None or not self._usable():
             with tempfile.TemporaryDirectory(prefix="conda2wheel-") as folder:
                 yield download(wanted, Path(folder), max_bytes, self.watch)
             return
         yield self._brought(wanted, sha256, max_bytes)
 
-    def get(self, wanted: Iterable[Wanted], max_bytes: int) -> None:
+    def fetch(self, wanted: Iterable[RemoteFile], max_bytes: int) -> None:
         """Bring files into the cache, several at a time. Raises as `package` does: the first error, when no more are under
         way; what had come by then stays."""
-        missing = [each for each in dict.fromkeys(wanted) if each.sha256 is None or self._kept(each.sha256.lower()) is None]
+        missing = [each for each in dict.fromkeys(wanted) if each.sha256 is None or self._cached(each.sha256.lower()) is None]
         if not missing:
             return
         pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="conda2wheel-download")
@@ -94,21 +94,21 @@ class Downloads:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def kept(self, sha256: str) -> Path | None:
+    def cached(self, sha256: str) -> Path | None:
         """The file with that sha256, if the cache has it whole."""
-        return self._kept(sha256.lower())
+        return self._cached(sha256.lower())
 
-    def keep(self, path: Path, sha256: str) -> None:
+    def add(self, path: Path, sha256: str) -> None:
         """Take a copy of a file whose sha256 was compared into the cache, if there can be one. Raises `Failed` (disk)."""
         if not self._usable():
             return
         try:
             with tempfile.TemporaryDirectory(prefix="part-", dir=self._parts) as folder:
-                self._keep(Path(shutil.copyfile(path, Path(folder) / "copy")), sha256.lower())
+                self._store(Path(shutil.copyfile(path, Path(folder) / "copy")), sha256.lower())
         except OSError as error:
             raise _full(error) from None
 
-    def _one(self, wanted: Wanted, max_bytes: int) -> None:
+    def _one(self, wanted: RemoteFile, max_bytes: int) -> None:
         with self.package(wanted.url, wanted.sha256, max_bytes, wanted.size):
             pass
 
@@ -119,7 +119,7 @@ class Downloads:
     def _place(self, sha256: str) -> Path:
         return self.folder / "conda" / sha256[:2] / sha256
 
-    def _kept(self, sha256: str) -> Path | None:
+    def _cached(self, sha256: str) -> Path | None:
         """What the cache has, if it still is what it was."""
         place = self._place(sha256)
         try:
@@ -139,15 +139,15 @@ class Downloads:
         except OSError:
             return False
 
-    def _brought(self, wanted: Wanted, sha256: str, max_bytes: int) -> Path:
+    def _brought(self, wanted: RemoteFile, sha256: str, max_bytes: int) -> Path:
         """Download a file into its place, unless another process did while this one waited for it."""
         try:
             self._sweep()
             with self._alone(sha256):
-                if (kept := self._kept(sha256)) is not None:
+                if (kept := self._cached(sha256)) is not None:
                     return kept
                 with tempfile.TemporaryDirectory(prefix="part-", dir=self._parts) as folder:
-                    return self._keep(download(wanted, Path(folder), max_bytes, self.watch), sha256)
+                    return self._store(download(wanted, Path(folder), max_bytes, self.watch), sha256)
         except OSError as error:
             raise _full(error) from None
 
@@ -171,7 +171,7 @@ class Downloads:
             else:
                 Path(left.path).unlink(missing_ok=True)
 
-    def _keep(self, path: Path, sha256: str) -> Path:
+    def _store(self, path: Path, sha256: str) -> Path:
         place = self._place(sha256)
         place.parent.mkdir(parents=True, exist_ok=True)
         with path.open("rb") as stream:

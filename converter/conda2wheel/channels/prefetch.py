@@ -10,15 +10,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from conda2wheel.channels.downloads import AT_ONCE, Downloads
-from conda2wheel.channels.search import is_spec, wanted
+from conda2wheel.channels.search import is_spec, resolve_source
 from conda2wheel.errors import Failed
-from conda2wheel.net.download import Wanted, is_url
+from conda2wheel.net.download import RemoteFile, is_url
 
 AHEAD = 4 * AT_ONCE  # sources at most between the one that is converted and the last that was begun: a disk has an end
 
 
 @dataclass
-class Ahead:
+class Prefetch:
     """Downloads that know what was brought. `begun` are the sources that are under way or here, by their position."""
 
     sources: Sequence[str]
@@ -47,23 +47,23 @@ class Ahead:
     def _bring(self, source: str) -> ExitStack:
         """What holds the file of a source until it is closed."""
         with self._resolving:  # one reads what a channel lists, the others ask the same reader
-            found = wanted(source, self.channels, self.downloads)
+            found = resolve_source(source, self.channels, self.downloads)
         stack = ExitStack()
         if _is_elsewhere(found.url):
-            stack.callback(self.downloads.here.pop, found.url, None)
-            self.downloads.here[found.url] = self._file(found, stack)
+            stack.callback(self.downloads.local.pop, found.url, None)
+            self.downloads.local[found.url] = self._file(found, stack)
         return stack
 
-    def _file(self, found: Wanted, stack: ExitStack) -> Path:
+    def _file(self, found: RemoteFile, stack: ExitStack) -> Path:
         return stack.enter_context(self.downloads.package(found.url, found.sha256, self.max_bytes, found.size))
 
 
 @contextmanager
-def ahead(sources: Sequence[str], channels: Sequence[str], downloads: Downloads, max_bytes: int) -> Iterator[Ahead]:
+def prefetch(sources: Sequence[str], channels: Sequence[str], downloads: Downloads, max_bytes: int) -> Iterator[Prefetch]:
     """What brings `sources` ahead of their use; nothing where there is one, or where nothing may be asked of the network. What
     is under way when the block ends is given up."""
     if downloads.offline or sum(map(_is_elsewhere, sources)) < 2:
-        yield Ahead(sources, channels, downloads, max_bytes)
+        yield Prefetch(sources, channels, downloads, max_bytes)
         return
     over = threading.Event()
 
@@ -73,9 +73,9 @@ def ahead(sources: Sequence[str], channels: Sequence[str], downloads: Downloads,
         if downloads.watch is not None:
             downloads.watch(url, got, total)
 
-    own = replace(downloads, watch=watch, here={})
+    own = replace(downloads, watch=watch, local={})
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="conda2wheel-ahead") as pool:
-        coming = Ahead(sources, channels, own, max_bytes, pool)
+        coming = Prefetch(sources, channels, own, max_bytes, pool)
         try:
             yield coming
         finally:

@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from conda2wheel.conda.archive import DAMAGE, Header
-from conda2wheel.conda.paths_json import rows
+from conda2wheel.conda.archive import ARCHIVE_ERRORS, StrictTarInfo
+from conda2wheel.conda.paths_json import path_rows
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.reading import corrupt, not_found, unreadable
-from conda2wheel.net.download import BACKOFF, TRIES, reader, redacted
+from conda2wheel.net.download import BACKOFF, TRIES, open_ranges, redacted
 
 if TYPE_CHECKING:
     import requests
@@ -40,7 +40,7 @@ Ask = Callable[[str], "requests.Response"]
 
 
 @dataclass(frozen=True)
-class Listed:
+class PackageInfo:
     """The paths of a package's files and links, and its run_exports.json, empty where it has none."""
 
     paths: tuple[str, ...]
@@ -51,7 +51,7 @@ class _CutError(Exception):
     """A connection ended early."""
 
 
-def peek_file(path: Path, source: str) -> Listed:
+def read_local_info(path: Path, source: str) -> PackageInfo:
     """What a package file lists. Raises `Refused` (corrupt-archive, too-large) and `Failed` (not-found, unreadable)."""
     try:
         with path.open("rb") as stream:
@@ -66,13 +66,13 @@ def peek_file(path: Path, source: str) -> Listed:
         raise unreadable(source, error) from None
 
 
-def peek_url(url: str) -> Listed | None:
+def read_remote_info(url: str) -> PackageInfo | None:
     """What a remote package lists; None for a `.conda` on a server that sends no parts of files: it must be had whole.
 
-    A connection that breaks is tried again. Raises `Refused` as `peek_file` does, and `Failed` (network, not-found).
+    A connection that breaks is tried again. Raises `Refused` as `read_local_info` does, and `Failed` (network, not-found).
     """
     shown = redacted(url)
-    with reader(url) as ask:
+    with open_ranges(url) as ask:
         for attempt in range(TRIES + 1):
             if attempt:
                 time.sleep(BACKOFF * 2 ** (attempt - 1))
@@ -83,12 +83,12 @@ def peek_url(url: str) -> Listed | None:
     raise Failed("network", f"{shown}: the connection broke, {TRIES + 1} times", "try again later")
 
 
-def _remote_tar(shown: str, ask: Ask) -> Listed:
+def _remote_tar(shown: str, ask: Ask) -> PackageInfo:
     with _Body(ask) as body:
         return _tar_bz2(shown, cast("IO[bytes]", body))
 
 
-def _remote_conda(shown: str, ask: Ask) -> Listed | None:
+def _remote_conda(shown: str, ask: Ask) -> PackageInfo | None:
     with ask(f"bytes=-{TAIL}") as response:
         total = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
         if response.status_code != 206 or total is None:
@@ -225,7 +225,7 @@ def _reading(source: str) -> Iterator[None]:
 
     try:
         yield
-    except (*DAMAGE, zstandard.ZstdError) as error:
+    except (*ARCHIVE_ERRORS, zstandard.ZstdError) as error:
         raise corrupt(source, str(error)) from error
     except OSError as error:
         if error.errno is not None:
@@ -233,7 +233,7 @@ def _reading(source: str) -> Iterator[None]:
         raise corrupt(source, str(error)) from error  # what bz2 raises for damaged data
 
 
-def _tar_bz2(source: str, stream: IO[bytes]) -> Listed:
+def _tar_bz2(source: str, stream: IO[bytes]) -> PackageInfo:
     with _reading(source):
         return _listed(source, cast("IO[bytes]", bz2.BZ2File(stream)))
 
@@ -245,7 +245,7 @@ def _info_part(source: str, outer: zipfile.ZipFile) -> zipfile.ZipInfo:
     return parts[0]
 
 
-def _conda(source: str, outer: zipfile.ZipFile) -> Listed:
+def _conda(source: str, outer: zipfile.ZipFile) -> PackageInfo:
     import zstandard
 
     with outer.open(_info_part(source, outer)) as packed:
@@ -274,11 +274,11 @@ class _Bounded(io.RawIOBase):
         return data
 
 
-def _listed(source: str, stream: IO[bytes]) -> Listed:
+def _listed(source: str, stream: IO[bytes]) -> PackageInfo:
     """info/ of a tar. What comes after it is read only where it lists no files: then they are what the tar has."""
     found: dict[str, bytes] = {}
     others = []
-    with tarfile.open(fileobj=_Bounded(source, stream), mode="r|", tarinfo=Header) as archive:
+    with tarfile.open(fileobj=_Bounded(source, stream), mode="r|", tarinfo=StrictTarInfo) as archive:
         for member in archive:
             name = member.name.removeprefix("./")
             if name in _WANTED and member.isreg():
@@ -289,7 +289,7 @@ def _listed(source: str, stream: IO[bytes]) -> Listed:
                     break
                 others.append(name)
     if "info/paths.json" in found:
-        listed = rows(source, _document(source, found, "info/paths.json"), "info/paths.json")
+        listed = path_rows(source, _document(source, found, "info/paths.json"), "info/paths.json")
         paths = [path for path, row in listed.items() if row.get("path_type") != "directory"]
     elif "info/files" in found:
         lines = found["info/files"].decode("utf-8", "replace").splitlines()
@@ -298,7 +298,9 @@ def _listed(source: str, stream: IO[bytes]) -> Listed:
         paths = others
     else:
         raise corrupt(source, "it lists no files and has none")
-    return Listed(tuple(paths), _document(source, found, "info/run_exports.json") if "info/run_exports.json" in found else {})
+    return PackageInfo(
+        tuple(paths), _document(source, found, "info/run_exports.json") if "info/run_exports.json" in found else {}
+    )
 
 
 def _document(source: str, found: Mapping[str, bytes], name: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.errors import Failed
-from conda2wheel.net.download import redacted, require_secure, scrubbed
+from conda2wheel.net.download import redact_text, redacted, require_secure
 
 if TYPE_CHECKING:
     from rattler import Channel, Gateway, MatchSpec, RepoDataRecord
@@ -38,7 +38,7 @@ _Ask = Callable[["Gateway", "list[Channel]"], Coroutine[Any, Any, T]]
 
 
 @dataclass(frozen=True)
-class Lists:
+class CachedGateway:
     """A Gateway, which remembers what it read, and when it was made (by the monotonic clock)."""
 
     gateway: Gateway
@@ -60,20 +60,20 @@ def query(addresses: Sequence[str], specs: Sequence[MatchSpec | str], downloads:
     return [_records((address,), specs, downloads, recursive=False) for address in addresses]
 
 
-def closure(addresses: Sequence[str], specs: Sequence[MatchSpec | str], downloads: Downloads) -> list[RepoDataRecord]:
+def query_recursive(addresses: Sequence[str], specs: Sequence[MatchSpec | str], downloads: Downloads) -> list[RepoDataRecord]:
     """The records of all channels, for emscripten-wasm32 and noarch, that fit the specs, with every record of every name that
     these depend on, and so on. Raises `Failed` (network, unreadable) with one line."""
     return _records(tuple(addresses), specs, downloads, recursive=True)
 
 
-def everything(address: str, downloads: Downloads) -> list[RepoDataRecord]:
+def all_records(address: str, downloads: Downloads) -> list[RepoDataRecord]:
     """Every record that a channel has for emscripten-wasm32 and noarch. Raises `Failed` (network, unreadable) with one line."""
     from rattler import MatchSpec
 
     return _records((address,), [MatchSpec("*", exact_names_only=False)], downloads, recursive=False)
 
 
-def names(address: str, downloads: Downloads) -> list[str]:
+def package_names(address: str, downloads: Downloads) -> list[str]:
     """The names of all that a channel has for emscripten-wasm32, sorted. Raises `Failed` (network, unreadable) with one line."""
 
     async def ask(gateway: Gateway, sources: list[Channel]) -> list[str]:
@@ -145,10 +145,10 @@ class _Channels:
     def _answer(self, folder: Path, sharded: bool, ask: _Ask[T]) -> T:
         from rattler import Channel
 
-        lists, key = self.downloads.lists, (folder, sharded)
+        lists, key = self.downloads.gateways, (folder, sharded)
         known = lists.get(key)
         if known is None or time.monotonic() - known.made >= self.downloads.fresh:
-            known = Lists(self._gateway(folder, sharded), time.monotonic())
+            known = CachedGateway(self._gateway(folder, sharded), time.monotonic())
         try:
             found = run(ask(known.gateway, [Channel(address) for address in self.addresses]))
         except BaseException:
@@ -209,7 +209,7 @@ def _line(error: Exception) -> str:
     lines = [line.strip().removeprefix("Caused by: ") for line in str(error).splitlines()]
     lines = [line for line in lines if line and line != "Body:"] or [type(error).__name__]
     text = lines[0] if len(lines) == 1 else f"{lines[0]}: {lines[-1]}"
-    return scrubbed(text)
+    return redact_text(text)
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

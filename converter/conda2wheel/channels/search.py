@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.channels.repodata import channel_url, query
 from conda2wheel.errors import Failed
-from conda2wheel.net.download import Wanted, checksum, is_url, redacted
+from conda2wheel.net.download import RemoteFile, fragment_sha256, is_url, redacted
 
 if TYPE_CHECKING:
     from rattler import MatchSpec, RepoDataRecord
@@ -26,7 +26,7 @@ _FILE = re.compile(r"\.(conda|bz2|gz|whl|zip|tar|json|so)$")
 
 
 @dataclass(frozen=True)
-class Found:
+class ChannelBuild:
     """A build in a channel: where it is, its hash and size in bytes, the channel's address, and what the repodata say of it."""
 
     url: str
@@ -64,32 +64,32 @@ def is_spec(text: str) -> bool:
     return bool(_SPEC.match(text)) and not _FILE.search(text)
 
 
-def wanted(source: str, channels: Iterable[str] = (), downloads: Downloads = DOWNLOADS) -> Wanted:
+def resolve_source(source: str, channels: Iterable[str] = (), downloads: Downloads = DOWNLOADS) -> RemoteFile:
     """The build that a SOURCE means which is a match spec; others as they are, with the sha256 of a URL's fragment.
 
     What exists as a path is a path, whatever it is called. Raises `Failed` as `find` does.
     """
     if os.path.lexists(source) or not is_spec(source):
-        return Wanted(source, checksum(source) if is_url(source) else None)
+        return RemoteFile(source, fragment_sha256(source) if is_url(source) else None)
     try:
         found = find(source, channels, downloads)
     except Failed as error:
         raise Failed(error.code, f"{source}: no such file here; as a match spec: {error.message}", error.hint) from None
     fragment = f"#sha256={found.sha256}" if found.sha256 and not found.url.startswith("file:") else ""
-    return Wanted(f"{found.url}{fragment}", found.sha256, found.size)
+    return RemoteFile(f"{found.url}{fragment}", found.sha256, found.size)
 
 
 def locate(source: str, channels: Iterable[str] = (), downloads: Downloads = DOWNLOADS) -> str:
-    """The path or URL of `wanted`, with its sha256 as a fragment. Raises `Failed` as it does."""
-    return wanted(source, channels, downloads).url
+    """The path or URL of `resolve_source`, with its sha256 as a fragment. Raises `Failed` as it does."""
+    return resolve_source(source, channels, downloads).url
 
 
-def find(spec_text: str, channels: Iterable[str] = (), downloads: Downloads = DOWNLOADS) -> Found:
+def find(spec_text: str, channels: Iterable[str] = (), downloads: Downloads = DOWNLOADS) -> ChannelBuild:
     """The newest build (version, then build number, then time) that fits, as `builds` has them. Raises `Failed` like it."""
     return builds(spec_text, channels, downloads)[0]
 
 
-def builds(spec_text: str, channels: Iterable[str] = (), downloads: Downloads = DOWNLOADS) -> list[Found]:
+def builds(spec_text: str, channels: Iterable[str] = (), downloads: Downloads = DOWNLOADS) -> list[ChannelBuild]:
     """The builds that fit, newest first, of the first channel that has any: the spec's own, else `channels` in order, else
     emscripten-forge-4x. A channel is a name or a URL.
 
@@ -115,7 +115,7 @@ def builds(spec_text: str, channels: Iterable[str] = (), downloads: Downloads = 
     )
 
 
-def records(address: str, specs: Sequence[MatchSpec | str], downloads: Downloads, what_for: str) -> list[Found]:
+def records(address: str, specs: Sequence[MatchSpec | str], downloads: Downloads, what_for: str) -> list[ChannelBuild]:
     """All builds of one channel that fit any of the specs, newest first; `what_for` says it to a person. Raises `Failed`
     (network, unreadable)."""
     try:
@@ -130,8 +130,8 @@ def records(address: str, specs: Sequence[MatchSpec | str], downloads: Downloads
     return [_found(record, address) for record in newest]
 
 
-def _found(record: RepoDataRecord, address: str) -> Found:
-    return Found(
+def _found(record: RepoDataRecord, address: str) -> ChannelBuild:
+    return ChannelBuild(
         url=str(record.url),
         sha256=record.sha256.hex() if record.sha256 else None,
         channel=address,

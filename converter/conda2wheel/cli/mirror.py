@@ -41,9 +41,9 @@ def _told() -> Iterator[None]:
 
 
 def _say(line: str) -> None:
-    from conda2wheel.files.escape import shown
+    from conda2wheel.files.escape import printable
 
-    typer.echo(f"conda2wheel: {shown(line)}", err=True)
+    typer.echo(f"conda2wheel: {printable(line)}", err=True)
 
 
 @app.command()

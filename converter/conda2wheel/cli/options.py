@@ -110,7 +110,7 @@ def _bytes(option: str, text: str | None) -> int | None:
     if text is None:
         return None
     try:
-        return tomlfile.size(text)
+        return tomlfile.parse_size(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
 

@@ -28,7 +28,7 @@ from conda2wheel.commands.audit_result import Audited, MatrixRow
 from conda2wheel.commands.audit_subjects import Subject, newest, open_subjects, wheels_in
 from conda2wheel.errors import Conda2WheelError, Failed
 from conda2wheel.files.packagefile import Limits
-from conda2wheel.results import Warned
+from conda2wheel.results import ConversionWarning
 
 if TYPE_CHECKING:
     from conda2wheel.commands.pipeline import Context
@@ -112,7 +112,7 @@ class _Request:
 
     platform: Platform | None = None
     pyodide: str | None = None
-    warnings: tuple[Warned, ...] = ()
+    warnings: tuple[ConversionWarning, ...] = ()
 
 
 def _request(text: str | Platform) -> _Request:
@@ -122,10 +122,10 @@ def _request(text: str | Platform) -> _Request:
     if text in symbols.known():
         return _Request(platform, str(text))
     pyodide = symbols.newest_pyodide(platform)
-    warnings: tuple[Warned, ...] = ()
+    warnings: tuple[ConversionWarning, ...] = ()
     if pyodide is not None and isinstance(text, str) and for_pyodide(text) is platform:
         why = f"what Pyodide {text} provides is not known here; it is judged as {pyodide}, of the same platform"
-        warnings = (Warned("other-pyodide", why),)
+        warnings = (ConversionWarning("other-pyodide", why),)
     return _Request(platform, pyodide, warnings)
 
 
@@ -162,7 +162,7 @@ def _platform_of(pyodide: str) -> Platform:
     return next(row for row in platforms() if any(version == pyodide for version, _ in row.pyodide))
 
 
-def _tried(subject: Subject, request: _Request, court: _Court, notes: Sequence[Warned]) -> Audited | Conda2WheelError:
+def _tried(subject: Subject, request: _Request, court: _Court, notes: Sequence[ConversionWarning]) -> Audited | Conda2WheelError:
     """The verdict, or why there is none; a bug of ours does not stop the other inputs."""
     started = time.monotonic()
     try:
@@ -176,7 +176,7 @@ def _tried(subject: Subject, request: _Request, court: _Court, notes: Sequence[W
         return failed
 
 
-def _audited(subject: Subject, request: _Request, court: _Court, notes: Sequence[Warned], started: float) -> Audited:
+def _audited(subject: Subject, request: _Request, court: _Court, notes: Sequence[ConversionWarning], started: float) -> Audited:
     rows = (request.platform,) if request.platform else subject.platforms
     modules = len(subject.unit((rows or platforms())[-1]).modules)
     if not modules:
@@ -199,13 +199,15 @@ def _audited(subject: Subject, request: _Request, court: _Court, notes: Sequence
     )
 
 
-def _warnings(rows: Sequence[Platform], pyodides: Sequence[str]) -> Iterator[Warned]:
+def _warnings(rows: Sequence[Platform], pyodides: Sequence[str]) -> Iterator[ConversionWarning]:
     if rows and not pyodides:
         emscriptens = " or ".join(row.emscripten for row in rows)
         why = f"no Pyodide has Emscripten {emscriptens}, so nothing is known to run it: the matrix says what others do"
-        yield Warned("no-pyodide", why)
+        yield ConversionWarning("no-pyodide", why)
     if len(pyodides) > 1:
-        yield Warned("several-platforms", f"made for several platforms; the findings are those of Pyodide {', '.join(pyodides)}")
+        yield ConversionWarning(
+            "several-platforms", f"made for several platforms; the findings are those of Pyodide {', '.join(pyodides)}"
+        )
 
 
 def _row(subject: Subject, pyodide: str, court: _Court) -> MatrixRow:

@@ -19,7 +19,7 @@ from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import PackageFile
 from conda2wheel.link.libraries import LibraryIndex, names_of
 from conda2wheel.options import ALLOWABLE, Options
-from conda2wheel.results import ALLOWED, Warned
+from conda2wheel.results import ALLOWED, ConversionWarning
 
 _SAID_BY_AUDIT = (ALLOWED, "cannot-catch", "no-pyodide")
 _SITE = re.compile(r"^(?:.*/)?site-packages/")
@@ -37,7 +37,7 @@ def open_as_package(source: str, forced: Platform | None, context: Context) -> S
     try:
         prepared = prepare_package(opened)
     except Refused as refusal:
-        note = Warned("not-converted", f"convert refuses it, so its files are judged as they are: {refusal}")
+        note = ConversionWarning("not-converted", f"convert refuses it, so its files are judged as they are: {refusal}")
         made_for = () if forced is None else (forced,)
         unit = _AsItIs(package, opened.libraries).unit
         return Subject(package.source, "package", made_for, unit, canonicalize_name(package.name), warnings=(note,))

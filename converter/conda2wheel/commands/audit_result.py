@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from conda2wheel.abi.audit.findings import Finding, Severity
-from conda2wheel.results import Warned
+from conda2wheel.results import ConversionWarning
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -76,7 +76,7 @@ class Audited:
     modules: int
     findings: tuple[Finding, ...] = ()
     matrix: tuple[MatrixRow, ...] = ()
-    warnings: tuple[Warned, ...] = ()
+    warnings: tuple[ConversionWarning, ...] = ()
     seconds: float = field(default=0.0, compare=False)
 
     @property

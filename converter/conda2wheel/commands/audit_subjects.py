@@ -24,7 +24,7 @@ from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from conda2wheel.files.packagefile import BytesBlob, Limits, PackageFile
 from conda2wheel.files.reading import read_file, unreadable
 from conda2wheel.net.download import is_url, redacted
-from conda2wheel.results import Warned
+from conda2wheel.results import ConversionWarning
 from conda2wheel.wasm.binary import MAGIC
 from conda2wheel.wheel.reader import Wheel, read_wheel
 
@@ -47,7 +47,7 @@ class Subject:
     unit: Callable[[Platform], AuditUnit]
     project: str = ""
     version: str = "0"
-    warnings: tuple[Warned, ...] = ()
+    warnings: tuple[ConversionWarning, ...] = ()
 
 
 def newest(subjects: Iterable[Subject]) -> list[Subject]:
@@ -76,13 +76,13 @@ def open_subjects(
     return found
 
 
-def wheels_in(folders: Iterable[str | Path], limits: Limits) -> tuple[list[Subject], list[Warned]]:
+def wheels_in(folders: Iterable[str | Path], limits: Limits) -> tuple[list[Subject], list[ConversionWarning]]:
     """The wheels of these folders; one that cannot be read is a warning.
 
     Raises `Failed` (not-found, unreadable) for a folder that is not there or closed.
     """
     subjects: list[Subject] = []
-    notes: list[Warned] = []
+    notes: list[ConversionWarning] = []
     for folder in map(str, folders):
         if not os.path.isdir(folder):
             raise Failed("not-found", f"--find-links {folder}: no such folder", "check the path")
@@ -90,7 +90,7 @@ def wheels_in(folders: Iterable[str | Path], limits: Limits) -> tuple[list[Subje
             try:
                 subjects.append(_wheel(Path(path), limits))
             except Conda2WheelError as error:
-                notes.append(Warned("find-links-skipped", str(error), path))
+                notes.append(ConversionWarning("find-links-skipped", str(error), path))
     return subjects, notes
 
 
@@ -164,7 +164,7 @@ def _wheel(path: Path, limits: Limits) -> Subject:
     )
 
 
-def _made_for(wheel: Wheel, modules: Mapping[str, SideModule]) -> tuple[tuple[Platform, ...], tuple[Warned, ...]]:
+def _made_for(wheel: Wheel, modules: Mapping[str, SideModule]) -> tuple[tuple[Platform, ...], tuple[ConversionWarning, ...]]:
     """The platforms that its tag names; where it names none, what its suffixes and binaries say, with a warning."""
     rows = {row.name: row for tag in wheel.tags if (row := parse(tag.platform)) is not None}
     if rows:

@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, overload
 
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
-from conda2wheel.channels.prefetch import ahead
+from conda2wheel.channels.prefetch import prefetch
 from conda2wheel.commands.pipeline import Context, Progress, build, prepare
 from conda2wheel.conda.open import expand
 from conda2wheel.errors import Conda2WheelError, Failed
@@ -20,7 +20,7 @@ from conda2wheel.link.libraries import LibraryIndex
 from conda2wheel.net.download import is_url, redacted
 from conda2wheel.options import DEFAULT_LEVEL, Options, Pins
 from conda2wheel.recipes.model import RecipeBook
-from conda2wheel.results import Converted, Planned, Warned, error_json
+from conda2wheel.results import ConversionWarning, Converted, Planned, error_json
 from conda2wheel.wheel.name_sources import Surroundings
 
 logger = logging.getLogger(__name__)
@@ -199,7 +199,7 @@ def convert_each(
     """
     options = Options.of(platform, compat_tags, level, isolate, provided, allow, pins)
     shared = Context.of(libdirs, channels, recipes, limits, downloads, progress)
-    with ahead([str(source) for source in sources], shared.channels, downloads, shared.limits.download) as coming:
+    with prefetch([str(source) for source in sources], shared.channels, downloads, shared.limits.download) as coming:
         libraries = (
             shared.libraries
             if isinstance(libdirs, LibraryIndex)
@@ -232,7 +232,9 @@ def _outcomes(sources: Iterable[str], convert_one: Callable[[int, str], Planned]
         else:
             before = written.get(result.filename)
             if before is not None and before != shown:
-                note = Warned("replaced-wheel", f"the same file name as {before} gave; that wheel is replaced", result.filename)
+                note = ConversionWarning(
+                    "replaced-wheel", f"the same file name as {before} gave; that wheel is replaced", result.filename
+                )
                 result = replace(result, warnings=(*result.warnings, note))
             written[result.filename] = shown
             yield ConvertOutcome(shown, result, None, time.monotonic() - started)

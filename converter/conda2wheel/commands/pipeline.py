@@ -26,7 +26,7 @@ from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.channels.search import DEFAULT_CHANNELS, locate
 from conda2wheel.commands.verdict import Verdict, judge
 from conda2wheel.conda.open import open_package
-from conda2wheel.conda.origin import Source
+from conda2wheel.conda.origin import MemberSource
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.files.writing import write_file
@@ -36,7 +36,7 @@ from conda2wheel.link.libraries import LibraryIndex
 from conda2wheel.link.link import Linked, link
 from conda2wheel.options import Options
 from conda2wheel.recipes.model import RecipeBook
-from conda2wheel.results import Converted, Planned, Warned
+from conda2wheel.results import ConversionWarning, Converted, Planned
 from conda2wheel.wheel.apply_recipe import Carried, carried
 from conda2wheel.wheel.members import members
 from conda2wheel.wheel.name_sources import Surroundings
@@ -187,7 +187,7 @@ class Built:
     linked: Linked
     contents: Sequence[Member]
     provenance: Made
-    warnings: tuple[Warned, ...]
+    warnings: tuple[ConversionWarning, ...]
 
     def write(self, folder: Path | None) -> Planned:
         """Write the wheel into a folder, which is made if it does not exist; None: write nothing.
@@ -325,7 +325,7 @@ def _judge(prepared: Prepared, linked: Linked) -> Verdict:
     return judge(prepared.package.source, prepared.unit(linked), decision.platform, prepared.options.allow, installed)
 
 
-def _provenance(prepared: Prepared, linked: Linked, verdict: Verdict, overrides: tuple[Warned, ...]) -> Made:
+def _provenance(prepared: Prepared, linked: Linked, verdict: Verdict, overrides: tuple[ConversionWarning, ...]) -> Made:
     plan, options = prepared.plan, prepared.options
     return Made(
         command="convert",
@@ -337,7 +337,7 @@ def _provenance(prepared: Prepared, linked: Linked, verdict: Verdict, overrides:
         judged_by=(verdict.pyodide,) if verdict.pyodide else (),
         evidence=plan.decision.evidence if plan.decision else (),
         options=options,
-        input=Source.of(plan.package),
+        input=MemberSource.of(plan.package),
         moment=options.moment(plan.package.timestamp),
         consulted=consulted(linked, prepared.added),
         overrides=overrides,
@@ -348,9 +348,9 @@ def _provenance(prepared: Prepared, linked: Linked, verdict: Verdict, overrides:
     )
 
 
-def size_warnings(wheel: Path) -> tuple[Warned, ...]:
+def size_warnings(wheel: Path) -> tuple[ConversionWarning, ...]:
     """A warning for a wheel that is larger than PyPI takes without a request."""
     size = wheel.stat().st_size
     if size <= PYPI_FILE_LIMIT:
         return ()
-    return (Warned("pypi-size", f"{size >> 20} MiB; PyPI takes 100 MiB unless it was asked for more", wheel.name),)
+    return (ConversionWarning("pypi-size", f"{size >> 20} MiB; PyPI takes 100 MiB unless it was asked for more", wheel.name),)

@@ -26,7 +26,7 @@ from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.commands.convert import internal
 from conda2wheel.commands.pipeline import size_warnings
 from conda2wheel.commands.verdict import Verdict, judge
-from conda2wheel.conda.origin import Source
+from conda2wheel.conda.origin import MemberSource
 from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.files.reading import read_file
@@ -34,7 +34,7 @@ from conda2wheel.files.writing import write_file
 from conda2wheel.link.libraries import LibraryIndex
 from conda2wheel.link.link import Linked, link
 from conda2wheel.options import Options
-from conda2wheel.results import Repaired, Warned
+from conda2wheel.results import ConversionWarning, Repaired
 from conda2wheel.wheel import editor
 from conda2wheel.wheel.members import change_of, vendored, vendored_licenses
 from conda2wheel.wheel.provenance import Made, overridden, own_account
@@ -87,7 +87,7 @@ class _Changes:
     tagged: Retagged
     linked: Linked
     verdicts: tuple[Verdict, ...]
-    warnings: tuple[Warned, ...]
+    warnings: tuple[ConversionWarning, ...]
 
 
 def repair_wheel(wheel: Wheel, libraries: LibraryIndex, options: Options, out: Path) -> Repaired:
@@ -150,7 +150,7 @@ def repair_each(
         else:
             if result.filename in written:
                 why = f"the same file name as {written[result.filename]} gave; that wheel is replaced"
-                result = replace(result, warnings=(*result.warnings, Warned("replaced-wheel", why, result.filename)))
+                result = replace(result, warnings=(*result.warnings, ConversionWarning("replaced-wheel", why, result.filename)))
             written[result.filename] = wheel
             yield wheel, result
 
@@ -177,9 +177,11 @@ def _is_data(path: str) -> bool:
     return path.partition("/")[0].endswith(".data")
 
 
-def _not_linked(elsewhere: Mapping[str, SideModule]) -> list[Warned]:
+def _not_linked(elsewhere: Mapping[str, SideModule]) -> list[ConversionWarning]:
     return [
-        Warned("not-linked", f"not in site-packages, so what it NEEDs ({', '.join(b.needed)}) was not looked for", path)
+        ConversionWarning(
+            "not-linked", f"not in site-packages, so what it NEEDs ({', '.join(b.needed)}) was not looked for", path
+        )
         for path, b in sorted(elsewhere.items())
         if b.needed
     ]
@@ -226,9 +228,9 @@ def _judge(wheel: Wheel, tagged: Retagged, linked: Linked, allow: frozenset[str]
     return tuple(judge(wheel.source, unit, decision.platform, allow) for decision in tagged.decisions)
 
 
-def _edit(wheel: Wheel, tagged: Retagged, linked: Linked, native: bool) -> tuple[list[Member], list[Warned]]:
+def _edit(wheel: Wheel, tagged: Retagged, linked: Linked, native: bool) -> tuple[list[Member], list[ConversionWarning]]:
     """The members of the repaired wheel without RECORD; none if nothing is to be changed."""
-    warnings: list[Warned] = []
+    warnings: list[ConversionWarning] = []
     texts = vendored_licenses(linked, warnings)
     replaced: dict[str, editor.Change] = {path: (file.blob, change_of(linked, path)) for path, file in linked.rewritten.items()}
     replaced |= editor.described(wheel, tagged.tags, native, sorted(texts))
@@ -236,15 +238,15 @@ def _edit(wheel: Wheel, tagged: Retagged, linked: Linked, native: bool) -> tuple
     added += [Member(f"{wheel.dist_info}/licenses/{name}", blob, origin=origin) for name, (blob, origin) in texts.items()]
     problem = editor.record_problem(wheel)
     if problem:
-        warnings.append(Warned("record-mended", f"{problem}; it is made new", f"{wheel.dist_info}/RECORD"))
+        warnings.append(ConversionWarning("record-mended", f"{problem}; it is made new", f"{wheel.dist_info}/RECORD"))
     links = any(file.aliases for file in wheel.files)
     if not (replaced or added or problem or links or tagged.filename != wheel.path.name):
         return [], []
     return editor.members(wheel, _source(wheel), replaced, added), [*warnings, *editor.dropped(wheel)]
 
 
-def _source(wheel: Wheel) -> Source:
-    return Source(
+def _source(wheel: Wheel) -> MemberSource:
+    return MemberSource(
         kind="wheel",
         name=wheel.metadata.get("Name") or wheel.name,
         version=wheel.version,

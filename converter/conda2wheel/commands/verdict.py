@@ -16,7 +16,7 @@ from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.symbols import newest_pyodide
 from conda2wheel.errors import Refused
 from conda2wheel.options import ALLOWABLE
-from conda2wheel.results import ALLOWED, Warned
+from conda2wheel.results import ALLOWED, ConversionWarning
 
 SHOWN = 3  # findings that a refusal spells out
 
@@ -25,7 +25,7 @@ SHOWN = 3  # findings that a refusal spells out
 class Verdict:
     """What a person should know of the wheel, and which Pyodide was asked."""
 
-    warnings: tuple[Warned, ...] = ()
+    warnings: tuple[ConversionWarning, ...] = ()
     pyodide: str | None = None
 
 
@@ -51,8 +51,10 @@ def judge(
         raise _refusal(source, pyodide, refusing)
     told = [finding for finding in findings if finding.severity is Severity.SUSPICIOUS or finding.code in usual]
     bad = [finding for finding in bad if finding not in told]
-    warnings = [Warned(finding.code, finding.message, finding.module) for finding in told]
-    warnings += [Warned(ALLOWED, f"{RULES[finding.code].refusal}: {finding.message}", finding.module) for finding in bad]
+    warnings = [ConversionWarning(finding.code, finding.message, finding.module) for finding in told]
+    warnings += [
+        ConversionWarning(ALLOWED, f"{RULES[finding.code].refusal}: {finding.message}", finding.module) for finding in bad
+    ]
     return Verdict(tuple(warnings), pyodide)
 
 

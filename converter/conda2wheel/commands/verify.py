@@ -26,7 +26,7 @@ from conda2wheel._version import __version__
 from conda2wheel.commands.pipeline import Opened, build, prepare_package
 from conda2wheel.commands.repair import repair_wheel
 from conda2wheel.conda.open import PACKAGE_SUFFIXES, expand, open_package
-from conda2wheel.conda.origin import Source
+from conda2wheel.conda.origin import MemberSource
 from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.files.reading import corrupt, unreadable
@@ -142,7 +142,7 @@ class _Recipe:
     command: str
     version: str
     options: Options
-    sources: tuple[Source, ...]
+    sources: tuple[MemberSource, ...]
 
     @classmethod
     def read(cls, account: Mapping[str, Any]) -> _Recipe:
@@ -150,7 +150,7 @@ class _Recipe:
         if account["schema"] != SCHEMA:
             raise ValueError(f"its schema is {account['schema']!r}, and this version knows {SCHEMA}")
         command, tool = account["command"], account["tool"]
-        sources = tuple(Source.from_json(dict(source)) for source in account["sources"])
+        sources = tuple(MemberSource.from_json(dict(source)) for source in account["sources"])
         if command not in INPUTS or tool["name"] != TOOL or [each.kind for each in sources[:1]] != [INPUTS[command]]:
             raise ValueError("its command, tool or input are none of this tool's")
         try:
@@ -160,18 +160,18 @@ class _Recipe:
         return cls(command, str(tool["version"]), options, sources)
 
 
-def _shown(source: Source) -> str:
+def _shown(source: MemberSource) -> str:
     return f"{source}{f' (sha256 {source.sha256})' if source.sha256 else ''}"
 
 
-def _find(wheel: str, recipe: _Recipe, places: list[str], limits: Limits) -> dict[Source, str]:
+def _find(wheel: str, recipe: _Recipe, places: list[str], limits: Limits) -> dict[MemberSource, str]:
     """The place of each source but folders among what was given. Raises `Failed` (not-found) with all that are missing."""
     for place in places:
         if not os.path.lexists(place):
             raise Failed("not-found", f"--from {place}: no such file or folder", "check the path")
     by_hash = {_sha256(Path(file)): file for file in _files(places)}
     unpacked = dict(_unpacked(places, limits)) if any(source.opened == "folder" for source in recipe.sources) else {}
-    found: dict[Source, str] = {}
+    found: dict[MemberSource, str] = {}
     missing: list[str] = []
     for source in recipe.sources:
         if source.kind == "folder":
@@ -217,18 +217,18 @@ def _has_no_package(place: str) -> bool:
     return not any(name.endswith(PACKAGE_SUFFIXES) for name in os.listdir(place))
 
 
-def _replay(recipe: _Recipe, found: Mapping[Source, str], places: Iterable[str], out: Path, limits: Limits) -> Planned:
+def _replay(recipe: _Recipe, found: Mapping[MemberSource, str], places: Iterable[str], out: Path, limits: Limits) -> Planned:
     first, *others = recipe.sources
-    opened = [source.named_so(open_package(found[source], limits)) for source in others if source in found]
+    opened = [source.with_record(open_package(found[source], limits)) for source in others if source in found]
     folders = [place for place in places if _has_no_package(place)] if any(each.kind == "folder" for each in others) else []
     index = LibraryIndex(folders, limits, opened)
     if recipe.command == "repair":
         return repair_wheel(_named_so(first, found[first], out / "input", limits), index, recipe.options, out)
-    package = first.named_so(open_package(found[first], limits))
+    package = first.with_record(open_package(found[first], limits))
     return build(prepare_package(Opened(package, recipe.options, index))).write(out)
 
 
-def _named_so(source: Source, place: str, folder: Path, limits: Limits) -> Wheel:
+def _named_so(source: MemberSource, place: str, folder: Path, limits: Limits) -> Wheel:
     """A wheel under the name that it had, which says what it is."""
     if Path(place).name == source.filename or not source.filename:
         return read_wheel(Path(place), limits)

@@ -24,7 +24,7 @@ from typing import IO, cast
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.packagefile import (
     CHUNK,
-    Entry,
+    ArchiveMember,
     Limits,
     PackageFile,
     Spool,
@@ -39,7 +39,7 @@ _TAR_BLOCK = 512
 _FORMATS = {b"BZh": "tar.bz2", b"PK\x03\x04": "zip", b"\x1f\x8b": "tar.gz"}
 # What the standard library raises for damaged archives. tarfile follows chains of headers by recursion (RuntimeError has
 # RecursionError), zipfile has RuntimeError for encrypted members and NotImplementedError for unknown methods.
-DAMAGE = (
+ARCHIVE_ERRORS = (
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,
@@ -66,7 +66,7 @@ def open_archive(path: Path, source: str, limits: Limits) -> tuple[PackageFile, 
             return _open(stream, path, source, limits)
     except FileNotFoundError:
         raise not_found(source) from None
-    except DAMAGE as error:
+    except ARCHIVE_ERRORS as error:
         raise corrupt(source, str(error)) from error
     except OSError as error:
         if error.errno in (None, errno.EINVAL):  # what bz2 and gzip raise for damaged data; a seek to nowhere in a zip
@@ -95,11 +95,11 @@ def _open(stream: IO[bytes], path: Path, source: str, limits: Limits) -> tuple[P
     return resolve_links(source, reader.entries, limits)
 
 
-class Header(tarfile.TarInfo):
+class StrictTarInfo(tarfile.TarInfo):
     """A member's header. tarfile takes a damaged one for the end of the archive, and so would lose what follows."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Header:
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> StrictTarInfo:
         try:
             return super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
@@ -142,7 +142,7 @@ class _Members:
         self.compressed = max(compressed, 1)
         self.unpacked = 0
         self.members = 0
-        self.entries: dict[str, Entry] = {}
+        self.entries: dict[str, ArchiveMember] = {}
         self.spool = Spool()
 
     def too_large(self, why: str, bound: str) -> Refused:
@@ -183,7 +183,7 @@ class _Members:
 
     def read_tar(self, stream: IO[bytes]) -> None:
         bounded = _Bounded(stream, self)
-        with tarfile.open(fileobj=bounded, mode="r|", errorlevel=2, tarinfo=Header) as archive:
+        with tarfile.open(fileobj=bounded, mode="r|", errorlevel=2, tarinfo=StrictTarInfo) as archive:
             for member in archive:
                 bounded.headers = None
                 self._add(archive, member)
@@ -206,7 +206,7 @@ class _Members:
         if path is None:
             raise unsafe(self.source, member.name, "has no name")
         if member.issym() or member.islnk():
-            entry = Entry(path, target=member.linkname, hard=member.islnk())
+            entry = ArchiveMember(path, target=member.linkname, hard=member.islnk())
         elif member.isreg():
             entry = self._file(archive, member, path)
         else:
@@ -216,7 +216,7 @@ class _Members:
             raise unsafe(self.source, member.name, "comes twice, with different contents")
         self.entries[path] = entry
 
-    def _file(self, archive: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> Entry:
+    def _file(self, archive: tarfile.TarFile, member: tarfile.TarInfo, path: str) -> ArchiveMember:
         if member.size > self.limits.member_size:
             raise self.too_large(f"{path} has {member.size} bytes, more than {self.limits.member_size}", "member_size")
         content = archive.extractfile(member)
@@ -226,7 +226,7 @@ class _Members:
         blob = self.spool.add(self._counted(content) if member.issparse() else _chunks(content))
         if blob.size != member.size:
             raise corrupt(self.source, f"{path} is cut: {blob.size} of {member.size} bytes")
-        return Entry(path, blob=blob, executable=is_executable(member.mode))
+        return ArchiveMember(path, blob=blob, executable=is_executable(member.mode))
 
     def _counted(self, stream: IO[bytes]) -> Iterator[bytes]:
         for chunk in _chunks(stream):
@@ -234,7 +234,7 @@ class _Members:
             yield chunk
 
 
-def _same(one: Entry, other: Entry) -> bool:
+def _same(one: ArchiveMember, other: ArchiveMember) -> bool:
     if one.blob is None or other.blob is None:
         return one.blob is other.blob and (one.target, one.hard) == (other.target, other.hard)
     return one.blob.sha256 == other.blob.sha256

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from conda2wheel.conda.abi_evidence import ABI_PACKAGE, COMPILER_PACKAGES, SUBDIRS
-from conda2wheel.conda.origin import Source
+from conda2wheel.conda.origin import MemberSource
 from conda2wheel.conda.package import CondaPackage
 
 TOOLS = frozenset({ABI_PACKAGE, "python", "python_abi", "cross-python_emscripten-wasm32", *COMPILER_PACKAGES})
 
 
-def host_libraries(package: CondaPackage) -> tuple[Source, ...]:
+def host_libraries(package: CondaPackage) -> tuple[MemberSource, ...]:
     """The libraries of the host environment that the recipe asked for, and those that they asked for, by name.
 
     Python, packages of Python code (they depend on python) and what only these brought along are none; nor are packages for no
@@ -38,7 +38,7 @@ def host_libraries(package: CondaPackage) -> tuple[Source, ...]:
             continue
         seen.add(name)
         asked += depends[name]
-    return tuple(Source.from_record(records[name]) for name in sorted(seen) if records[name].get("subdir") in SUBDIRS[:1])
+    return tuple(MemberSource.from_record(records[name]) for name in sorted(seen) if records[name].get("subdir") in SUBDIRS[:1])
 
 
 def _records(value: Any) -> Iterator[Mapping[str, Any]]:

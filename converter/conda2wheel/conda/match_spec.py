@@ -23,14 +23,14 @@ class BuiltWith:
     versions: Mapping[str, str]
     pins: Mapping[str, tuple[tuple[str, str], ...]]
 
-    def forbidden(self, name: str, version: str) -> str:
+    def excluding_pin(self, name: str, version: str) -> str:
         """The pin that does not admit this version; empty if none speaks against it."""
         for spec, by in self.pins.get(name, ()):
             if not admits(spec, version):
                 return f"{by}, which it was built with, asks for {spec}"
         return ""
 
-    def knowing(self, name: str, specs: Iterable[str]) -> BuiltWith:
+    def with_run_exports(self, name: str, specs: Iterable[str]) -> BuiltWith:
         """The same with what a package's own run_exports say of a name."""
         found = tuple((spec, f"{name} {self.versions.get(name, '')}".strip()) for spec in specs if spec_name(spec) == name)
         return BuiltWith(self.versions, {**self.pins, name: found}) if found else self
@@ -49,12 +49,12 @@ def built_with(rendered_recipe: Mapping[str, Any]) -> BuiltWith:
     for record in _records(rendered_recipe):
         name, version = str(record["name"]), str(record.get("version", ""))
         versions[name] = version
-        for spec in exported(record.get("run_exports")):
+        for spec in run_export_specs(record.get("run_exports")):
             pins.setdefault(spec_name(spec), []).append((spec, f"{name} {version}"))
     return BuiltWith(versions, {name: tuple(dict.fromkeys(found)) for name, found in pins.items()})
 
 
-def exported(run_exports: Any) -> tuple[str, ...]:
+def run_export_specs(run_exports: Any) -> tuple[str, ...]:
     """The match specs of a run_exports document that hold for machine code: weak and strong."""
     if not isinstance(run_exports, dict):
         return ()
@@ -62,7 +62,7 @@ def exported(run_exports: Any) -> tuple[str, ...]:
     return tuple(spec for spec in specs if isinstance(spec, str))
 
 
-def forbidden(name: str, version: str, depends: Iterable[str]) -> str:
+def excluding_spec(name: str, version: str, depends: Iterable[str]) -> str:
     """The dependency that does not admit this version of a package; empty if none speaks against it."""
     return next((spec for spec in depends if spec_name(spec) == name and not admits(spec, version)), "")
 

@@ -13,14 +13,14 @@ from urllib.parse import unquote, urlsplit
 
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.conda.archive import NO_PACKAGE, open_archive
-from conda2wheel.conda.package import CondaPackage, from_record, read_info, several
+from conda2wheel.conda.package import CondaPackage, from_record, read_info, several_packages
 from conda2wheel.conda.paths_json import Placeholder
 from conda2wheel.conda.prefix import open_folder, open_listed
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.packagefile import FileBlob, Limits
 from conda2wheel.files.reading import corrupt, not_found, unreadable
 from conda2wheel.net.download import is_url
-from conda2wheel.results import Warned
+from conda2wheel.results import ConversionWarning
 
 ENV_META = "empack_env_meta.json"
 PACKAGE_SUFFIXES = (".conda", ".tar.bz2", ".tar.gz")
@@ -71,7 +71,7 @@ def _open_folder(path: Path, text: str, limits: Limits) -> CondaPackage:
     if not _is_there(path / "info" / "index.json"):
         records = _records(path)
         if len(records) > 1:
-            raise several(text, [str(record.relative_to(path)) for record in records])
+            raise several_packages(text, [str(record.relative_to(path)) for record in records])
         if len(records) == 1 and isinstance(_load(records[0], text).get("files"), list):
             return _open_record(records[0], text, limits)
         if not records:
@@ -100,7 +100,7 @@ def _records(prefix: Path) -> list[Path]:
 
 
 def _open_url(url: str, limits: Limits, downloads: Downloads) -> CondaPackage:
-    from conda2wheel.net.download import checksum, redacted, require_sha256
+    from conda2wheel.net.download import fragment_sha256, redacted, require_sha256
 
     try:
         parts = urlsplit(url)
@@ -110,11 +110,11 @@ def _open_url(url: str, limits: Limits, downloads: Downloads) -> CondaPackage:
         if parts.netloc not in ("", "localhost"):
             raise Failed("not-found", f"{url}: a file URL names a file of this machine", "write file:///path")
         path = Path(unquote(parts.path))
-        if (expected := checksum(url)) is not None and path.is_file():
+        if (expected := fragment_sha256(url)) is not None and path.is_file():
             require_sha256(url, FileBlob(path, path.stat().st_size).sha256, expected)
         return open_package(path, limits)
     shown = redacted(url)
-    with downloads.package(url, checksum(url), limits.download) as path:
+    with downloads.package(url, fragment_sha256(url), limits.download) as path:
         filename = unquote(urlsplit(shown).path).rpartition("/")[2] or path.name
         package = _archived(path, filename, read_info(shown, open_archive(path, shown, limits)))
     channel = package.channel or urlsplit(shown)._replace(query="", fragment="").geturl().rpartition("/")[0]
@@ -174,7 +174,7 @@ def _in_environment(path: Path, package: CondaPackage) -> CondaPackage:
     try:
         rows = _load(meta, str(meta)).get("packages")
     except (Failed, Refused) as error:
-        note = Warned("unreadable-environment", f"{error.message}; it was not used", ENV_META)
+        note = ConversionWarning("unreadable-environment", f"{error.message}; it was not used", ENV_META)
         return replace(package, warnings=(*package.warnings, note))
     packages = [entry for entry in rows if isinstance(entry, dict)] if isinstance(rows, list) else []
     return replace(package, environment=_environment(path.absolute(), package, packages))

@@ -13,7 +13,7 @@ from conda2wheel.net.download import redacted
 
 
 @dataclass(frozen=True)
-class Source:
+class MemberSource:
     """What members came from. `kind` is package (conda's), wheel (somebody else's), or folder (of libraries, and no package).
 
     `filename` and `sha256` are those of the archive or wheel; `opened` says of a package whether it was an archive or a folder:
@@ -34,13 +34,13 @@ class Source:
     environment_abi: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, package: CondaPackage) -> Source:
+    def of(cls, package: CondaPackage) -> MemberSource:
         """A conda package as a source."""
         record = {**package.about, **package.index, "fn": package.filename, "sha256": package.sha256, "channel": package.channel}
         return cls.from_record(record, package.opened, package.environment.get(ABI_PACKAGE, ()))
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any], opened: str | None = None, abi: Iterable[str] = ()) -> Source:
+    def from_record(cls, record: Mapping[str, Any], opened: str | None = None, abi: Iterable[str] = ()) -> MemberSource:
         """A conda package by its repodata record, of which a stranger may have written any part."""
 
         def text(key: str) -> str | None:
@@ -62,7 +62,7 @@ class Source:
         )
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> Source:
+    def from_json(cls, told: Mapping[str, Any]) -> MemberSource:
         """What an account says. Raises `ValueError` where it is not as `json` writes it."""
         names = {each.name for each in fields(cls)}
         texts = {key: value for key, value in told.items() if key in names and isinstance(value, str)}
@@ -75,7 +75,7 @@ class Source:
             raise ValueError("one of its sources is neither package, nor wheel, nor folder")
         return cls(**{**texts, "environment_abi": tuple(abi)})  # type: ignore[arg-type]
 
-    def named_so(self, package: CondaPackage) -> CondaPackage:
+    def with_record(self, package: CondaPackage) -> CondaPackage:
         """The package with what is told of it and not in it: the name of its archive, its channel, its environment."""
         environment = {**package.environment, ABI_PACKAGE: self.environment_abi} if self.environment_abi else package.environment
         return replace(package, filename=self.filename, channel=self.channel or package.channel, environment=environment)
@@ -92,23 +92,25 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Origin:
+class MemberOrigin:
     """Where one member came from: `file` of `source`, or (None) made by conda2wheel. `before` is the sha256 that the file had
     there, if its bytes are others now, and `changes` says in what."""
 
-    source: Source | None = None
+    source: MemberSource | None = None
     file: str | None = None
     before: str | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def copied(cls, source: Source, file: str, was: Blob, now: Blob, changes: Mapping[str, Any] | None = None) -> Origin:
+    def copied(
+        cls, source: MemberSource, file: str, was: Blob, now: Blob, changes: Mapping[str, Any] | None = None
+    ) -> MemberOrigin:
         """A file that was taken over, changed or not."""
         same = was is now or was.sha256 == now.sha256
         return cls(source, file, None if same else was.sha256, {} if same else changes or {})
 
 
-MADE_HERE = Origin()
+GENERATED = MemberOrigin()
 
 
 def public_channel(channel: str | None) -> str | None:

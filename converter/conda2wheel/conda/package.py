@@ -14,13 +14,13 @@ from typing import Any, Literal
 
 from conda2wheel.conda import recipe_yaml as recipe_files
 from conda2wheel.conda.archive import NO_PACKAGE
-from conda2wheel.conda.paths_json import Placeholder, checked, has_prefix, placeholders, rows
+from conda2wheel.conda.paths_json import Placeholder, has_prefix, path_rows, placeholders, select_listed
 from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import Blob, PackageFile
 from conda2wheel.files.reading import corrupt
-from conda2wheel.results import Warned
+from conda2wheel.results import ConversionWarning
 
-__all__ = ["CondaPackage", "Placeholder", "from_record", "read_info", "several"]
+__all__ = ["CondaPackage", "Placeholder", "from_record", "read_info", "several_packages"]
 
 MAX_TEXT = 64 << 20  # bytes of one JSON document; a paths.json has about 250 a file
 LATEST = 253402300800.0  # the year 10000, in seconds
@@ -60,7 +60,7 @@ class CondaPackage:
     sha256: str | None = None
     opened: Opened = "folder"
     environment: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # package name -> versions beside it
-    warnings: tuple[Warned, ...] = ()
+    warnings: tuple[ConversionWarning, ...] = ()
 
     @property
     def name(self) -> str:
@@ -120,11 +120,11 @@ def read_info(source: str, files: tuple[PackageFile, ...]) -> CondaPackage:
         record = _json(source, by_name[records[0]])
         return from_record(source, record, contents)
     if records:
-        raise several(source, records)
+        raise several_packages(source, records)
     raise corrupt(source, "not a conda package: neither info/index.json nor conda-meta/*.json", NO_PACKAGE)
 
 
-def several(source: str, records: list[str]) -> Refused:
+def several_packages(source: str, records: list[str]) -> Refused:
     """The refusal for a prefix that is named as if it were one package; `records` are its records' paths."""
     return Refused(
         "several-distributions",
@@ -143,7 +143,7 @@ def from_record(source: str, record: Mapping[str, Any], contents: tuple[PackageF
         files=contents,
         index=index,
         about=about,
-        placeholders=placeholders(rows(source, data, "paths_data")) if isinstance(data, dict) and data.get("paths") else {},
+        placeholders=placeholders(path_rows(source, data, "paths_data")) if isinstance(data, dict) and data.get("paths") else {},
         channel=_channel(record),
         filename=_text_of(record, "fn"),
         sha256=_text_of(record, "sha256"),
@@ -152,7 +152,7 @@ def from_record(source: str, record: Mapping[str, Any], contents: tuple[PackageF
 
 def _from_info(source: str, names: Mapping[str, PackageFile], contents: tuple[PackageFile, ...]) -> CondaPackage:
     index = _require_identity(source, _json(source, names["info/index.json"]))
-    warnings: list[Warned] = []
+    warnings: list[ConversionWarning] = []
 
     def document(name: str) -> dict[str, Any]:
         return _json(source, names[f"info/{name}"]) if f"info/{name}" in names else {}
@@ -204,7 +204,9 @@ def _json(source: str, file: PackageFile) -> dict[str, Any]:
     return value
 
 
-def _first_yaml(names: Mapping[str, PackageFile], candidates: tuple[str, ...], warnings: list[Warned]) -> dict[str, Any]:
+def _first_yaml(
+    names: Mapping[str, PackageFile], candidates: tuple[str, ...], warnings: list[ConversionWarning]
+) -> dict[str, Any]:
     """A recipe is a help, not a need: one that cannot be read (a template, say) is a warning."""
     for candidate in candidates:
         file = names.get(f"info/recipe/{candidate}")
@@ -213,7 +215,9 @@ def _first_yaml(names: Mapping[str, PackageFile], candidates: tuple[str, ...], w
         try:
             value = recipe_files.load(file.blob)
         except recipe_files.RecipeError as error:
-            warnings.append(Warned("unreadable-recipe", f"info/recipe/{candidate} {error}; it was not used", file.path))
+            warnings.append(
+                ConversionWarning("unreadable-recipe", f"info/recipe/{candidate} {error}; it was not used", file.path)
+            )
             continue
         if isinstance(value, dict):
             return {str(key): item for key, item in value.items()}
@@ -221,16 +225,16 @@ def _first_yaml(names: Mapping[str, PackageFile], candidates: tuple[str, ...], w
 
 
 def _listed(
-    source: str, names: Mapping[str, PackageFile], contents: tuple[PackageFile, ...], warnings: list[Warned]
+    source: str, names: Mapping[str, PackageFile], contents: tuple[PackageFile, ...], warnings: list[ConversionWarning]
 ) -> tuple[tuple[PackageFile, ...], dict[str, Placeholder]]:
     """The contents that the package lists, and which of them have a placeholder; everything where it lists nothing."""
     if "info/paths.json" in names:
-        listed = rows(source, _json(source, names["info/paths.json"]), "info/paths.json")
-        return checked(source, contents, listed, "info/paths.json", warnings), placeholders(listed)
+        listed = path_rows(source, _json(source, names["info/paths.json"]), "info/paths.json")
+        return select_listed(source, contents, listed, "info/paths.json", warnings), placeholders(listed)
     if "info/files" in names:
         paths = [line.strip() for line in _text(names["info/files"]).splitlines()]
         plain = {path: {"path_type": "softlink"} for path in paths if path}  # it does not say which are links to folders
-        contents = checked(source, contents, plain, "info/files", warnings)
+        contents = select_listed(source, contents, plain, "info/files", warnings)
     return contents, has_prefix(source, _text(names["info/has_prefix"])) if "info/has_prefix" in names else {}
 
 

@@ -13,11 +13,11 @@ from typing import Any
 
 from conda2wheel.files.packagefile import PackageFile, parents
 from conda2wheel.files.reading import corrupt
-from conda2wheel.results import Warned
+from conda2wheel.results import ConversionWarning
 
 SITE = re.compile(r"^(?:lib/python(\d+\.\d+)t?/)?site-packages/")
 OLDEST_PLACEHOLDER = "/opt/anaconda1anaconda2anaconda3"  # conda-build's, where has_prefix names only the path
-Rows = Mapping[str, Mapping[str, Any]]
+PathRows = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def glob_pattern(globs: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{one(glob)})" for glob in globs))
 
 
-def rows(source: str, document: Mapping[str, Any], name: str) -> Rows:
+def path_rows(source: str, document: Mapping[str, Any], name: str) -> PathRows:
     """The rows of a paths.json (or of a record's `paths_data`) by path. Raises `Refused` (corrupt-archive)."""
     listed = document.get("paths")
     if not isinstance(listed, list) or not all(isinstance(row, dict) and isinstance(row.get("_path"), str) for row in listed):
@@ -50,7 +50,7 @@ def rows(source: str, document: Mapping[str, Any], name: str) -> Rows:
     return {row["_path"]: row for row in listed}
 
 
-def placeholders(found: Rows) -> dict[str, Placeholder]:
+def placeholders(found: PathRows) -> dict[str, Placeholder]:
     """The files that have a placeholder in them."""
     return {
         path: Placeholder(str(row.get("file_mode") or "text"), str(row["prefix_placeholder"]))
@@ -74,8 +74,8 @@ def has_prefix(source: str, text: str) -> dict[str, Placeholder]:
     return found
 
 
-def checked(
-    source: str, contents: tuple[PackageFile, ...], listed: Rows, name: str, warnings: list[Warned]
+def select_listed(
+    source: str, contents: tuple[PackageFile, ...], listed: PathRows, name: str, warnings: list[ConversionWarning]
 ) -> tuple[PackageFile, ...]:
     """The contents that the list `name` has, compared with it: all of them must be there, with their hash and size.
 
@@ -100,7 +100,9 @@ def checked(
         if file.path in listed or aliases:
             kept.append(replace(file, aliases=aliases))
         else:
-            warnings.append(Warned("unlisted-file", f"not in {name}, so conda would not install it; left out", file.path))
+            warnings.append(
+                ConversionWarning("unlisted-file", f"not in {name}, so conda would not install it; left out", file.path)
+            )
     return tuple(kept)
 
 

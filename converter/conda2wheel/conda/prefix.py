@@ -12,7 +12,7 @@ from pathlib import Path
 
 from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import (
-    Entry,
+    ArchiveMember,
     FileBlob,
     Limits,
     PackageFile,
@@ -26,7 +26,7 @@ from conda2wheel.files.reading import unreadable
 
 def open_folder(root: Path, source: str, limits: Limits) -> tuple[PackageFile, ...]:
     """Every file below `root`, sorted by path. Raises `Refused` (unsafe-archive, too-large) or `Failed` (unreadable)."""
-    entries: dict[str, Entry] = {}
+    entries: dict[str, ArchiveMember] = {}
     total = 0
     for path in _walk(root):
         name = clean_path(source, path.relative_to(root).as_posix())
@@ -47,7 +47,7 @@ def open_listed(root: Path, names: list[str], source: str, limits: Limits) -> tu
     lies in the prefix. Raises as `open_folder`.
     """
     real_root = root.resolve()
-    entries: dict[str, Entry] = {}
+    entries: dict[str, ArchiveMember] = {}
     links: dict[str, str] = {}
     total = 0
     gone: list[str] = []
@@ -102,7 +102,7 @@ def _inside(path: Path, real_root: Path, name: str, source: str) -> Path:
     return real
 
 
-def _bound(source: str, entry: Entry, count: int, total: int, limits: Limits) -> None:
+def _bound(source: str, entry: ArchiveMember, count: int, total: int, limits: Limits) -> None:
     if count > limits.members:
         raise Refused("too-large", f"{source}: more than {limits.members} files", "raise --max-members if you trust it")
     if total > limits.size:
@@ -126,13 +126,13 @@ def _walk(root: Path) -> Iterator[Path]:
         todo += reversed(folders)
 
 
-def _entry(path: Path, name: str, source: str) -> Entry:
+def _entry(path: Path, name: str, source: str) -> ArchiveMember:
     try:
         status = path.lstat()
         if stat.S_ISLNK(status.st_mode):
-            return Entry(name, target=os.readlink(path))
+            return ArchiveMember(name, target=os.readlink(path))
     except OSError as error:
         raise unreadable(path, error) from None
     if stat.S_ISREG(status.st_mode):
-        return Entry(name, blob=FileBlob(path, status.st_size), executable=is_executable(status.st_mode))
+        return ArchiveMember(name, blob=FileBlob(path, status.st_size), executable=is_executable(status.st_mode))
     raise unsafe(source, name, "is no file, folder or link")

@@ -7,10 +7,10 @@ import unicodedata
 _NOT_SHOWN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # they move a cursor, turn the line around, or are no characters
 
 
-def shown(text: str) -> str:
+def printable(text: str) -> str:
     """A text in one line in which every character is seen: controls, bidirectional marks and surrogates become escapes.
 
-    >>> shown("a\\x1b[2Jb\\nc\\u202ed"), shown("Grüße 漢字")
+    >>> printable("a\\x1b[2Jb\\nc\\u202ed"), printable("Grüße 漢字")
     ('a\\\\x1b[2Jb\\\\x0ac\\\\u202ed', 'Grüße 漢字')
     """
     if text.isprintable():  # which is quick, and true of nearly all; it knows these categories
@@ -23,10 +23,10 @@ def _escape(character: str) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def amount(size: float) -> str:
+def format_size(size: float) -> str:
     """Bytes for people, in powers of 1000.
 
-    >>> amount(0), amount(999), amount(1234), amount(56_000_000), amount(7.1e9)
+    >>> format_size(0), format_size(999), format_size(1234), format_size(56_000_000), format_size(7.1e9)
     ('0 B', '999 B', '1.2 kB', '56 MB', '7.1 GB')
     """
     for unit in ("B", "kB", "MB", "GB"):
@@ -36,10 +36,10 @@ def amount(size: float) -> str:
     return f"{size:.1f} TB"
 
 
-def span(seconds: float) -> str:
+def format_seconds(seconds: float) -> str:
     """A time for people.
 
-    >>> span(0.04), span(3.21), span(75), span(3725), span(200_000)
+    >>> format_seconds(0.04), format_seconds(3.21), format_seconds(75), format_seconds(3725), format_seconds(200_000)
     ('0.04 s', '3.2 s', '1 min 15 s', '1 h 02 min', '55 h 33 min')
     """
     if seconds < 59.5:

@@ -167,7 +167,7 @@ class PackageFile:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ArchiveMember:
     """A member as an archive or a folder lists it: a file (`blob`) or a link (`target`, as written)."""
 
     path: str
@@ -202,7 +202,7 @@ def clean_path(source: str, name: str) -> str | None:
     return "/".join(parts) or None
 
 
-def resolve_links(source: str, entries: Mapping[str, Entry], limits: Limits) -> tuple[PackageFile, ...]:
+def resolve_links(source: str, entries: Mapping[str, ArchiveMember], limits: Limits) -> tuple[PackageFile, ...]:
     """The package's files with all their names, sorted by path.
 
     A link to a folder gives every file below that folder one more name. Raises `Refused` for a link that leaves the
@@ -247,7 +247,7 @@ def parents(path: str) -> list[str]:
     return ["/".join(parts[:n]) for n in range(1, len(parts))]
 
 
-def _follow(source: str, path: str, link: Entry, links: Mapping[str, Entry]) -> str:
+def _follow(source: str, path: str, link: ArchiveMember, links: Mapping[str, ArchiveMember]) -> str:
     """Where a link ends, component by component, through other links, inside of the package only."""
     hops = 0
     done: list[str] = [] if link.hard else path.split("/")[:-1]
@@ -270,7 +270,7 @@ def _follow(source: str, path: str, link: Entry, links: Mapping[str, Entry]) -> 
     return "/".join(done)
 
 
-def _components(source: str, path: str, link: Entry) -> list[str]:
+def _components(source: str, path: str, link: ArchiveMember) -> list[str]:
     target = link.target or ""
     if not target or target.startswith("/") or "\0" in target or "\\" in target or len(target) > MAX_PATH:
         raise unsafe(source, path, f"links out of the package, to {target[:200]!r}")

@@ -19,7 +19,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _DURATION = re.compile(r"(\d+)\s*([smhdw])")
 
 
-class Complaint(NamedTuple):
+class Problem(NamedTuple):
     """What is wrong: the keys that lead there (a number counts the tables of one name), why, and of a list the wrong text."""
 
     keys: Keys
@@ -39,37 +39,37 @@ def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
         raise Failed("usage", f"{path}: {error}", "it is no TOML") from None
 
 
-def told(path: Path, text: str, problems: Iterable[Complaint], hint: str) -> Failed:
+def invalid_document(path: Path, text: str, problems: Iterable[Problem], hint: str) -> Failed:
     """The error (usage) for a document: each complaint with its line, in the order of lines."""
     lines = sorted((line_of(text, each.keys, each.item), each.why) for each in problems)
     more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
     return Failed("usage", "; ".join([*(f"{path}:{line}: {why}" for line, why in lines[:SHOWN]), *more]), hint)
 
 
-def check_table(keys: Keys, value: Any, name: str, allowed: Mapping[str, type]) -> Iterator[Complaint]:
+def check_table(keys: Keys, value: Any, name: str, allowed: Mapping[str, type]) -> Iterator[Problem]:
     """What of a table has no place in it or the wrong type. Types: str, bool, int, dict, and list for a list of texts."""
     if not isinstance(value, dict):
-        yield Complaint(keys, f"{name} is no table")
+        yield Problem(keys, f"{name} is no table")
         return
     for key, each in value.items():
         if key in allowed:
             yield from check_type((*keys, key), key, each, allowed[key])
         else:
-            yield Complaint((*keys, key), f"{name} has no {key}; {near(key, allowed)}")
+            yield Problem((*keys, key), f"{name} has no {key}; {suggestion(key, allowed)}")
 
 
-def check_type(keys: Keys, key: str, value: Any, wanted: type) -> Iterator[Complaint]:
+def check_type(keys: Keys, key: str, value: Any, wanted: type) -> Iterator[Problem]:
     """A complaint if a value has not the type; True is no number."""
     words = {str: "text", list: "list of texts", bool: "true or false", int: "whole number", dict: "table"}
     texts = value if isinstance(value, list) else []
     if type(value) is not wanted or not all(isinstance(each, str) for each in texts):
-        yield Complaint(keys, f"{key} is {'not' if wanted is bool else 'no'} {words[wanted]}")
+        yield Problem(keys, f"{key} is {'not' if wanted is bool else 'no'} {words[wanted]}")
 
 
-def near(word: str, known: Iterable[str]) -> str:
+def suggestion(word: str, known: Iterable[str]) -> str:
     """What somebody may have meant, and else everything there is.
 
-    >>> near("workres", ["workers", "memory"]), near("colour", ["workers", "memory"])
+    >>> suggestion("workres", ["workers", "memory"]), suggestion("colour", ["workers", "memory"])
     ('did you mean workers?', 'it may have workers, memory')
     """
     names = list(known)
@@ -100,10 +100,10 @@ def line_of(text: str, keys: Keys, item: str = "") -> int:
     return found
 
 
-def size(text: str) -> int:
+def parse_size(text: str) -> int:
     """Bytes: `500M`, `8G`, `123`. Raises `ValueError`.
 
-    >>> size("2G"), size("64 KiB")
+    >>> parse_size("2G"), parse_size("64 KiB")
     (2147483648, 65536)
     """
     match = _SIZE.fullmatch(text.strip())
@@ -112,10 +112,10 @@ def size(text: str) -> int:
     return int(match[1]) * _UNITS[match[2].upper()]
 
 
-def duration(text: str) -> float:
+def parse_duration(text: str) -> float:
     """Seconds: `90s`, `15m`, `12h`, `30d`, `2w`. Raises `ValueError`.
 
-    >>> duration("12h"), duration("30d")
+    >>> parse_duration("12h"), parse_duration("30d")
     (43200.0, 2592000.0)
     """
     match = _DURATION.fullmatch(text.strip())

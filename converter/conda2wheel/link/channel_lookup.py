@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from conda2wheel.abi.side_module import same_library
-from conda2wheel.channels.contents import Inside, is_accident, skipped
-from conda2wheel.channels.listing import Listing
-from conda2wheel.channels.search import Found
+from conda2wheel.channels.contents import PackageContents, is_accident, skipped_warning
+from conda2wheel.channels.listing import ChannelListing
+from conda2wheel.channels.search import ChannelBuild
 from conda2wheel.conda.abi_evidence import claims
 from conda2wheel.conda.match_spec import BuiltWith, built_with, spec_name
 from conda2wheel.conda.open import open_package
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Failed, Refused
-from conda2wheel.results import Warned
+from conda2wheel.results import ConversionWarning
 
 if TYPE_CHECKING:
     from conda2wheel.abi.platforms import Platform
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 BUILDS = 3  # of one package: how many are looked into, newest first, to see whether it has the library at all
 DEEP = 24  # of one that has it: how many, to find the file itself
-Has = Callable[[Inside], bool]
+Has = Callable[[PackageContents], bool]
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Candidate:
 class ChannelLibraries:
     """Where to look; and, for one package that is converted, what was opened for it and what could not be looked into, by URL."""
 
-    listing: Listing
+    listing: ChannelListing
     opened: dict[str, CondaPackage] = field(default_factory=dict)
-    broken: dict[str, Warned] = field(default_factory=dict)
+    broken: dict[str, ConversionWarning] = field(default_factory=dict)
     searched: dict[str, None] = field(default_factory=dict)  # names, in the order in which they were looked for
 
     def candidates(self, needed: str, package: Subject, platform: Platform) -> Iterator[Candidate]:
@@ -61,7 +61,7 @@ class ChannelLibraries:
         for has in (_has(needed), _has_near(needed)):
             for name in query.carriers(likely, needed):
                 yield from self._opened(query.having(name, has), likely[name], query)
-            others = others or [name for name in self.listing.names() if name not in likely]
+            others = others or [name for name in self.listing.package_names() if name not in likely]
             for name in query.carriers(others, needed):
                 yield from self._opened(query.having(name, has), "it has that file", query)
 
@@ -72,14 +72,14 @@ class ChannelLibraries:
         found = next(self._opened(query.builds(name), "", query), None)
         return found.package if found else None
 
-    def inside(self, builds: Iterable[Found]) -> Mapping[str, Inside]:
+    def inside(self, builds: Iterable[ChannelBuild]) -> Mapping[str, PackageContents]:
         """As `Listing.inside`, remembering what was broken."""
         wanted = list(builds)
         found = self.listing.inside(wanted)
         self.broken |= {each.url: self.listing.broken[each.url] for each in wanted if each.url in self.listing.broken}
         return found
 
-    def _opened(self, builds: Iterable[Found], why: str, query: _Query) -> Iterator[Candidate]:
+    def _opened(self, builds: Iterable[ChannelBuild], why: str, query: _Query) -> Iterator[Candidate]:
         for build in builds:
             if build.url not in self.opened:
                 where = f"{build.url}#sha256={build.sha256}" if build.sha256 else build.url
@@ -88,7 +88,7 @@ class ChannelLibraries:
                 except (Refused, Failed) as error:
                     if is_accident(error):
                         raise
-                    self.broken[build.url] = skipped(build.url, error)
+                    self.broken[build.url] = skipped_warning(build.url, error)
                     continue
             yield Candidate(self.opened[build.url], "; ".join(filter(None, (why, query.built.reason(build.name)))))
 
@@ -136,13 +136,13 @@ class _Query:
                     given.add(name)
                     yield name
 
-    def having(self, name: str, has: Has) -> list[Found]:
+    def having(self, name: str, has: Has) -> list[ChannelBuild]:
         """The builds of a package that have it, the best first."""
         builds = self.builds(name)
         inside = self.libraries.inside(builds[:DEEP])
         return [build for build in builds if build.url in inside and has(inside[build.url])]
 
-    def builds(self, name: str) -> list[Found]:
+    def builds(self, name: str) -> list[ChannelBuild]:
         """The builds of a package that this one may use, the best first."""
         self._learn(name)
         return self._fitting([name])[name]
@@ -154,25 +154,25 @@ class _Query:
             return
         build = next((each for each in self.libraries.listing.builds([name])[name] if each.version == version), None)
         inside = self.libraries.inside([build] if build else [])
-        self.built = self.built.knowing(name, [spec for each in inside.values() for spec in each.exports])
+        self.built = self.built.with_run_exports(name, [spec for each in inside.values() for spec in each.exports])
 
-    def _fitting(self, names: Iterable[str]) -> Mapping[str, list[Found]]:
+    def _fitting(self, names: Iterable[str]) -> Mapping[str, list[ChannelBuild]]:
         """By name the builds that this package may use, the best first."""
         listed = self.libraries.listing.builds(names)
         return {name: self._best([each for each in builds if self._fits(each)]) for name, builds in listed.items()}
 
-    def _best(self, builds: list[Found]) -> list[Found]:
+    def _best(self, builds: list[ChannelBuild]) -> list[ChannelBuild]:
         """Newest first. Where nothing says which versions are compatible, the one that it was built with comes before all."""
         if not builds or builds[0].name in self.built.pins:
             return builds
         version = self.built.versions.get(builds[0].name)
         return sorted(builds, key=lambda build: build.version != version)
 
-    def _fits(self, build: Found) -> bool:
+    def _fits(self, build: ChannelBuild) -> bool:
         """Whether its repodata admit a build: packages of Python code and for no particular system have no library for others;
         nor has one for another Emscripten, or in a version that depends or pins forbid."""
         own = [spec for spec in self.package.depends if spec_name(spec) == build.name]
-        if self.built.forbidden(build.name, build.version) or not all(map(build.admitted_by, own)):
+        if self.built.excluding_pin(build.name, build.version) or not all(map(build.admitted_by, own)):
             return False
         if self.platform is None:
             return True

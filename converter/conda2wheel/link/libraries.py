@@ -17,7 +17,7 @@ from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule, same_library
 from conda2wheel.abi.signals import contradictions
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.conda.abi_evidence import claims
-from conda2wheel.conda.match_spec import BuiltWith, built_with, forbidden, spec_name
+from conda2wheel.conda.match_spec import BuiltWith, built_with, excluding_spec, spec_name
 from conda2wheel.conda.open import PACKAGE_SUFFIXES, expand, open_package
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.conda.prefix import open_folder
@@ -25,7 +25,7 @@ from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.packagefile import Limits, PackageFile
 from conda2wheel.link.channel_lookup import ChannelLibraries
 from conda2wheel.net.download import is_url, redacted
-from conda2wheel.results import Warned
+from conda2wheel.results import ConversionWarning
 
 SHOWN = 3  # places that a message names
 
@@ -95,7 +95,7 @@ class LibraryIndex:
         self._channel: ChannelLibraries | None = None
         self._base: LibraryIndex | None = None
         self._looked_into: set[str] = set()
-        self.warnings: list[Warned] = []
+        self.warnings: list[ConversionWarning] = []
 
     def with_channel(self, channel: ChannelLibraries) -> LibraryIndex:
         """The same places, and where they have nothing, a channel: for one package, so that none sees what another looked up."""
@@ -104,7 +104,7 @@ class LibraryIndex:
         return twin
 
     @property
-    def notes(self) -> tuple[Warned, ...]:
+    def notes(self) -> tuple[ConversionWarning, ...]:
         """What a person should know of the places, and of what was looked up."""
         broken = self._channel.broken.values() if self._channel else ()
         return (*(self._base.warnings if self._base else ()), *self.warnings, *broken)
@@ -138,7 +138,7 @@ class LibraryIndex:
             found, rejected = self._at_hand(name, package, platform)
             if found is not None:
                 why = f"{name} is {found.binary.file.path} of {found.origin}, from {brought.channel}: {candidate.why}"
-                self.warnings.append(Warned("library-from-channel", why))
+                self.warnings.append(ConversionWarning("library-from-channel", why))
                 break
         return found, rejected
 
@@ -147,7 +147,7 @@ class LibraryIndex:
         fitting: list[tuple[Any, Library]] = []
         built = _built(package)
         for library in self._libraries().get(name) or self._by_lost_link(name):
-            pin = built.forbidden(library.package.name, library.package.version) if library.package else ""
+            pin = built.excluding_pin(library.package.name, library.package.version) if library.package else ""
             why = _unfit(library, platform) or _forbidden(library.package, package)
             if why or (pin and library.origin in self._looked_into):  # what another package had looked up
                 rejected.append(f"{library.origin}: {why or pin}")
@@ -164,7 +164,7 @@ class LibraryIndex:
         found = max(fitting, key=lambda each: _order(each, wanted_by), default=None)
         if found is None and self._channel is not None and (found := self._channel.named(name, wanted_by)) is not None:
             why = f"{found.stem} is from {found.channel}: the recipe takes files of it"
-            self.warnings.append(Warned("library-from-channel", why))
+            self.warnings.append(ConversionWarning("library-from-channel", why))
         return found
 
     def _everything(self) -> list[_Opened]:
@@ -222,7 +222,7 @@ class LibraryIndex:
                 try:
                     package = open_package(archive, self._limits)
                 except Refused as error:
-                    self.warnings.append(Warned("libdir-skipped", str(error), str(archive)))
+                    self.warnings.append(ConversionWarning("libdir-skipped", str(error), str(archive)))
                     continue
                 yield package.stem, package, package.files
         else:
@@ -246,7 +246,7 @@ def _unfit(library: Library, platform: Platform) -> str:
 
 def _forbidden(found: CondaPackage | None, package: Subject) -> str:
     """The dependency of `package` that does not admit this build of another; empty if none speaks against it."""
-    spec = forbidden(found.name, found.version, package.depends) if found is not None else ""
+    spec = excluding_spec(found.name, found.version, package.depends) if found is not None else ""
     return f"{package.name} depends on {spec}" if spec else ""
 
 

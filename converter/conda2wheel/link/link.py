@@ -21,7 +21,7 @@ from conda2wheel.files.packagefile import PackageFile
 from conda2wheel.link.common import Common
 from conda2wheel.link.libraries import Library, LibraryIndex, Subject, names_of
 from conda2wheel.link.rewrite import Linker
-from conda2wheel.results import Provided, Vendored, Warned
+from conda2wheel.results import ConversionWarning, Provided, Vendored
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Linked:
     consulted: tuple[Library, ...] = ()
     shared: tuple[Vendored, ...] = ()
     common: Common | None = None
-    warnings: tuple[Warned, ...] = ()
+    warnings: tuple[ConversionWarning, ...] = ()
 
 
 def link(
@@ -172,16 +172,18 @@ def change(before: SideModule, new: PackageFile, renamed: int) -> Change:
     )
 
 
-def _unused(own: Mapping[str, SideModule], linker: Linker) -> list[Warned]:
+def _unused(own: Mapping[str, SideModule], linker: Linker) -> list[ConversionWarning]:
     used = {*linker.vendored, *linker.dropped.values()}
     return [
-        Warned("unused-library", "nothing NEEDs it, so it stays out; code that opens it by path will not find it", path)
+        ConversionWarning(
+            "unused-library", "nothing NEEDs it, so it stays out; code that opens it by path will not find it", path
+        )
         for path, binary in sorted(own.items())
         if binary.kind.is_loadable and binary.file.blob.sha256 not in used
     ]
 
 
-def _unreachable(linker: Linker) -> list[Warned]:
+def _unreachable(linker: Linker) -> list[ConversionWarning]:
     """Libraries that stay where they are in site-packages, on a loader that knows no RUNTIME_PATH to lead there."""
     if linker.platform.runtime_path:
         return []
@@ -190,17 +192,17 @@ def _unreachable(linker: Linker) -> list[Warned]:
         looked = search_order((), posixpath.dirname(user), linker.libs, linker.platform)
         if target in linker.native and posixpath.dirname(target) not in looked:
             why = f"NEEDs {needed} at {target}; the loader of {linker.platform.tag} may not look there"
-            found.append(Warned("unreachable-library", why, user))
+            found.append(ConversionWarning("unreachable-library", why, user))
     return found
 
 
-def _cycles(linker: Linker, places: Mapping[str, str]) -> list[Warned]:
+def _cycles(linker: Linker, places: Mapping[str, str]) -> list[ConversionWarning]:
     """Libraries that NEED each other, on the loaders that may make two instances of one then (measured: Pyodide 0.27.7, by
     the order in which it meets them; 0.26.4, 0.28 and later do not)."""
     if not linker.platform.libs_folder:
         return []
     return [
-        Warned(
+        ConversionWarning(
             "library-cycle",
             f"it NEEDs itself in the end; the loader of {linker.platform.tag} may make two instances of it",
             posixpath.basename(places[content]),

@@ -19,7 +19,7 @@ from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
 from conda2wheel.link.libraries import Library, LibraryIndex, Subject, names_of
 from conda2wheel.link.provided import complete, covers, main_symbols, offered, taken
-from conda2wheel.results import ALLOWED, Provided, Warned
+from conda2wheel.results import ALLOWED, ConversionWarning, Provided
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Resolution:
     dropped: dict[tuple[str, str], str] = field(default_factory=dict)  # (user, NEEDED) -> content of a provided one, or ""
     found: dict[str, Library] = field(default_factory=dict)  # content -> every library that was looked at, travelling or not
     provided: list[Provided] = field(default_factory=list)
-    warnings: list[Warned] = field(default_factory=list)
+    warnings: list[ConversionWarning] = field(default_factory=list)
 
     @property
     def libs(self) -> str:
@@ -112,7 +112,7 @@ class Resolution:
                 del self.missing[user, needed]
                 self.dropped[user, needed] = ""
                 why = f"{needed} was found nowhere; all that is imported is in Pyodide's main module or in the other libraries"
-                self.warnings.append(Warned("provided-unseen", why, self.shown(user)))
+                self.warnings.append(ConversionWarning("provided-unseen", why, self.shown(user)))
                 self._provide(posixpath.basename(needed), 0, [user])
 
     def _provide(self, name: str, symbols: int, users: list[str]) -> None:
@@ -167,7 +167,7 @@ class Resolution:
                 "give the package that brings it with --libdir",
             )
         self.warnings += [
-            Warned(ALLOWED, f"missing-library: NEEDs {needed}, which was found nowhere", self.shown(user))
+            ConversionWarning(ALLOWED, f"missing-library: NEEDs {needed}, which was found nowhere", self.shown(user))
             for user, needed in self.missing
         ]
 
@@ -213,7 +213,7 @@ class Resolution:
                 (found,) = near.values()
         if found is not None and name not in names_of(found.binary.file):
             why = f"{needed} is taken to be {found.binary.file.name} of {found.origin}, whose link of that name is lost"
-            self.warnings.append(Warned("lost-link", why, None if via else self.package.stem))
+            self.warnings.append(ConversionWarning("lost-link", why, None if via else self.package.stem))
         return found
 
     def _miss(self, user: str, needed: str, via: Library | None) -> None:

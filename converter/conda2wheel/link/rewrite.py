@@ -15,7 +15,7 @@ from conda2wheel.link.isolation import HASH_LENGTH, Node, defined, plan, reached
 from conda2wheel.link.libraries import Library, names_of
 from conda2wheel.link.provided import main_names
 from conda2wheel.link.resolution import Resolution
-from conda2wheel.results import Warned
+from conda2wheel.results import ConversionWarning
 from conda2wheel.wasm import dylink as dylink_section
 from conda2wheel.wasm.binary import Module
 from conda2wheel.wasm.rename import rename
@@ -79,7 +79,8 @@ class Linker(Resolution):
         }
         keep = {content: why for content, why in self.reached(texts).items() if content in private}
         self.warnings += [
-            Warned("not-isolated", f"its symbols keep their names: {why}", places[key]) for key, why in sorted(keep.items())
+            ConversionWarning("not-isolated", f"its symbols keep their names: {why}", places[key])
+            for key, why in sorted(keep.items())
         ]
         return plan(nodes, keep, main_names(self.platform), self._fixed(places.keys() - private))
 

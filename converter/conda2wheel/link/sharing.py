@@ -16,7 +16,7 @@ from conda2wheel.link.isolation import HASH_LENGTH, Node, defined, plan
 from conda2wheel.link.link import Linked, change, packages_of
 from conda2wheel.link.provided import main_names
 from conda2wheel.link.rewrite import Linker, stem, tag_of
-from conda2wheel.results import Vendored, Warned
+from conda2wheel.results import ConversionWarning, Vendored
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,9 @@ def _places(linker: Linker, contents: Iterable[str], common: Common) -> dict[str
     return {content: common.paths[identity] for content, identity in identities.items() if identity in common.paths}
 
 
-def _isolation(common: Common, members: Iterable[Member]) -> tuple[dict[str, dict[str, str]], dict[str, str], list[Warned]]:
+def _isolation(
+    common: Common, members: Iterable[Member]
+) -> tuple[dict[str, dict[str, str]], dict[str, str], list[ConversionWarning]]:
     """New names by library, the name of each symbol that one defines, and what is told of libraries that keep theirs."""
     nodes = {path: Node(library.binary, common.needs[path], tag_of(path)) for path, library in sorted(common.origins.items())}
     reasons = {content: why for member in reversed([*members]) for content, why in member.reached.items()}
@@ -88,11 +90,11 @@ def _isolation(common: Common, members: Iterable[Member]) -> tuple[dict[str, dic
     symbols = plan(nodes, keep, main_names(common.platform))
     given = {symbol for node in nodes.values() for symbol in defined(node.binary)}
     names = {symbol: name for renamed in symbols.values() for symbol, name in renamed.items() if symbol in given}
-    told = [Warned("not-isolated", f"its symbols keep their names: {why}", path) for path, why in sorted(keep.items())]
+    told = [ConversionWarning("not-isolated", f"its symbols keep their names: {why}", path) for path, why in sorted(keep.items())]
     return symbols, {symbol: names.get(symbol, symbol) for symbol in sorted(given)}, told
 
 
-def _linked(common: Common, symbols: Mapping[str, Mapping[str, str]], warnings: Sequence[Warned]) -> Linked:
+def _linked(common: Common, symbols: Mapping[str, Mapping[str, str]], warnings: Sequence[ConversionWarning]) -> Linked:
     users: dict[str, list[str]] = {path: [] for path in sorted(common.files)}
     for user, needs in sorted(common.needs.items()):
         for path in needs:

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 from conda2wheel.abi.choice import forced_platform
 from conda2wheel.errors import Failed
 from conda2wheel.files.packagefile import Limits
-from conda2wheel.files.toml import Complaint, check_table, duration, near, read_toml, size, told
+from conda2wheel.files.toml import Problem, check_table, invalid_document, parse_duration, parse_size, read_toml, suggestion
 from conda2wheel.mirror.state.model import ItemKey
 from conda2wheel.net.download import is_secure, is_url
 from conda2wheel.options import ALLOWABLE, DEFAULT_LEVEL, PINS, Options, Pins
@@ -171,16 +171,16 @@ def load(path: str | Path) -> MirrorConfig:
         raise Failed("not-found", f"{path}: no such file", HINT)
     text, document = read_toml(path)
     if problems := list(_complaints(document)):
-        raise told(path, text, problems, HINT)
+        raise invalid_document(path, text, problems, HINT)
     try:
         config = _config(path.absolute(), document)
         book = RecipeBook(config.convert.recipes)
     except Failed as error:
         if error.code == "not-found":
             message = error.message.removeprefix("--recipes ")
-            raise told(path, text, [Complaint(("convert", "recipes"), message)], HINT) from None
+            raise invalid_document(path, text, [Problem(("convert", "recipes"), message)], HINT) from None
         raise
-    return replace(config, recipes=tuple((each.package, json.dumps(each.told, sort_keys=True)) for each in book.recipes))
+    return replace(config, recipes=tuple((each.package, json.dumps(each.document, sort_keys=True)) for each in book.recipes))
 
 
 def _config(path: Path, document: Mapping[str, Any]) -> MirrorConfig:
@@ -188,10 +188,10 @@ def _config(path: Path, document: Mapping[str, Any]) -> MirrorConfig:
     table: dict[str, dict[str, Any]] = {name: dict(document.get(name, {})) for name in SECTIONS}
     for section, key in (("work", "memory"), *(("limits", key) for key in _BYTES)):
         if key in table[section]:
-            table[section][key] = size(table[section][key])
+            table[section][key] = parse_size(table[section][key])
     for section, key in (("work", "timeout"), ("output", "grace")):
         if key in table[section]:
-            table[section][key] = duration(table[section][key])
+            table[section][key] = parse_duration(table[section][key])
     if "size" in table["limits"]:
         table["limits"]["download"] = table["limits"]["size"]  # what is packed is smaller than what it unpacks to
     if "metrics" in table["notify"]:
@@ -226,23 +226,23 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _complaints(document: Mapping[str, Any]) -> Iterator[Complaint]:
-    wrong: list[Complaint] = []
+def _complaints(document: Mapping[str, Any]) -> Iterator[Problem]:
+    wrong: list[Problem] = []
     for name, value in document.items():
         if name not in SECTIONS:
-            wrong.append(Complaint((name,), f"there is no [{name}]; {near(name, SECTIONS)}"))
+            wrong.append(Problem((name,), f"there is no [{name}]; {suggestion(name, SECTIONS)}"))
         else:
             wrong += check_table((name,), value, f"[{name}]", SECTIONS[name])
     for section, key in (("channel", "urls"), ("output", "store")):
         table = document.get(section, {})
         if isinstance(table, dict) and not table.get(key):
-            wrong.append(Complaint((section, key) if key in table else (section,), f"[{section}] has no {key}"))
+            wrong.append(Problem((section, key) if key in table else (section,), f"[{section}] has no {key}"))
     yield from wrong
     typed = {tuple(each.keys) for each in wrong}
     for name, value in document.items():
         for key, each in value.items() if isinstance(value, dict) and name in SECTIONS else ():
             if (name, key) not in typed:
-                yield from (Complaint((name, key), why, item) for why, item in _values(name, key, each))
+                yield from (Problem((name, key), why, item) for why, item in _values(name, key, each))
 
 
 def _values(section: str, key: str, value: Any) -> Iterator[tuple[str, str]]:
@@ -255,12 +255,12 @@ def _values(section: str, key: str, value: Any) -> Iterator[tuple[str, str]]:
     choices = {"convert.pins": PINS, "notify.when": WHENS, "select.classes": CLASSES, "convert.allow": sorted(ALLOWABLE)}
     for text in (value if isinstance(value, list) else [value]) if at in choices else ():
         if text not in choices[at]:
-            yield f"{key} has {text!r}; {near(text, choices[at])}", text
+            yield f"{key} has {text!r}; {suggestion(text, choices[at])}", text
     for text in value if at in ("select.include", "select.exclude") else ():
         if (why := _no_spec(text)) is not None:
             yield f"{text!r} is no match spec: {why}", text
     if at in ("work.memory", "limits.size", "limits.member_size", "work.timeout", "output.grace"):
-        yield from ((why, "") for why in _unreadable(value, duration if key in ("timeout", "grace") else size))
+        yield from ((why, "") for why in _unreadable(value, parse_duration if key in ("timeout", "grace") else parse_size))
     for text in value if at == "channel.platforms" else ():
         try:
             forced_platform(text)

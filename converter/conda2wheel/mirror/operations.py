@@ -13,7 +13,7 @@ from typing import Any
 
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.errors import Failed
-from conda2wheel.files.escape import amount, shown
+from conda2wheel.files.escape import format_size, printable
 from conda2wheel.files.writing import write_file
 from conda2wheel.mirror.config import MirrorConfig, template
 from conda2wheel.mirror.plan import tasks as planning
@@ -112,7 +112,8 @@ def plan_json(plan: MirrorPlan) -> dict[str, Any]:
 def plan_lines(plan: MirrorPlan, every: bool = False) -> list[str]:
     """The same for people: the beginning of each list, or `every` whole."""
     told = [
-        f"{len(plan.to_do)} to do ({amount(plan.bytes)}), {plan.unchanged} as they are, {len(plan.verdicts)} refused by name,"
+        f"{len(plan.to_do)} to do ({format_size(plan.bytes)}), {plan.unchanged} as they are,"
+        f" {len(plan.verdicts)} refused by name,"
     ]
     told[0] += f" {len(plan.waiting)} waiting, {len(plan.quarantined)} quarantined, {len(plan.left)} left out"
     lists = (
@@ -124,7 +125,7 @@ def plan_lines(plan: MirrorPlan, every: bool = False) -> list[str]:
     )
     for word, rows in lists:
         shown_rows = rows if every else rows[:LISTED]
-        told += [shown(f"{word}: {label}: {why}") for label, why in shown_rows]
+        told += [printable(f"{word}: {label}: {why}") for label, why in shown_rows]
         if len(shown_rows) < len(rows):
             told.append(f"{word}: {len(rows) - len(shown_rows)} more (-v)")
     return told
@@ -228,7 +229,7 @@ def swept_line(swept: RemovedObjects) -> str:
     """The same for people."""
     return (
         f"{len(swept.generations)} generations, {swept.blobs} wheels and metadata files, {swept.leftovers} leftovers removed:"
-        f" {amount(swept.size)}"
+        f" {format_size(swept.size)}"
     )
 
 

@@ -30,11 +30,11 @@ PATIENCE = 30.0  # seconds at most that a server may ask to wait (Retry-After)
 _CHUNK = 1 << 20
 
 
-Watch = Callable[[str, int, int | None], None]  # (URL as it may be shown, bytes so far, all bytes if known)
+ProgressCallback = Callable[[str, int, int | None], None]  # (URL as it may be shown, bytes so far, all bytes if known)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RemoteFile:
     """A file to have: `url` without credentials of ours, `sha256` as hex digits and `size` in bytes, where they are promised."""
 
     url: str
@@ -42,7 +42,7 @@ class Wanted:
     size: int | None = None
 
 
-def download(wanted: Wanted, folder: Path, max_bytes: int, watch: Watch | None = None) -> Path:
+def download(wanted: RemoteFile, folder: Path, max_bytes: int, watch: ProgressCallback | None = None) -> Path:
     """Fetch a file into `folder`, under the last part of its URL's path where that is a plain name. Follows redirects to https
     only. `watch` is told of every part that comes; what it raises ends the download.
 
@@ -54,7 +54,7 @@ def download(wanted: Wanted, folder: Path, max_bytes: int, watch: Watch | None =
 
     shown = redacted(wanted.url)
     require_secure(wanted.url)
-    expected = wanted.sha256 or checksum(wanted.url)
+    expected = wanted.sha256 or fragment_sha256(wanted.url)
     last = urlsplit(wanted.url).path.rpartition("/")[2]
     target = folder / (last if re.fullmatch(r"\w[\w.+~!=-]{0,200}", last) else "package")
     try:
@@ -71,7 +71,7 @@ def download(wanted: Wanted, folder: Path, max_bytes: int, watch: Watch | None =
 
 
 @contextmanager
-def reader(url: str) -> Iterator[Callable[[str], requests.Response]]:
+def open_ranges(url: str) -> Iterator[Callable[[str], requests.Response]]:
     """For parts of one file, asked for as `download` asks for the whole: a function that takes what Range shall say
     (`bytes=0-99`) and gives the answer, to be read and closed: 206 with that part, 200 from a server that sends no parts, 416.
 
@@ -108,7 +108,7 @@ class _Partial:
     out: IO[bytes]
     max_bytes: int
     size: int | None = None
-    watch: Watch | None = None
+    watch: ProgressCallback | None = None
     digest: Any = field(default_factory=hashlib.sha256)
     got: int = 0
     validator: str = ""
@@ -201,12 +201,12 @@ def redacted(url: str) -> str:
     return re.sub(r"^([a-zA-Z][\w+.-]*://)(?:[^/?#@]*@)?([^/?#]*)(?:/t/[^/?#]+)?", r"\1\2", url)
 
 
-def scrubbed(text: str) -> str:
+def redact_text(text: str) -> str:
     """What somebody else says of an address, without what opens a private channel."""
     return re.sub(r"/t/[^/\s?#]+", "/t/***", re.sub(r"://[^/@\s]+@", "://", text))
 
 
-def checksum(url: str) -> str | None:
+def fragment_sha256(url: str) -> str | None:
     """The sha256 in a URL's fragment, if it has one."""
     fragment = url.partition("#")[2]  # urlsplit refuses some
     return fragment.removeprefix("sha256=") if fragment.startswith("sha256=") else None
@@ -305,4 +305,4 @@ def _reason(error: Exception) -> str:
     while (inner.__context__ or inner.__cause__) is not None and not isinstance(inner, OSError | TimeoutError):
         inner = inner.__cause__ or inner.__context__  # type: ignore[assignment]
     text = str(error.args[0] if error.args else error)
-    return scrubbed(text).rpartition(": ")[2].strip("()'\"")[:200] or type(error).__name__
+    return redact_text(text).rpartition(": ")[2].strip("()'\"")[:200] or type(error).__name__

@@ -26,7 +26,7 @@ from conda2wheel.pyodide.node import Node, find_node
 from conda2wheel.pyodide.report import Checked, Installer
 from conda2wheel.pyodide.requirements import Pool, gather, together
 from conda2wheel.pyodide.wheelfile import Wheel, modules, open_wheel, recipe_test, wants
-from conda2wheel.results import Warned
+from conda2wheel.results import ConversionWarning
 
 TIMEOUT = 120.0
 VERSION = re.compile(r"\d+\.\d+\.\d+(-[0-9a-z.]+)?")  # npm's form; it becomes part of a path and of a command
@@ -189,11 +189,11 @@ class _Bench:
         names = tuple(self.imports) or modules(wheel, runtime.python_version)
         warnings = list(plan.warnings)
         if not names:
-            warnings.append(Warned("no-modules", "there is no module to import", wheel.path.name))
+            warnings.append(ConversionWarning("no-modules", "there is no module to import", wheel.path.name))
         packages = fetch.package_cache(runtime, self.cache)
         if self.installer == "micropip":
             reasons = fetch.from_pypi(runtime, ["micropip"], packages)
-            warnings += [Warned("not-from-pypi", f"{reason}; Pyodide asks its own CDN for it") for reason in reasons]
+            warnings += [ConversionWarning("not-from-pypi", f"{reason}; Pyodide asks its own CDN for it") for reason in reasons]
         test = None if self.script is not None else recipe_test(wheel)
         job = Job(
             runtime=runtime,

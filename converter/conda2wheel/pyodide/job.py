@@ -14,7 +14,7 @@ from typing import Any
 from conda2wheel.pyodide.lock import Runtime
 from conda2wheel.pyodide.node import Ending, Node, run
 from conda2wheel.pyodide.report import Crash, Imported, Installer, Ran
-from conda2wheel.results import Warned
+from conda2wheel.results import ConversionWarning
 
 HERE = Path(__file__).parent  # run.mjs and inside.py lie here; node needs them as files
 ERROR = 500  # characters of a one-line error
@@ -45,7 +45,7 @@ class Told:
     install_errors: list[str] = field(default_factory=list)
     modules: list[Imported] = field(default_factory=list)
     script: Ran | None = None
-    warnings: list[Warned] = field(default_factory=list)
+    warnings: list[ConversionWarning] = field(default_factory=list)
     crash: Crash | None = None
 
 
@@ -130,7 +130,7 @@ def _hear_installation(ending: Ending, told: Told) -> None:
             told.install_errors.append(f"micropip: {event['error']}")
         elif event["event"] == "loaded":
             message = f"{event['name']}, a package of Pyodide's own, could not be loaded: {event['error']}"
-            told.warnings.append(Warned("not-loaded", message))
+            told.warnings.append(ConversionWarning("not-loaded", message))
 
 
 def _imported(event: dict[str, Any]) -> Imported:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from conda2wheel.results import Warned
+from conda2wheel.results import ConversionWarning
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -86,7 +86,7 @@ class Checked:
     install_errors: tuple[str, ...] = ()
     modules: tuple[Imported, ...] = ()
     script: Ran | None = None
-    warnings: tuple[Warned, ...] = ()
+    warnings: tuple[ConversionWarning, ...] = ()
     crash: Crash | None = None
     seconds: float = field(default=0.0, compare=False)
 

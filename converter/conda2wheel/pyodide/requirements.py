@@ -18,7 +18,7 @@ from packaging.version import InvalidVersion, Version
 from conda2wheel.errors import Failed
 from conda2wheel.pyodide.lock import Runtime
 from conda2wheel.pyodide.wheelfile import Wheel, named, wants
-from conda2wheel.results import Warned
+from conda2wheel.results import ConversionWarning
 
 Pool = dict[NormalizedName, list[Wheel]]
 
@@ -29,7 +29,7 @@ class Together:
 
     names: tuple[str, ...]
     wheels: tuple[Wheel, ...]
-    warnings: tuple[Warned, ...]
+    warnings: tuple[ConversionWarning, ...]
 
 
 def gather(find_links: Iterable[Path], given: Iterable[Wheel]) -> Pool:
@@ -95,11 +95,11 @@ class _Walk:
     chosen: dict[NormalizedName, Wheel] = field(default_factory=dict)
     order: list[Wheel] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
-    warnings: list[Warned] = field(default_factory=list)
+    warnings: list[ConversionWarning] = field(default_factory=list)
     seen: set[tuple[NormalizedName, frozenset[str]]] = field(default_factory=set)
 
     def warn(self, code: str, message: str, wheel: Wheel) -> None:
-        warning = Warned(code, message, wheel.path.name)
+        warning = ConversionWarning(code, message, wheel.path.name)
         if warning not in self.warnings:
             self.warnings.append(warning)
 

@@ -21,7 +21,7 @@ from conda2wheel.conda.names import is_valid_name
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.conda.paths_json import glob_pattern
 from conda2wheel.errors import REFUSAL_CODES, Failed
-from conda2wheel.files.toml import Complaint, check_table, check_type, near, read_toml, told
+from conda2wheel.files.toml import Problem, check_table, check_type, invalid_document, read_toml, suggestion
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=[^\0\n\"']+")
 Scheme = Literal["site", "data"]
@@ -39,7 +39,7 @@ _KEYS: dict[str, dict[str, type]] = {
 
 
 @dataclass(frozen=True)
-class Data:
+class DataFiles:
     """Files that travel though no rule takes them: those of `package` (None: its own) that `files` (a glob of paths in it) finds,
     to the folder `to` below site-packages or the data scheme. The folders that the glob names before its first `*` are taken off.
     """
@@ -60,7 +60,7 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Environment:
+class EnvironmentVariables:
     """Variables of the environment that a package's `module` sets before anything else of it runs, if nobody has set them: a path
     below site-packages for each."""
 
@@ -70,12 +70,12 @@ class Environment:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a recipe says. `told` is the document itself, which the wheel's account carries so that `verify` can follow it, and
-    `check` run its test."""
+    """What a recipe says. `document` is its TOML document, which `conda2wheel.json` keeps for `verify` and for
+    `check`."""
 
     package: str
     why: str
-    told: Mapping[str, Any] = field(hash=False, compare=False)
+    document: Mapping[str, Any] = field(hash=False, compare=False)
     versions: str = ""
     name: str | None = None
     version: str | None = None
@@ -85,10 +85,10 @@ class Recipe:
     drops: frozenset[str] = frozenset()
     exclude: tuple[str, ...] = ()
     refuse: tuple[str, str] | None = None
-    data: tuple[Data, ...] = ()
+    data: tuple[DataFiles, ...] = ()
     license: str | None = None
     license_files: tuple[str, ...] = ()
-    environment: Environment | None = None
+    environment: EnvironmentVariables | None = None
     test: str | None = None
 
     def fits(self, package: CondaPackage) -> bool:
@@ -137,24 +137,24 @@ def builtin() -> Path:
 def read_recipe(path: Path) -> Recipe:
     """Read one file. Raises `Failed` (usage) with the line of what is wrong, and `Failed` (unreadable)."""
     text, document = read_toml(path)
-    problems = list(complaints(document))
+    problems = list(find_problems(document))
     if not problems and document["package"] != path.stem:
-        problems = [Complaint(("package",), f"says {document['package']}, and the file is called {path.name}")]
+        problems = [Problem(("package",), f"says {document['package']}, and the file is called {path.name}")]
     if problems:
-        raise told(path, text, problems, "docs/recipes.md says what a recipe may have")
+        raise invalid_document(path, text, problems, "docs/recipes.md says what a recipe may have")
     return from_document(document)
 
 
 def from_document(document: Mapping[str, Any]) -> Recipe:
     """A recipe from its document. Raises `ValueError` for one that is wrong."""
-    if problems := [each.why for each in complaints(document)]:
+    if problems := [each.why for each in find_problems(document)]:
         raise ValueError(problems[0])
     wheel, requires, refuse, licenses = (document.get(key, {}) for key in ("wheel", "requires", "refuse", "license"))
     environment = document.get("environment")
     return Recipe(
         package=document["package"],
         why=document["why"],
-        told=document,
+        document=document,
         versions=document.get("versions", ""),
         name=wheel.get("name"),
         version=wheel.get("version"),
@@ -165,14 +165,14 @@ def from_document(document: Mapping[str, Any]) -> Recipe:
         exclude=tuple(document.get("files", {}).get("exclude", ())),
         refuse=(refuse["code"], refuse["reason"]) if refuse else None,
         data=tuple(
-            Data(each.get("from"), each["files"], each["to"].strip("/"), each.get("scheme", "site"))
+            DataFiles(each.get("from"), each["files"], each["to"].strip("/"), each.get("scheme", "site"))
             for each in document.get("data", ())
         ),
         license=licenses.get("expression"),
         license_files=tuple(licenses.get("files", ())),
         environment=None
         if environment is None
-        else Environment(environment["module"], tuple(_variable(text) for text in environment["variables"])),
+        else EnvironmentVariables(environment["module"], tuple(_variable(text) for text in environment["variables"])),
         test=document.get("test", {}).get("script"),
     )
 
@@ -182,58 +182,58 @@ def _variable(text: str) -> tuple[str, str]:
     return name, path.strip("/")
 
 
-def complaints(document: Mapping[str, Any]) -> Iterator[Complaint]:
+def find_problems(document: Mapping[str, Any]) -> Iterator[Problem]:
     """Everything that is wrong with a recipe's document, in its order."""
     for key in ("package", "why"):
         if not document.get(key):
-            yield Complaint((), f"has no {key}")
+            yield Problem((), f"has no {key}")
     for key, value in document.items():
         if key in _KEYS[""]:
             yield from check_type((key,), key, value, _KEYS[""][key])
         elif key == "data":
             if not isinstance(value, list):
-                yield Complaint(("data",), "data is no table ([[data]])")
+                yield Problem(("data",), "data is no table ([[data]])")
             tables = value if isinstance(value, list) else []
             for number, each in enumerate(tables):
                 yield from check_table(("data", number), each, "data", _KEYS["data"])
                 for wanted in ("files", "to"):
                     if isinstance(each, dict) and wanted not in each:
-                        yield Complaint(("data", number), f"has no {wanted}")
+                        yield Problem(("data", number), f"has no {wanted}")
         elif key in _KEYS:
             yield from check_table((key,), value, key, _KEYS[key])
         else:
             known = [*_KEYS[""], *(name for name in _KEYS if name)]
-            yield Complaint((key,), f"{key} is nothing that a recipe has; {near(key, known)}")
+            yield Problem((key,), f"{key} is nothing that a recipe has; {suggestion(key, known)}")
     yield from _values(document)
 
 
-def _values(document: Mapping[str, Any]) -> Iterator[Complaint]:
+def _values(document: Mapping[str, Any]) -> Iterator[Problem]:
     def table(key: str) -> Mapping[str, Any]:
         value = document.get(key, {})
         return value if isinstance(value, dict) else {}
 
     if isinstance(versions := document.get("versions"), str) and not _is_version_spec(versions):
-        yield Complaint(("versions",), f"{versions!r} is no range of conda versions")
+        yield Problem(("versions",), f"{versions!r} is no range of conda versions")
     if isinstance(name := table("wheel").get("name"), str) and not is_valid_name(name):
-        yield Complaint(("wheel", "name"), f"{name!r} is no distribution name")
+        yield Problem(("wheel", "name"), f"{name!r} is no distribution name")
     if isinstance(version := table("wheel").get("version"), str) and not _is_version(version):
-        yield Complaint(("wheel", "version"), f"{version!r} is no PEP 440 version")
+        yield Problem(("wheel", "version"), f"{version!r} is no PEP 440 version")
     for key in ("add", "drop"):
         names = table("requires").get(key)
         for text in names if isinstance(names, list) else ():
             if isinstance(text, str) and not _is_requirement(text, bare=key == "drop"):
                 what = "name of a distribution" if key == "drop" else "requirement"
-                yield Complaint(("requires", key), f"{text!r} is no {what}", text)
+                yield Problem(("requires", key), f"{text!r} is no {what}", text)
     refuse = table("refuse")
     if refuse and refuse.get("code") not in REFUSAL_CODES:
-        yield Complaint(("refuse", "code"), f"code is none of {', '.join(REFUSAL_CODES)}")
+        yield Problem(("refuse", "code"), f"code is none of {', '.join(REFUSAL_CODES)}")
     if refuse and not refuse.get("reason"):
-        yield Complaint(("refuse",), "has no reason")
+        yield Problem(("refuse",), "has no reason")
     yield from _licenses(table("license"))
     if "environment" in document:
         yield from _environment(table("environment"))
     if "test" in document and not table("test").get("script"):
-        yield Complaint(("test",), "has no script")
+        yield Problem(("test",), "has no script")
     tables = document.get("data")
     for number, each in enumerate(tables if isinstance(tables, list) else ()):
         if not isinstance(each, dict):
@@ -241,32 +241,32 @@ def _values(document: Mapping[str, Any]) -> Iterator[Complaint]:
         for key in ("files", "to"):
             value = each.get(key)
             if isinstance(value, str) and not _is_below(value):
-                yield Complaint(("data", number, key), f"{value!r} is no path below its folder")
+                yield Problem(("data", number, key), f"{value!r} is no path below its folder")
         if each.get("scheme", "site") not in ("site", "data"):
-            yield Complaint(("data", number, "scheme"), "scheme is site or data")
+            yield Problem(("data", number, "scheme"), "scheme is site or data")
 
 
-def _licenses(table: Mapping[str, Any]) -> Iterator[Complaint]:
+def _licenses(table: Mapping[str, Any]) -> Iterator[Problem]:
     expression = table.get("expression")
     if isinstance(expression, str) and not _is_license(expression):
-        yield Complaint(("license", "expression"), f"{expression!r} is no SPDX license expression")
+        yield Problem(("license", "expression"), f"{expression!r} is no SPDX license expression")
     paths = table.get("files")
     for path in paths if isinstance(paths, list) else ():
         if isinstance(path, str) and not _is_below(path):
-            yield Complaint(("license", "files"), f"{path!r} is no path below its folder")
+            yield Problem(("license", "files"), f"{path!r} is no path below its folder")
 
 
-def _environment(table: Mapping[str, Any]) -> Iterator[Complaint]:
+def _environment(table: Mapping[str, Any]) -> Iterator[Problem]:
     module, variables = table.get("module"), table.get("variables")
     if not isinstance(module, str) or not all(part.isidentifier() for part in module.split(".")):
-        yield Complaint(("environment", "module"), f"module is no package's name, such as pyproj: {module!r}")
+        yield Problem(("environment", "module"), f"module is no package's name, such as pyproj: {module!r}")
     if not isinstance(variables, list) or not variables:
         why = 'variables is no list such as ["PROJ_DATA=pyproj/proj_dir/share/proj"]'
-        yield Complaint(("environment", "variables"), why)
+        yield Problem(("environment", "variables"), why)
         return
     for text in variables:
         if isinstance(text, str) and not (_VARIABLE.fullmatch(text) and _is_below(text.partition("=")[2])):
-            yield Complaint(("environment", "variables"), f"{text!r} is not NAME=PATH with a path below site-packages")
+            yield Problem(("environment", "variables"), f"{text!r} is not NAME=PATH with a path below site-packages")
 
 
 def _is_below(path: str) -> bool:

@@ -32,7 +32,7 @@ class Feature(StrEnum):
 
 
 @dataclass(frozen=True)
-class Code:
+class CodeFeatures:
     """The features seen, and where the first instruction of an unknown kind stands, which ends the reading of its
     function (-1: nowhere)."""
 
@@ -118,7 +118,7 @@ def _run(seen: frozenset[Feature]) -> re.Pattern[bytes]:
     return re.compile(rb"(?:" + b"|".join([_PLAIN + _THROW, *(_OF[f] for f in _OF if f in seen)]) + rb")*+", re.DOTALL)
 
 
-def scan(module: Module, wanted: frozenset[Feature] = frozenset(Feature)) -> Code:
+def scan(module: Module, wanted: frozenset[Feature] = frozenset(Feature)) -> CodeFeatures:
     """The features of a module's code among those `wanted`; asked about few, functions are passed over in which no byte could
     begin such an instruction. Raises `WasmError` where a function is cut."""
     seen: set[Feature] = set()
@@ -142,7 +142,7 @@ def scan(module: Module, wanted: frozenset[Feature] = frozenset(Feature)) -> Cod
                 unknown = pos if unknown < 0 else unknown
                 break
             pos = after
-    return Code(wanted & seen, unknown)
+    return CodeFeatures(wanted & seen, unknown)
 
 
 def _after(run: re.Pattern[bytes], data: bytes, pos: int, end: int) -> int:

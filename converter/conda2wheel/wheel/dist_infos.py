@@ -20,7 +20,7 @@ from conda2wheel.conda.names import is_valid_name, pypi_name
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import PackageFile
-from conda2wheel.results import Warned
+from conda2wheel.results import ConversionWarning
 from conda2wheel.wheel.metadata import Document, parse
 
 Kind = Literal["dist-info", "egg-info", "egg"]
@@ -99,7 +99,9 @@ def find_distributions(files: Mapping[str, PackageFile]) -> list[Distribution]:
     return found
 
 
-def choose(package: CondaPackage, found: list[Distribution]) -> tuple[Distribution | None, list[Distribution], list[Warned]]:
+def choose(
+    package: CondaPackage, found: list[Distribution]
+) -> tuple[Distribution | None, list[Distribution], list[ConversionWarning]]:
     """The distribution that the package is, the others in it, and warnings.
 
     A dist-info beats an egg-info of the same project. Among several projects the one named as the conda package is it;
@@ -124,7 +126,9 @@ def choose(package: CondaPackage, found: list[Distribution]) -> tuple[Distributi
     )
     others = [d for d in found if d is not ranked[0]]
     warnings = [
-        Warned("several-distributions", f"{d.folder} is left out with its files; the wheel is {ranked[0].folder}", d.folder)
+        ConversionWarning(
+            "several-distributions", f"{d.folder} is left out with its files; the wheel is {ranked[0].folder}", d.folder
+        )
         for d in others
         if d.project != ranked[0].project
     ]

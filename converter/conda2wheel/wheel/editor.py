@@ -17,10 +17,10 @@ from packaging.tags import Tag
 from packaging.version import InvalidVersion, Version
 
 from conda2wheel.abi.side_module import SHARED_OBJECT
-from conda2wheel.conda.origin import Origin, Source
+from conda2wheel.conda.origin import MemberOrigin, MemberSource
 from conda2wheel.files.packagefile import Blob, BytesBlob
 from conda2wheel.files.reading import corrupt
-from conda2wheel.results import Warned
+from conda2wheel.results import ConversionWarning
 from conda2wheel.wheel.reader import Wheel
 from conda2wheel.wheel.writer import Member
 
@@ -31,7 +31,7 @@ SHOWN = 3
 Change = tuple[Blob, Mapping[str, Any]]  # new bytes, and in what they differ
 
 
-def members(wheel: Wheel, source: Source, replaced: Mapping[str, Change], added: Iterable[Member]) -> list[Member]:
+def members(wheel: Wheel, source: MemberSource, replaced: Mapping[str, Change], added: Iterable[Member]) -> list[Member]:
     """Every member but RECORD: the wheel's own, with other bytes where `replaced` has some, and new ones.
 
     A symbolic link becomes a copy of what it leads to; one to a shared library goes, since a copy would be a second instance.
@@ -39,7 +39,7 @@ def members(wheel: Wheel, source: Source, replaced: Mapping[str, Change], added:
     out = {}
     for file in wheel.files:
         blob, changes = replaced.get(file.path, (file.blob, {}))
-        origin = Origin.copied(source, file.path, file.blob, blob, changes)
+        origin = MemberOrigin.copied(source, file.path, file.blob, blob, changes)
         for path in (file.path, *(alias for alias in file.aliases if not SHARED_OBJECT.search(alias))):
             out[path] = Member(path, blob, file.executable, origin)
     out |= {member.path: member for member in added}
@@ -48,17 +48,19 @@ def members(wheel: Wheel, source: Source, replaced: Mapping[str, Change], added:
     return list(out.values())
 
 
-def dropped(wheel: Wheel) -> list[Warned]:
+def dropped(wheel: Wheel) -> list[ConversionWarning]:
     """What a rewritten wheel loses, and why."""
     found = [
-        Warned("left-out", "a signature of the RECORD that the wheel had before", f"{wheel.dist_info}/{name}")
+        ConversionWarning("left-out", "a signature of the RECORD that the wheel had before", f"{wheel.dist_info}/{name}")
         for name in SIGNATURES
         if wheel.info(name) is not None
     ]
     for file in wheel.files:
         for alias in file.aliases:
             if SHARED_OBJECT.search(alias):
-                found.append(Warned("alias-left-out", f"a symbolic link to {file.path}, which wheels cannot have", alias))
+                found.append(
+                    ConversionWarning("alias-left-out", f"a symbolic link to {file.path}, which wheels cannot have", alias)
+                )
     return found
 
 

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from conda2wheel.conda.package import CondaPackage
-from conda2wheel.results import Warned
+from conda2wheel.results import ConversionWarning
 from conda2wheel.wheel.dist_infos import Distribution
 
 EntryPoints = dict[str, dict[str, str]]
@@ -18,7 +18,7 @@ _LINE = re.compile(r"\s*([^=\s\[#;](?:[^=]*[^=\s])?)\s*=\s*(\S.*?)\s*$")
 _SCRIPT = re.compile(r"[\w.-]+")
 
 
-def read_entry_points(package: CondaPackage, distribution: Distribution | None, warnings: list[Warned]) -> EntryPoints:
+def read_entry_points(package: CondaPackage, distribution: Distribution | None, warnings: list[ConversionWarning]) -> EntryPoints:
     """entry_points.txt of the distribution, and the scripts that only link.json (noarch) or the recipe declares.
 
     A script whose name is no word is left out and told: PyPI refuses the whole wheel for it.
@@ -31,7 +31,9 @@ def read_entry_points(package: CondaPackage, distribution: Distribution | None, 
     for group in SCRIPT_GROUPS:
         for name in [name for name in found.get(group, {}) if not _SCRIPT.fullmatch(name)]:
             del found[group][name]
-            warnings.append(Warned("left-out", f"the script {name!r} has a name that PyPI does not take", "entry_points.txt"))
+            warnings.append(
+                ConversionWarning("left-out", f"the script {name!r} has a name that PyPI does not take", "entry_points.txt")
+            )
     return {group: entries for group, entries in found.items() if entries}
 
 

@@ -17,7 +17,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
 from conda2wheel.conda.package import CondaPackage
-from conda2wheel.results import Warned
+from conda2wheel.results import ConversionWarning
 from conda2wheel.wheel.metadata import FIELDS, METADATA_VERSION, Document
 
 MAX_SUMMARY = 512
@@ -29,7 +29,12 @@ TOO_NEW = ("Import-Name", "Import-Namespace")  # of metadata 2.5; what is writte
 
 
 def mend(
-    document: Document, package: CondaPackage, name: str, version: str, requires: Iterable[str] | None, warnings: list[Warned]
+    document: Document,
+    package: CondaPackage,
+    name: str,
+    version: str,
+    requires: Iterable[str] | None,
+    warnings: list[ConversionWarning],
 ) -> Document:
     """Upstream's fields, with the conda index's version, and gaps (summary, license) filled from conda's own words.
 
@@ -96,7 +101,7 @@ def _is_url(text: str) -> bool:
 Check = Callable[[str], str | None]
 
 
-def _kept(document: Document, field: str, check: Check, repair: Check, warnings: list[Warned]) -> Document:
+def _kept(document: Document, field: str, check: Check, repair: Check, warnings: list[ConversionWarning]) -> Document:
     """A field's valid values, the others repaired or left out, and told; none twice."""
     values = document.all(field)
     if not values:
@@ -107,7 +112,9 @@ def _kept(document: Document, field: str, check: Check, repair: Check, warnings:
         if fine is None:
             fine = repair(value)
             done = f"written as {fine!r}" if fine else "left out"
-            warnings.append(Warned("metadata-field", f"{field} {value[:80]!r} is not valid and was {done}", "METADATA"))
+            warnings.append(
+                ConversionWarning("metadata-field", f"{field} {value[:80]!r} is not valid and was {done}", "METADATA")
+            )
         if fine and fine not in kept:
             kept.append(fine)
     return document.replaced(field, kept)
@@ -212,7 +219,7 @@ def _summary(document: Document, package: CondaPackage) -> Document:
     return document.replaced("Summary", [short])
 
 
-def _license(document: Document, package: CondaPackage, warnings: list[Warned]) -> Document:
+def _license(document: Document, package: CondaPackage, warnings: list[ConversionWarning]) -> Document:
     """License-Expression if it is valid SPDX, else License; never both (PEP 639)."""
     expression = document.get("License-Expression")
     if expression is not None:
@@ -220,7 +227,9 @@ def _license(document: Document, package: CondaPackage, warnings: list[Warned]) 
         if spdx:
             without = [c for c in document.all("Classifier") if not c.startswith("License ::")]
             return document.without("License").replaced("License-Expression", [spdx]).replaced("Classifier", without)
-        warnings.append(Warned("metadata-field", f"License-Expression {expression!r} is not SPDX; kept as License", "METADATA"))
+        warnings.append(
+            ConversionWarning("metadata-field", f"License-Expression {expression!r} is not SPDX; kept as License", "METADATA")
+        )
         return document.without("License-Expression", "License").replaced("License", [expression])
     if document.get("License") or any(c.startswith("License ::") for c in document.all("Classifier")):
         return document
@@ -247,12 +256,14 @@ def spdx_expression(text: str) -> str | None:
         return None
 
 
-def _project_urls(document: Document, warnings: list[Warned]) -> Document:
+def _project_urls(document: Document, warnings: list[ConversionWarning]) -> Document:
     kept: dict[str, str] = {}
     for value in document.all("Project-URL"):
         label, comma, url = (part.strip() for part in value.partition(","))
         if not comma or not label or not _is_url(url) or label in kept:
-            warnings.append(Warned("metadata-field", f"Project-URL {value[:80]!r} is not valid and was left out", "METADATA"))
+            warnings.append(
+                ConversionWarning("metadata-field", f"Project-URL {value[:80]!r} is not valid and was left out", "METADATA")
+            )
             continue
         kept.setdefault(label[:MAX_LABEL].strip(), f"{label[:MAX_LABEL].strip()}, {url}")
     return document.replaced("Project-URL", kept.values())

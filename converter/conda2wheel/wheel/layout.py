@@ -19,7 +19,7 @@ from conda2wheel.conda.package import CondaPackage
 from conda2wheel.conda.paths_json import SITE, glob_pattern
 from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import PackageFile
-from conda2wheel.results import Warned
+from conda2wheel.results import ConversionWarning
 from conda2wheel.wheel.dist_infos import Distribution, choose, find_distributions
 
 Scheme = Literal["site", "scripts", "data"]
@@ -48,7 +48,7 @@ class Layout:
     distribution: Distribution | None
     python: str | None
     dropped: tuple[tuple[str, str], ...]
-    warnings: tuple[Warned, ...]
+    warnings: tuple[ConversionWarning, ...]
 
 
 @cache
@@ -93,7 +93,7 @@ class _Placer:
 
     distribution: Distribution | None
     others: tuple[Distribution, ...]
-    warnings: list[Warned]
+    warnings: list[ConversionWarning]
     placed: list[Placed] = field(default_factory=list)
     libraries: list[PackageFile] = field(default_factory=list)
     dropped: list[tuple[str, str]] = field(default_factory=list)
@@ -111,7 +111,9 @@ class _Placer:
         elif SHARED_OBJECT.search(path) and not _EXTENSION.search(path) and (twin := self._twin(name, file)):
             why = f"another name of {twin}; a second copy would be a second instance"
             self.dropped.append((name, why))
-            self.warnings.append(Warned("alias-left-out", f"{why}; code that opens it by this name will not find it", name))
+            self.warnings.append(
+                ConversionWarning("alias-left-out", f"{why}; code that opens it by this name will not find it", name)
+            )
         else:
             self.in_site.setdefault(file.path, name)
             self.placed.append(Placed("site", _without_egg(path, self.distribution), file, name))
@@ -133,7 +135,7 @@ class _Placer:
         why = str(rule.get("why", ""))
         self.dropped.append((name, why))
         if rule.get("told"):
-            self.warnings.append(Warned("left-out", why, name))
+            self.warnings.append(ConversionWarning("left-out", why, name))
 
     def _twin(self, name: str, file: PackageFile) -> str | None:
         """The other name in site-packages under which this library is, or will be, in the wheel."""

@@ -10,13 +10,13 @@ from typing import Any
 from packaging.tags import Tag
 
 from conda2wheel._version import __version__
-from conda2wheel.conda.origin import MADE_HERE, Origin, Source
+from conda2wheel.conda.origin import GENERATED, MemberOrigin, MemberSource
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import Blob, BytesBlob, PackageFile
 from conda2wheel.link.libraries import Library
 from conda2wheel.link.link import Linked
-from conda2wheel.results import Warned
+from conda2wheel.results import ConversionWarning
 from conda2wheel.wheel.apply_recipe import Carried, license_texts, with_environment
 from conda2wheel.wheel.entry_points import entry_points_text
 from conda2wheel.wheel.layout import Placed
@@ -42,15 +42,15 @@ LICENSE_NAMES = ("licen[cs]e*", "copying*", "notice*", "authors*", "copyright*")
 EGG_CARRIED = ("top_level.txt", "namespace_packages.txt")
 
 
-def members(plan: Plan, linked: Linked, others: Iterable[Carried] = ()) -> tuple[list[Member], list[Warned]]:
+def members(plan: Plan, linked: Linked, others: Iterable[Carried] = ()) -> tuple[list[Member], list[ConversionWarning]]:
     """Every member but RECORD and what tells of the wheel itself (`account`), each with its origin.
 
     Side modules are taken as `linked` made them; its libraries join, and so do the licenses of their packages. `others` are files
     of other packages that a recipe takes along, with theirs.
     """
     others = tuple(others)
-    warnings: list[Warned] = []
-    source = Source.of(plan.package)
+    warnings: list[ConversionWarning] = []
+    source = MemberSource.of(plan.package)
     out: dict[str, Member] = {}
     for item in plan.placed:
         _add(plan, out, _member(plan, item, source, linked, warnings))
@@ -58,7 +58,7 @@ def members(plan: Plan, linked: Linked, others: Iterable[Carried] = ()) -> tuple
         _add(plan, out, vendored(path, file, linked, (plan.package, *linked.packages), warnings))
     for each in others:
         blob = without_prefix(each.file.blob, (each.package,), (each.origin, each.file.path), warnings)
-        origin = Origin.copied(Source.of(each.package), each.origin, each.file.blob, blob, {"prefix": "/"})
+        origin = MemberOrigin.copied(MemberSource.of(each.package), each.origin, each.file.blob, blob, {"prefix": "/"})
         _add(plan, out, Member(each.place(plan.stem), blob, origin=origin))
     info = f"{plan.stem}.dist-info"
     licenses, document = _licenses(plan, linked, others, warnings)
@@ -78,18 +78,20 @@ def members(plan: Plan, linked: Linked, others: Iterable[Carried] = ()) -> tuple
     return list(out.values()), warnings
 
 
-def vendored(path: str, file: PackageFile, linked: Linked, packages: Iterable[CondaPackage], warnings: list[Warned]) -> Member:
+def vendored(
+    path: str, file: PackageFile, linked: Linked, packages: Iterable[CondaPackage], warnings: list[ConversionWarning]
+) -> Member:
     """A library that travels. Whichever package it came from: a prefix that is not in the bytes changes nothing."""
     library = linked.origins[path]
     blob = without_prefix(file.blob, packages, (file.path,), warnings)
     changes = change_of(linked, path) | ({} if blob is file.blob else {"prefix": "/"})
     was = library.binary.file
-    return Member(path, blob, origin=Origin.copied(library_source(library), was.path, was.blob, blob, changes))
+    return Member(path, blob, origin=MemberOrigin.copied(library_source(library), was.path, was.blob, blob, changes))
 
 
-def library_source(library: Library) -> Source:
+def library_source(library: Library) -> MemberSource:
     """The package that a library is from; of a folder that is none, no more than that, since its place is the machine's."""
-    return Source(kind="folder") if library.package is None else Source.of(library.package)
+    return MemberSource(kind="folder") if library.package is None else MemberSource.of(library.package)
 
 
 def change_of(linked: Linked, path: str) -> dict[str, Any]:
@@ -107,7 +109,7 @@ def _add(plan: Plan, out: dict[str, Member], member: Member) -> None:
     out[member.path] = member
 
 
-def _member(plan: Plan, item: Placed, source: Source, linked: Linked, warnings: list[Warned]) -> Member:
+def _member(plan: Plan, item: Placed, source: MemberSource, linked: Linked, warnings: list[ConversionWarning]) -> Member:
     path = item.path if item.scheme == "site" else f"{plan.stem}.data/{item.scheme}/{item.path}"
     file = linked.rewritten.get(item.path, item.file) if item.scheme == "site" else item.file
     changes = change_of(linked, item.path) if item.scheme == "site" else {}
@@ -124,16 +126,18 @@ def _member(plan: Plan, item: Placed, source: Source, linked: Linked, warnings: 
             changes["environment"] = True
     # Python files and data need no executable bit, whatever the build machine's umask made of them.
     executable = item.scheme == "scripts" or item.path in plan.native or (item.file.executable and path.endswith(".sh"))
-    return Member(path, blob, executable, Origin.copied(source, item.origin, item.file.blob, blob, changes))
+    return Member(path, blob, executable, MemberOrigin.copied(source, item.origin, item.file.blob, blob, changes))
 
 
-def _written(plan: Plan, source: Source, name: str, blob: Blob) -> Origin:
+def _written(plan: Plan, source: MemberSource, name: str, blob: Blob) -> MemberOrigin:
     """The origin of a file of dist-info that is written anew, from that of the package where it has one."""
     file = plan.distribution.files.get(name) if plan.distribution else None
-    return Origin.copied(source, file.path, file.blob, blob, {"mended": True}) if file else MADE_HERE
+    return MemberOrigin.copied(source, file.path, file.blob, blob, {"mended": True}) if file else GENERATED
 
 
-def without_prefix(blob: Blob, packages: Iterable[CondaPackage], names: tuple[str, ...], warnings: list[Warned]) -> Blob:
+def without_prefix(
+    blob: Blob, packages: Iterable[CondaPackage], names: tuple[str, ...], warnings: list[ConversionWarning]
+) -> Blob:
     """A file without the build prefix, if one of `packages` lists a placeholder for one of its `names`."""
     found = {package.placeholders[name] for package in packages for name in names if name in package.placeholders}
     for placeholder in sorted(found, key=lambda p: (p.prefix, p.mode)):
@@ -142,14 +146,14 @@ def without_prefix(blob: Blob, packages: Iterable[CondaPackage], names: tuple[st
             blob = BytesBlob(data)
         if left:
             why = f"{left} times the build prefix, in strings that cannot be shortened"
-            warnings.append(Warned("prefix-left", why, names[0]))
+            warnings.append(ConversionWarning("prefix-left", why, names[0]))
         elif done and placeholder.mode == "binary":
             why = "the build prefix in it became /; code that stored its length may still fail"
-            warnings.append(Warned("prefix-in-binary", why, names[0]))
+            warnings.append(ConversionWarning("prefix-in-binary", why, names[0]))
     return blob
 
 
-def _carried(plan: Plan, source: Source, warnings: list[Warned]) -> dict[str, tuple[Blob, Origin]]:
+def _carried(plan: Plan, source: MemberSource, warnings: list[ConversionWarning]) -> dict[str, tuple[Blob, MemberOrigin]]:
     """Files of the metadata folder that stay: top_level.txt, sboms/, and what else upstream's backend wrote."""
     distribution = plan.distribution
     if distribution is None:
@@ -160,7 +164,7 @@ def _carried(plan: Plan, source: Source, warnings: list[Warned]) -> dict[str, tu
         kept = name in EGG_CARRIED if egg else not any(fnmatchcase(name, pattern) for pattern in NOT_CARRIED)
         if kept and not _is_license(plan.metadata, name):
             blob = without_prefix(file.blob, (plan.package,), (file.path,), warnings)
-            found[name] = (blob, Origin.copied(source, file.path, file.blob, blob, {"prefix": "/"}))
+            found[name] = (blob, MemberOrigin.copied(source, file.path, file.blob, blob, {"prefix": "/"}))
     return found
 
 
@@ -172,50 +176,54 @@ def _is_license(document: Document, name: str) -> bool:
 
 
 def _licenses(
-    plan: Plan, linked: Linked, others: Iterable[Carried], warnings: list[Warned]
-) -> tuple[dict[str, tuple[Blob, Origin]], Document]:
+    plan: Plan, linked: Linked, others: Iterable[Carried], warnings: list[ConversionWarning]
+) -> tuple[dict[str, tuple[Blob, MemberOrigin]], Document]:
     """License files as `licenses/...`, and the metadata whose License-File fields name them all (PEP 639).
 
     The package's own come first; conda's copies join where no file has the same text; each package whose library travels
     has a folder.
     """
-    found: dict[str, tuple[Blob, Origin]] = {}
-    source = Source.of(plan.package)
+    found: dict[str, tuple[Blob, MemberOrigin]] = {}
+    source = MemberSource.of(plan.package)
     if plan.distribution is not None:
         for name, file in sorted(plan.distribution.files.items()):
             if _is_license(plan.metadata, name):
-                found[re.sub(r"^(licenses|license_files)/", "", name)] = (file.blob, Origin(source, file.path))
+                found[re.sub(r"^(licenses|license_files)/", "", name)] = (file.blob, MemberOrigin(source, file.path))
     have = {blob.sha256 for blob, _ in found.values()}
     for name, file in license_texts(plan.package, plan.recipe):
         if file.blob.sha256 not in have:
-            found[name if name not in found else f"recipe/{name}"] = (file.blob, Origin(source, file.path))
+            found[name if name not in found else f"recipe/{name}"] = (file.blob, MemberOrigin(source, file.path))
     have = {blob.sha256 for blob, _ in found.values()}
     for name, blob in plan.package.licenses:
         if blob.sha256 not in have:
-            found[name if name not in found else f"conda/{name}"] = (blob, Origin(source, f"info/licenses/{name}"))
+            found[name if name not in found else f"conda/{name}"] = (blob, MemberOrigin(source, f"info/licenses/{name}"))
     missing = [name for name in plan.metadata.all("License-File") if name not in found]
     if missing:
-        warnings.append(Warned("missing-license", f"License-File {', '.join(missing)}: not in the package", "METADATA"))
+        warnings.append(
+            ConversionWarning("missing-license", f"License-File {', '.join(missing)}: not in the package", "METADATA")
+        )
     found |= vendored_licenses(linked, warnings, [each.package for each in others])
     document = plan.metadata.replaced("License-File", sorted(found))
     return {f"licenses/{name}": each for name, each in found.items()}, document
 
 
 def vendored_licenses(
-    linked: Linked, warnings: list[Warned], others: Iterable[CondaPackage] = ()
-) -> dict[str, tuple[Blob, Origin]]:
+    linked: Linked, warnings: list[ConversionWarning], others: Iterable[CondaPackage] = ()
+) -> dict[str, tuple[Blob, MemberOrigin]]:
     """The license texts of packages whose libraries (or, of `others`, files) travel, by path below `licenses/`: a folder each."""
-    found: dict[str, tuple[Blob, Origin]] = {}
+    found: dict[str, tuple[Blob, MemberOrigin]] = {}
     for package in {package.stem: package for package in (*linked.packages, *others)}.values():
-        source = Source.of(package)
+        source = MemberSource.of(package)
         for name, blob in package.licenses:
-            found[f"{package.name}-{package.version}/{name}"] = (blob, Origin(source, f"info/licenses/{name}"))
+            found[f"{package.name}-{package.version}/{name}"] = (blob, MemberOrigin(source, f"info/licenses/{name}"))
         if not package.licenses:
-            warnings.append(Warned("missing-license", f"{package.stem}, of which something travels, brings no license text"))
+            warnings.append(
+                ConversionWarning("missing-license", f"{package.stem}, of which something travels, brings no license text")
+            )
     for path, library in linked.origins.items():
         if library.package is None:
             why = f"{library.binary.file.name} is from a folder that is no package, so nothing tells its license"
-            warnings.append(Warned("missing-license", why, path))
+            warnings.append(ConversionWarning("missing-license", why, path))
     return found
 
 

@@ -15,18 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conda2wheel.channels.contents import Inside
+from conda2wheel.channels.contents import PackageContents
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
-from conda2wheel.channels.listing import Listing
-from conda2wheel.channels.remote_info import peek_file
-from conda2wheel.channels.search import Found
+from conda2wheel.channels.listing import ChannelListing
+from conda2wheel.channels.remote_info import read_local_info
+from conda2wheel.channels.search import ChannelBuild
 from conda2wheel.conda.match_spec import admits, spec_name
 from conda2wheel.conda.names import Names, Seen, answer, is_marker
 from conda2wheel.conda.open import PACKAGE_SUFFIXES, open_package
 from conda2wheel.errors import Conda2WheelError
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.net.download import is_url
-from conda2wheel.results import Warned
+from conda2wheel.results import ConversionWarning
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Named:
     """What dependencies are called where that is not what the rows say, by conda name; and what a person should know."""
 
     names: Names
-    warnings: tuple[Warned, ...] = ()
+    warnings: tuple[ConversionWarning, ...] = ()
 
 
 class Surroundings:
@@ -64,13 +64,13 @@ class Surroundings:
         self._limits = limits
         self._downloads = downloads
         self._near: dict[str, list[_Near]] | None = None
-        self._inside: dict[str, Inside | None] = {}
-        self._listings: dict[tuple[str, ...], Listing] = {}
+        self._inside: dict[str, PackageContents | None] = {}
+        self._listings: dict[tuple[str, ...], ChannelListing] = {}
 
-    def listing(self, channels: Sequence[str]) -> Listing:
+    def listing(self, channels: Sequence[str]) -> ChannelListing:
         """What these channels have."""
         key = tuple(channels)
-        return self._listings.setdefault(key, Listing(key, self._limits, self._downloads))
+        return self._listings.setdefault(key, ChannelListing(key, self._limits, self._downloads))
 
     def names(self, depends: Iterable[str], channels: Sequence[str]) -> Named:
         """What the dependencies that match specs name are called on PyPI, where what lies in them says otherwise than the rows.
@@ -82,7 +82,7 @@ class Surroundings:
         differing = {name: answer(name, each).pypi for name, each in seen.items() if answer(name, each).pypi != answer(name).pypi}
         return Named(dict(sorted(differing.items())), warnings)
 
-    def seen(self, wanted: Mapping[str, str], channels: Sequence[str]) -> tuple[dict[str, Seen], tuple[Warned, ...]]:
+    def seen(self, wanted: Mapping[str, str], channels: Sequence[str]) -> tuple[dict[str, Seen], tuple[ConversionWarning, ...]]:
         """Packages by name (with a match spec that chooses among versions) as they were looked into: in the places, else the
         newest build in the channels. Raises as `names` does."""
         asked = {name: spec for name, spec in wanted.items() if name and not is_marker(name)}
@@ -112,16 +112,16 @@ class Surroundings:
                 return _seen(near.stem, inside)
         return None
 
-    def _look(self, place: str) -> Inside | None:
+    def _look(self, place: str) -> PackageContents | None:
         """None for what cannot be read: that is told when it is opened as what it was given for."""
         try:
             if place.endswith((".conda", ".tar.bz2")) and not is_url(place):
-                listed = peek_file(Path(place), place)
-                return Inside.of(listed.paths)
+                listed = read_local_info(Path(place), place)
+                return PackageContents.of(listed.paths)
             files = open_package(place, self._limits, self._downloads).files
         except Conda2WheelError:
             return None
-        return Inside.of(path for file in files for path in (file.path, *file.aliases))
+        return PackageContents.of(path for file in files for path in (file.path, *file.aliases))
 
 
 def _packages(place: str) -> Iterator[_Near]:
@@ -152,12 +152,12 @@ def _unpacked(path: Path) -> _Near | None:
     return _Near(str(path), name.lower(), version, f"{name}-{version}-{build}")
 
 
-def _best(builds: Sequence[Found], spec: str) -> Found:
+def _best(builds: Sequence[ChannelBuild], spec: str) -> ChannelBuild:
     """The newest that the spec admits, else the newest: they are called the same."""
     return next((build for build in builds if build.admitted_by(spec)), builds[0])
 
 
-def _seen(stem: str, inside: Inside) -> Seen:
+def _seen(stem: str, inside: PackageContents) -> Seen:
     return Seen(stem, inside.distributions, inside.empty)
 
 

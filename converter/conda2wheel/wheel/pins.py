@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 
 from conda2wheel.conda.names import NO_NAMES, Names
 from conda2wheel.options import Pins
-from conda2wheel.results import Warned
+from conda2wheel.results import ConversionWarning
 from conda2wheel.wheel.requirements import from_depends
 
 
@@ -25,7 +25,7 @@ class Compared:
     """The Requires-Dist lines that hold, and a warning for each difference, with both texts."""
 
     requires: tuple[str, ...]
-    warnings: tuple[Warned, ...]
+    warnings: tuple[ConversionWarning, ...]
 
 
 def compare(
@@ -73,15 +73,15 @@ def _told(
     theirs: Mapping[str, Requirement],
     tighter: Iterable[str],
     elsewhere: Mapping[str, str],
-) -> Iterable[Warned]:
+) -> Iterable[ConversionWarning]:
     for name in sorted(tighter):
         why = f"METADATA requires {'; '.join(map(str, ours[name]))}, conda {theirs[name]}, which admits less"
-        yield Warned("requirement-differs", why, "METADATA")
+        yield ConversionWarning("requirement-differs", why, "METADATA")
     for name in sorted(theirs.keys() - ours.keys()):
         more = f"; METADATA has it as {elsewhere[name]}" if name in elsewhere else ""
-        yield Warned("requirement-differs", f"only conda requires {theirs[name]}{more}", "METADATA")
+        yield ConversionWarning("requirement-differs", f"only conda requires {theirs[name]}{more}", "METADATA")
     for name in sorted(ours.keys() - theirs.keys()):
-        yield Warned("requirement-differs", f"only METADATA requires {'; '.join(map(str, ours[name]))}", "METADATA")
+        yield ConversionWarning("requirement-differs", f"only METADATA requires {'; '.join(map(str, ours[name]))}", "METADATA")
 
 
 def _parsed(line: str) -> Requirement | None:

@@ -20,7 +20,7 @@ from conda2wheel.errors import Refused
 from conda2wheel.link.common import file_part
 from conda2wheel.options import Pins
 from conda2wheel.recipes.model import Recipe
-from conda2wheel.results import Warned
+from conda2wheel.results import ConversionWarning
 from conda2wheel.wasm.binary import file_kind
 from conda2wheel.wheel.apply_recipe import Carried, with_license, with_own_data, with_requirements, without
 from conda2wheel.wheel.dist_infos import Distribution
@@ -53,7 +53,7 @@ class Plan:
     metadata: Document
     entry_points: EntryPoints
     dropped: tuple[tuple[str, str], ...]
-    warnings: tuple[Warned, ...]
+    warnings: tuple[ConversionWarning, ...]
     recipe: Recipe | None = None
 
     @property
@@ -110,9 +110,9 @@ def plan_wheel(
     layout = with_own_data(plan_layout(package), package, recipe)
     warnings = [*package.warnings, *layout.warnings]
     if recipe is not None and recipe.patched:
-        warnings.append(Warned("patched", f"not upstream's code: {recipe.patched}", "METADATA"))
+        warnings.append(ConversionWarning("patched", f"not upstream's code: {recipe.patched}", "METADATA"))
     if recipe is not None and recipe.lacks:
-        warnings.append(Warned("lacks", f"in Pyodide it lacks {recipe.lacks}", "METADATA"))
+        warnings.append(ConversionWarning("lacks", f"in Pyodide it lacks {recipe.lacks}", "METADATA"))
     placed, native, elsewhere = _native(package, layout, warnings)
     elsewhere |= {each.origin: SideModule(each.file) for each in others if each.is_module}
     wheel_file = layout.distribution.text("WHEEL") if layout.distribution else None
@@ -160,7 +160,7 @@ def plan_wheel(
 
 
 def _native(
-    package: CondaPackage, layout: Layout, warnings: list[Warned]
+    package: CondaPackage, layout: Layout, warnings: list[ConversionWarning]
 ) -> tuple[tuple[Placed, ...], dict[str, SideModule], dict[str, SideModule]]:
     """What stays in the wheel, its side modules in site-packages, and those elsewhere (data), which are not linked.
 
@@ -184,7 +184,7 @@ def _native(
                 elsewhere[item.origin] = binary
                 if binary.needed:
                     why = f"lies outside of site-packages, so what it NEEDs ({', '.join(binary.needed)}) was not looked for"
-                    warnings.append(Warned("not-linked", why, item.origin))
+                    warnings.append(ConversionWarning("not-linked", why, item.origin))
         else:
             strange.append((item, binary))
     for item, binary in strange:
@@ -194,13 +194,15 @@ def _native(
                 raise Refused("abi-conflict", f"{package.source}: {what}", "it was built for another system")
             raise Refused("fake-dylib", f"{package.source}: {what}", "link it with -sSIDE_MODULE")
         warnings.append(
-            Warned("left-out", f"{binary.kind}: Pyodide could not open it and would give up the whole wheel", item.origin)
+            ConversionWarning(
+                "left-out", f"{binary.kind}: Pyodide could not open it and would give up the whole wheel", item.origin
+            )
         )
     return tuple(placed), native, elsewhere
 
 
 def _identity(
-    package: CondaPackage, distribution: Distribution | None, recipe: Recipe | None, warnings: list[Warned]
+    package: CondaPackage, distribution: Distribution | None, recipe: Recipe | None, warnings: list[ConversionWarning]
 ) -> tuple[str, str]:
     """Name from the dist-info, else the map, else conda; version always from the conda index (dist-info versions lie). A recipe
     beats all of them."""
@@ -220,9 +222,11 @@ def _identity(
         raise Refused("bad-version", f"{package.source}: {package.version} has no PEP 440 form", "a recipe can give it a version")
     claimed = distribution.document.get("Version") if distribution else None
     if claimed and Version(pep440(claimed) or "0+none") != Version(version):
-        warnings.append(Warned("version-mended", f"its metadata says {claimed}, the conda index {version}", "METADATA"))
+        warnings.append(
+            ConversionWarning("version-mended", f"its metadata says {claimed}, the conda index {version}", "METADATA")
+        )
     if "+" in version:
-        warnings.append(Warned("local-version", f"PyPI takes no local versions such as {version}", "METADATA"))
+        warnings.append(ConversionWarning("local-version", f"PyPI takes no local versions such as {version}", "METADATA"))
     return name, version
 
 
@@ -235,7 +239,7 @@ def _metadata(
     version: str,
     pins: Pins,
     names: Names,
-    warnings: list[Warned],
+    warnings: list[ConversionWarning],
 ) -> Document:
     document = distribution.document if distribution else Document()
     requires: Iterable[str] | None = None
@@ -249,7 +253,9 @@ def _metadata(
         if not document.fields:
             document = generate(package, _requires_python(interp, converted.requires_python))
             known = "" if "depends" in package.index else "; nothing says what it requires"
-            warnings.append(Warned("no-metadata", f"the package has none; made from what conda knows of it{known}", "METADATA"))
+            warnings.append(
+                ConversionWarning("no-metadata", f"the package has none; made from what conda knows of it{known}", "METADATA")
+            )
         elif not converted.requires:
             requires = None
     elif "depends" in package.index:
@@ -271,7 +277,7 @@ def _requires_python(interp: Interpreter, from_index: str | None) -> str | None:
 
 
 def _scripts(
-    placed: Iterable[Placed], entry_points: EntryPoints, warnings: list[Warned]
+    placed: Iterable[Placed], entry_points: EntryPoints, warnings: list[ConversionWarning]
 ) -> tuple[tuple[Placed, ...], list[tuple[str, str]]]:
     """Leave out what installers make from entry points, and programs that no Python runs."""
     generated = {name for group in SCRIPT_GROUPS for name in entry_points.get(group, {})}
@@ -286,7 +292,7 @@ def _scripts(
             kind = file_kind(data)
             if kind.is_wasm or kind.is_foreign or interpreter_of(data) == "node":
                 dropped.append((item.origin, "a program, which Pyodide cannot start"))
-                warnings.append(Warned("left-out", "a program, which Pyodide cannot start", item.origin))
+                warnings.append(ConversionWarning("left-out", "a program, which Pyodide cannot start", item.origin))
                 continue
         kept.append(item)
     return tuple(kept), dropped

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from conda2wheel._version import __version__
-from conda2wheel.conda.origin import Origin, Source
+from conda2wheel.conda.origin import MemberOrigin, MemberSource
 from conda2wheel.files.packagefile import Blob, BytesBlob
 from conda2wheel.files.reading import corrupt
 from conda2wheel.options import Options
-from conda2wheel.results import ALLOWED, Provided, Vendored, Warned
+from conda2wheel.results import ALLOWED, ConversionWarning, Provided, Vendored
 from conda2wheel.wheel.reader import Wheel
 from conda2wheel.wheel.writer import Member
 
@@ -44,10 +44,10 @@ class Made:
     judged_by: tuple[str, ...]
     evidence: tuple[str, ...]
     options: Options
-    input: Source | None
+    input: MemberSource | None
     moment: float
-    consulted: tuple[Source, ...] = ()
-    overrides: tuple[Warned, ...] = ()
+    consulted: tuple[MemberSource, ...] = ()
+    overrides: tuple[ConversionWarning, ...] = ()
     vendored: tuple[Vendored, ...] = ()
     provided: tuple[Provided, ...] = ()
     shared: tuple[Vendored, ...] = ()
@@ -55,7 +55,7 @@ class Made:
     previous: Mapping[str, Any] | None = None
 
 
-def overridden(warnings: Iterable[Warned]) -> tuple[Warned, ...]:
+def overridden(warnings: Iterable[ConversionWarning]) -> tuple[ConversionWarning, ...]:
     """Those warnings that would have been refusals."""
     return tuple(dict.fromkeys(warning for warning in warnings if warning.code == ALLOWED))
 
@@ -117,7 +117,7 @@ def _list(value: Any) -> list[dict[str, Any]]:
 
 def _source(told: Mapping[str, Any]) -> str:
     try:
-        return str(Source.from_json(told))
+        return str(MemberSource.from_json(told))
     except ValueError:
         return "something unknown"
 
@@ -176,12 +176,12 @@ def account(made: Made, members: Iterable[Member]) -> Blob:
     return BytesBlob((json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def _override(warning: Warned) -> dict[str, Any]:
+def _override(warning: ConversionWarning) -> dict[str, Any]:
     code, _, message = warning.message.partition(": ")
     return {"code": code, "message": message, "file": warning.file}
 
 
-def _entry(origin: Origin, sources: list[Source]) -> dict[str, Any]:
+def _entry(origin: MemberOrigin, sources: list[MemberSource]) -> dict[str, Any]:
     """`{"source": index, "file"}`, with `before` (sha256) and `changes` where its bytes are others; `{"source": None}` where
     conda2wheel made it."""
     if origin.source is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from conda2wheel.conda.host_environment import host_libraries
-from conda2wheel.conda.origin import Source
+from conda2wheel.conda.origin import MemberSource
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.link.link import Linked
 from conda2wheel.wheel import provenance as account
@@ -37,20 +37,20 @@ def told(
     return [*kept, first, Member(f"{dist_info}/{account.NAME}", account.account(made, [*kept, first]))]
 
 
-def consulted(linked: Linked, others: Iterable[Carried] = ()) -> tuple[Source, ...]:
+def consulted(linked: Linked, others: Iterable[Carried] = ()) -> tuple[MemberSource, ...]:
     """What the libraries came from that linking looked at, and the files of other packages that a recipe takes along."""
     libraries = (library_source(library) for library in linked.consulted)
-    return tuple(dict.fromkeys([*libraries, *(Source.of(each.package) for each in others)]))
+    return tuple(dict.fromkeys([*libraries, *(MemberSource.of(each.package) for each in others)]))
 
 
 def _compiled(package: CondaPackage | None, linked: Linked) -> sbom.Compiled:
     """The libraries that each was compiled against, without those that are NEEDED, whether they travel or not."""
     needed = {source.name for source in consulted(linked)}
 
-    def inside(one: CondaPackage) -> tuple[Source, ...]:
+    def inside(one: CondaPackage) -> tuple[MemberSource, ...]:
         return tuple(library for library in host_libraries(one) if library.name not in needed)
 
-    return sbom.Compiled(inside(package) if package else (), {Source.of(each): inside(each) for each in linked.packages})
+    return sbom.Compiled(inside(package) if package else (), {MemberSource.of(each): inside(each) for each in linked.packages})
 
 
 def _free(name: str, folder: str, taken: Iterable[str]) -> str:

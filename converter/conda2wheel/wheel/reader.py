@@ -22,8 +22,8 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 
 from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import (
+    ArchiveMember,
     BytesBlob,
-    Entry,
     Limits,
     PackageFile,
     clean_path,
@@ -160,13 +160,13 @@ class _Later:
             raise corrupt(str(self.wheel), f"{self.member}: {error}") from None
 
 
-def _entries(archive: zipfile.ZipFile, path: Path, limits: Limits, only: re.Pattern[str] | None) -> dict[str, Entry]:
+def _entries(archive: zipfile.ZipFile, path: Path, limits: Limits, only: re.Pattern[str] | None) -> dict[str, ArchiveMember]:
     source = str(path)
     entries = archive.infolist()
     total = 0
     if len(entries) > limits.members:
         raise Refused("too-large", f"{source}: more than {limits.members} members", "raise --max-members if you trust it")
-    found: dict[str, Entry] = {}
+    found: dict[str, ArchiveMember] = {}
     for entry in entries:
         name = clean_path(source, entry.filename)
         if entry.is_dir() or name is None:
@@ -184,11 +184,11 @@ def _entries(archive: zipfile.ZipFile, path: Path, limits: Limits, only: re.Patt
             )
         mode = entry.external_attr >> 16 if entry.create_system == _UNIX else 0
         if not (only is None or only.search(name) or name.endswith(".dist-info/METADATA") or stat.S_ISLNK(mode)):
-            found[name] = Entry(name, _Later(path, entry.filename, entry.file_size), is_executable(mode))
+            found[name] = ArchiveMember(name, _Later(path, entry.filename, entry.file_size), is_executable(mode))
             continue
         data = archive.read(entry)  # zipfile reads file_size bytes at most, and checks the CRC
         if stat.S_ISLNK(mode):
-            found[name] = Entry(name, target=data.decode("utf-8", "replace"))
+            found[name] = ArchiveMember(name, target=data.decode("utf-8", "replace"))
         else:
-            found[name] = Entry(name, BytesBlob(data), is_executable(mode))
+            found[name] = ArchiveMember(name, BytesBlob(data), is_executable(mode))
     return found

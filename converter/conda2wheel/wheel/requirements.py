@@ -13,7 +13,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from conda2wheel.conda.names import NO_NAMES, Names, is_marker, pypi_name
-from conda2wheel.results import Warned
+from conda2wheel.results import ConversionWarning
 from conda2wheel.wheel.ranges import converted
 
 
@@ -23,7 +23,7 @@ class Requirements:
 
     requires: tuple[str, ...]
     requires_python: str | None
-    warnings: tuple[Warned, ...]
+    warnings: tuple[ConversionWarning, ...]
 
 
 def from_depends(depends: Iterable[str], names: Names = NO_NAMES) -> Requirements:
@@ -31,7 +31,7 @@ def from_depends(depends: Iterable[str], names: Names = NO_NAMES) -> Requirement
     the result is sorted by name."""
     found: dict[str, SpecifierSet] = {}
     python = SpecifierSet()
-    warnings: list[Warned] = []
+    warnings: list[ConversionWarning] = []
     for spec in depends:
         name, version = _split(spec, warnings)
         if name is None:
@@ -43,7 +43,7 @@ def from_depends(depends: Iterable[str], names: Names = NO_NAMES) -> Requirement
             continue
         distribution = pypi_name(name, names)
         if distribution is None:
-            warnings.append(Warned("dropped-requirement", f"{spec!r} is no Python distribution; not required"))
+            warnings.append(ConversionWarning("dropped-requirement", f"{spec!r} is no Python distribution; not required"))
             continue
         key = canonicalize_name(distribution)
         found[key] = found.get(key, SpecifierSet()) & _specifiers(spec, version, warnings)
@@ -52,7 +52,7 @@ def from_depends(depends: Iterable[str], names: Names = NO_NAMES) -> Requirement
     )
 
 
-def _split(spec: str, warnings: list[Warned]) -> tuple[str | None, str]:
+def _split(spec: str, warnings: list[ConversionWarning]) -> tuple[str | None, str]:
     """A match spec's name and version range, without channel, build and brackets."""
     from rattler import MatchSpec
     from rattler.exceptions import InvalidMatchSpecError
@@ -60,22 +60,22 @@ def _split(spec: str, warnings: list[Warned]) -> tuple[str | None, str]:
     try:
         parsed = MatchSpec(spec, strict=False)
     except (InvalidMatchSpecError, ValueError, TypeError):
-        warnings.append(Warned("dropped-requirement", f"{spec!r} is no match spec; not required"))
+        warnings.append(ConversionWarning("dropped-requirement", f"{spec!r} is no match spec; not required"))
         return None, ""
     name = parsed.name
     if name is None:
-        warnings.append(Warned("dropped-requirement", f"{spec!r} names no package; not required"))
+        warnings.append(ConversionWarning("dropped-requirement", f"{spec!r} names no package; not required"))
         return None, ""
     return getattr(name, "normalized", str(name)), str(parsed.version or "")
 
 
-def _specifiers(spec: str, version: str, warnings: list[Warned]) -> SpecifierSet:
+def _specifiers(spec: str, version: str, warnings: list[ConversionWarning]) -> SpecifierSet:
     if version in ("", "*"):
         return SpecifierSet()
     result, exact = converted(version)
     if not exact:
         told = f"{spec!r} has no PEP 440 form; required as {_text(result) or 'any version'}, which admits more"
-        warnings.append(Warned("widened-requirement", told))
+        warnings.append(ConversionWarning("widened-requirement", told))
     return result
 
 

@@ -18,7 +18,7 @@ from conda2wheel.abi.platforms import Platform, parse, platforms, release
 from conda2wheel.abi.side_module import SideModule
 from conda2wheel.abi.signals import choose
 from conda2wheel.errors import Refused
-from conda2wheel.results import Warned
+from conda2wheel.results import ConversionWarning
 from conda2wheel.wheel.reader import Wheel
 from conda2wheel.wheel.tags import PURE, Interpreter, abi3_fits, interpreter
 
@@ -34,7 +34,7 @@ class Retagged:
     tags: frozenset[Tag]
     interpreter: Interpreter
     decisions: tuple[Decision, ...]
-    warnings: tuple[Warned, ...]
+    warnings: tuple[ConversionWarning, ...]
 
 
 def retag(
@@ -71,7 +71,7 @@ def retag(
     filename = f"{head}-{python}-{abi}-{platform}.whl"
     if filename != wheel.path.name:
         before = wheel.path.name.removesuffix(".whl").removeprefix(f"{head}-")
-        warnings.append(Warned("retagged", f"it was tagged {before}; it is {python}-{abi}-{platform}", filename))
+        warnings.append(ConversionWarning("retagged", f"it was tagged {before}; it is {python}-{abi}-{platform}", filename))
     tags = frozenset(Tag(i, a, p) for i in python.split(".") for a in abi.split(".") for p in platform.split("."))
     return Retagged(filename, tags, interp, decisions, tuple(warnings))
 
@@ -98,7 +98,7 @@ def _suffixed(native: Mapping[str, SideModule]) -> bool:
 
 def _decide(
     wheel: Wheel, interp: Interpreter, modules: Modules, named: Sequence[Platform], forced: Platform | None, tolerant: bool
-) -> tuple[tuple[Decision, ...], list[Warned]]:
+) -> tuple[tuple[Decision, ...], list[ConversionWarning]]:
     python = interp.exact or interp.built_with
     is_exact = interp.exact is not None
     if forced is not None:
@@ -113,7 +113,7 @@ def _decide(
         decisions = [decide(wheel.source, [claim], python, modules, None, is_exact, tolerant)]
         said = f"CPython {python} and the binaries" if python else "the binaries"
         note = f"its tag names no platform of Pyodide's; by {said} it is taken as {decisions[0].platform.tag}"
-        return tuple(decisions), [Warned("platform-from-interpreter", note), *decisions[0].warnings]
+        return tuple(decisions), [ConversionWarning("platform-from-interpreter", note), *decisions[0].warnings]
     return tuple(decisions), list(dict.fromkeys(warning for decision in decisions for warning in decision.warnings))
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from conda2wheel._version import __version__
 from conda2wheel.conda.abi_evidence import channel_name
-from conda2wheel.conda.origin import Source
+from conda2wheel.conda.origin import MemberSource
 from conda2wheel.files.packagefile import Blob, BytesBlob
 from conda2wheel.wheel.fix_metadata import spdx_expression
 from conda2wheel.wheel.provenance import TOOL, Made
@@ -39,8 +39,8 @@ class Compiled:
     """Who was compiled against which libraries: `own` are those of the wheel itself, `others` by the package of a library that
     travels. What is NEEDED as a shared library is not among them."""
 
-    own: tuple[Source, ...] = ()
-    others: Mapping[Source, tuple[Source, ...]] = field(default_factory=dict)
+    own: tuple[MemberSource, ...] = ()
+    others: Mapping[MemberSource, tuple[MemberSource, ...]] = field(default_factory=dict)
 
 
 def sbom(made: Made, members: Iterable[Member], compiled: Compiled, data: Collection[str] = ()) -> Blob:
@@ -94,15 +94,15 @@ def sbom(made: Made, members: Iterable[Member], compiled: Compiled, data: Collec
     return BytesBlob((JsonV1Dot6(bom).output_as_string(indent=1) + "\n").encode())
 
 
-def _by_source(travelling: Iterable[Member]) -> dict[Source, list[Member]]:
-    found: dict[Source, list[Member]] = {}
+def _by_source(travelling: Iterable[Member]) -> dict[MemberSource, list[Member]]:
+    found: dict[MemberSource, list[Member]] = {}
     for member in travelling:
         if member.origin.source is not None:
             found.setdefault(member.origin.source, []).append(member)
     return found
 
 
-def _component(source: Source, ref: str, linkage: str | None = None, files: Sequence[Member] = ()) -> Component:
+def _component(source: MemberSource, ref: str, linkage: str | None = None, files: Sequence[Member] = ()) -> Component:
     """A conda package, a wheel, or a folder of libraries; with the files of it that travel."""
     from cyclonedx.model import Property
     from cyclonedx.model.component import Component, ComponentType
@@ -136,10 +136,11 @@ def _file(member: Member) -> Component:
     )
 
 
-def purl_of(source: Source) -> PackageURL | None:
+def purl_of(source: MemberSource) -> PackageURL | None:
     """The package URL; None for a folder.
 
-    >>> str(purl_of(Source("package", "zlib", "1.3.1", "h0_1", "emscripten-wasm32", "https://x/emscripten-forge-4x", "z.conda")))
+    >>> zlib = MemberSource("package", "zlib", "1.3.1", "h0_1", "emscripten-wasm32", "https://x/emscripten-forge-4x", "z.conda")
+    >>> str(purl_of(zlib))
     'pkg:conda/zlib@1.3.1?build=h0_1&channel=emscripten-forge-4x&subdir=emscripten-wasm32&type=conda'
     """
     from packageurl import PackageURL
@@ -157,7 +158,7 @@ def purl_of(source: Source) -> PackageURL | None:
     return PackageURL("conda", None, source.name, source.version or None, {key: q for key, q in qualifiers.items() if q})
 
 
-def _ref(linkage: str, source: Source) -> str:
+def _ref(linkage: str, source: MemberSource) -> str:
     """A reference that names a component within its document."""
     return f"{linkage}:{purl_of(source) or source}{f'#{source.sha256}' if source.sha256 else ''}"
 

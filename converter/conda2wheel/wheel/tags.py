@@ -17,7 +17,7 @@ from packaging.tags import Tag
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.side_module import SideModule
 from conda2wheel.errors import Refused
-from conda2wheel.results import Warned
+from conda2wheel.results import ConversionWarning
 
 if TYPE_CHECKING:
     from conda2wheel.link.libraries import Subject
@@ -150,7 +150,7 @@ def wheel_tags(interp: Interpreter, platform: Platform | None, compat: bool) -> 
     return frozenset(Tag(interp.python_tag, interp.abi_tag, name) for name in names)
 
 
-def check_claims(interp: Interpreter, wheel_file: str | None) -> list[Warned]:
+def check_claims(interp: Interpreter, wheel_file: str | None) -> list[ConversionWarning]:
     """What the package's own WHEEL says otherwise; the binaries win."""
     claimed = {(m[1], m[2]) for m in _WHEEL_TAG.finditer(wheel_file or "")}
     ours = (interp.python_tag, interp.abi_tag)
@@ -158,4 +158,4 @@ def check_claims(interp: Interpreter, wheel_file: str | None) -> list[Warned]:
     if not claimed or ours in claimed or (ours == PURE and claimed & pure_claims):
         return []
     words = ", ".join(sorted("-".join(claim) for claim in claimed))
-    return [Warned("wheel-tag", f"WHEEL says {words}; the files are {'-'.join(ours)}", "WHEEL")]
+    return [ConversionWarning("wheel-tag", f"WHEEL says {words}; the files are {'-'.join(ours)}", "WHEEL")]

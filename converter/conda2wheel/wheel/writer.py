@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from conda2wheel.conda.origin import MADE_HERE, Origin
+from conda2wheel.conda.origin import GENERATED, MemberOrigin
 from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import Blob
 from conda2wheel.options import DEFAULT_LEVEL
@@ -42,7 +42,7 @@ class Member:
     path: str
     blob: Blob
     executable: bool = False
-    origin: Origin = MADE_HERE
+    origin: MemberOrigin = GENERATED
 
 
 @dataclass(frozen=True)

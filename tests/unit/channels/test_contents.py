@@ -15,7 +15,7 @@ import pytest
 
 from conda2wheel import Failed, Refused
 from conda2wheel.channels import remote_info as peek
-from conda2wheel.channels.contents import FILE, Build, Inside, look_into
+from conda2wheel.channels.contents import FILE, Build, PackageContents, read_contents
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.files.packagefile import FileBlob
 from conda2wheel.net import download as fetch
@@ -33,7 +33,7 @@ FILES: conda.Files = {
     "lib/python3.13/site-packages/x/_vendor/other-1.dist-info/METADATA": "Name: other\n",
     "lib/zz.bin": random.Random(7).randbytes(BULK),  # noqa: S311 - bytes, no secret
 }
-INSIDE = Inside(("lib/R/lib/libR.so", "lib/libx.so", "lib/libx.so.1.2"), ("X_y", "old"))
+INSIDE = PackageContents(("lib/R/lib/libR.so", "lib/libx.so", "lib/libx.so.1.2"), ("X_y", "old"))
 
 
 def big(archive: conda.ArchiveType) -> Path:
@@ -67,16 +67,16 @@ def test_only_the_part_with_info_is_fetched_and_only_once(
     downloads = Downloads(tmp_path / "cache")
     with served.serve(folder) as record:
         wanted = build(record, Path(package))
-        assert look_into([wanted], downloads, BOUND).found == {wanted.url: INSIDE}
+        assert read_contents([wanted], downloads, BOUND).found == {wanted.url: INSIDE}
         assert sum(record.bytes.values()) < most < Path(package).stat().st_size / 3
         asked = record.parts()[Path(package).name]
         assert None not in asked
         assert len(asked) <= (6 if archive == "tar.bz2" else 2)
         record.forget()
-        assert look_into([wanted], downloads, BOUND).found == {wanted.url: INSIDE}
+        assert read_contents([wanted], downloads, BOUND).found == {wanted.url: INSIDE}
         assert not record.requests
     offline = Downloads(tmp_path / "cache", offline=True)
-    assert look_into([wanted], offline, BOUND).found == {wanted.url: INSIDE}
+    assert read_contents([wanted], offline, BOUND).found == {wanted.url: INSIDE}
 
 
 @pytest.mark.parametrize("archive", ["tar.bz2", "conda"])
@@ -87,7 +87,7 @@ def test_a_server_that_sends_no_parts_is_read_from_all_the_same(archive: conda.A
     with served.serve(folder) as record:
         record.ranges = False
         wanted = build(record, package)
-        assert look_into([wanted], downloads, BOUND).found == {wanted.url: INSIDE}
+        assert read_contents([wanted], downloads, BOUND).found == {wanted.url: INSIDE}
         record.forget()
         if archive == "conda":
             assert wanted.sha256 is not None
@@ -104,7 +104,7 @@ def test_what_is_in_the_cache_of_downloads_is_read_there(folder: Path, tmp_path:
         assert wanted.sha256 is not None
         with downloads.package(wanted.url, wanted.sha256, BOUND):
             record.forget()
-        assert look_into([wanted], downloads, BOUND).found == {wanted.url: INSIDE}
+        assert read_contents([wanted], downloads, BOUND).found == {wanted.url: INSIDE}
         assert not record.requests
 
 
@@ -117,10 +117,10 @@ def test_a_connection_that_breaks_is_tried_again_and_no_more_than_a_few_times(
     with served.serve(folder) as record:
         wanted = build(record, package)
         record.fault(f"/{package.name}", cut=0.5, times=2)
-        assert look_into([wanted], Downloads(tmp_path / "one"), BOUND).found == {wanted.url: INSIDE}
+        assert read_contents([wanted], Downloads(tmp_path / "one"), BOUND).found == {wanted.url: INSIDE}
         record.fault(f"/{package.name}", cut=0.5)
         with pytest.raises(Failed, match="the connection broke, 5 times") as caught:
-            look_into([wanted], Downloads(tmp_path / "two"), BOUND)
+            read_contents([wanted], Downloads(tmp_path / "two"), BOUND)
         assert caught.value.code == "network"
     assert not (tmp_path / "two" / FILE).exists()
 
@@ -135,7 +135,7 @@ def test_broken_packages_are_told_and_the_others_read(folder: Path, tmp_path: Pa
         others = [
             Build(f"{record.url}/{name}", "0" * 63 + str(number)) for number, name in enumerate((*broken, "gone-1-0.conda"))
         ]
-        looked = look_into([*others, wanted], Downloads(tmp_path / "cache"), BOUND)
+        looked = read_contents([*others, wanted], Downloads(tmp_path / "cache"), BOUND)
     assert looked.found == {wanted.url: INSIDE}
     assert {(told.code, told.file) for told in looked.broken.values()} == {
         ("channel-skipped", name) for name in (*broken, "gone-1-0.conda")
@@ -144,7 +144,7 @@ def test_broken_packages_are_told_and_the_others_read(folder: Path, tmp_path: Pa
 
 
 def test_offline_says_what_it_could_not_look_into(folder: Path, tmp_path: Path) -> None:
-    looked = look_into([Build("http://127.0.0.1:9/a-1-0.conda", "0" * 64)], Downloads(tmp_path, offline=True), BOUND)
+    looked = read_contents([Build("http://127.0.0.1:9/a-1-0.conda", "0" * 64)], Downloads(tmp_path, offline=True), BOUND)
     assert not looked.found
     assert set(looked.unasked) == {"http://127.0.0.1:9/a-1-0.conda"}
 
@@ -156,7 +156,7 @@ def test_a_damaged_cache_is_made_anew(spoil: str, folder: Path, tmp_path: Path) 
     place = tmp_path / "cache" / FILE
     with served.serve(folder) as record:
         wanted = build(record, package)
-        look_into([wanted], downloads, BOUND)
+        read_contents([wanted], downloads, BOUND)
         if spoil in ("garbage", "empty"):
             place.write_bytes(b"no database, but longer than its header" * 100 if spoil == "garbage" else b"")
         else:
@@ -164,10 +164,10 @@ def test_a_damaged_cache_is_made_anew(spoil: str, folder: Path, tmp_path: Path) 
                 database.execute("UPDATE package SET told = '[1]'" if spoil == "other rows" else "PRAGMA user_version = 99")
             database.close()
         record.forget()
-        assert look_into([wanted], downloads, BOUND).found == {wanted.url: INSIDE}
+        assert read_contents([wanted], downloads, BOUND).found == {wanted.url: INSIDE}
         assert record.parts()
         record.forget()
-        assert look_into([wanted], downloads, BOUND).found == {wanted.url: INSIDE}
+        assert read_contents([wanted], downloads, BOUND).found == {wanted.url: INSIDE}
         assert not record.requests
 
 
@@ -179,9 +179,9 @@ def test_several_at_once_lose_nothing(folder: Path, tmp_path: Path) -> None:
     with served.serve(folder) as record:
         wanted = [build(record, package) for package in packages]
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda each: look_into([each], downloads, BOUND), wanted))
+            list(pool.map(lambda each: read_contents([each], downloads, BOUND), wanted))
         record.forget()
-        assert len(look_into(wanted, downloads, BOUND).found) == 8
+        assert len(read_contents(wanted, downloads, BOUND).found) == 8
         assert not record.requests
 
 
@@ -190,7 +190,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(folder: Path, tmp_path: 
     (tmp_path / "file").write_text("in the way")
     with served.serve(folder) as record:
         wanted = build(record, package)
-        assert look_into([wanted], Downloads(tmp_path / "file"), BOUND).found == {wanted.url: INSIDE}
+        assert read_contents([wanted], Downloads(tmp_path / "file"), BOUND).found == {wanted.url: INSIDE}
 
 
 def old(*members: tuple[str, str | bytes]) -> bytes:
@@ -216,17 +216,17 @@ def old(*members: tuple[str, str | bytes]) -> bytes:
 def test_packages_list_their_files_in_several_ways(members: tuple[tuple[str, str], ...], tmp_path: Path) -> None:
     path = tmp_path / "a-1-0.tar.bz2"
     path.write_bytes(old(*members))
-    assert Inside.of(peek.peek_file(path, "a").paths) == Inside(("lib/libx.so",))
+    assert PackageContents.of(peek.read_local_info(path, "a").paths) == PackageContents(("lib/libx.so",))
 
 
 def test_a_package_without_files_is_empty_and_one_that_says_nothing_is_damaged(tmp_path: Path) -> None:
     meta = conda.assemble("meta", "1.0", {}, noarch="generic")
-    assert Inside.of(peek.peek_file(meta, "meta").paths) == Inside(empty=True)
+    assert PackageContents.of(peek.read_local_info(meta, "meta").paths) == PackageContents(empty=True)
     path = tmp_path / "a-1-0.tar.bz2"
     for members in ([("info/index.json", "{}")], [("info/paths.json", "[]")], [("info/paths.json", "{")]):
         path.write_bytes(old(*members))
         with pytest.raises(Refused) as caught:
-            peek.peek_file(path, "a")
+            peek.read_local_info(path, "a")
         assert caught.value.code == "corrupt-archive"
 
 
@@ -234,10 +234,10 @@ def test_a_list_that_never_comes_is_not_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "bomb-1-0.tar.bz2"
     path.write_bytes(old(("info/recipe/zeros", bytes(peek.MAX_INFO + 1)), ("info/paths.json", '{"paths": []}')))
     with pytest.raises(Refused) as caught:
-        peek.peek_file(path, "bomb")
+        peek.read_local_info(path, "bomb")
     assert caught.value.code == "too-large"
 
 
 def test_no_insecure_address_is_asked() -> None:
     with pytest.raises(Failed, match="only https"):
-        peek.peek_url("http://example.org/a-1-0.conda")
+        peek.read_remote_info("http://example.org/a-1-0.conda")

@@ -20,7 +20,7 @@ from conda2wheel.channels.downloads import STALE, Downloads
 from conda2wheel.commands.convert import ConvertOutcome, convert_each
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.net import download as fetch
-from conda2wheel.net.download import Wanted
+from conda2wheel.net.download import RemoteFile
 from conda2wheel.results import Converted
 from tests.helpers import conda
 from tests.helpers.served import Served, serve
@@ -44,10 +44,10 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
         yield running
 
 
-def package(served: Served, name: str = "demo0") -> Wanted:
+def package(served: Served, name: str = "demo0") -> RemoteFile:
     path = served.root / "noarch" / f"{name}-1.0-pyh1_0.tar.bz2"
     data = path.read_bytes()
-    return Wanted(f"{served.url}/noarch/{path.name}", hashlib.sha256(data).hexdigest(), len(data))
+    return RemoteFile(f"{served.url}/noarch/{path.name}", hashlib.sha256(data).hexdigest(), len(data))
 
 
 def kept(cache: Path) -> list[str]:
@@ -131,7 +131,7 @@ def test_what_fails_ahead_fails_in_its_turn_and_is_asked_for_once(served: Served
 def test_a_fault_that_passes_is_survived(fault: dict[str, float], asked: int, served: Served, cache: Path) -> None:
     wanted = package(served)
     served.fault("*.tar.bz2", times=1, **fault)
-    Downloads().get([wanted], BOUND)
+    Downloads().fetch([wanted], BOUND)
     assert kept(cache) == [wanted.sha256]
     assert served.requests.total() == asked
 
@@ -151,18 +151,18 @@ def test_a_fault_that_stays_is_one_clear_line_and_nothing_is_kept(
 ) -> None:
     served.fault("*.tar.bz2", **fault)
     with pytest.raises((Failed, Refused), match=words) as caught:
-        Downloads().get([package(served)], BOUND)
+        Downloads().fetch([package(served)], BOUND)
     assert (caught.value.code, "\n" in str(caught.value)) == (code, False)
     assert kept(cache) == []
     served.heal()
-    Downloads().get([package(served)], BOUND)
+    Downloads().fetch([package(served)], BOUND)
     assert kept(cache) == [package(served).sha256]
 
 
 def test_a_file_larger_than_the_channel_lists_is_not_read_to_its_end(served: Served, cache: Path) -> None:
     wanted = package(served)
     with pytest.raises(Refused, match="not 100") as caught:
-        Downloads().get([Wanted(wanted.url, wanted.sha256, 100)], BOUND)
+        Downloads().fetch([RemoteFile(wanted.url, wanted.sha256, 100)], BOUND)
     assert caught.value.code == "corrupt-archive"
     assert kept(cache) == []
 
@@ -181,10 +181,10 @@ def test_a_server_may_ask_for_patience_but_not_until_tomorrow(
 
 def test_a_spoiled_file_in_the_cache_is_brought_again(served: Served, cache: Path) -> None:
     wanted = package(served)
-    Downloads().get([wanted], BOUND)
+    Downloads().fetch([wanted], BOUND)
     (place,) = (cache / "conda").rglob(str(wanted.sha256))
     place.write_bytes(b"spoiled")
-    Downloads().get([wanted], BOUND)
+    Downloads().fetch([wanted], BOUND)
     assert kept(cache) == [wanted.sha256]
     assert served.requests.total() == 2
 
@@ -194,10 +194,10 @@ def test_of_many_that_want_a_file_one_brings_it(served: Served, cache: Path) -> 
     served.fault("*.tar.bz2", wait=0.5)
     code = (
         "from conda2wheel.channels.downloads import Downloads; from conda2wheel.net.download import Wanted; "
-        f"Downloads().get([{wanted!r}], {BOUND})"
+        f"Downloads().fetch([{wanted!r}], {BOUND})"
     )
     others = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
-    threads = [threading.Thread(target=Downloads().get, args=([wanted], BOUND)) for _ in range(4)]
+    threads = [threading.Thread(target=Downloads().fetch, args=([wanted], BOUND)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -212,7 +212,7 @@ def test_a_killed_download_leaves_nothing_that_is_taken_for_a_package(served: Se
     served.fault("*.tar.bz2", rate=8_000)
     code = (
         "from conda2wheel.channels.downloads import Downloads; from conda2wheel.net.download import Wanted; "
-        f"Downloads(watch=lambda *_: print('!', flush=True)).get([{wanted!r}], {BOUND})"
+        f"Downloads(watch=lambda *_: print('!', flush=True)).fetch([{wanted!r}], {BOUND})"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
@@ -221,10 +221,10 @@ def test_a_killed_download_leaves_nothing_that_is_taken_for_a_package(served: Se
     parts = cache / "conda" / ".parts"
     (left,) = [path for path in parts.iterdir() if path.is_dir()]
     served.heal()
-    Downloads().get([wanted], BOUND)  # its lock died with it
+    Downloads().fetch([wanted], BOUND)  # its lock died with it
     assert [*(cache / "conda").glob(f"*/{wanted.sha256}")]
     os.utime(left, (0, time.time() - STALE - 1))
-    Downloads().get([package(served, "demo1")], BOUND)
+    Downloads().fetch([package(served, "demo1")], BOUND)
     assert not left.exists()
 
 
@@ -239,7 +239,7 @@ def test_a_full_disk_is_told_with_what_to_do(served: Served, cache: Path) -> Non
     code = (
         "import resource; from conda2wheel.channels.downloads import Downloads; from conda2wheel.net.download import Wanted\n"
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))\n"
-        f"Downloads().get([{package(served)!r}], {BOUND})"
+        f"Downloads().fetch([{package(served)!r}], {BOUND})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "disk: " in done.stderr.splitlines()[-1]

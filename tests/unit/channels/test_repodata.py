@@ -248,7 +248,7 @@ def test_the_names_of_a_channel_are_those_of_its_platform(tmp_path: Path) -> Non
     shutil.copy(native, root / "emscripten-wasm32" / native.name)
     asyncio.run(index_fs(root, force=True))
     with serve(root) as served:
-        assert repodata.names(served.url, Downloads()) == ["native"]
+        assert repodata.package_names(served.url, Downloads()) == ["native"]
 
 
 def asking(url: str) -> subprocess.Popen[str]:

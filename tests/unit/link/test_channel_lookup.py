@@ -12,7 +12,7 @@ from rattler.index import index_fs
 
 from conda2wheel import Failed, Refused, convert, verify
 from conda2wheel.abi.platforms import platforms
-from conda2wheel.channels.listing import Listing
+from conda2wheel.channels.listing import ChannelListing
 from conda2wheel.conda.open import open_package
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.link.channel_lookup import ChannelLibraries, _namesakes
@@ -130,7 +130,7 @@ def test_what_a_library_may_be_called(needed: str, names: tuple[str, ...]) -> No
 
 def test_markers_are_not_looked_for(tmp_path: Path) -> None:
     root = indexed(tmp_path / "channel")
-    looked = ChannelLibraries(Listing([root.as_uri()], Limits()))
+    looked = ChannelLibraries(ChannelListing([root.as_uri()], Limits()))
     package = conda.assemble(
         "x", "1.0", {"lib/a": "a"}, depends=["numpy", "python", "emscripten-abi >=4", "openblas =0.3", "libfoo"]
     )

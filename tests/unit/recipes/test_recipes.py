@@ -205,7 +205,7 @@ def test_our_own_recipes_are_right(path: Path) -> None:
     if recipe.test:
         compile(recipe.test, path.name, "exec")
     validator = jsonschema.Draft202012Validator(json.loads((builtin() / "schema.json").read_text(encoding="utf-8")))
-    validator.validate(dict(recipe.told))
+    validator.validate(dict(recipe.document))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from packaging.metadata import Metadata
 from packaging.requirements import Requirement
 
 from conda2wheel.conda.package import CondaPackage
-from conda2wheel.results import Warned
+from conda2wheel.results import ConversionWarning
 from conda2wheel.wheel.fix_metadata import egg_requires, generate, mend, spdx_expression, with_extras
 from conda2wheel.wheel.metadata import Document, parse
 from tests.helpers import shapes
@@ -23,7 +23,7 @@ from tests.helpers.shapes import MODULE, dist_info, made, package
 
 def mended(*lines: str, body: str = "", **words: Mapping[str, Any]) -> tuple[Document, list[str]]:
     """A document with these lines, mended, and what was told; `words` are the package's index, about, recipe ..."""
-    warnings: list[Warned] = []
+    warnings: list[ConversionWarning] = []
     index = {"name": "demo", "version": "1.0", **words.pop("index", {})}
     document = parse("\n".join([*lines, "", body]).encode())
     result = mend(document, CondaPackage("demo", (), index, **words), "demo", "1.0", None, warnings)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from conda2wheel.channels.downloads import Downloads
-from conda2wheel.channels.repodata import channel_url, everything
+from conda2wheel.channels.repodata import all_records, channel_url
 from conda2wheel.conda.classify import refused_by_name
 from conda2wheel.conda.names import foreign_pattern
 from conda2wheel.errors import Refused
@@ -38,7 +38,7 @@ def packages(channels: Iterable[str], downloads: Downloads) -> list[ChannelPacka
     found: dict[tuple[str, str, str], ChannelPackage] = {}
     for channel in channels:
         address = channel_url(channel)
-        for record in sorted(everything(address, downloads), key=lambda record: (record.subdir, record.file_name)):
+        for record in sorted(all_records(address, downloads), key=lambda record: (record.subdir, record.file_name)):
             if record.sha256:
                 found.setdefault((redacted(address), record.subdir, record.file_name), package_of(record, redacted(address)))
     return list(found.values())

@@ -17,7 +17,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from conda2wheel.errors import REFUSAL_CODES
-from conda2wheel.files.escape import shown
+from conda2wheel.files.escape import printable
 from conda2wheel.files.writing import write_file
 from conda2wheel.mirror.report.missing import KINDS
 from conda2wheel.mirror.report.model import CHANGES, PENDING, MirrorReport, ReportItem
@@ -52,14 +52,14 @@ def junit(report: MirrorReport) -> str:
     totals: Counter[str] = Counter()
     for channel in dict.fromkeys(item.package.channel for item in report.items):
         items = [item for item in report.items if item.package.channel == channel]
-        suite = ET.SubElement(root, "testsuite", name=shown(str(items[0].json()["channel"])))
+        suite = ET.SubElement(root, "testsuite", name=printable(str(items[0].json()["channel"])))
         numbers: Counter[str] = Counter()
         for item in items:
             case = ET.SubElement(
                 suite,
                 "testcase",
-                classname=shown(f"{item.package.subdir}.{item.package.name}"),
-                name=shown(item.label.partition("/")[2].removeprefix(f"{item.package.name}-")),
+                classname=printable(f"{item.package.subdir}.{item.package.name}"),
+                name=printable(item.label.partition("/")[2].removeprefix(f"{item.package.name}-")),
                 time=f"{item.seconds:.3f}",
             )
             numbers[_verdict(case, item)] += 1
@@ -82,11 +82,11 @@ def _verdict(case: ET.Element, item: ReportItem) -> str:
         kind, counted = "failure", "failures"
     else:
         kind, counted = "skipped", "skipped"
-    told = ET.SubElement(case, kind, message=shown(f"{code}: {message}"))
+    told = ET.SubElement(case, kind, message=printable(f"{code}: {message}"))
     if kind != "skipped":
-        told.set("type", shown(code))
+        told.set("type", printable(code))
     hint = item.done and item.done.hint
-    told.text = shown(hint) if hint else REFUSAL_CODES[code].meaning if code in REFUSAL_CODES else None
+    told.text = printable(hint) if hint else REFUSAL_CODES[code].meaning if code in REFUSAL_CODES else None
     return counted
 
 
@@ -147,4 +147,4 @@ def _metric(name: str, told: str, samples: Iterable[_Sample]) -> str:
 
 
 def _escaped(text: str) -> str:
-    return shown(text).replace("\\", "\\\\").replace('"', '\\"')
+    return printable(text).replace("\\", "\\\\").replace('"', '\\"')

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from conda2wheel.errors import REFUSAL_CODES
-from conda2wheel.files.escape import amount, shown, span
+from conda2wheel.files.escape import format_seconds, format_size, printable
 from conda2wheel.mirror.report import charts
 
 ASSETS = ("report.css", "report.js")
@@ -39,9 +39,9 @@ def pages(report: Mapping[str, Any], root: str = "") -> Mapping[str, bytes]:
 def _clean(value: Any) -> Any:
     """The same value, with every character visible."""
     if isinstance(value, str):
-        return shown(value)
+        return printable(value)
     if isinstance(value, Mapping):
-        return {shown(key): _clean(each) for key, each in value.items()}
+        return {printable(key): _clean(each) for key, each in value.items()}
     return [_clean(each) for each in value] if isinstance(value, list | tuple) else value
 
 
@@ -75,7 +75,7 @@ def _moment(seconds: float) -> str:
 
 def _about(report: Mapping[str, Any]) -> str:
     run = report["run"]
-    told = [f"{_moment(run['started'])}, {span(run['seconds'])}, {run['worked']} worked on" if run else "no run yet"]
+    told = [f"{_moment(run['started'])}, {format_seconds(run['seconds'])}, {run['worked']} worked on" if run else "no run yet"]
     told += [f"generation {report['generation']}"] if report["generation"] else []
     told += [f"conda2wheel {report['converter']}", *report["channels"]]
     return " · ".join(told)
@@ -99,7 +99,7 @@ def _tiles(report: Mapping[str, Any]) -> str:
     for name in ("packages", "projects", "wheels", "bytes", "done", "refused", "failed", "pending", "quarantined"):
         if name in {"pending", "quarantined"} and not counts[name]:
             continue
-        form = amount if name == "bytes" else _number
+        form = format_size if name == "bytes" else _number
         difference = counts[name] - before[name] if name in before else 0
         change = f"{'+' if difference > 0 else '−'}{form(abs(difference))} since last run" if difference else ""
         label = _link(name, status=name) if name in (*STATUSES, "quarantined") else "of wheels" if name == "bytes" else name
@@ -136,17 +136,18 @@ def _cards(report: Mapping[str, Any]) -> Iterator[str]:
             for code, each in report["failed"].items()
         )
         yield _card("Failed, by class", _bars(failed, "failed") + last)
-    stages = [(escape(name), each["seconds"], span(each["seconds"])) for name, each in report["stages"].items()]
+    stages = [(escape(name), each["seconds"], format_seconds(each["seconds"])) for name, each in report["stages"].items()]
     if stages:
-        told = f"<p>{amount(report['downloaded'])} downloaded</p>" if report["downloaded"] else ""
+        told = f"<p>{format_size(report['downloaded'])} downloaded</p>" if report["downloaded"] else ""
         yield _card("Time in this run, all workers", _bars(stages, "time") + told)
     if slow := [
-        (_link(each["package"].partition("/")[2], open=each["package"]), each["seconds"], span(each["seconds"]))
+        (_link(each["package"].partition("/")[2], open=each["package"]), each["seconds"], format_seconds(each["seconds"]))
         for each in report["slowest"]
     ]:
         yield _card("Slowest", _bars(slow, "time"))
     if large := [
-        (_link(_stem(each["wheel"]), open=each["package"]), each["bytes"], amount(each["bytes"])) for each in report["largest"]
+        (_link(_stem(each["wheel"]), open=each["package"]), each["bytes"], format_size(each["bytes"]))
+        for each in report["largest"]
     ]:
         yield _card("Largest wheels", _bars(large, "size"))
     runs = [*report["history"], *([report["run"]] if report["run"] else [])]

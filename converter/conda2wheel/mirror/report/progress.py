@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
 
-from conda2wheel.files.escape import amount, shown, span
+from conda2wheel.files.escape import format_seconds, format_size, printable
 from conda2wheel.mirror.state.model import ItemResult
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ class RunProgress:
             f"{self.ended} of {self.total}",
             ", ".join(f"{self.counts[status]} {status}" for status in ("done", "refused", "failed") if self.counts[status]),
             f"{items:.1f} items/s" if items >= 1 or not items else f"{items * 60:.0f} items/min",
-            f"{amount(self.bytes())} ({amount(received)}/s)" if self.bytes() else "",
-            "" if left is None else f"{span(left)} left",
+            f"{format_size(self.bytes())} ({format_size(received)}/s)" if self.bytes() else "",
+            "" if left is None else f"{format_seconds(left)} left",
         ]
         return "; ".join(each for each in told if each)
 
@@ -154,7 +154,7 @@ class ProgressView:
     def say(self, line: str) -> None:
         """Something that a person should read."""
         stamp = f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S%z} " if self._stamps else ""
-        print(stamp + shown(line), file=self._stream, flush=True)
+        print(stamp + printable(line), file=self._stream, flush=True)
 
     def close(self) -> None:
         """The last word: where the run ended."""
@@ -184,7 +184,7 @@ class TerminalProgress(ProgressView):
 
     def say(self, line: str) -> None:
         """Above what moves."""
-        self._console.print(shown(line), markup=False, highlight=False, soft_wrap=True)
+        self._console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         """What moved is gone, and the last word stays."""
@@ -208,10 +208,10 @@ class TerminalProgress(ProgressView):
         grid.add_column(justify="right", no_wrap=True)
         # As they came: a worker's line stays where it is. Drawn from another thread than the one that changes them.
         for name, worker in list(self.progress.workers.items())[: max(1, self._console.height - 4)]:
-            what = Text("idle", style="dim") if worker.what is None else Text(shown(worker.what))
+            what = Text("idle", style="dim") if worker.what is None else Text(printable(worker.what))
             what.truncate(max(20, self._console.width - BESIDE), overflow="ellipsis")
-            stage = worker.stage + (f" {amount(worker.received)}" if worker.received else "")
-            grid.add_row(shown(name), what, stage, span(max(0.0, now - worker.since)))
+            stage = worker.stage + (f" {format_size(worker.received)}" if worker.received else "")
+            grid.add_row(printable(name), what, stage, format_seconds(max(0.0, now - worker.since)))
         bar = ProgressBar(total=max(1, self.progress.total), completed=self.progress.ended)
         lines = Table.grid(expand=True)  # in which a bar ends its line, too
         for each in (bar, Text(self.progress.line(now), overflow="ellipsis", no_wrap=True), grid):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from conda2wheel.errors import REFUSAL_CODES
-from conda2wheel.files.escape import amount, shown, span
+from conda2wheel.files.escape import format_seconds, format_size, printable
 from conda2wheel.mirror.report.missing import KINDS
 from conda2wheel.mirror.report.model import CHANGES, COUNTS, MirrorReport
 
@@ -51,7 +51,9 @@ def sections(report: MirrorReport, every: bool = False) -> list[TextSection]:
             ),
         ),
         TextSection("Time and bytes", ("stage", ">items", ">time", ">each"), tuple(_stages(report))),
-        TextSection("Slowest", (">time", "package"), tuple((span(item.seconds), item.label) for item in report.slowest())),
+        TextSection(
+            "Slowest", (">time", "package"), tuple((format_seconds(item.seconds), item.label) for item in report.slowest())
+        ),
         TextSection("Largest", (">size", "wheel"), tuple(_largest(report))),
         TextSection("Missing", ("distribution", ">wheels", "what is known", "first"), tuple(_missing(report, most))),
     ]
@@ -64,10 +66,10 @@ def headline(report: MirrorReport) -> str:
     told = f"{counts['packages']} packages of {', '.join(report.channels)}: "
     told += f"{counts['wheels']} wheels of {counts['projects']} projects"
     if report.run is not None:
-        told += f"; {report.run.worked} worked on in {span(report.run.seconds)}"
+        told += f"; {report.run.worked} worked on in {format_seconds(report.run.seconds)}"
     if report.generation is not None:
         told += f"; generation {report.generation}"
-    return shown(told)
+    return printable(told)
 
 
 def text(report: MirrorReport, every: bool = False) -> str:
@@ -100,12 +102,12 @@ def show(report: MirrorReport, console: Console, every: bool = False) -> None:
         for column in section.columns:
             table.add_column(Text(column.lstrip(">")), justify="right" if column.startswith(">") else "left", overflow="fold")
         for row in section.rows:
-            table.add_row(*(Text(shown(cell)) for cell in row))
+            table.add_row(*(Text(printable(cell)) for cell in row))
         console.print(table)
 
 
 def _aligned(section: TextSection) -> Iterator[str]:
-    rows = [tuple(shown(cell) for cell in row) for row in section.rows]
+    rows = [tuple(printable(cell) for cell in row) for row in section.rows]
     widths = [min(WIDEST, max(len(row[place]) for row in rows)) for place in range(len(section.columns))]
     for row in rows:
         cells = (
@@ -118,7 +120,7 @@ def _aligned(section: TextSection) -> Iterator[str]:
 def _counts(report: MirrorReport) -> Iterator[tuple[str, ...]]:
     for name in COUNTS:
         now, before = report.counts[name], report.before.get(name)
-        form = amount if name == "bytes" else str
+        form = format_size if name == "bytes" else str
         yield name, form(now), "" if before is None else "the same" if before == now else f"was {form(before)}"
 
 
@@ -131,15 +133,15 @@ def _changes(report: MirrorReport, most: int | None) -> Iterator[tuple[str, ...]
 
 def _stages(report: MirrorReport) -> Iterator[tuple[str, ...]]:
     for stage in report.stages:
-        yield stage.name, str(stage.items), span(stage.seconds), span(stage.seconds / stage.items)
+        yield stage.name, str(stage.items), format_seconds(stage.seconds), format_seconds(stage.seconds / stage.items)
     if report.downloaded:
-        yield "downloaded", "", amount(report.downloaded), ""
+        yield "downloaded", "", format_size(report.downloaded), ""
 
 
 def _largest(report: MirrorReport) -> Iterator[tuple[str, ...]]:
     for item in report.largest():
         if item.wheel is not None:
-            yield amount(item.wheel.size), item.wheel.filename
+            yield format_size(item.wheel.size), item.wheel.filename
 
 
 def _missing(report: MirrorReport, most: int | None) -> Iterator[tuple[str, ...]]:

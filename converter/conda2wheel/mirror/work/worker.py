@@ -29,7 +29,7 @@ from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult, 
 from conda2wheel.mirror.state.retries import retries
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.mirror.store.open import open_store
-from conda2wheel.net.download import Wanted, redacted
+from conda2wheel.net.download import RemoteFile, redacted
 from conda2wheel.options import Options
 from conda2wheel.recipes.model import RecipeBook, from_document
 from conda2wheel.results import Converted
@@ -176,7 +176,7 @@ def _made(order: ConversionJob, folder: Path, clock: _Clock) -> tuple[MirrorWhee
 def _download(order: ConversionJob, downloads: Downloads) -> None:
     """What comes with another hash than repodata promise is the channel's accident, not a verdict on the package."""
     try:
-        downloads.get([Wanted(order.url, order.package.sha256, order.package.size)], order.limits.download)
+        downloads.fetch([RemoteFile(order.url, order.package.sha256, order.package.size)], order.limits.download)
     except Refused as verdict:
         if verdict.code != "corrupt-archive":
             raise
