@@ -8,9 +8,10 @@ it; one that `convert` refuses is judged as its files are.
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -24,14 +25,18 @@ from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from conda2wheel.files.packagefile import BytesBlob, Limits, PackageFile
 from conda2wheel.files.reading import read_file, unreadable
 from conda2wheel.net.download import is_url, redacted
-from conda2wheel.results import ConversionWarning
+from conda2wheel.results import ALLOWED, ConversionWarning
 from conda2wheel.wasm.binary import MAGIC
 from conda2wheel.wheel.reader import Wheel, read_wheel
 
 if TYPE_CHECKING:
-    from conda2wheel.commands.pipeline import Context
+    from conda2wheel.commands.pipeline import Context, Prepared
+    from conda2wheel.conda.package import CondaPackage
+    from conda2wheel.link.libraries import LibraryIndex
 
 Kind = Literal["wheel", "package", "module"]
+_SAID_BY_AUDIT = (ALLOWED, "cannot-catch", "no-pyodide")
+_SITE = re.compile(r"^(?:.*/)?site-packages/")
 _DATA = re.compile(r"^[^/]+\.data/(?:platlib|purelib)/")  # what installers move to site-packages
 
 
@@ -118,10 +123,8 @@ def _open(source: str, forced: Platform | None, limits: Limits, context: Callabl
             return _wheel(Path(source), limits)
         if SHARED_OBJECT.search(source) or _read(Path(source), limits, len(MAGIC)) == MAGIC:
             return _module(Path(source), limits)
-    from conda2wheel.commands.audit_packages import open_as_package  # with all of convert, which a wheel does not need
-
     try:
-        return open_as_package(source, forced, context())
+        return _package(source, forced, context())
     except Refused as refusal:
         if is_url(source) or not os.path.isdir(source) or refusal.code != "corrupt-archive":
             raise
@@ -177,3 +180,88 @@ def _made_for(wheel: Wheel, modules: Mapping[str, SideModule]) -> tuple[tuple[Pl
         return (), ()
     notes = tuple(warning for warning in tagged.warnings if warning.code == "platform-from-interpreter")
     return tuple(decision.platform for decision in tagged.decisions), notes
+
+
+def _package(source: str, forced: Platform | None, context: Context) -> Subject:
+    """The package that a path or URL names, planned as `convert` plans it; `forced` is the platform that the caller names.
+
+    Raises:
+        Refused: the package is damaged, hostile or too large.
+        Failed: not-found, network, unreadable, disk.
+    """
+    # Wheels need nothing of this, and it takes a while to import.
+    from conda2wheel.commands.pipeline import prepare_package, read_package
+    from conda2wheel.conda.open import open_package
+    from conda2wheel.options import ALLOWABLE, Options
+
+    package = open_package(source, context.limits, context.downloads)
+    opened = read_package(package, Options(platform=forced, allow=ALLOWABLE), context)
+    try:
+        prepared = prepare_package(opened)
+    except Refused as refusal:
+        note = ConversionWarning("not-converted", f"convert refuses it, so its files are judged as they are: {refusal}")
+        made_for = () if forced is None else (forced,)
+        unit = _AsItIs(package, opened.libraries).unit
+        return Subject(package.source, "package", made_for, unit, canonicalize_name(package.name), warnings=(note,))
+    plan = prepared.plan
+    if plan.decision is None:
+        pure = AuditUnit(plan.filename, {})
+        return Subject(package.source, "package", (), lambda platform: pure, canonicalize_name(plan.name), plan.version)
+    notes = tuple(warning for warning in plan.decision.warnings if warning.code not in _SAID_BY_AUDIT)
+    unit = _AsConverted(prepared).unit
+    name = canonicalize_name(plan.name)
+    return Subject(package.source, "package", (plan.decision.platform,), unit, name, plan.version, notes)
+
+
+@dataclass(frozen=True, eq=False)
+class _AsConverted:
+    """The wheel that `convert` would make of a package, for any platform: linked for each by its own rules."""
+
+    prepared: Prepared
+    units: dict[str, AuditUnit] = field(default_factory=dict)
+
+    def unit(self, platform: Platform) -> AuditUnit:
+        """The unit for a platform; one for all where nothing is linked, so that each module is read once."""
+        if platform.name not in self.units:
+            linked = self.prepared.for_platform(platform).link()
+            same = not linked.rewritten and not linked.libraries and self.units
+            self.units[platform.name] = next(iter(self.units.values())) if same else self.prepared.unit(linked)
+        return self.units[platform.name]
+
+
+@dataclass(frozen=True, eq=False)
+class _AsItIs:
+    """The shared objects of a package: those of site-packages in their place, libraries where every loader looks, by each name
+    under which they are NEEDED."""
+
+    package: CondaPackage
+    libraries: LibraryIndex
+    units: dict[str, AuditUnit] = field(default_factory=dict)
+
+    def unit(self, platform: Platform) -> AuditUnit:
+        """The unit for a platform: which library of a --libdir fits depends on it."""
+        if platform.name not in self.units:
+            modules = {path: SideModule(file) for path, file in self._files(platform).items()}
+            distribution = canonicalize_name(self.package.name).replace("-", "_")
+            self.units[platform.name] = AuditUnit(self.package.stem, modules, distribution)
+        return self.units[platform.name]
+
+    def _files(self, platform: Platform) -> dict[str, PackageFile]:
+        found = [file for file in self.package.files if any(SHARED_OBJECT.search(name) for name in file.names)]
+        files = {_SITE.sub("", file.path): file for file in found if _SITE.match(file.path)}
+        outside = {name: file for file in found if not _SITE.match(file.path) for name in sorted(file.names)}
+        wanted = [name for file in files.values() for name in SideModule(file).needed]
+        if not files:  # a package of libraries
+            wanted = [posixpath.basename(file.path) for file in found]
+        while wanted:
+            name = wanted.pop()
+            if name not in {posixpath.basename(path) for path in files}:
+                library = outside.get(name) or self._elsewhere(name, platform)
+                if library is not None:
+                    files[name] = library
+                    wanted += SideModule(library).needed
+        return files
+
+    def _elsewhere(self, name: str, platform: Platform) -> PackageFile | None:
+        library, _ = self.libraries.find(posixpath.basename(name), self.package, platform)
+        return None if library is None else library.binary.file

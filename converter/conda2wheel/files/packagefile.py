@@ -165,6 +165,11 @@ class PackageFile:
         """The last part of its path."""
         return self.path.rpartition("/")[2]
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Every file name that it has, through links too."""
+        return frozenset(path.rpartition("/")[2] for path in (self.path, *self.aliases))
+
 
 @dataclass(frozen=True)
 class ArchiveMember:

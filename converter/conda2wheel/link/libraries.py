@@ -67,11 +67,6 @@ class Library:
 _Opened = tuple[str, CondaPackage | None, tuple[PackageFile, ...]]
 
 
-def names_of(file: PackageFile) -> set[str]:
-    """Every file name that a file has, through links."""
-    return {path.rpartition("/")[2] for path in (file.path, *file.aliases)}
-
-
 class LibraryIndex:
     """Libraries by file name over all places, best first."""
 
@@ -201,9 +196,9 @@ class LibraryIndex:
         if self._by_name is None:
             raise RuntimeError("libraries are added to an index that was read")
         for file in files:
-            if any(SHARED_OBJECT.search(name) for name in names_of(file)):
+            if any(SHARED_OBJECT.search(name) for name in file.names):
                 library = Library(SideModule(file), origin, package)
-                for name in sorted(names_of(file)):
+                for name in sorted(file.names):
                     self._by_name.setdefault(name, []).append(library)
 
     def _open(self, place: str) -> Iterator[_Opened]:

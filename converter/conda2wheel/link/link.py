@@ -19,7 +19,7 @@ from conda2wheel.abi.side_module import SideModule
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.files.packagefile import PackageFile
 from conda2wheel.link.common import Common
-from conda2wheel.link.libraries import Library, LibraryIndex, Subject, names_of
+from conda2wheel.link.libraries import Library, LibraryIndex, Subject
 from conda2wheel.link.rewrite import Linker
 from conda2wheel.results import ConversionWarning, Provided, Vendored
 
@@ -139,7 +139,7 @@ def resolved(
         name: Library(binary, package.stem, package if isinstance(package, CondaPackage) else None)
         for binary in own.values()
         if binary.kind.is_loadable
-        for name in names_of(binary.file)
+        for name in binary.file.names
     }
     linker = Linker(package, platform, native, own_by_name, index, distribution, common=common)
     linker.resolve()

@@ -17,7 +17,7 @@ from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule, same_library,
 from conda2wheel.abi.symbols import Symbol
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
-from conda2wheel.link.libraries import Library, LibraryIndex, Subject, names_of
+from conda2wheel.link.libraries import Library, LibraryIndex, Subject
 from conda2wheel.link.provided import complete, covers, main_symbols, offered, taken
 from conda2wheel.results import ALLOWED, ConversionWarning, Provided
 
@@ -178,7 +178,7 @@ class Resolution:
         """
         name = posixpath.basename(needed)
         others = {path: binary for path, binary in self.native.items() if path != user}
-        places = [p for p, binary in others.items() if name in names_of(binary.file) | {posixpath.basename(p)}]
+        places = [p for p, binary in others.items() if name in binary.file.names | {posixpath.basename(p)}]
         if not places:
             near = [p for p, b in others.items() if not b.init_functions and same_library(name, posixpath.basename(p))]
             places = near if len({others[p].file.blob.sha256 for p in near}) == 1 else []
@@ -211,7 +211,7 @@ class Resolution:
             near = {library.content: library for other, library in lost.items() if same_library(name, other)}
             if found is None and len(near) == 1:
                 (found,) = near.values()
-        if found is not None and name not in names_of(found.binary.file):
+        if found is not None and name not in found.binary.file.names:
             why = f"{needed} is taken to be {found.binary.file.name} of {found.origin}, whose link of that name is lost"
             self.warnings.append(ConversionWarning("lost-link", why, None if via else self.package.stem))
         return found
@@ -243,10 +243,10 @@ class Resolution:
 
 def _libraries(package: CondaPackage, origin: str) -> dict[str, Library]:
     """The loadable libraries of a package, by every file name."""
-    found = side_modules(file for file in package.files if any(SHARED_OBJECT.search(name) for name in names_of(file)))
+    found = side_modules(file for file in package.files if any(SHARED_OBJECT.search(name) for name in file.names))
     return {
         name: Library(binary, origin, package)
         for binary in found.values()
         if binary.kind.is_loadable
-        for name in names_of(binary.file)
+        for name in binary.file.names
     }

@@ -12,7 +12,7 @@ from conda2wheel.abi.side_module import SideModule
 from conda2wheel.files.packagefile import BytesBlob, PackageFile
 from conda2wheel.link.common import Common
 from conda2wheel.link.isolation import HASH_LENGTH, Node, defined, plan, reached_by_name
-from conda2wheel.link.libraries import Library, names_of
+from conda2wheel.link.libraries import Library
 from conda2wheel.link.provided import main_names
 from conda2wheel.link.resolution import Resolution
 from conda2wheel.results import ConversionWarning
@@ -151,5 +151,5 @@ def tag_of(place: str) -> str:
 
 def stem(library: Library) -> str:
     """`libz` for libz.so.1.3.2. Archives that hold copies instead of links give one file several names: the shortest."""
-    name = min(names_of(library.binary.file), key=lambda n: (len(n), n))
+    name = min(library.binary.file.names, key=lambda n: (len(n), n))
     return name.partition(".so")[0]
