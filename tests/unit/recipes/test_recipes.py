@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from conda2wheel import Failed, Refused, convert, verify
+from conda2wheel import Failed, Refused, audit, convert, verify
 from conda2wheel.conda.open import open_package
 from conda2wheel.recipes.model import RecipeBook, builtin, from_document, read_recipe
 from tests.helpers import conda, zig
@@ -119,6 +119,19 @@ def test_a_library_that_ctypes_loads_is_in_the_data_scheme_and_makes_the_wheel_a
         "nobody",
         libdirs=[library("freetype-shared", {"lib/libfreetype.so": broken})],
     )
+
+
+def test_audit_judges_the_files_that_a_recipe_takes_from_other_packages() -> None:
+    """`audit` of a package gives the verdict on what `convert` would write."""
+    broken = zig.shared_library(
+        "libfreetype.so", "extern int nobody; int FT_Init_FreeType(void) { return nobody; }", exports=["FT_Init_FreeType"]
+    )
+    source = package({"freetype/__init__.py": "", **dist_info("freetype_py-2.5")}, name="freetype-py", version="2.5")
+    result = audit(source, libdirs=[library("freetype-shared", {"lib/libfreetype.so": broken})])
+    assert (result.ok, result.modules) == (False, 1)
+    assert {finding.symbol for finding in result.findings} == {"nobody"}
+    with pytest.raises(Refused, match="nobody"):
+        convert(source, libdirs=[library("freetype-shared", {"lib/libfreetype.so": broken})], dry_run=True)
 
 
 def test_a_recipe_can_refuse(tmp_path: Path) -> None:
