@@ -1,4 +1,7 @@
-"""The command line: one file a command, no logic. Everything heavy is imported when a command runs, not before."""
+"""The command line: one module per command, which parses options and renders results.
+
+A command imports what it needs when it runs, so that `--help` stays quick.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ app.add_typer(recipe)
 app.add_typer(mirror)
 
 
-def _version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"conda2wheel {__version__}")
         raise typer.Exit
@@ -51,33 +54,33 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Turn emscripten-forge conda packages into wheels that install and run in Pyodide."""
 
 
-def _terminated(_signal: int, _frame: FrameType | None) -> None:
-    raise SystemExit(128 + signal.SIGTERM)  # so that what is half-written is taken away again
+def _exit_on_sigterm(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + signal.SIGTERM)  # an exception, so that temporary files are removed
 
 
 def main() -> None:
-    """The console script. Exit status: 0 all done, 1 something was refused or failed, 2 the command line is wrong."""
-    signal.signal(signal.SIGTERM, _terminated)
+    """Run the console script. Exit status: 0 done, 1 something was refused or failed, 2 wrong command line."""
+    signal.signal(signal.SIGTERM, _exit_on_sigterm)
     try:
         try:
             app()
         finally:
             sys.stdout.flush()
-    except BrokenPipeError:  # who reads has enough
-        _silence()
+    except BrokenPipeError:  # the reader of stdout, such as `head`, has ended
+        _discard_stdout()
         raise SystemExit(1) from None
     except OSError as error:
-        _silence()
+        _discard_stdout()
         print(f"conda2wheel: error: cannot write the result: {error.strerror or error}", file=sys.stderr)
         raise SystemExit(1) from None
 
 
-def _silence() -> None:
-    """Give the rest of stdout to nobody, or Python complains of it once more on its way out."""
+def _discard_stdout() -> None:
+    """Send the rest of stdout to the null device; Python would report the error again when it flushes stdout at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,25 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from conda2wheel.cli.convert import Pins
-from conda2wheel.cli.options import (
-    Allow,
-    Given,
-    Isolate,
-    Json,
-    MaxMembers,
-    MaxMemberSize,
-    MaxRatio,
-    MaxSize,
-    Offline,
-    allowed,
-    complaint,
-    downloads,
-    limits,
-    print_json,
-    require_places,
-    require_recipes,
-)
+from conda2wheel.cli import options
+from conda2wheel.cli.messages import error_line, print_json, warning_line
 
 if TYPE_CHECKING:
     from conda2wheel.bundle.output import Bundle
@@ -33,85 +16,79 @@ if TYPE_CHECKING:
 
 def bundle(
     specs: Annotated[list[str] | None, typer.Argument(metavar="SPEC...", help="Match specs.", show_default=False)] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder of the set; replaced whole.")] = Path(
-        "bundle"
-    ),
-    channel: Annotated[
-        list[str] | None,
-        typer.Option(metavar="URL", help="Where packages are; else emscripten-forge-4x. Repeatable, the preferred one first."),
-    ] = None,
-    libdir: Annotated[
-        list[str] | None, typer.Option(metavar="PATH", help="Where NEEDED libraries may be found beside the set. Repeatable.")
-    ] = None,
-    platform: Annotated[str, typer.Option(metavar="auto|TAG|PYODIDE", help="A platform tag or a Pyodide version.")] = "auto",
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Write the bundle to this folder; an older bundle is replaced.")
+    ] = Path("bundle"),
+    channel: options.Channels = None,
+    libdir: options.Libdirs = None,
+    platform: options.TargetPlatform = "auto",
     complete: Annotated[
-        bool, typer.Option("--complete", help="Take along pure Python packages: the channels', and PyPI's wheels.")
+        bool,
+        typer.Option("--complete", help="Include pure Python dependencies: noarch packages of the channels, and wheels of PyPI."),
     ] = False,
     with_pyodide: Annotated[
-        bool, typer.Option("--with-pyodide", help="Take from the Pyodide distribution what it ships; its versions hold.")
+        bool,
+        typer.Option("--with-pyodide", help="Use the packages of the Pyodide distribution, in its versions, where it has them."),
     ] = False,
     share_libs: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Put libraries that several wheels would carry into a wheel of this name."),
+        typer.Option(metavar="NAME", help="Put libraries that several wheels need into one wheel of this name."),
     ] = None,
     url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Where the folder will be served: the index then has whole addresses.")
+        str | None,
+        typer.Option(metavar="URL", help="The URL that the folder will be served at: the index then has absolute URLs."),
     ] = None,
     pyodide_url: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Where browsers find Pyodide's own packages, for the lock of --with-pyodide."),
+        typer.Option(metavar="URL", help="Where browsers find Pyodide's own packages, for the lock file of --with-pyodide."),
     ] = None,
     locked: Annotated[
-        Path | None, typer.Option("--locked", metavar="FILE", help="Make the set of a bundle.lock again: the same bytes.")
+        Path | None,
+        typer.Option("--locked", metavar="FILE", help="Build the bundle of this bundle.lock again, with the same bytes."),
     ] = None,
-    compat_tags: Annotated[
-        bool, typer.Option("--compat-tags/--no-compat-tags", help="Add older names of the platform to the tags.")
-    ] = True,
-    level: Annotated[int, typer.Option(min=1, max=12, help="Compression level.")] = 6,
-    isolate: Isolate = True,
-    provided: Given = True,
-    recipes: Annotated[
-        list[str] | None, typer.Option(metavar="DIR", help="Conversion recipes that come before ours. Repeatable.")
-    ] = None,
-    allow: Allow = None,
-    pins: Annotated[
-        Pins, typer.Option(metavar="metadata|conda", help="Whose bounds on requirements hold; conda's join METADATA's.")
-    ] = Pins.METADATA,
-    offline: Offline = False,
-    json: Json = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show each step, every warning, what is left.")] = False,
-    max_members: MaxMembers = None,
-    max_size: MaxSize = None,
-    max_member_size: MaxMemberSize = None,
-    max_ratio: MaxRatio = None,
+    compat_tags: options.CompatTags = True,
+    level: options.Level = 6,
+    isolate: options.Isolate = True,
+    provided: options.Provided = True,
+    recipes: options.Recipes = None,
+    allow: options.Allow = None,
+    pins: options.Pins = options.PinsChoice.METADATA,
+    offline: options.Offline = False,
+    as_json: options.Json = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show each step and every warning.")] = False,
+    max_members: options.MaxMembers = None,
+    max_size: options.MaxSize = None,
+    max_member_size: options.MaxMemberSize = None,
+    max_ratio: options.MaxRatio = None,
 ) -> None:
-    """Make a folder of wheels that work together, with an index and lock files.
+    """Build a folder of wheels that work together, with an index and lock files.
 
-    Prints the folder's path on stdout; everything else goes to stderr.
+    Prints the path of the folder on stdout; everything else goes to stderr.
     """
-    from conda2wheel.bundle.build import bundle_locked
-    from conda2wheel.bundle.build import bundle_specs as make
-    from conda2wheel.cli.progress import bar
+    from conda2wheel.bundle.build import bundle_locked, bundle_specs
+    from conda2wheel.cli.progress import show_progress
     from conda2wheel.errors import Conda2WheelError
     from conda2wheel.results import document, error_json
 
     if bool(specs) == bool(locked):
         raise typer.BadParameter("give match specs, or a lock with --locked", param_hint="SPEC...")
-    require_places(libdir or ())
-    require_recipes(recipes or ())
-    bounds = limits(max_members, max_size, max_member_size, max_ratio)
-    codes = allowed(allow)
+    options.require_libdirs(libdir or ())
+    options.require_recipes(recipes or ())
+    limits = options.limits(max_members, max_size, max_member_size, max_ratio)
+    codes = options.allowed(allow)
     try:
-        with bar(1, "reading what the channels list") as watched:
-            brought = downloads(offline, watched)
+        with show_progress(1, "reading the indexes of the channels") as display:
+            downloads = options.downloads(offline, display)
 
-            def tell(line: str) -> None:
-                watched.step(line, keep=verbose)
+            def progress(line: str) -> None:
+                display.step(line, permanent=verbose)
 
             if locked:
-                made = bundle_locked(locked, out=out, libdirs=libdir or (), limits=bounds, downloads=brought, progress=tell)
+                result = bundle_locked(
+                    locked, out=out, libdirs=libdir or (), limits=limits, downloads=downloads, progress=progress
+                )
             else:
-                made = make(
+                result = bundle_specs(
                     specs or [],
                     out=out,
                     channels=channel or (),
@@ -129,28 +106,28 @@ def bundle(
                     allow=codes,
                     pins=pins.value,
                     recipes=recipes or (),
-                    limits=bounds,
-                    downloads=brought,
-                    progress=tell,
+                    limits=limits,
+                    downloads=downloads,
+                    progress=progress,
                 )
     except Conda2WheelError as error:
-        if json:
+        if as_json:
             print_json(document([{**error_json(" ".join(specs or [str(locked)]), error, 0.0), "folder": None}]))
-        typer.echo(complaint(error), err=True)
+        typer.echo(error_line(error), err=True)
         raise typer.Exit(1) from None
-    if json:
-        print_json(document([made.json()]))
+    if as_json:
+        print_json(document([result.json()]))
     else:
-        typer.echo(str(made.folder))
-        _show(made, verbose)
+        typer.echo(str(result.folder))
+        _print_summary(result, verbose)
 
 
-def _show(made: Bundle, verbose: bool) -> None:
-    lock = made.lock
-    count = f"{len(made.wheels)} converted, {len(lock.pypi)} of PyPI, {len(lock.shipped)} of Pyodide's own"
-    typer.echo(f"conda2wheel: {count}", err=True)
+def _print_summary(result: Bundle, verbose: bool) -> None:
+    lock = result.lock
+    counts = f"{len(result.wheels)} converted, {len(lock.pypi)} from PyPI, {len(lock.shipped)} from Pyodide"
+    typer.echo(f"conda2wheel: {counts}", err=True)
     for each in lock.left:
         typer.echo(f"conda2wheel: not in the folder: {each.requirement} ({each.why})", err=True)
-    shown = [*made.warnings, *(w for wheel in made.wheels for w in wheel.warnings if verbose)]
-    for warning in shown:
-        typer.echo(f"conda2wheel: warning: {warning.message} [{warning.code}]", err=True)
+    warnings = [*result.warnings, *(warning for wheel in result.wheels for warning in wheel.warnings if verbose)]
+    for warning in warnings:
+        typer.echo(warning_line(warning), err=True)

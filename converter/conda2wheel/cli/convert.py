@@ -2,43 +2,21 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from conda2wheel.cli.options import (
-    Allow,
-    Given,
-    Isolate,
-    Json,
-    MaxMembers,
-    MaxMemberSize,
-    MaxRatio,
-    MaxSize,
-    Offline,
-    allowed,
-    complaint,
-    downloads,
-    limits,
-    print_json,
-    require_places,
-    require_platform,
-    require_recipes,
-)
+from conda2wheel.cli import options
+from conda2wheel.cli.messages import error_line, print_evidence, print_json, warning_line
 
 if TYPE_CHECKING:
-    from conda2wheel.cli.progress import Watched
+    from conda2wheel.cli.progress import ProgressDisplay
     from conda2wheel.commands.convert import ConvertOutcome
     from conda2wheel.results import Planned
 
-
-class Pins(StrEnum):
-    """As `options.PINS`, which takes longer to import than --help may."""
-
-    METADATA = "metadata"
-    CONDA = "conda"
+# Warnings that nearly every package has; -v shows them.
+QUIET_WARNINGS = ("missing-license", "left-out", "dropped-requirement", "requirement-differs")
 
 
 def convert(
@@ -48,59 +26,48 @@ def convert(
             metavar="SOURCE...", help="Package files, unpacked packages, prefixes, URLs, match specs.", show_default=False
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Where wheels are written.")] = Path("dist"),
-    libdir: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="PATH", help="Where NEEDED libraries may be found: a package, a folder of packages, a prefix. Repeatable."
-        ),
-    ] = None,
-    channel: Annotated[
-        list[str] | None,
-        typer.Option(metavar="URL", help="Where match specs are looked up; else emscripten-forge-4x. Repeatable."),
-    ] = None,
-    platform: Annotated[str, typer.Option(metavar="auto|TAG|PYODIDE", help="A platform tag or a Pyodide version.")] = "auto",
-    compat_tags: Annotated[bool, typer.Option("--compat-tags", help="Add older names of the platform to the tag.")] = False,
-    level: Annotated[int, typer.Option(min=1, max=12, help="Compression level.")] = 6,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Decide and link, write nothing.")] = False,
-    isolate: Isolate = True,
-    provided: Given = True,
-    recipes: Annotated[
-        list[str] | None, typer.Option(metavar="DIR", help="Conversion recipes that come before ours. Repeatable.")
-    ] = None,
-    allow: Allow = None,
-    pins: Annotated[
-        Pins, typer.Option(metavar="metadata|conda", help="Whose bounds on requirements hold; conda's join METADATA's.")
-    ] = Pins.METADATA,
-    offline: Offline = False,
-    json: Json = False,
+    out: options.Out = Path("dist"),
+    libdir: options.Libdirs = None,
+    channel: options.Channels = None,
+    platform: options.TargetPlatform = "auto",
+    compat_tags: options.AddCompatTags = False,
+    level: options.Level = 6,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan and link, but write no wheel.")] = False,
+    isolate: options.Isolate = True,
+    provided: options.Provided = True,
+    recipes: options.Recipes = None,
+    allow: options.Allow = None,
+    pins: options.Pins = options.PinsChoice.METADATA,
+    offline: options.Offline = False,
+    as_json: options.Json = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show the evidence, every warning, and where a bug is.")
+        bool,
+        typer.Option("--verbose", "-v", help="Show the evidence for the platform, every warning, and tracebacks of bugs."),
     ] = False,
-    max_members: MaxMembers = None,
-    max_size: MaxSize = None,
-    max_member_size: MaxMemberSize = None,
-    max_ratio: MaxRatio = None,
+    max_members: options.MaxMembers = None,
+    max_size: options.MaxSize = None,
+    max_member_size: options.MaxMemberSize = None,
+    max_ratio: options.MaxRatio = None,
 ) -> None:
     """Convert conda packages into wheels.
 
-    Prints the wheels' paths on stdout; everything else goes to stderr.
+    Prints the paths of the wheels on stdout; everything else goes to stderr.
     """
-    from conda2wheel.cli.progress import bar
+    from conda2wheel.cli.progress import show_progress
     from conda2wheel.commands.convert import convert_each, expand_all
     from conda2wheel.results import document
 
-    require_platform(platform)
-    require_places(libdir or ())
-    codes = allowed(allow)
-    require_recipes(recipes or ())
-    bounds = limits(max_members, max_size, max_member_size, max_ratio)
-    names = expand_all(sources)
+    options.require_platform(platform)
+    options.require_libdirs(libdir or ())
+    codes = options.allowed(allow)
+    options.require_recipes(recipes or ())
+    limits = options.limits(max_members, max_size, max_member_size, max_ratio)
+    packages = expand_all(sources)
     results = []
     good = True
-    with bar(len(names), "converting") as watched:
+    with show_progress(len(packages), "converting") as display:
         outcomes = convert_each(
-            names,
+            packages,
             out=out,
             libdirs=libdir or (),
             channels=channel or (),
@@ -113,39 +80,34 @@ def convert(
             allow=codes,
             pins=pins.value,
             recipes=recipes or (),
-            limits=bounds,
-            downloads=downloads(offline, watched),
+            limits=limits,
+            downloads=options.downloads(offline, display),
         )
         for outcome in outcomes:
             good &= outcome.error is None
             results.append(outcome.json())
-            _show(watched, outcome, json, verbose)
-            watched.advance()
-    if json:
+            _print_outcome(display, outcome, as_json, verbose)
+            display.advance()
+    if as_json:
         print_json(document(results))
     raise typer.Exit(0 if good else 1)
 
 
-def _show(watched: Watched, outcome: ConvertOutcome[Planned], json: bool, verbose: bool) -> None:
+def _print_outcome(display: ProgressDisplay, outcome: ConvertOutcome[Planned], as_json: bool, verbose: bool) -> None:
     if outcome.error is not None:
-        watched.echo(complaint(outcome.error), err=True)
+        display.echo(error_line(outcome.error), err=True)
         if verbose and outcome.bug is not None:
             import traceback
 
-            watched.echo("".join(traceback.format_exception(outcome.bug)), err=True)
+            display.echo("".join(traceback.format_exception(outcome.bug)), err=True)
         return
     converted = outcome.converted
     if converted is None:
         return
-    if not json:
-        watched.echo(str(converted.wheel or converted.filename))
+    if not as_json:
+        display.echo(str(converted.wheel or converted.filename))
     for warning in converted.warnings:
-        if verbose or warning.code not in ("missing-license", "left-out", "dropped-requirement", "requirement-differs"):
-            where = f"{warning.file}: " if warning.file else ""
-            watched.echo(f"conda2wheel: warning: {converted.filename}: {where}{warning.message} [{warning.code}]", err=True)
+        if verbose or warning.code not in QUIET_WARNINGS:
+            display.echo(warning_line(warning, converted.filename, warning.file), err=True)
     if verbose:
-        if converted.evidence:
-            watched.echo(f"{converted.filename}: {converted.platform}, by this: {'; '.join(converted.evidence)}", err=True)
-        for library in converted.vendored:
-            users = ", ".join(library.needed_by)
-            watched.echo(f"{converted.filename}: vendored {library.name} from {library.source}, NEEDED by {users}", err=True)
+        print_evidence(display, converted)

@@ -6,23 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from conda2wheel.cli.options import (
-    Json,
-    MaxMembers,
-    MaxMemberSize,
-    MaxRatio,
-    MaxSize,
-    Offline,
-    complaint,
-    downloads,
-    limits,
-    print_json,
-)
+from conda2wheel.cli import options
+from conda2wheel.cli.messages import error_line, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from conda2wheel.commands.inspect import Inspection
+
+WIDTH = 240  # columns of a table where stdout is no terminal
 
 
 def inspect(
@@ -32,47 +24,50 @@ def inspect(
             metavar="PATH...", help="Conda packages (files, folders, URLs), wheels or side modules.", show_default=False
         ),
     ],
-    offline: Offline = False,
-    json: Json = False,
-    max_members: MaxMembers = None,
-    max_size: MaxSize = None,
-    max_member_size: MaxMemberSize = None,
-    max_ratio: MaxRatio = None,
+    offline: options.Offline = False,
+    as_json: options.Json = False,
+    max_members: options.MaxMembers = None,
+    max_size: options.MaxSize = None,
+    max_member_size: options.MaxMemberSize = None,
+    max_ratio: options.MaxRatio = None,
 ) -> None:
-    """Show what a package, a wheel or a side module is made of."""
+    """Show the contents of a package, a wheel or a side module.
+
+    Of a package it also shows the wheel that convert would write.
+    """
     import sys
     import time
 
     from rich.console import Console
 
     from conda2wheel.commands.convert import expand_all
-    from conda2wheel.commands.inspect import inspect as look
+    from conda2wheel.commands.inspect import inspect as inspect_path
     from conda2wheel.errors import Conda2WheelError
     from conda2wheel.results import document, error_json
 
-    bounds = limits(max_members, max_size, max_member_size, max_ratio)
-    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 240)
+    limits = options.limits(max_members, max_size, max_member_size, max_ratio)
+    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
     results = []
     good = True
-    brought = downloads(offline)
+    downloads = options.downloads(offline)
     for path in expand_all(paths):
         started = time.monotonic()
         try:
-            report = look(path, bounds, brought)
+            report = inspect_path(path, limits, downloads)
         except Conda2WheelError as error:
-            typer.echo(complaint(error), err=True)
+            typer.echo(error_line(error), err=True)
             good = False
             results.append(error_json(path, error, time.monotonic() - started))
             continue
         results.append(report.json())
-        if not json:
-            _show(console, report)
-    if json:
+        if not as_json:
+            _print_report(console, report)
+    if as_json:
         print_json(document(results))
     raise typer.Exit(0 if good else 1)
 
 
-def _show(console: Console, report: Inspection) -> None:
+def _print_report(console: Console, report: Inspection) -> None:
     from rich.markup import escape
     from rich.table import Table
 
@@ -99,8 +94,8 @@ def _show(console: Console, report: Inspection) -> None:
             )
         console.print(table)
     if report.files:
-        heads = ("member", "was changed") if report.kind == "wheel" else ("file", "becomes")
-        table = Table(*heads, box=None, pad_edge=False)
+        headings = ("member", "change") if report.kind == "wheel" else ("file", "in the wheel")
+        table = Table(*headings, box=None, pad_edge=False)
         for path, fate in report.files:
             table.add_row(escape(f"  {path}"), escape(fate))
         console.print(table)

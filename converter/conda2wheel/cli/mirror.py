@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from conda2wheel.cli.options import Json, complaint, print_json
+from conda2wheel.cli.messages import error_line, print_json
+from conda2wheel.cli.options import Json
 
 app = typer.Typer(
     name="mirror",
@@ -36,7 +37,7 @@ def _told() -> Iterator[None]:
     try:
         yield
     except Conda2WheelError as error:
-        typer.echo(complaint(error), err=True)
+        typer.echo(error_line(error), err=True)
         raise typer.Exit(2 if error.code == "usage" else 1) from None
 
 

@@ -1,4 +1,4 @@
-"""`conda2wheel names`: what conda packages are called on PyPI, and who says so."""
+"""`conda2wheel names`."""
 
 from __future__ import annotations
 
@@ -6,50 +6,48 @@ from typing import Annotated
 
 import typer
 
-from conda2wheel.cli.options import Json, Offline, complaint, downloads, print_json, require_places
+from conda2wheel.cli import options
+from conda2wheel.cli.messages import error_line, print_json, warning_line
 
 
 def names(
     conda_names: Annotated[
-        list[str], typer.Argument(metavar="CONDA-NAME...", help="Names, without versions.", show_default=False)
+        list[str], typer.Argument(metavar="CONDA-NAME...", help="Names of conda packages, without versions.", show_default=False)
     ],
     channel: Annotated[
-        list[str] | None, typer.Option(metavar="URL", help="Channels whose packages are looked into. Repeatable.")
+        list[str] | None,
+        typer.Option(metavar="URL", help="Read the names from the packages of this channel, too. Repeatable."),
     ] = None,
     libdir: Annotated[
         list[str] | None,
-        typer.Option(metavar="PATH", help="Packages to look into: one, a folder of them, a prefix. Repeatable."),
+        typer.Option(metavar="PATH", help="Read the names from this package, folder of packages or prefix, too. Repeatable."),
     ] = None,
-    offline: Offline = False,
-    json: Json = False,
+    offline: options.Offline = False,
+    as_json: options.Json = False,
 ) -> None:
-    """Say what conda packages are called on PyPI, and who says so.
+    """Show the PyPI names of conda packages, and the source of each answer.
 
-    Prints a line for each: the conda name, its PyPI name (- where nothing on PyPI is this), the source, a note: of dist-info, the
-    package that has it.
+    Prints one line per name: the conda name, the PyPI name (- where PyPI has no such project), the source, and a note: for
+    dist-info, the package that contains it.
     """
-    from conda2wheel.conda.names import answer, is_valid_name
+    from conda2wheel.commands.names import look_up_names
+    from conda2wheel.conda.names import is_valid_name
     from conda2wheel.errors import Conda2WheelError
-    from conda2wheel.files.packagefile import Limits
     from conda2wheel.results import document
-    from conda2wheel.wheel.name_sources import Surroundings
 
     for name in conda_names:
         if not is_valid_name(name.lstrip("_")):
-            raise typer.BadParameter(
-                f"{name!r} is no package's name; give it without version and channel", param_hint="CONDA-NAME"
-            )
-    require_places(libdir or ())
+            message = f"{name!r} is not the name of a package; give it without version and channel"
+            raise typer.BadParameter(message, param_hint="CONDA-NAME")
+    options.require_libdirs(libdir or ())
     try:
-        around = Surroundings(libdir or (), Limits(), downloads(offline))
-        seen, warnings = around.seen({name.lower(): name.lower() for name in conda_names}, channel or ())
+        answers, warnings = look_up_names(conda_names, channel or (), libdir or (), options.downloads(offline))
     except Conda2WheelError as error:
-        typer.echo(complaint(error), err=True)
+        typer.echo(error_line(error), err=True)
         raise typer.Exit(1) from None
     for warning in warnings:
-        typer.echo(f"conda2wheel: warning: {warning.message} [{warning.code}]", err=True)
-    answers = [answer(name, seen.get(name.lower())) for name in conda_names]
-    if json:
+        typer.echo(warning_line(warning), err=True)
+    if as_json:
         print_json(document([each.json() for each in answers]))
         return
     for each in answers:

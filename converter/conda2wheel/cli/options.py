@@ -1,56 +1,139 @@
-"""Options that several commands share, and how errors and results are shown."""
+"""Options that several commands share, and the checks of their values.
+
+A wrong value raises `typer.BadParameter`, which ends the command with exit status 2 before any work starts.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from conda2wheel.channels.downloads import Downloads
-    from conda2wheel.cli.progress import Watched
+    from conda2wheel.cli.progress import ProgressDisplay
     from conda2wheel.files.packagefile import Limits
 
-MaxMembers = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="Bound on the members of a package.", rich_help_panel="Bounds")
+
+class PinsChoice(StrEnum):
+    """The values of `conda2wheel.options.PINS`, repeated here because importing that module would slow `--help` down."""
+
+    METADATA = "metadata"
+    CONDA = "conda"
+
+
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Write the wheels to this folder.")]
+Libdirs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--libdir",
+        metavar="PATH",
+        help="Search this package, folder of packages or libraries, or prefix for NEEDED libraries. Repeatable.",
+    ),
 ]
-MaxSize = Annotated[
-    str | None, typer.Option(metavar="SIZE", help="Bound on what a package unpacks to: 8G.", rich_help_panel="Bounds")
+Channels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--channel",
+        metavar="URL",
+        help="Search this channel for packages, instead of emscripten-forge-4x. Repeatable; earlier channels take precedence.",
+    ),
 ]
-MaxMemberSize = Annotated[
-    str | None, typer.Option(metavar="SIZE", help="Bound on one file of a package: 2G.", rich_help_panel="Bounds")
+FindLinks = Annotated[
+    list[str] | None,
+    typer.Option("--find-links", metavar="DIR", help="Use the wheels in this folder as dependencies. Repeatable."),
 ]
-MaxRatio = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="Bound on unpacked to packed size: 250.", rich_help_panel="Bounds")
+TargetPlatform = Annotated[
+    str,
+    typer.Option(
+        "--platform", metavar="auto|TAG|PYODIDE", help="Target platform: a platform tag, a Pyodide version, or auto to detect it."
+    ),
+]
+CompatTags = Annotated[
+    bool,
+    typer.Option(
+        "--compat-tags/--no-compat-tags", help="Add the older names of the platform to the tag, for micropip before 0.11.1."
+    ),
+]
+AddCompatTags = Annotated[
+    bool, typer.Option("--compat-tags", help="Add the older names of the platform to the tag, for micropip before 0.11.1.")
+]
+Level = Annotated[int, typer.Option("--level", min=1, max=12, help="Compression level of the wheels.")]
+Isolate = Annotated[
+    bool,
+    typer.Option(
+        "--isolate/--no-isolate", help="Rename the symbols of vendored libraries, so that they cannot clash with other wheels."
+    ),
+]
+Provided = Annotated[
+    bool,
+    typer.Option(
+        "--provided/--no-provided",
+        help="Do not bundle a library if Pyodide already provides every symbol used from it.",
+    ),
+]
+Recipes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--recipes",
+        metavar="DIR",
+        help="Use the conversion recipes in this folder; they take precedence over the built-in ones. Repeatable.",
+    ),
 ]
 Allow = Annotated[
     list[str] | None,
-    typer.Option(metavar="CODE", help="Make this refusal a warning, and record it in the wheel. Repeatable."),
+    typer.Option("--allow", metavar="CODE", help="Turn this refusal into a warning, and record it in the wheel. Repeatable."),
 ]
-Isolate = Annotated[
-    bool, typer.Option("--isolate/--no-isolate", help="Give the symbols of vendored libraries names of their own.")
-]
-Given = Annotated[
-    bool,
-    typer.Option("--provided/--no-provided", help="Leave out libraries of which Pyodide's main module has all that is taken."),
+Pins = Annotated[
+    PinsChoice,
+    typer.Option(
+        "--pins",
+        metavar="metadata|conda",
+        help="metadata: keep Requires-Dist as it is. conda: add conda's version limits and conda-only dependencies to it.",
+    ),
 ]
 Offline = Annotated[
-    bool, typer.Option("--offline", help="Ask nothing of the network: channels and packages come from the cache alone.")
+    bool, typer.Option("--offline", help="Do not use the network: read channels and packages from the cache only.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+MaxMembers = Annotated[
+    int | None,
+    typer.Option("--max-members", metavar="N", min=1, help="Limit the number of files in a package.", rich_help_panel="Limits"),
+]
+MaxSize = Annotated[
+    str | None,
+    typer.Option("--max-size", metavar="SIZE", help="Limit the unpacked size of a package: 8G.", rich_help_panel="Limits"),
+]
+MaxMemberSize = Annotated[
+    str | None,
+    typer.Option(
+        "--max-member-size", metavar="SIZE", help="Limit the size of one file in a package: 2G.", rich_help_panel="Limits"
+    ),
+]
+MaxRatio = Annotated[
+    int | None,
+    typer.Option(
+        "--max-ratio", metavar="N", min=1, help="Limit the ratio of unpacked to packed size: 250.", rich_help_panel="Limits"
+    ),
+]
 
 
 def limits(members: int | None, size: str | None, member_size: str | None, ratio: int | None) -> Limits:
-    """The bounds with what was given on the command line."""
+    """Return the default limits, changed by those given on the command line.
+
+    Raises:
+        typer.BadParameter: a size cannot be parsed.
+    """
     from conda2wheel.files.packagefile import Limits
 
     given: dict[str, Any] = {
         "members": members,
         "size": _bytes("--max-size", size),
-        # What is packed is smaller than what it unpacks to: who allows the one allows the other.
+        # A package is smaller than its contents, so whoever allows the unpacked size allows a download of that size.
         "download": _bytes("--max-size", size),
         "member_size": _bytes("--max-member-size", member_size),
         "ratio": ratio,
@@ -58,24 +141,32 @@ def limits(members: int | None, size: str | None, member_size: str | None, ratio
     return Limits(**{key: value for key, value in given.items() if value is not None})
 
 
-def downloads(offline: bool, watched: Watched | None = None) -> Downloads:
-    """How one run of a command has packages: it asks a channel once, and shows what comes where somebody watches."""
+def downloads(offline: bool, display: ProgressDisplay | None = None) -> Downloads:
+    """Return the downloads of one command: it reads the index of each channel once, and reports received bytes to `display`."""
     from conda2wheel.channels.downloads import FRESH, Downloads
 
-    return Downloads(offline=offline, watch=None if watched is None else watched.received, fresh=FRESH)
+    return Downloads(offline=offline, watch=None if display is None else display.received, fresh=FRESH)
 
 
-def require_places(libdirs: Iterable[str]) -> None:
-    """A mistyped --libdir is a wrong command line, even where no library will be looked for."""
+def require_libdirs(libdirs: Iterable[str]) -> None:
+    """Check that every --libdir exists, even if no library will be searched for.
+
+    Raises:
+        typer.BadParameter: a path does not exist.
+    """
     from conda2wheel.net.download import is_url
 
-    for place in libdirs:
-        if not is_url(place) and not os.path.exists(place):
-            raise typer.BadParameter(f"{place}: no such file or folder", param_hint="--libdir")
+    for path in libdirs:
+        if not is_url(path) and not os.path.exists(path):
+            raise typer.BadParameter(f"{path}: no such file or folder", param_hint="--libdir")
 
 
 def require_platform(platform: str) -> None:
-    """A mistyped --platform is a wrong command line, which shows what it could be."""
+    """Check the value of --platform.
+
+    Raises:
+        typer.BadParameter: it is no known platform; the message lists the known ones.
+    """
     from conda2wheel.abi.platforms import parse, unknown
 
     if platform != "auto" and parse(platform) is None:
@@ -83,7 +174,11 @@ def require_platform(platform: str) -> None:
 
 
 def require_recipes(folders: Iterable[str]) -> None:
-    """A recipe that is wrong is told before anything is converted."""
+    """Check the recipes of every --recipes folder before a package is converted.
+
+    Raises:
+        typer.BadParameter: a folder is missing or a recipe is not valid.
+    """
     from conda2wheel.errors import Failed
     from conda2wheel.recipes.model import RecipeBook
 
@@ -94,7 +189,11 @@ def require_recipes(folders: Iterable[str]) -> None:
 
 
 def allowed(codes: Iterable[str] | None) -> frozenset[str]:
-    """The codes of --allow; one that cannot be allowed is a wrong command line."""
+    """Return the codes of --allow.
+
+    Raises:
+        typer.BadParameter: a code is unknown, or is a refusal that cannot be allowed.
+    """
     from conda2wheel.errors import Failed
     from conda2wheel.options import check_allow
 
@@ -113,14 +212,3 @@ def _bytes(option: str, text: str | None) -> int | None:
         return tomlfile.parse_size(text)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
-
-
-def complaint(error: Exception) -> str:
-    """One line: what, where, why, and what to do."""
-    line = str(error).replace("\n", " ")
-    return f"conda2wheel: error: {line}"
-
-
-def print_json(document: dict[str, Any]) -> None:
-    """The result, alone on stdout."""
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))

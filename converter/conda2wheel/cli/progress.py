@@ -1,4 +1,4 @@
-"""Something that moves where a person watches: a bar for many things, a spinner for one."""
+"""Progress on a terminal: a bar for several items, a spinner for one, and a row per download."""
 
 from __future__ import annotations
 
@@ -14,91 +14,109 @@ if TYPE_CHECKING:
     from rich.progress import ProgressColumn, TaskID
 
 
-class Watched:
-    """What is said and done while something moves on stderr: lines wait until it is gone, or they would run into it."""
-
-    def __init__(self) -> None:
-        self.moves = False
-        self.done = 0
-        self._later: list[tuple[str, bool]] = []
+class ProgressDisplay:
+    """The progress of one command where stderr is no terminal: lines are printed at once, and nothing is drawn."""
 
     def echo(self, line: str, err: bool = False) -> None:
-        """Print a line on stdout or stderr, at once where nothing moves."""
-        if self.moves:
-            self._later.append((line, err))
+        """Print a line on stdout, or on stderr if `err`."""
+        typer.echo(line, err=err)
+
+    def advance(self) -> None:
+        """Count one more finished item."""
+
+    def step(self, what: str, permanent: bool = False) -> None:
+        """Show what the command does now.
+
+        Args:
+            what: the step.
+            permanent: also print the step as a line that stays.
+        """
+        if permanent:
+            typer.echo(f"conda2wheel: {what}", err=True)
+
+    def received(self, url: str, received: int, total: int | None) -> None:
+        """Show how far a download is. Any thread may call it.
+
+        Args:
+            url: the file.
+            received: the bytes received.
+            total: the size of the file in bytes, if it is known.
+        """
+
+
+class _TerminalDisplay(ProgressDisplay):
+    """Progress that rich draws on stderr. Lines that would end up in the drawing are held back until it is gone."""
+
+    def __init__(self, total: int, what: str) -> None:
+        from rich.console import Console, Group
+        from rich.live import Live
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+        text = TextColumn("{task.description}", markup=False)
+        columns: tuple[ProgressColumn, ...] = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        if total < 2:
+            columns = (SpinnerColumn(), text)
+        self._progress = Progress(*columns)
+        self._task = self._progress.add_task(what, total=total)
+        self._downloads = _DownloadRows()
+        self._drawing = True
+        self._held_back: list[tuple[str, bool]] = []
+        # Not redirected: rich would print on stderr what goes to stdout, and stdout may be a file.
+        self.live = Live(
+            Group(self._progress, self._downloads.progress),
+            console=Console(stderr=True),
+            transient=True,
+            refresh_per_second=10,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    def echo(self, line: str, err: bool = False) -> None:
+        if self._drawing:
+            self._held_back.append((line, err))
         else:
             typer.echo(line, err=err)
 
     def advance(self) -> None:
-        """One thing more is done."""
-        self.done += 1
+        self._progress.advance(self._task)
 
-    def step(self, what: str, keep: bool = False) -> None:
-        """What is done now, said in the place of what was before; as a line that stays, if `keep`."""
-        if keep:
-            typer.echo(f"conda2wheel: {what}", err=True)
+    def step(self, what: str, permanent: bool = False) -> None:
+        self._progress.update(self._task, description=what)
+        if permanent:  # above the drawing
+            self.live.console.print(f"conda2wheel: {what}", markup=False, highlight=False, soft_wrap=True)
 
-    def received(self, url: str, got: int, total: int | None) -> None:
-        """So many bytes of a download came, of so many if that is known. Called from any thread."""
+    def received(self, url: str, received: int, total: int | None) -> None:
+        self._downloads.received(url, received, total)
 
     def release(self) -> None:
-        """Print what waited."""
-        self.moves = False
-        for line, err in self._later:
+        """Print the lines that were held back; later lines are printed at once."""
+        self._drawing = False
+        for line, err in self._held_back:
             typer.echo(line, err=err)
-        self._later.clear()
+        self._held_back.clear()
 
 
 @contextmanager
-def bar(total: int, what: str) -> Iterator[Watched]:
-    """Yields where to print and to count. Nothing is drawn where nobody watches: stderr is no terminal."""
-    watched = Watched()
+def show_progress(total: int, what: str) -> Iterator[ProgressDisplay]:
+    """Draw the progress of a command on stderr, if stderr is a terminal, while the block runs.
+
+    Args:
+        total: how many items the command handles.
+        what: what it does with them, such as "converting".
+    """
     if not sys.stderr.isatty():
-        yield watched
+        yield ProgressDisplay()
         return
-    from rich.console import Console, Group
-    from rich.live import Live
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
-
-    text = TextColumn("{task.description}", markup=False)
-    columns: tuple[ProgressColumn, ...] = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    if total < 2:
-        columns = (SpinnerColumn(), text)
-    progress = Progress(*columns)
-    task = progress.add_task(what, total=total)
-    downloads = _Downloads()
-
-    def advance() -> None:
-        Watched.advance(watched)
-        progress.update(task, completed=watched.done)
-
-    def step(what: str, keep: bool = False) -> None:
-        progress.update(task, description=what)
-        if keep:  # above what moves
-            live.console.print(f"conda2wheel: {what}", markup=False, highlight=False, soft_wrap=True)
-
-    watched.moves = True
-    watched.advance = advance  # type: ignore[method-assign]
-    watched.step = step  # type: ignore[method-assign]
-    watched.received = downloads.received  # type: ignore[method-assign]
-    # Not redirected: rich would print on stderr what goes to stdout, and stdout may be a file.
-    live = Live(
-        Group(progress, downloads.progress),
-        console=Console(stderr=True),
-        transient=True,
-        refresh_per_second=10,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
+    display = _TerminalDisplay(total, what)
     try:
-        with live:
-            yield watched
+        with display.live:
+            yield display
     finally:
-        watched.release()
+        display.release()
 
 
-class _Downloads:
-    """One line a file that is under way: its name, bytes and rate."""
+class _DownloadRows:
+    """A row for each running download: file name, bytes and rate."""
 
     def __init__(self) -> None:
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -113,11 +131,11 @@ class _Downloads:
         self._tasks: dict[str, TaskID] = {}
         self._lock = threading.Lock()
 
-    def received(self, url: str, got: int, total: int | None) -> None:
-        """As `Watched.received`."""
+    def received(self, url: str, received: int, total: int | None) -> None:
+        """Update the row of a download, or remove it when all bytes are there."""
         with self._lock:
             if url not in self._tasks:
                 self._tasks[url] = self.progress.add_task(url.partition("#")[0].rpartition("/")[2], total=total)
-            self.progress.update(self._tasks[url], completed=got, total=total)
-            if got == total:
+            self.progress.update(self._tasks[url], completed=received, total=total)
+            if received == total:
                 self.progress.remove_task(self._tasks.pop(url))

@@ -1,4 +1,4 @@
-"""`conda2wheel recipe`: conversion recipes, looked at."""
+"""`conda2wheel recipe`."""
 
 from __future__ import annotations
 
@@ -7,45 +7,47 @@ from typing import Annotated
 
 import typer
 
-from conda2wheel.cli.options import Json, complaint, print_json
+from conda2wheel.cli import options
+from conda2wheel.cli.messages import error_line, print_json
 
 app = typer.Typer(
-    name="recipe", help="Conversion recipes.", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False
+    name="recipe",
+    help="Check conversion recipes.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
 )
 
 
 @app.callback()
 def _group() -> None:
-    """Conversion recipes: what a package needs beyond the rules."""
+    """Check conversion recipes: files that change how one package is converted."""
 
 
 @app.command()
 def check(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recipes, or folders of them.", show_default=False)],
-    json: Json = False,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recipes, or folders of recipes.", show_default=False)],
+    as_json: options.Json = False,
 ) -> None:
-    """Say whether recipes are as they should be, and where not.
+    """Check whether conversion recipes are valid, and show the errors with their lines.
 
-    Prints `ok FILE` for each that is. Exit status: 0 all are, 1 one is not.
+    Prints `ok FILE` for each valid recipe. Exit status: 0 all are valid, 1 one is not.
     """
+    from conda2wheel.commands.recipe import check_recipes
     from conda2wheel.errors import Failed
-    from conda2wheel.recipes.model import read_recipe
     from conda2wheel.results import document, error_json
 
-    paths = [path for given in files for path in (sorted(given.glob("*.toml")) if given.is_dir() else [given])]
     results = []
     good = True
-    for path in paths:
-        try:
-            recipe = read_recipe(path)
-        except Failed as error:
+    for path, outcome in check_recipes(files):
+        if isinstance(outcome, Failed):
             good = False
-            typer.echo(complaint(error), err=True)
-            results.append(error_json(str(path), error, 0.0))
+            typer.echo(error_line(outcome), err=True)
+            results.append(error_json(str(path), outcome, 0.0))
             continue
-        results.append({"source": str(path), "status": "ok", "package": recipe.package, "why": recipe.why})
-        if not json:
+        results.append({"source": str(path), "status": "ok", "package": outcome.package, "why": outcome.why})
+        if not as_json:
             typer.echo(f"ok {path}")
-    if json:
+    if as_json:
         print_json(document(results))
     raise typer.Exit(0 if good else 1)
