@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from conda2wheel.cli.progress import ProgressDisplay
-    from conda2wheel.results import Planned, ConversionWarning
+    from conda2wheel.results import ConversionWarning, Planned
 
 
 def error_line(error: Exception) -> str:

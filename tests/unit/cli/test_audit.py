@@ -344,8 +344,8 @@ def test_v_shows_each_place_and_each_reason_in_full(tmp_path: Path) -> None:
 def test_a_bug_is_one_line_shown_with_v_and_stops_no_other_input(tmp_path: Path) -> None:
     paths = [str(good(tmp_path)), str(good(tmp_path, "other"))]
     code = (
-        "import sys, conda2wheel.audit\n"
-        "audit = sys.modules['conda2wheel.commands.audit']\n"
+        "import sys\n"
+        "import conda2wheel.commands.audit as audit\n"
         "whole = audit._audited\n"
         "def broken(subject, *rest):\n"
         "    if 'good' in subject.source: raise KeyError('oops')\n"

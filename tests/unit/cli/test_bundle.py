@@ -28,7 +28,7 @@ def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_stdout_has_the_folder_alone(channel: str, tmp_path: Path) -> None:
     done = run("numeric", "picky", "--channel", channel, "-o", "set", folder=tmp_path)
     assert (done.returncode, done.stdout) == (0, "set\n")
-    assert "2 converted, 0 of PyPI, 0 of Pyodide's own" in done.stderr
+    assert "2 converted, 0 from PyPI, 0 from Pyodide" in done.stderr
     assert "not in the folder: other>=1 (picky requires other>=1)" in done.stderr
 
 

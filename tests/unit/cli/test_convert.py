@@ -256,10 +256,10 @@ def test_a_killed_conversion_leaves_no_partial_wheel(tmp_path: Path) -> None:
 
 def test_a_terminated_conversion_takes_its_leavings_away(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys; from conda2wheel.wheel import archive; from conda2wheel.cli import main\n"
+        "import os, signal, sys; from conda2wheel.files import writing; from conda2wheel.cli import main\n"
         "real = os.fsync\n"
         "def fsync(fd): os.kill(os.getpid(), signal.SIGTERM); real(fd)\n"
-        "archive.os.fsync = fsync\n"
+        "writing.os.fsync = fsync\n"
         f"sys.argv = ['conda2wheel', 'convert', {str(demo())!r}, '-o', {str(tmp_path / 'dist')!r}]; main()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -325,9 +325,10 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_a_bug_is_told_as_one_and_shown_with_v(tmp_path: Path) -> None:
     code = (
-        "import sys, conda2wheel.batch as batch\n"
+        "import sys\n"
+        "import conda2wheel.commands.convert as command\n"
         "def broken(*a, **k): raise KeyError('oops')\n"
-        f"batch.convert = broken; sys.argv = ['conda2wheel', 'convert', *{[str(demo())]!r}, *sys.argv[1:]]\n"
+        f"command.convert_source = broken; sys.argv = ['conda2wheel', 'convert', *{[str(demo())]!r}, *sys.argv[1:]]\n"
         "from conda2wheel.cli import main; main()"
     )
     quiet = subprocess.run([sys.executable, "-c", code, "-o", str(tmp_path)], capture_output=True, text=True, check=False)

@@ -62,7 +62,7 @@ def test_json_is_one_document(tmp_path: Path) -> None:
 def test_all_done_is_0_and_quiet(tmp_path: Path) -> None:
     done = run("repair", PURE.write(tmp_path), "-o", tmp_path / "out", "-v")
     assert (done.returncode, done.stdout) == (0, f"{tmp_path}/out/pure-1.0-py3-none-any.whl\n")
-    assert done.stderr == "pure-1.0-py3-none-any.whl: needed nothing, copied\n"
+    assert done.stderr == "pure-1.0-py3-none-any.whl: needed no change, copied\n"
 
 
 @pytest.mark.parametrize(
