@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from conda2wheel.commands.repair import repair, repair_each
     from conda2wheel.commands.verify import Difference, Verified, verify
     from conda2wheel.files.packagefile import Limits
-    from conda2wheel.link.libraries import LibraryIndex
+    from conda2wheel.link.library_index import LibraryIndex
     from conda2wheel.options import ALLOWABLE
     from conda2wheel.recipes.model import RecipeBook
     from conda2wheel.results import ConversionWarning, Converted, Planned, Provided, Repaired, Vendored

@@ -12,8 +12,8 @@ from conda2wheel.bundle.shared_wheel import SharedLibraries
 from conda2wheel.commands.pipeline import Opened, build, prepare_package
 from conda2wheel.conda.open import open_package
 from conda2wheel.files.packagefile import Limits
-from conda2wheel.link.common import Common
-from conda2wheel.link.libraries import LibraryIndex
+from conda2wheel.link.common_wheel import CommonWheel
+from conda2wheel.link.library_index import LibraryIndex
 from conda2wheel.options import Options
 from conda2wheel.results import Planned
 
@@ -24,7 +24,7 @@ NAME = "geo-libs"
 class Shared:
     """A set: what is shared and the common wheel (None: nothing), and the wheels of the packages in their order."""
 
-    common: Common | None
+    common: CommonWheel | None
     wheel: Planned | None
     users: tuple[Planned, ...]
 

@@ -18,8 +18,8 @@ from conda2wheel.conda.names import answer
 from conda2wheel.conda.open import open_package
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Failed, Refused
-from conda2wheel.link.common import Common
-from conda2wheel.link.libraries import LibraryIndex
+from conda2wheel.link.common_wheel import CommonWheel
+from conda2wheel.link.library_index import LibraryIndex
 from conda2wheel.net.download import RemoteFile, redacted
 from conda2wheel.options import Options
 from conda2wheel.recipes.model import from_document
@@ -131,7 +131,7 @@ class Converter:
         package = open_package(step.package.place, self.context.limits, self.context.downloads)
         return Opened(package, replace(self.options, recipe=recipe, names=step.names), libraries)
 
-    def _replay(self, step: Step, libraries: LibraryIndex, common: Common | None = None) -> BundledWheel:
+    def _replay(self, step: Step, libraries: LibraryIndex, common: CommonWheel | None = None) -> BundledWheel:
         wheel = written(build(prepare_package(self._opened(step, libraries)), common).write(self.folder))
         notes = tuple(note for note in step.notes if note not in wheel.warnings)
         return BundledWheel(step, replace(wheel, warnings=(*wheel.warnings, *notes)))

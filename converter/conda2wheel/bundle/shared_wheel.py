@@ -1,7 +1,7 @@
 """`--share-libs NAME`: the libraries that several wheels of a set would carry lie once, in a wheel of their own.
 
     add      every package of the set, planned and resolved as `convert` does it
-    share    sharing      what two of them have in common, made once
+    share    linker       what two of them have in common, made once
     version  here         from the content: its users require exactly that
     write    here         the common wheel; its users are then converted with it
 
@@ -26,9 +26,10 @@ from conda2wheel.conda.names import is_valid_name
 from conda2wheel.errors import Failed
 from conda2wheel.files.packagefile import BytesBlob
 from conda2wheel.files.writing import write_file
-from conda2wheel.link.common import Common, file_part
-from conda2wheel.link.link import Linked, resolved
-from conda2wheel.link.sharing import Member, share
+from conda2wheel.link.common_wheel import CommonWheel, SetMember, file_part
+from conda2wheel.link.linker import Linked, LinkOptions, link_common
+from conda2wheel.link.resolution import WheelModules, resolve
+from conda2wheel.link.rewrite import libraries_used_by_name
 from conda2wheel.options import Options
 from conda2wheel.results import ConversionWarning, Converted, Planned
 from conda2wheel.wheel import writer as archive
@@ -61,7 +62,7 @@ class SharedLibraries:
         self.name = name
         self.platform = platform
         self.options = options
-        self._members: list[Member] = []
+        self._members: list[SetMember] = []
 
     def add(self, opened: Opened) -> None:
         """Resolve the libraries of one package of the set. One for another platform, or without side modules, is passed over.
@@ -75,18 +76,19 @@ class SharedLibraries:
             raise Failed("usage", f"--share-libs {self.name}: the set has a package of that name", "give another name")
         if plan.decision is None or plan.decision.platform != self.platform:
             return
-        linker = resolved(opened.package, self.platform, plan.native, plan.libraries, opened.libraries, plan.file_part)
-        if linker.vendored:
-            self._members.append(Member(linker, linker.reached(plan.texts())))
+        modules = WheelModules(opened.package, self.platform, plan.native, plan.libraries, plan.file_part, plan.texts())
+        resolution = resolve(modules, opened.libraries)
+        if resolution.vendored:
+            self._members.append(SetMember(resolution, libraries_used_by_name(resolution)))
 
-    def finish(self, out: Path | None) -> tuple[Common, Planned] | None:
+    def finish(self, out: Path | None) -> tuple[CommonWheel, Planned] | None:
         """The common wheel, written to `out` (None: not), and what its users need to know of it. None where nothing is shared.
 
         Raises `Refused` where one of its libraries would not load, or needs what only some of its users have.
         """
         started = time.monotonic()
-        empty = Common(self.name, self.platform)
-        common, linked = share(empty, self._members, isolate=self.options.isolate, provided=self.options.provided)
+        how = LinkOptions(self.options.isolate, self.options.provided)
+        common, linked = link_common(self.name, self.platform, self._members, how)
         if not common.files:
             return None
         verdict = judge(f"--share-libs {self.name}", common.unit, self.platform, self.options.allow)
@@ -118,7 +120,7 @@ class SharedLibraries:
         return wheel_tags(Interpreter(*PURE, None, None), self.platform, self.options.compat_tags)
 
     def _contents(
-        self, common: Common, linked: Linked, verdict: Verdict
+        self, common: CommonWheel, linked: Linked, verdict: Verdict
     ) -> tuple[Made, list[archive.Member], list[ConversionWarning]]:
         """How it is made, and every member but RECORD."""
         warnings = [*linked.warnings, *verdict.warnings]
@@ -148,7 +150,7 @@ class SharedLibraries:
         return made, told(made, info, contents, None, linked), warnings
 
 
-def _metadata(common: Common, linked: Linked, licenses: list[str]) -> Document:
+def _metadata(common: CommonWheel, linked: Linked, licenses: list[str]) -> Document:
     """What an installer and a reader of an index need of it; nobody imports it."""
     packages = [f"{package.name} {package.version}" for package in linked.packages]
     fields = [

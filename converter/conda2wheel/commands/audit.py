@@ -32,7 +32,7 @@ from conda2wheel.results import ConversionWarning
 
 if TYPE_CHECKING:
     from conda2wheel.commands.pipeline import Context
-    from conda2wheel.link.libraries import LibraryIndex
+    from conda2wheel.link.library_index import LibraryIndex
 
 CONSEQUENCES = frozenset({"broken-library"})  # of a finding that says more
 

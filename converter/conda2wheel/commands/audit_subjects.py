@@ -32,7 +32,7 @@ from conda2wheel.wheel.reader import Wheel, read_wheel
 if TYPE_CHECKING:
     from conda2wheel.commands.pipeline import Context, Prepared
     from conda2wheel.conda.package import CondaPackage
-    from conda2wheel.link.libraries import LibraryIndex
+    from conda2wheel.link.library_index import LibraryIndex
 
 Kind = Literal["wheel", "package", "module"]
 _SAID_BY_AUDIT = (ALLOWED, "cannot-catch", "no-pyodide")
@@ -264,4 +264,4 @@ class _AsItIs:
 
     def _elsewhere(self, name: str, platform: Platform) -> PackageFile | None:
         library, _ = self.libraries.find(posixpath.basename(name), self.package, platform)
-        return None if library is None else library.binary.file
+        return None if library is None else library.side.file

@@ -16,7 +16,7 @@ from conda2wheel.commands.pipeline import Context, Progress, build, prepare
 from conda2wheel.conda.open import expand
 from conda2wheel.errors import Conda2WheelError, Failed
 from conda2wheel.files.packagefile import Limits
-from conda2wheel.link.libraries import LibraryIndex
+from conda2wheel.link.library_index import LibraryIndex
 from conda2wheel.net.download import is_url, redacted
 from conda2wheel.options import DEFAULT_LEVEL, Options, Pins
 from conda2wheel.recipes.model import RecipeBook

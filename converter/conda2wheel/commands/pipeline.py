@@ -31,9 +31,10 @@ from conda2wheel.conda.package import CondaPackage
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.files.writing import write_file
 from conda2wheel.link.channel_lookup import ChannelLibraries
-from conda2wheel.link.common import Common
-from conda2wheel.link.libraries import LibraryIndex
-from conda2wheel.link.link import Linked, link
+from conda2wheel.link.common_wheel import CommonWheel
+from conda2wheel.link.library_index import LibraryIndex
+from conda2wheel.link.linker import Linked, LinkOptions, link
+from conda2wheel.link.resolution import WheelModules
 from conda2wheel.options import Options
 from conda2wheel.recipes.model import RecipeBook
 from conda2wheel.results import ConversionWarning, Converted, Planned
@@ -135,7 +136,7 @@ class Prepared:
     plan: Plan
     added: tuple[Carried, ...] = ()
 
-    def link(self, common: Common | None = None) -> Linked:
+    def link(self, common: CommonWheel | None = None) -> Linked:
         """Link the side modules for the plan's platform; a pure wheel has none. Libraries in `common` are taken from it.
 
         Raises:
@@ -144,19 +145,9 @@ class Prepared:
         plan = self.plan
         if plan.decision is None:
             return Linked()
-        return link(
-            plan.package,
-            plan.decision.platform,
-            plan.native,
-            plan.libraries,
-            self.libraries,
-            plan.file_part,
-            isolate=self.options.isolate,
-            provided=self.options.provided,
-            texts=plan.texts(),
-            allow=self.options.allow,
-            common=common,
-        )
+        modules = WheelModules(plan.package, plan.decision.platform, plan.native, plan.libraries, plan.file_part, plan.texts())
+        options = LinkOptions(self.options.isolate, self.options.provided, self.options.allow)
+        return link(modules, self.libraries, options, common)
 
     def for_platform(self, platform: Platform) -> Prepared:
         """The same plan for another platform; unchanged for a pure wheel."""
@@ -290,7 +281,7 @@ def prepare_package(opened: Opened) -> Prepared:
     return Prepared(opened.package, options, opened.libraries, plan, added)
 
 
-def build(prepared: Prepared, common: Common | None = None, progress: Progress = silent) -> Built:
+def build(prepared: Prepared, common: CommonWheel | None = None, progress: Progress = silent) -> Built:
     """Link, audit, and make the members of the wheel, its provenance and its SBOM.
 
     Args:

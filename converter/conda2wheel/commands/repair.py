@@ -31,8 +31,9 @@ from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.files.reading import read_file
 from conda2wheel.files.writing import write_file
-from conda2wheel.link.libraries import LibraryIndex
-from conda2wheel.link.link import Linked, link
+from conda2wheel.link.library_index import LibraryIndex
+from conda2wheel.link.linker import Linked, LinkOptions, link
+from conda2wheel.link.resolution import WheelModules
 from conda2wheel.options import Options
 from conda2wheel.results import ConversionWarning, Repaired
 from conda2wheel.wheel import editor
@@ -191,21 +192,8 @@ def _link(wheel: Wheel, native: Mapping[str, SideModule], tagged: Retagged, inde
     """Linked for its platform; where its tag names several, for each, which must not differ: one file cannot be two."""
     rows = [decision.platform for decision in tagged.decisions]
     texts = [(file.path, file.blob.read()) for file in wheel.files if file.path.endswith(".py")] if native else []
-    linked = [
-        link(
-            wheel,
-            row,
-            native,
-            {},
-            index,
-            wheel.distribution,
-            isolate=options.isolate,
-            provided=options.provided,
-            texts=texts,
-            allow=options.allow,
-        )
-        for row in rows
-    ]
+    how = LinkOptions(options.isolate, options.provided, options.allow)
+    linked = [link(WheelModules(wheel, row, native, {}, wheel.distribution, texts), index, how) for row in rows]
     if len(linked) > 1 and any(one.changes for one in linked):
         tags = ", ".join(row.tag for row in rows)
         raise Refused(

@@ -30,7 +30,7 @@ from conda2wheel.conda.origin import MemberSource
 from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.files.reading import corrupt, unreadable
-from conda2wheel.link.libraries import LibraryIndex
+from conda2wheel.link.library_index import LibraryIndex
 from conda2wheel.options import Options
 from conda2wheel.results import Planned
 from conda2wheel.wheel.provenance import NAME, SCHEMA, SHARE, TOOL, own_account

@@ -22,11 +22,11 @@ from conda2wheel.conda.match_spec import BuiltWith, built_with, spec_name
 from conda2wheel.conda.open import open_package
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Failed, Refused
+from conda2wheel.link.library import LibraryUser
 from conda2wheel.results import ConversionWarning
 
 if TYPE_CHECKING:
     from conda2wheel.abi.platforms import Platform
-    from conda2wheel.link.libraries import Subject
 
 BUILDS = 3  # of one package: how many are looked into, newest first, to see whether it has the library at all
 DEEP = 24  # of one that has it: how many, to find the file itself
@@ -50,7 +50,7 @@ class ChannelLibraries:
     broken: dict[str, ConversionWarning] = field(default_factory=dict)
     searched: dict[str, None] = field(default_factory=dict)  # names, in the order in which they were looked for
 
-    def candidates(self, needed: str, package: Subject, platform: Platform) -> Iterator[Candidate]:
+    def candidates(self, needed: str, package: LibraryUser, platform: Platform) -> Iterator[Candidate]:
         """The packages that have a library of this file name for `package`, the likeliest first; each is downloaded when it is
         asked for. Raises `Failed` for accidents.
         """
@@ -65,7 +65,7 @@ class ChannelLibraries:
             for name in query.carriers(others, needed):
                 yield from self._opened(query.having(name, has), "it has that file", query)
 
-    def named(self, name: str, package: Subject) -> CondaPackage | None:
+    def named(self, name: str, package: LibraryUser) -> CondaPackage | None:
         """The newest build of that name that `package` may use, whatever is in it. Raises `Failed` for accidents."""
         query = _Query(self, package, None)
         self.searched.setdefault(name)
@@ -73,7 +73,7 @@ class ChannelLibraries:
         return found.package if found else None
 
     def inside(self, builds: Iterable[ChannelBuild]) -> Mapping[str, PackageContents]:
-        """As `Listing.inside`, remembering what was broken."""
+        """As `ChannelListing.inside`, remembering what was broken."""
         wanted = list(builds)
         found = self.listing.inside(wanted)
         self.broken |= {each.url: self.listing.broken[each.url] for each in wanted if each.url in self.listing.broken}
@@ -102,7 +102,7 @@ class ChannelLibraries:
 class _Query:
     """One package's view of a channel: which builds it may use."""
 
-    def __init__(self, libraries: ChannelLibraries, package: Subject, platform: Platform | None) -> None:
+    def __init__(self, libraries: ChannelLibraries, package: LibraryUser, platform: Platform | None) -> None:
         """Without a platform any package may be one to use, also one that can have no library."""
         self.libraries = libraries
         self.package = package

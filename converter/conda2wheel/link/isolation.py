@@ -1,10 +1,10 @@
-"""Symbols of vendored libraries get the library's hash in their names, so that two wheels in one interpreter cannot mix them up.
+"""Gives the symbols that vendored libraries define unique names, so that two wheels in one interpreter do not share them.
 
-Functions bind module by module, but the global offset table is one map by name for the whole interpreter: pointers to
+Functions are bound module by module, but the global offset table is one map by name for the whole interpreter: pointers to
 functions and addresses of data are those of the first library that was loaded, and the main module wins over all. Two wheels
-with two versions of one library corrupt each other, and a library with a namesake in the main module is half replaced by it
-(measured in Pyodide 0.26 to 315). Renamed is what a library defines, in it and in all that NEED it inside of the wheel; what
-it takes from the main module keeps its name.
+with two versions of one library corrupt each other, and a library whose symbols the main module has too is half replaced by it
+(measured in Pyodide 0.26 to 315). The symbols that a library defines are renamed, in it and in all modules of the wheel that NEED
+it; what it imports from the main module keeps its name.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Literal
 from conda2wheel.abi.side_module import SideModule
 from conda2wheel.wasm.binary import DATA, Kind, Module
 
-HASH_LENGTH = 8
+HASH_LENGTH = 8  # hexadecimal digits in the file names of vendored libraries and in their symbols
 _STRING = re.compile(rb"[\x21-\x7e]+(?=\0)")
 _BY_NAME = re.compile(rb"\bctypes\b|\bcffi\b|\bdlopen\b|\bcdll\b", re.IGNORECASE)
 
@@ -33,92 +33,101 @@ def _pattern(table: Literal["reserved", "common"]) -> re.Pattern[str]:
 
 
 @dataclass(frozen=True)
-class Node:
-    """A module of the wheel to come: its binary, and the keys of those that its NEEDED entries lead to. `tag` is the hash in
-    the name of a vendored library, None for a module of the wheel's own."""
+class IsolatedModule:
+    """A module whose symbols are renamed: `needs` are the keys that its NEEDED entries mean, `tag` the hash in the name of a
+    vendored library, None for a module of the wheel's own."""
 
-    binary: SideModule
+    side: SideModule
     needs: tuple[str, ...]
     tag: str | None = None
 
 
-def defined(binary: SideModule) -> frozenset[str]:
-    """The symbols that a library defines and that may have another name."""
-    exports = binary.module.exports if binary.module else ()
+def defined(side: SideModule) -> frozenset[str]:
+    """The symbols that a library defines and that may be renamed."""
+    exports = side.module.exports if side.module else ()
     kinds = (Kind.FUNC, Kind.GLOBAL, Kind.TAG)
     return frozenset(e.name for e in exports if e.kind in kinds and not _pattern("reserved").fullmatch(e.name))
 
 
-def plan(
-    nodes: Mapping[str, Node],
-    keep: Iterable[str],
+def new_names(
+    modules: Mapping[str, IsolatedModule],
+    unchanged: Iterable[str],
     main: Container[str] | None = None,
-    fixed: Mapping[str, str] | None = None,
+    given: Mapping[str, str] | None = None,
 ) -> dict[str, dict[str, str]]:
-    """New names by module and symbol. `nodes` by key; `keep` are the keys of libraries that stay as they are; `main` has the
-    names of the main module's symbols, None if they are not known; `fixed` are names that were given before, whoever defines
-    the symbols.
+    """New names by module and symbol.
 
     A symbol that several vendored libraries define (inline functions, typeinfo, virtual tables) stays one: it gets one name
-    made of all their hashes. One that a library in `keep` defines keeps its name, and so does one that the main module has as
-    well and that C++ makes one for the whole program. A module that takes a symbol and does not NEED its library (its users
-    do, and one scope is theirs) takes it under the new name, if nobody else can have it.
+    with a hash of all their hashes. A symbol that an unchanged library defines keeps its name, and so does one that the main
+    module has as well and that C++ makes one for the whole program. A module that imports a symbol and does not NEED its library
+    (its users do, and share one scope with it) imports it under the new name if no other module can define it.
+
+    Args:
+        modules: every module of the wheel and every vendored library, by key.
+        unchanged: the keys of libraries whose symbols keep their names.
+        main: the names of the main module's symbols; None if they are not known.
+        given: names that symbols were given before, whichever library defines them.
     """
     definers: dict[str, list[str]] = {}
-    for key, node in nodes.items():
-        if node.tag is not None:
-            for symbol in defined(node.binary):
+    for key, module in modules.items():
+        if module.tag is not None:
+            for symbol in defined(module.side):
                 definers.setdefault(symbol, []).append(key)
-    kept = set(keep)
+    fixed = set(unchanged)
     names: dict[str, str] = {}
     for symbol, keys in definers.items():
-        common = main is not None and symbol in main and _pattern("common").fullmatch(symbol)
-        if not (kept.intersection(keys) or common):
-            names[symbol] = f"{symbol}.{_mark(sorted(nodes[key].tag or '' for key in keys))}"
-    names |= {symbol: name for symbol, name in (fixed or {}).items() if symbol in definers}
+        is_common = main is not None and symbol in main and _pattern("common").fullmatch(symbol)
+        if not (fixed.intersection(keys) or is_common):
+            names[symbol] = f"{symbol}.{_mark(sorted(modules[key].tag or '' for key in keys))}"
+    names |= {symbol: name for symbol, name in (given or {}).items() if symbol in definers}
     result: dict[str, dict[str, str]] = {}
-    for key, node in nodes.items():
-        reached = closure(nodes, key)
-        present = _symbols(node.binary.module) if node.binary.module else set()
-        own = {export.name for export in node.binary.module.exports} if node.binary.module else set()
-        mine = {
+    for key, module in modules.items():
+        below = _closure(modules, key)
+        present = _symbols(module.side.module) if module.side.module else set()
+        own = {export.name for export in module.side.module.exports} if module.side.module else set()
+        renamed = {
             symbol: names[symbol]
             for symbol in sorted(present & names.keys())
             if names[symbol] != symbol
-            and (not reached.isdisjoint(definers[symbol]) or not (main is None or symbol in main or symbol in own))
-            and not (key in kept and symbol in own)
+            and (not below.isdisjoint(definers[symbol]) or not (main is None or symbol in main or symbol in own))
+            and not (key in fixed and symbol in own)
         }
-        if mine:
-            result[key] = mine
+        if renamed:
+            result[key] = renamed
     return result
 
 
-def closure(nodes: Mapping[str, Node], key: str) -> set[str]:
-    """A module and all that it NEEDs in the end."""
+def _closure(modules: Mapping[str, IsolatedModule], key: str) -> set[str]:
+    """A module and all that it NEEDs, directly or not."""
     seen = {key}
     todo = [key]
     while todo:
-        for target in nodes[todo.pop()].needs:
-            if target not in seen and target in nodes:
+        for target in modules[todo.pop()].needs:
+            if target not in seen and target in modules:
                 seen.add(target)
                 todo.append(target)
     return seen
 
 
-def reached_by_name(
+def used_by_name(
     libraries: Mapping[str, tuple[SideModule, str]], users: Iterable[SideModule], texts: Iterable[tuple[str, bytes]]
 ) -> dict[str, str]:
-    """Why a library (by key: its binary and the stem of its name) must keep its symbols' names: somebody asks for them by name
-    at run time. `users` are all modules of the wheel, `texts` its Python files by path."""
+    """Why the symbols of libraries must keep their names, by key: code looks them up by name at run time.
+
+    Args:
+        libraries: by key, the side module and the stem of its name.
+        users: all modules of the wheel, libraries included.
+        texts: the wheel's Python files (path, bytes).
+    """
     found: dict[str, str] = {}
     for user in users:
         module = user.module
         if module is None or not any(entry.field == "dlsym" for entry in module.imports):
             continue
         strings = _strings(module)
-        for key, (binary, _) in libraries.items():
-            if asked := sorted(strings & defined(binary)):
-                found.setdefault(key, f"{user.file.path} calls dlsym and has the name of {asked[0]} in its data")
+        for key, (side, _) in libraries.items():
+            if names := sorted(strings & defined(side)):
+                found.setdefault(key, f"{user.file.path} calls dlsym and has the name of {names[0]} in its data")
     for path, text in texts:
         if _BY_NAME.search(text):
             for key, (_, stem) in libraries.items():

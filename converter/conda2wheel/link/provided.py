@@ -1,34 +1,37 @@
-"""Libraries that need not travel, because Pyodide's main module has all that is taken from them.
+"""Libraries that a wheel need not bring, because Pyodide's main module has every symbol that is taken from them.
 
-The main module wins over every library anyway: what it exports is taken from there, whoever else defines it. So a library of
-which it has every symbol that is asked for, with the same types, would only be loaded for nothing.
+The main module wins over every library anyway: what it exports is bound to its definition, whichever library defines it too. So a
+library of which it has every symbol that is imported, with the same types, would be loaded for nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import posixpath
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 
 from conda2wheel.abi.platforms import Platform
-from conda2wheel.abi.side_module import SideModule
+from conda2wheel.abi.side_module import GOT, SideModule
 from conda2wheel.abi.symbols import Symbol, known, symbols
+from conda2wheel.link.resolution import Resolution
+from conda2wheel.results import ConversionWarning, Provided
 from conda2wheel.wasm.binary import Import, Kind
 from conda2wheel.wasm.dylink import Dylink
 
 BY_THE_LOADER = frozenset({"memory", "__indirect_function_table", "__memory_base", "__table_base", "__stack_pointer"})
-TABLE = ("GOT.func", "GOT.mem")
 
 
 @cache
 def main_names(platform: Platform) -> frozenset[str] | None:
-    """Every name that the main module of any Pyodide with that platform has; None where none has it."""
+    """Every name that the main module of any Pyodide with that platform has; None where no Pyodide has it."""
     versions = [version for version, _ in platform.pyodide if version in known()]
     return frozenset(name for version in versions for name in symbols(version)) if versions else None
 
 
 @cache
 def main_symbols(platform: Platform) -> Mapping[str, Symbol]:
-    """What the main module of every Pyodide with that platform has, of one kind and type in all; nothing where none has it."""
+    """The symbols that the main module of every Pyodide with that platform has, with one kind and type in all; none where no
+    Pyodide has it."""
     versions = [version for version, _ in platform.pyodide if version in known()]
     if not versions:
         return {}
@@ -36,30 +39,111 @@ def main_symbols(platform: Platform) -> Mapping[str, Symbol]:
     return {name: symbol for name, symbol in first.items() if all(other.get(name) == symbol for other in others)}
 
 
-def wanted(binary: SideModule, *, weak: bool = False) -> tuple[tuple[Import, str], ...]:
-    """The imports that somebody has to provide, with their types: none of the loader's, and those that may stay undefined
-    only with `weak`."""
-    if binary.module is None:
+def without_provided(resolution: Resolution, keep: Collection[str] = ()) -> Resolution:
+    """A resolution without the libraries of which the main module has every symbol that is taken, and what only they NEED.
+
+    `keep` are the contents of libraries that stay in any case.
+    """
+    result = resolution.copy()
+    main = main_symbols(resolution.wheel.platform)
+    if not main or not (result.vendored or result.missing):
+        return result
+    _drop_missing(result, main)
+    while found := next((each for each in result.vendored if each not in keep and _is_provided(result, each, main)), None):
+        _drop(result, found)
+    return result
+
+
+def _drop_missing(resolution: Resolution, main: Mapping[str, Symbol]) -> None:
+    """Leave out entries whose library is missing and not used: everything that the user imports is defined elsewhere."""
+    for user, needed in list(resolution.missing):
+        others = [resolution.side(key) for key in resolution.closure(user) if key != user]
+        if _is_complete(main, resolution.side(user), others, resolution.wheel.platform.unwinding == "js"):
+            del resolution.missing[user, needed]
+            resolution.dropped[user, needed] = ""
+            why = f"{needed} was found nowhere; all that is imported is in Pyodide's main module or in the other libraries"
+            resolution.warnings.append(ConversionWarning("provided-unseen", why, resolution.label(user)))
+            _note_provided(resolution, posixpath.basename(needed), 0, [user])
+
+
+def _drop(resolution: Resolution, content: str) -> None:
+    """Leave out one library, and the libraries that no module NEEDs without it."""
+    entries = [entry for entry, target in resolution.targets.items() if target == content]
+    leaving = _leaving(resolution, content)
+    users = sorted({user for user, _ in entries} - leaving)
+    symbols = taken(map(resolution.side, users), _exports(resolution, leaving, content))
+    for entry in entries:
+        del resolution.targets[entry]
+        resolution.dropped[entry] = content
+    named = sorted({needed for user, needed in entries if user in users})[0]
+    _note_provided(resolution, named, len(symbols), users)
+    _forget(resolution, content)
+    live = set().union(*(resolution.closure(path) for path in resolution.wheel.native))
+    for unused in [each for each in resolution.vendored if each not in live]:
+        _forget(resolution, unused)
+
+
+def _forget(resolution: Resolution, content: str) -> None:
+    del resolution.vendored[content]
+    for entry in [entry for entry in resolution.targets if entry[0] == content]:
+        del resolution.targets[entry]
+
+
+def _note_provided(resolution: Resolution, name: str, symbols: int, users: list[str]) -> None:
+    by = f"the main module of {resolution.wheel.platform.tag}"
+    resolution.provided.append(Provided(name, by, symbols, tuple(sorted(map(resolution.label, users)))))
+
+
+def _is_provided(resolution: Resolution, content: str, main: Mapping[str, Symbol]) -> bool:
+    """Whether one of its users takes a symbol from a library, and the main module has every symbol that any module of the wheel
+    could take from what would be left out with it: the loader finds symbols through NEEDED entries of others, too."""
+    leaving = _leaving(resolution, content)
+    exports = _exports(resolution, leaving, content)
+    users = {user for (user, _), target in resolution.targets.items() if target == content} - leaving
+    staying = [resolution.side(key) for key in resolution.keys if key not in leaving]
+    return bool(taken(map(resolution.side, users), exports)) and covers(main, taken(staying, exports), exports)
+
+
+def _leaving(resolution: Resolution, content: str) -> set[str]:
+    """A library and the others that no module would NEED without it."""
+    staying = set().union(*(resolution.closure(path, without=content) for path in resolution.wheel.native))
+    return set(resolution.vendored) - staying
+
+
+def _exports(resolution: Resolution, leaving: Collection[str], content: str) -> dict[str, str]:
+    """The exports of these libraries with their types; those of the library that NEEDs the others win."""
+    exports: dict[str, str] = {}
+    for key in sorted(set(leaving) - {content}):
+        exports.update(typed_exports(resolution.side(key)))
+    return {**exports, **typed_exports(resolution.side(content))}
+
+
+def required_imports(side: SideModule, *, weak: bool = False) -> tuple[tuple[Import, str], ...]:
+    """The imports that another module has to define, with their types: none of the loader's own, and those that may stay
+    undefined only with `weak`."""
+    if side.module is None:
         return ()
     optional = set()
-    if isinstance(binary.dylink, Dylink) and not weak:
-        optional = {(info.module, info.field) for info in binary.dylink.imports if info.weak}
+    if isinstance(side.dylink, Dylink) and not weak:
+        optional = {(info.module, info.field) for info in side.dylink.imports if info.weak}
     return tuple(
-        (entry, binary.module.signature(entry))
-        for entry in binary.module.imports
+        (entry, side.module.signature(entry))
+        for entry in side.module.imports
         if (entry.module, entry.field) not in optional and not (entry.module == "env" and entry.field in BY_THE_LOADER)
     )
 
 
-def offered(binary: SideModule) -> dict[str, str]:
-    """A library's exports with their types."""
-    module = binary.module
+def typed_exports(side: SideModule) -> dict[str, str]:
+    """A module's exports with their types."""
+    module = side.module
     return {} if module is None else {export.name: module.signature(export) for export in module.exports}
 
 
 def has(main: Mapping[str, Symbol], entry: Import, signature: str, export: str | None = None) -> bool:
-    """Whether the main module has what an import asks for; `export` is the type that a library has it with, which for a
-    function pointer is the only one that is written anywhere."""
+    """Whether the main module has what an import asks for.
+
+    `export` is the type with which a library exports it, which for a function pointer is the only type that is recorded.
+    """
     symbol = main.get(entry.field)
     if symbol is None:
         return False
@@ -75,33 +159,37 @@ def has(main: Mapping[str, Symbol], entry: Import, signature: str, export: str |
 
 
 def taken(users: Iterable[SideModule], library: Mapping[str, str]) -> dict[str, list[tuple[Import, str]]]:
-    """What `users` take from a library with these exports: the imports by symbol. What they could do without they take, too,
-    where the library is there to give it; not what they define themselves."""
+    """The imports that `users` bind to a library with these exports, by symbol.
+
+    Weak imports count, too, since the library is there to define them; symbols that a user defines itself do not.
+    """
     found: dict[str, list[tuple[Import, str]]] = {}
     for user in users:
-        own = offered(user)
-        for entry, signature in wanted(user, weak=True):
-            if entry.field in library and entry.field not in own and (entry.module == "env" or entry.module in TABLE):
+        own = typed_exports(user)
+        for entry, signature in required_imports(user, weak=True):
+            if entry.field in library and entry.field not in own and (entry.module == "env" or entry.module in GOT):
                 found.setdefault(entry.field, []).append((entry, signature))
     return found
 
 
-def covers(main: Mapping[str, Symbol], taken_: Mapping[str, list[tuple[Import, str]]], library: Mapping[str, str]) -> bool:
-    """Whether the main module has all of it. Of nothing it does not: a library that is loaded for its constructors alone, or
-    for somebody who asks by name, has to be there."""
-    return bool(taken_) and all(
-        has(main, entry, signature, library[name]) for name, entries in taken_.items() for entry, signature in entries
+def covers(main: Mapping[str, Symbol], imports: Mapping[str, list[tuple[Import, str]]], library: Mapping[str, str]) -> bool:
+    """Whether the main module has all of the imports that are bound to a library with these exports.
+
+    False for no imports at all: a library that is loaded for its constructors, or looked up by name, has to be there.
+    """
+    return bool(imports) and all(
+        has(main, entry, signature, library[name]) for name, entries in imports.items() for entry, signature in entries
     )
 
 
-def complete(main: Mapping[str, Symbol], user: SideModule, libraries: Iterable[SideModule], javascript: bool) -> bool:
-    """Whether `user` needs nothing but what the main module, these libraries and it itself have. `javascript`: the loader
-    makes the functions of unwinding through JavaScript as they are asked for."""
+def _is_complete(main: Mapping[str, Symbol], user: SideModule, libraries: Iterable[SideModule], javascript: bool) -> bool:
+    """Whether the main module, these libraries and `user` itself define all that it imports. `javascript`: the loader makes the
+    functions of JavaScript unwinding on demand."""
     synthesised = ("invoke_", "__cxa_find_matching_catch_") if javascript else ()
-    exports = offered(user)
+    exports = typed_exports(user)
     for library in libraries:
-        exports = {**offered(library), **exports}
+        exports = {**typed_exports(library), **exports}
     return all(
         entry.field in exports or has(main, entry, signature) or entry.field.startswith(synthesised)
-        for entry, signature in wanted(user)
+        for entry, signature in required_imports(user)
     )

@@ -1,230 +1,106 @@
-"""Which library each NEEDED entry means, and which of them need not travel.
+"""Which library each NEEDED entry of a wheel's side modules means.
 
-A name is looked for where the loader would look, in the package, in the package that brought its user, then in the libdirs.
+A NEEDED entry is the file name that a library had when its user was linked; there is no SONAME. A name is looked up where the
+loader would look, in the package, in the package that brought its user, then in the library index.
 """
 
 from __future__ import annotations
 
+import hashlib
 import posixpath
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Self
 
 from conda2wheel.abi.loader_search import search_order
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule, same_library, side_modules
-from conda2wheel.abi.symbols import Symbol
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
-from conda2wheel.link.libraries import Library, LibraryIndex, Subject
-from conda2wheel.link.provided import complete, covers, main_symbols, offered, taken
+from conda2wheel.link.library import Library, LibraryUser, libraries_by_name
+from conda2wheel.link.library_index import LibraryIndex
 from conda2wheel.results import ALLOWED, ConversionWarning, Provided
+
+
+@dataclass(frozen=True)
+class WheelModules:
+    """The side modules of one wheel before they are linked.
+
+    Attributes:
+        package: the package or wheel that they are from.
+        platform: the platform that they are linked for.
+        native: those that the wheel installs, by path below site-packages.
+        own: the package's shared libraries outside of site-packages, by path in the package.
+        distribution: the wheel's name as in its file name.
+        texts: its Python files (path, bytes), which may open libraries by name; read once, and only if symbols are renamed.
+    """
+
+    package: LibraryUser
+    platform: Platform
+    native: Mapping[str, SideModule]
+    own: Mapping[str, SideModule]
+    distribution: str
+    texts: Iterable[tuple[str, bytes]] = ()
 
 
 @dataclass
 class Resolution:
-    """Who NEEDs whom in one wheel; filled by `resolve` and `drop_provided`."""
+    """The graph of one wheel's side modules and the libraries that they NEED.
 
-    package: Subject
-    platform: Platform
-    native: Mapping[str, SideModule]
-    own: Mapping[str, Library]
-    index: LibraryIndex
-    distribution: str
-    vendored: dict[str, Library] = field(default_factory=dict)  # content -> library
-    targets: dict[tuple[str, str], str] = field(default_factory=dict)  # (user, NEEDED) -> content, or path in the wheel
-    missing: dict[tuple[str, str], str] = field(default_factory=dict)  # (user, NEEDED) -> who, what, and where it was looked for
-    dropped: dict[tuple[str, str], str] = field(default_factory=dict)  # (user, NEEDED) -> content of a provided one, or ""
-    found: dict[str, Library] = field(default_factory=dict)  # content -> every library that was looked at, travelling or not
+    A module of the wheel is named by its path below site-packages, a library by its content (sha256).
+
+    Attributes:
+        wheel: the modules that were resolved.
+        vendored: the libraries that the wheel must bring, by content.
+        targets: the library or module of the wheel that an entry (user, NEEDED) means.
+        missing: entries for which there is no library, with who NEEDs what, and where it was looked up.
+        dropped: entries that are left out, with the content of the library that the main module provides, or "".
+        found: every library that was considered, vendored or not, by content.
+        provided: the libraries that the main module provides.
+        warnings: what to tell the user, in order.
+    """
+
+    wheel: WheelModules
+    vendored: dict[str, Library] = field(default_factory=dict)
+    targets: dict[tuple[str, str], str] = field(default_factory=dict)
+    missing: dict[tuple[str, str], str] = field(default_factory=dict)
+    dropped: dict[tuple[str, str], str] = field(default_factory=dict)
+    found: dict[str, Library] = field(default_factory=dict)
     provided: list[Provided] = field(default_factory=list)
     warnings: list[ConversionWarning] = field(default_factory=list)
 
     @property
     def libs(self) -> str:
-        """The folder of the libraries that travel."""
-        return f"{self.distribution}.libs"
+        """The folder of the vendored libraries, below site-packages."""
+        return f"{self.wheel.distribution}.libs"
 
-    def resolve(self) -> None:
-        """Find every NEEDED library, and what those NEED, until nothing is new. Cycles end by themselves."""
-        todo: list[tuple[str, SideModule, Library | None]] = [
-            (path, binary, None) for path, binary in sorted(self.native.items())
-        ]
-        while todo:
-            user, binary, via = todo.pop(0)
-            for needed in binary.needed:
-                target = self._in_wheel(user, needed) if via is None else None
-                if target is not None:
-                    self.targets[user, needed] = target
-                    continue
-                library = self._find(needed, via)
-                if library is None:
-                    fallback = self._in_wheel(user, needed)
-                    if fallback is None:
-                        self._miss(user, needed, via)
-                    else:
-                        self.targets[user, needed] = fallback
-                    continue
-                self.targets[user, needed] = library.content
-                self.found.setdefault(library.content, library)
-                if library.content not in self.vendored:
-                    self.vendored[library.content] = library
-                    todo.append((library.content, library.binary, library))
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All modules and vendored libraries."""
+        return (*self.wheel.native, *self.vendored)
 
-    def copy(self) -> Self:
-        """Another one that starts where this one is."""
+    def copy(self) -> Resolution:
+        """A copy that can be changed without changing this one."""
         other = copy(self)
         other.vendored, other.targets, other.missing = dict(self.vendored), dict(self.targets), dict(self.missing)
         other.dropped, other.found = dict(self.dropped), dict(self.found)
         other.provided, other.warnings = list(self.provided), list(self.warnings)
         return other
 
-    def drop_provided(self, wanted: Collection[str] = ()) -> None:
-        """Leave out libraries of which the main module has all that is taken from them, and what only they NEED; none whose
-        content is in `wanted`."""
-        if not self.vendored and not self.missing:
-            return
-        main = main_symbols(self.platform)
-        if not main:
-            return
-        self._drop_unseen(main)
-        while found := next((each for each in self.vendored if each not in wanted and self._is_provided(each, main)), None):
-            entries = [pair for pair, target in self.targets.items() if target == found]
-            library = self.vendored[found]
-            leaving = self._leaving(found)
-            users = sorted({user for user, _ in entries} - leaving)
-            symbols = taken(map(self.binary, users), self._exports(leaving, found))
-            for pair in entries:
-                del self.targets[pair]
-                self.dropped[pair] = found
-            named = sorted({needed for user, needed in entries if user in users})[0]
-            self._provide(named, len(symbols), users)
-            del self.vendored[found]
-            for user, needed in [pair for pair in self.targets if pair[0] == library.content]:
-                del self.targets[user, needed]
-            self._prune()
+    def side(self, key: str) -> SideModule:
+        """The side module of a key."""
+        return self.vendored[key].side if key in self.vendored else self.wheel.native[key]
 
-    def _drop_unseen(self, main: Mapping[str, Symbol]) -> None:
-        """Libraries that are nowhere, and that nobody would miss: everything that their users import is somewhere else."""
-        for user, needed in list(self.missing):
-            around = [self.binary(key) for key in self.closure(user) if key != user]
-            if complete(main, self.binary(user), around, self.platform.unwinding == "js"):
-                del self.missing[user, needed]
-                self.dropped[user, needed] = ""
-                why = f"{needed} was found nowhere; all that is imported is in Pyodide's main module or in the other libraries"
-                self.warnings.append(ConversionWarning("provided-unseen", why, self.shown(user)))
-                self._provide(posixpath.basename(needed), 0, [user])
+    def label(self, key: str) -> str:
+        """The path by which messages name a module: that in the wheel, or that of a library in its package."""
+        return self.vendored[key].side.file.path if key in self.vendored else key
 
-    def _provide(self, name: str, symbols: int, users: list[str]) -> None:
-        by = f"the main module of {self.platform.tag}"
-        self.provided.append(Provided(name, by, symbols, tuple(sorted(self.shown(user) for user in users))))
-
-    def _is_provided(self, content: str, main: Mapping[str, Symbol]) -> bool:
-        """Whether one of its users takes something from it, and main has all that anybody in the wheel could take from what
-        would leave with it: the loader finds symbols through NEEDED entries of others, too."""
-        leaving = self._leaving(content)
-        exports = self._exports(leaving, content)
-        users = {user for (user, _), target in self.targets.items() if target == content} - leaving
-        staying = [self.binary(key) for key in (*self.native, *self.vendored) if key not in leaving]
-        return bool(taken(map(self.binary, users), exports)) and covers(main, taken(staying, exports), exports)
-
-    def _leaving(self, content: str) -> set[str]:
-        """A library and the others that nobody would NEED without it."""
-        staying = set().union(*(self.closure(path, without=content) for path in self.native))
-        return set(self.vendored) - staying
-
-    def _exports(self, leaving: Collection[str], content: str) -> dict[str, str]:
-        """What can be taken from these libraries, first of all from the one that brings the others."""
-        exports: dict[str, str] = {}
-        for key in sorted(set(leaving) - {content}):
-            exports.update(offered(self.binary(key)))
-        return {**exports, **offered(self.binary(content))}
-
-    def _prune(self) -> None:
-        """Forget libraries that nobody NEEDs any more."""
-        live: set[str] = set()
-        for path in self.native:
-            live |= self.closure(path)
-        for content in [content for content in self.vendored if content not in live]:
-            del self.vendored[content]
-            for pair in [pair for pair in self.targets if pair[0] == content]:
-                del self.targets[pair]
-
-    def binary(self, key: str) -> SideModule:
-        """A module of the wheel by its path, or a library by its content."""
-        return self.vendored[key].binary if key in self.vendored else self.native[key]
-
-    def shown(self, key: str) -> str:
-        """A module as a person knows it."""
-        return self.vendored[key].binary.file.path if key in self.vendored else key
-
-    def refuse_missing(self, allow: Collection[str]) -> None:
-        """Libraries that are nowhere. Their entries stay as they are where that was allowed."""
-        if self.missing and "missing-library" not in allow:
-            raise Refused(
-                "missing-library",
-                f"{self.package.source}: {'; '.join(self.missing.values())}",
-                "give the package that brings it with --libdir",
-            )
-        self.warnings += [
-            ConversionWarning(ALLOWED, f"missing-library: NEEDs {needed}, which was found nowhere", self.shown(user))
-            for user, needed in self.missing
-        ]
-
-    def _in_wheel(self, user: str, needed: str) -> str | None:
-        """A side module of the wheel itself by that name: where its user's loader looks, else anywhere.
-
-        Of copies beside each other (links that a zip tool followed) it is the first, for all users: so it is one instance.
-        """
-        name = posixpath.basename(needed)
-        others = {path: binary for path, binary in self.native.items() if path != user}
-        places = [p for p, binary in others.items() if name in binary.file.names | {posixpath.basename(p)}]
-        if not places:
-            near = [p for p, b in others.items() if not b.init_functions and same_library(name, posixpath.basename(p))]
-            places = near if len({others[p].file.blob.sha256 for p in near}) == 1 else []
-        if not places:
-            return None
-        folder = posixpath.dirname(user)
-        binary = self.native.get(user)
-        order = search_order(binary.runtime_path if binary else (), folder, self.libs, self.platform)
-        rank = {place: n for n, place in reversed(list(enumerate(order)))}
-        found = min(places, key=lambda p: (rank.get(posixpath.dirname(p), len(order)), p))
-        if others[found].init_functions:
-            return found
-        sha256, place = others[found].file.blob.sha256, posixpath.dirname(found)
-        return min(p for p, b in others.items() if b.file.blob.sha256 == sha256 and posixpath.dirname(p) == place)
-
-    def _find(self, needed: str, via: Library | None) -> Library | None:
-        """A library by file name: in the package, in the package that brought its user, then in the libdirs.
-
-        A name that only a lost symlink had is found by the names that symlinks of that library have, and told.
-        """
-        name = posixpath.basename(needed)
-        if name in self.own:
-            return self.own[name]
-        brought = via.package if via is not None and via.package is not None else None
-        siblings = _libraries(brought, via.origin) if brought is not None and via is not None else {}
-        if name in siblings:
-            return siblings[name]
-        found = self.index.find(name, brought or self.package, self.platform)[0]
-        for lost in (self.own, siblings):
-            near = {library.content: library for other, library in lost.items() if same_library(name, other)}
-            if found is None and len(near) == 1:
-                (found,) = near.values()
-        if found is not None and name not in found.binary.file.names:
-            why = f"{needed} is taken to be {found.binary.file.name} of {found.origin}, whose link of that name is lost"
-            self.warnings.append(ConversionWarning("lost-link", why, None if via else self.package.stem))
-        return found
-
-    def _miss(self, user: str, needed: str, via: Library | None) -> None:
-        who = user if via is None else f"{via.binary.file.path} of {via.origin}"
-        searched = ["the package", *self.index.searched]
-        _, rejected = self.index.find(posixpath.basename(needed), self.package, self.platform)
-        passed = f" (passed over: {'; '.join(rejected)})" if rejected else ""
-        self.missing[user, needed] = f"{who} NEEDs {needed}, which is not in {', '.join(searched)}{passed}"
+    def needs(self, key: str) -> tuple[str, ...]:
+        """The keys that a module's own NEEDED entries mean."""
+        return tuple(target for (user, _), target in self.targets.items() if user == key)
 
     def closure(self, key: str, without: str | None = None) -> set[str]:
-        """A module and all that it NEEDs in the end; `without` one, and what only that one NEEDs."""
+        """A module and all that it NEEDs, directly or not; `without` one, and what only that one NEEDs."""
         seen = {key}
         todo = [key]
         while todo:
@@ -236,17 +112,139 @@ class Resolution:
         return seen
 
     def in_cycle(self, content: str) -> bool:
-        """Whether a library NEEDs itself in the end."""
-        direct = [target for (user, _), target in self.targets.items() if user == content]
-        return any(content in self.closure(target) for target in direct)
+        """Whether a library NEEDs itself through others."""
+        return any(content in self.closure(target) for target in self.needs(content))
+
+    def identity(self, content: str, distribution: str) -> str | None:
+        """A hash of a library as part of a distribution: its bytes, and every library below it with what each NEEDs.
+
+        None where one of them is in this wheel alone, or missing.
+        """
+        below = self.closure(content)
+        if not below <= self.vendored.keys() or any(user in below for user, _ in self.missing):
+            return None
+        edges = [f"{user} {needed} {target}" for (user, needed), target in self.targets.items() if user in below]
+        edges += [f"{user} {needed}" for user, needed in self.dropped if user in below]
+        return hashlib.sha256("\n".join([distribution, content, *sorted(edges)]).encode()).hexdigest()
+
+    def allowed_missing(self, allow: Collection[str]) -> list[ConversionWarning]:
+        """A warning for each missing library, whose entry then stays as it is.
+
+        Raises:
+            Refused: missing-library, naming every module that NEEDs one, unless `allow` has that code.
+        """
+        if self.missing and "missing-library" not in allow:
+            raise Refused(
+                "missing-library",
+                f"{self.wheel.package.source}: {'; '.join(self.missing.values())}",
+                "give the package that brings it with --libdir",
+            )
+        return [
+            ConversionWarning(ALLOWED, f"missing-library: NEEDs {needed}, which was found nowhere", self.label(user))
+            for user, needed in self.missing
+        ]
 
 
-def _libraries(package: CondaPackage, origin: str) -> dict[str, Library]:
-    """The loadable libraries of a package, by every file name."""
-    found = side_modules(file for file in package.files if any(SHARED_OBJECT.search(name) for name in file.names))
-    return {
-        name: Library(binary, origin, package)
-        for binary in found.values()
-        if binary.kind.is_loadable
-        for name in binary.file.names
-    }
+def resolve(wheel: WheelModules, index: LibraryIndex) -> Resolution:
+    """Find every NEEDED library, and what those NEED, until there is no new one. Nothing is left out yet."""
+    return _Resolver(wheel, index).resolve()
+
+
+class _Resolver:
+    """Looks up the NEEDED libraries of one wheel."""
+
+    def __init__(self, wheel: WheelModules, index: LibraryIndex) -> None:
+        self.wheel = wheel
+        self.index = index
+        package = wheel.package if isinstance(wheel.package, CondaPackage) else None
+        self.own = libraries_by_name(wheel.own.values(), wheel.package.stem, package)
+        self.result = Resolution(wheel)
+        self._siblings: dict[str, dict[str, Library]] = {}  # libraries by name of each package that brought one, by origin
+
+    def resolve(self) -> Resolution:
+        """The whole graph. A library that was found before is not followed again, so cycles end."""
+        result = self.result
+        todo: list[tuple[str, SideModule, Library | None]] = [
+            (path, side, None) for path, side in sorted(self.wheel.native.items())
+        ]
+        while todo:
+            user, side, via = todo.pop(0)
+            for needed in side.needed:
+                target = self._in_wheel(user, needed) if via is None else None
+                if target is not None:
+                    result.targets[user, needed] = target
+                    continue
+                library = self._find(needed, via)
+                if library is None:
+                    fallback = self._in_wheel(user, needed)
+                    if fallback is None:
+                        result.missing[user, needed] = self._missing(user, needed, via)
+                    else:
+                        result.targets[user, needed] = fallback
+                    continue
+                result.targets[user, needed] = library.content
+                result.found.setdefault(library.content, library)
+                if library.content not in result.vendored:
+                    result.vendored[library.content] = library
+                    todo.append((library.content, library.side, library))
+        return result
+
+    def _in_wheel(self, user: str, needed: str) -> str | None:
+        """A side module of the wheel itself by that name: the first where its user's loader looks, else any.
+
+        Of copies in one folder (links that a zip tool followed) all users get the first, so that there is one instance.
+        """
+        name = posixpath.basename(needed)
+        others = {path: side for path, side in self.wheel.native.items() if path != user}
+        paths = [path for path, side in others.items() if name in side.file.names | {posixpath.basename(path)}]
+        if not paths:
+            near = [p for p, side in others.items() if not side.init_functions and same_library(name, posixpath.basename(p))]
+            paths = near if len({others[path].file.blob.sha256 for path in near}) == 1 else []
+        if not paths:
+            return None
+        folder = posixpath.dirname(user)
+        side = self.wheel.native.get(user)
+        order = search_order(side.runtime_path if side else (), folder, self.result.libs, self.wheel.platform)
+        rank = {searched: number for number, searched in reversed(list(enumerate(order)))}
+        found = min(paths, key=lambda path: (rank.get(posixpath.dirname(path), len(order)), path))
+        if others[found].init_functions:
+            return found
+        sha256, where = others[found].file.blob.sha256, posixpath.dirname(found)
+        return min(p for p, side in others.items() if side.file.blob.sha256 == sha256 and posixpath.dirname(p) == where)
+
+    def _find(self, needed: str, via: Library | None) -> Library | None:
+        """A library by file name: in the package, in the package that brought its user, then in the library index.
+
+        A name that only a lost symlink had is found by the names that symlinks of that library have, with a warning.
+        """
+        name = posixpath.basename(needed)
+        if name in self.own:
+            return self.own[name]
+        brought = via.package if via is not None and via.package is not None else None
+        siblings = self._beside(brought, via.origin) if brought is not None and via is not None else {}
+        if name in siblings:
+            return siblings[name]
+        found = self.index.find(name, brought or self.wheel.package, self.wheel.platform)[0]
+        for without_link in (self.own, siblings):
+            near = {library.content: library for other, library in without_link.items() if same_library(name, other)}
+            if found is None and len(near) == 1:
+                (found,) = near.values()
+        if found is not None and name not in found.side.file.names:
+            why = f"{needed} is taken to be {found.side.file.name} of {found.origin}, whose link of that name is lost"
+            self.result.warnings.append(ConversionWarning("lost-link", why, None if via else self.wheel.package.stem))
+        return found
+
+    def _beside(self, package: CondaPackage, origin: str) -> dict[str, Library]:
+        """The side modules of a package that brought a library, by every file name."""
+        if origin not in self._siblings:
+            found = side_modules(file for file in package.files if any(SHARED_OBJECT.search(name) for name in file.names))
+            self._siblings[origin] = libraries_by_name(found.values(), origin, package)
+        return self._siblings[origin]
+
+    def _missing(self, user: str, needed: str, via: Library | None) -> str:
+        """The message about a library that was found nowhere."""
+        who = user if via is None else f"{via.side.file.path} of {via.origin}"
+        searched = ["the package", *self.index.searched]
+        _, rejected = self.index.find(posixpath.basename(needed), self.wheel.package, self.wheel.platform)
+        passed = f" (passed over: {'; '.join(rejected)})" if rejected else ""
+        return f"{who} NEEDs {needed}, which is not in {', '.join(searched)}{passed}"

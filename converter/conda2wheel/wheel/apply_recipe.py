@@ -14,7 +14,8 @@ from conda2wheel.conda.package import CondaPackage
 from conda2wheel.conda.paths_json import glob_pattern
 from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import PackageFile
-from conda2wheel.link.libraries import LibraryIndex, Subject
+from conda2wheel.link.library import LibraryUser
+from conda2wheel.link.library_index import LibraryIndex
 from conda2wheel.recipes.model import DataFiles, Recipe, Scheme
 from conda2wheel.wheel.layout import Layout, Placed
 from conda2wheel.wheel.metadata import Document
@@ -74,7 +75,7 @@ def with_own_data(layout: Layout, package: CondaPackage, recipe: Recipe | None) 
     )
 
 
-def carried(package: Subject, recipe: Recipe | None, index: LibraryIndex) -> tuple[Carried, ...]:
+def carried(package: LibraryUser, recipe: Recipe | None, index: LibraryIndex) -> tuple[Carried, ...]:
     """What a recipe takes along from other packages of the libdirs.
 
     Raises `Refused` (missing-library) for a package that is not there.
@@ -92,7 +93,7 @@ def carried(package: Subject, recipe: Recipe | None, index: LibraryIndex) -> tup
     return tuple(found)
 
 
-def _found(package: CondaPackage, data: DataFiles, whose: Subject) -> Iterator[tuple[str, str, PackageFile]]:
+def _found(package: CondaPackage, data: DataFiles, whose: LibraryUser) -> Iterator[tuple[str, str, PackageFile]]:
     """(path in the package, path in the scheme, file); of a shared library one name alone, the first."""
     names = {name: file for file in package.files for name in (file.path, *file.aliases)}
     places = list(data.places(sorted(names)))

@@ -14,8 +14,8 @@ from conda2wheel.conda.origin import GENERATED, MemberOrigin, MemberSource
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import Blob, BytesBlob, PackageFile
-from conda2wheel.link.libraries import Library
-from conda2wheel.link.link import Linked
+from conda2wheel.link.library import Library
+from conda2wheel.link.linker import Linked
 from conda2wheel.results import ConversionWarning
 from conda2wheel.wheel.apply_recipe import Carried, license_texts, with_environment
 from conda2wheel.wheel.entry_points import entry_points_text
@@ -85,7 +85,7 @@ def vendored(
     library = linked.origins[path]
     blob = without_prefix(file.blob, packages, (file.path,), warnings)
     changes = change_of(linked, path) | ({} if blob is file.blob else {"prefix": "/"})
-    was = library.binary.file
+    was = library.side.file
     return Member(path, blob, origin=MemberOrigin.copied(library_source(library), was.path, was.blob, blob, changes))
 
 
@@ -222,7 +222,7 @@ def vendored_licenses(
             )
     for path, library in linked.origins.items():
         if library.package is None:
-            why = f"{library.binary.file.name} is from a folder that is no package, so nothing tells its license"
+            why = f"{library.side.file.name} is from a folder that is no package, so nothing tells its license"
             warnings.append(ConversionWarning("missing-license", why, path))
     return found
 

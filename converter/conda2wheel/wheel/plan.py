@@ -17,7 +17,7 @@ from conda2wheel.conda.classify import refuse_unless_python
 from conda2wheel.conda.names import NO_NAMES, Names, is_valid_name, pypi_name
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
-from conda2wheel.link.common import file_part
+from conda2wheel.link.common_wheel import file_part
 from conda2wheel.options import Pins
 from conda2wheel.recipes.model import Recipe
 from conda2wheel.results import ConversionWarning

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from conda2wheel.conda.host_environment import host_libraries
 from conda2wheel.conda.origin import MemberSource
 from conda2wheel.conda.package import CondaPackage
-from conda2wheel.link.link import Linked
+from conda2wheel.link.linker import Linked
 from conda2wheel.wheel import provenance as account
 from conda2wheel.wheel import sbom
 from conda2wheel.wheel.apply_recipe import Carried

@@ -20,7 +20,7 @@ from conda2wheel.errors import Refused
 from conda2wheel.results import ConversionWarning
 
 if TYPE_CHECKING:
-    from conda2wheel.link.libraries import Subject
+    from conda2wheel.link.library import LibraryUser
 
 SITE_PACKAGES = "its site-packages"
 
@@ -50,7 +50,7 @@ def is_extension(path: str, binary: SideModule) -> bool:
 
 
 def interpreter(
-    package: Subject,
+    package: LibraryUser,
     native: Mapping[str, SideModule],
     folder_python: str | None,
     wheel_file: str | None,
@@ -88,7 +88,7 @@ def interpreter(
     return Interpreter(lowest, "abi3", None, folder_python)
 
 
-def _agree(package: Subject, python: str, folder_python: str | None, where: str) -> None:
+def _agree(package: LibraryUser, python: str, folder_python: str | None, where: str) -> None:
     for other, place in ((folder_python, where), (_python_abi(package), "its depends")):
         if other is not None and other != python:
             raise Refused(
@@ -96,7 +96,7 @@ def _agree(package: Subject, python: str, folder_python: str | None, where: str)
             )
 
 
-def _python_abi(package: Subject) -> str | None:
+def _python_abi(package: LibraryUser) -> str | None:
     for spec in package.depends:
         match = re.match(r"python_abi\s+=*(3\.\d+)", spec) or re.match(r"python\s+=*(3\.\d+)(\.\*|\s|$)", spec)
         if match:
@@ -110,7 +110,7 @@ def _claims_abi3(wheel_file: str | None) -> list[str]:
     return [python for m in claims if m[2] == "abi3" for python in m[1].split(".") if re.fullmatch(r"cp3\d+", python)]
 
 
-def _abi3_floor(package: Subject, wheel_file: str | None, folder_python: str | None) -> str:
+def _abi3_floor(package: LibraryUser, wheel_file: str | None, folder_python: str | None) -> str:
     """The oldest CPython of an abi3 wheel: what its WHEEL says, else `python >=3.N`, else what it was built for."""
     if tags := _claims_abi3(wheel_file):
         return min(tags, key=lambda tag: int(tag[3:]))
@@ -125,7 +125,7 @@ def _abi3_floor(package: Subject, wheel_file: str | None, folder_python: str | N
     )
 
 
-def abi3_fits(package: Subject, interp: Interpreter, platform: Platform) -> None:
+def abi3_fits(package: LibraryUser, interp: Interpreter, platform: Platform) -> None:
     """Raises `Refused` (abi-conflict) for an abi3 that begins after the platform's CPython."""
     floor = re.fullmatch(r"cp3(\d+)", interp.python_tag)
     if (

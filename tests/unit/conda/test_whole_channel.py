@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 
 from conda2wheel import Refused, convert
 from conda2wheel.files.packagefile import Limits
-from conda2wheel.link.libraries import LibraryIndex
+from conda2wheel.link.library_index import LibraryIndex
 from conda2wheel.recipes.model import RecipeBook
 from conda2wheel.results import Planned
 from tests.helpers import channel4x

@@ -101,7 +101,7 @@ def test_a_library_that_the_channel_has_not_is_refused_with_what_was_looked_for(
 
 
 def test_one_package_sees_nothing_of_what_another_looked_up(channel: str, tmp_path: Path) -> None:
-    from conda2wheel.link.libraries import LibraryIndex
+    from conda2wheel.link.library_index import LibraryIndex
 
     index = LibraryIndex([], Limits())
     convert("pkg", channels=[channel], out=tmp_path, libdirs=index)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule, same_library
@@ -24,44 +23,11 @@ from conda2wheel.conda.prefix import open_folder
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.packagefile import Limits, PackageFile
 from conda2wheel.link.channel_lookup import ChannelLibraries
+from conda2wheel.link.library import Library, LibraryUser
 from conda2wheel.net.download import is_url, redacted
 from conda2wheel.results import ConversionWarning
 
 SHOWN = 3  # places that a message names
-
-
-class Subject(Protocol):
-    """Whose NEEDED libraries are looked for: a `CondaPackage`, or a wheel that somebody else built."""
-
-    @property
-    def source(self) -> str:
-        """As a person named it."""
-
-    @property
-    def name(self) -> str:
-        """Its name, as `depends` of others would call it."""
-
-    @property
-    def stem(self) -> str:
-        """Its name with version and build."""
-
-    @property
-    def depends(self) -> tuple[str, ...]:
-        """Match specs; none where it has none."""
-
-
-@dataclass(frozen=True)
-class Library:
-    """A shared library and where it comes from; `package` is None for a folder that is no package."""
-
-    binary: SideModule
-    origin: str
-    package: CondaPackage | None
-
-    @property
-    def content(self) -> str:
-        """What tells two libraries apart: their bytes, not their names."""
-        return self.binary.file.blob.sha256
 
 
 _Opened = tuple[str, CondaPackage | None, tuple[PackageFile, ...]]
@@ -117,7 +83,7 @@ class LibraryIndex:
             places = [*places[:SHOWN], f"{len(places) - SHOWN} more"]
         return (*places, *([str(self._channel)] if self._channel else ()))
 
-    def find(self, name: str, package: Subject, platform: Platform) -> tuple[Library | None, list[str]]:
+    def find(self, name: str, package: LibraryUser, platform: Platform) -> tuple[Library | None, list[str]]:
         """The best library of that file name for a package and a platform, and why others of that name were passed over.
 
         A library of another toolchain does not fit, nor one in a version that the package's depends forbid. Of the others,
@@ -132,12 +98,12 @@ class LibraryIndex:
                 self._add((brought.stem, brought, brought.files))
             found, rejected = self._at_hand(name, package, platform)
             if found is not None:
-                why = f"{name} is {found.binary.file.path} of {found.origin}, from {brought.channel}: {candidate.why}"
+                why = f"{name} is {found.side.file.path} of {found.origin}, from {brought.channel}: {candidate.why}"
                 self.warnings.append(ConversionWarning("library-from-channel", why))
                 break
         return found, rejected
 
-    def _at_hand(self, name: str, package: Subject, platform: Platform) -> tuple[Library | None, list[str]]:
+    def _at_hand(self, name: str, package: LibraryUser, platform: Platform) -> tuple[Library | None, list[str]]:
         rejected: list[str] = []
         fitting: list[tuple[Any, Library]] = []
         built = _built(package)
@@ -151,7 +117,7 @@ class LibraryIndex:
         fitting.sort(key=lambda pair: pair[0], reverse=True)
         return (fitting[0][1] if fitting else None), rejected
 
-    def package(self, name: str, wanted_by: Subject) -> CondaPackage | None:
+    def package(self, name: str, wanted_by: LibraryUser) -> CondaPackage | None:
         """The best package of that conda name that `wanted_by` may have: one that its depends admit, the highest version; else
         the channel's."""
         packages = (package for _, package, _ in self._everything() if package is not None)
@@ -226,10 +192,10 @@ class LibraryIndex:
 
 def _unfit(library: Library, platform: Platform) -> str:
     """Why a library cannot be loaded on a platform; empty if it can."""
-    binary = library.binary
-    if not binary.kind.is_loadable:
-        return f"is no side module ({binary.kind}{': ' + binary.problem if binary.problem else ''})"
-    found = contradictions([(binary.file.path, binary.signals)], platform)
+    side = library.side
+    if not side.kind.is_loadable:
+        return f"is no side module ({side.kind}{': ' + side.problem if side.problem else ''})"
+    found = contradictions([(side.file.path, side.signals)], platform)
     if found:
         return found[0]
     if library.package is not None:
@@ -239,17 +205,17 @@ def _unfit(library: Library, platform: Platform) -> str:
     return ""
 
 
-def _forbidden(found: CondaPackage | None, package: Subject) -> str:
+def _forbidden(found: CondaPackage | None, package: LibraryUser) -> str:
     """The dependency of `package` that does not admit this build of another; empty if none speaks against it."""
     spec = excluding_spec(found.name, found.version, package.depends) if found is not None else ""
     return f"{package.name} depends on {spec}" if spec else ""
 
 
-def _built(package: Subject) -> BuiltWith:
+def _built(package: LibraryUser) -> BuiltWith:
     return built_with(package.rendered_recipe if isinstance(package, CondaPackage) else {})
 
 
-def _order(found: CondaPackage | None, package: Subject) -> tuple[Any, ...]:
+def _order(found: CondaPackage | None, package: LibraryUser) -> tuple[Any, ...]:
     """Higher is better: what the package depends on, then versions and builds; what is no package comes last."""
     from rattler import Version
     from rattler.exceptions import InvalidVersionError

@@ -1,0 +1,55 @@
+"""A shared library that was found, and the package or wheel on whose behalf it was looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from conda2wheel.abi.side_module import SideModule
+from conda2wheel.conda.package import CondaPackage
+
+
+class LibraryUser(Protocol):
+    """The package or wheel whose NEEDED libraries are looked up: a `CondaPackage`, or a `Wheel` from any builder."""
+
+    @property
+    def source(self) -> str:
+        """The path, URL or match spec that the caller gave."""
+
+    @property
+    def name(self) -> str:
+        """Its name, as match specs of other packages name it."""
+
+    @property
+    def stem(self) -> str:
+        """Its name with version and build."""
+
+    @property
+    def depends(self) -> tuple[str, ...]:
+        """Match specs of its dependencies; none where it has none."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """A shared library and its origin; `package` is None for a folder that is no package."""
+
+    side: SideModule
+    origin: str
+    package: CondaPackage | None
+
+    @property
+    def content(self) -> str:
+        """The sha256 of its bytes, which identifies a library under any name."""
+        return self.side.file.blob.sha256
+
+    @property
+    def stem(self) -> str:
+        """`libz` for libz.so.1.3.2. In archives with copies instead of links a file has several names: the shortest counts."""
+        name = min(self.side.file.names, key=lambda each: (len(each), each))
+        return name.partition(".so")[0]
+
+
+def libraries_by_name(sides: Iterable[SideModule], origin: str, package: CondaPackage | None) -> dict[str, Library]:
+    """The loadable ones among shared objects of one package, by every file name that they have."""
+    return {name: Library(side, origin, package) for side in sides if side.kind.is_loadable for name in side.file.names}

@@ -1,0 +1,253 @@
+"""Links the side modules of a wheel: finds the libraries that they NEED, and makes the loader find each by one path.
+
+The loader looks for a NEEDED name in fixed folders and then in RUNTIME_PATH, and knows a library by the path that it was found
+under, so one library under two names, or found by two spellings of one path, is two instances with two states. Hence: one file a
+content, under one name that no other library has, found by one path.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from conda2wheel.abi.loader_search import search_order
+from conda2wheel.abi.platforms import Platform
+from conda2wheel.abi.side_module import SideModule
+from conda2wheel.conda.package import CondaPackage
+from conda2wheel.files.packagefile import PackageFile
+from conda2wheel.link.common_wheel import CommonWheel, SetMember, share
+from conda2wheel.link.library import Library, LibraryUser
+from conda2wheel.link.library_index import LibraryIndex
+from conda2wheel.link.provided import without_provided
+from conda2wheel.link.resolution import Resolution, WheelModules, resolve
+from conda2wheel.link.rewrite import isolate, library_paths, rewrite
+from conda2wheel.results import ConversionWarning, Provided, Vendored
+
+
+@dataclass(frozen=True)
+class LinkOptions:
+    """How a wheel is linked.
+
+    Attributes:
+        isolate: give the symbols that vendored libraries define unique names.
+        provided: leave out libraries of which the main module has all that is taken.
+        allow: refusal codes that are warnings instead; missing-library is the one that counts here.
+    """
+
+    isolate: bool = True
+    provided: bool = True
+    allow: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Change:
+    """The difference that linking made to one module: its NEEDED and RUNTIME_PATH entries where they changed (else None), and the
+    number of symbols with new names."""
+
+    needed: tuple[str, ...] | None = None
+    runtime_path: tuple[str, ...] | None = None
+    renamed: int = 0
+
+    def json(self) -> dict[str, Any]:
+        """`{"needed", "runtime_path", "renamed"}`, those that changed."""
+        entries = {"needed": self.needed, "runtime_path": self.runtime_path}
+        found: dict[str, Any] = {key: list(value) for key, value in entries.items() if value is not None}
+        return found | ({"renamed": self.renamed} if self.renamed else {})
+
+
+@dataclass(frozen=True)
+class Linked:
+    """The result of linking one wheel. Paths are below site-packages.
+
+    Attributes:
+        rewritten: the wheel's own side modules that changed, by path.
+        libraries: the vendored libraries, by path.
+        origins: which library each of `libraries` is.
+        changes: the difference in each rewritten module and library, by path.
+        vendored: what each of `libraries` is, and the members that NEED it.
+        provided: the libraries that the main module provides.
+        packages: the packages that the vendored libraries came from, without the one that was linked.
+        consulted: the libraries that were found, vendored or not: the result depends on each.
+        shared: the libraries that the wheel takes from `common`.
+        common: the common wheel; None where nothing is taken from one.
+        warnings: what to tell the user.
+    """
+
+    rewritten: Mapping[str, PackageFile] = field(default_factory=dict)
+    libraries: Mapping[str, PackageFile] = field(default_factory=dict)
+    origins: Mapping[str, Library] = field(default_factory=dict)
+    changes: Mapping[str, Change] = field(default_factory=dict)
+    vendored: tuple[Vendored, ...] = ()
+    provided: tuple[Provided, ...] = ()
+    packages: tuple[CondaPackage, ...] = ()
+    consulted: tuple[Library, ...] = ()
+    shared: tuple[Vendored, ...] = ()
+    common: CommonWheel | None = None
+    warnings: tuple[ConversionWarning, ...] = ()
+
+
+def link(
+    wheel: WheelModules, index: LibraryIndex, options: LinkOptions | None = None, common: CommonWheel | None = None
+) -> Linked:
+    """Link the side modules of a wheel.
+
+    Args:
+        wheel: the modules and their platform.
+        index: where NEEDED libraries are looked up that the package does not have.
+        options: how they are linked.
+        common: a wheel whose libraries are taken from it, if it is for the same platform.
+
+    Raises:
+        Refused: missing-library, unless the options allow it, naming every module that NEEDs one.
+    """
+    options = options or LinkOptions()
+    common = common if common and common.platform == wheel.platform else None
+    resolution = resolve(wheel, index)
+    if options.provided:
+        resolution = without_provided(resolution, common.required if common else ())
+    missing = resolution.allowed_missing(options.allow)
+    shared = common.paths_for(resolution, resolution.vendored) if common else {}
+    paths = library_paths(resolution, shared)
+    symbols: dict[str, dict[str, str]] = {}
+    kept_names: list[ConversionWarning] = []
+    if options.isolate and paths:
+        given = common.names_for([resolution.side(content) for content in shared]) if common else {}
+        symbols, kept_names = isolate(resolution, paths, shared.keys(), given)
+    rewritten = {path: new for path in wheel.native if (new := rewrite(resolution, path, path, paths, symbols.get(path, {})))}
+    libraries: dict[str, PackageFile] = {}
+    origins: dict[str, Library] = {}
+    for content, path in sorted(paths.items(), key=lambda item: item[1]):
+        if content not in shared:
+            library = resolution.vendored[content]
+            new = rewrite(resolution, content, path, paths, symbols.get(content, {}))
+            libraries[path] = new or PackageFile(library.side.file.path, library.side.file.blob)
+            origins[path] = library
+    renamed = {**symbols, **{path: symbols.get(content, {}) for content, path in paths.items()}}
+    befores = {**wheel.native, **{path: library.side for path, library in origins.items()}}
+    return Linked(
+        rewritten=rewritten,
+        libraries=libraries,
+        origins=origins,
+        changes={
+            path: _change(befores[path], new, len(renamed.get(path, ()))) for path, new in {**rewritten, **libraries}.items()
+        },
+        vendored=_users(resolution, {content: path for content, path in paths.items() if content not in shared}, paths),
+        provided=tuple(resolution.provided),
+        packages=_packages(origins.values(), wheel.package),
+        consulted=tuple(library for _, library in sorted(resolution.found.items())),
+        shared=_users(resolution, shared, paths),
+        common=common if shared else None,
+        warnings=(
+            *index.notes,
+            *resolution.warnings,
+            *missing,
+            *kept_names,
+            *_unused(resolution),
+            *_unreachable(resolution),
+            *_cycles(resolution, paths),
+        ),
+    )
+
+
+def link_common(name: str, platform: Platform, members: Sequence[SetMember], options: LinkOptions) -> tuple[CommonWheel, Linked]:
+    """The common wheel of a set, without a version, and its libraries, linked as those of any wheel.
+
+    Args:
+        name: the common wheel's distribution name.
+        platform: its platform, and that of all members.
+        members: the wheels of the set.
+        options: how the libraries are linked.
+    """
+    sharing = share(CommonWheel(name, platform), members, options.isolate, options.provided)
+    common = sharing.common
+    users: dict[str, list[str]] = {path: [] for path in sorted(common.files)}
+    for user, needs in sorted(common.needs.items()):
+        for path in needs:
+            users[path].append(user)
+    libraries = {path: common.files[path] for path in users}
+    linked = Linked(
+        libraries=libraries,
+        origins=common.origins,
+        changes={
+            path: _change(common.origins[path].side, file, len(sharing.symbols.get(path, ()))) for path, file in libraries.items()
+        },
+        vendored=tuple(Vendored(path, _source(common.origins[path]), tuple(by)) for path, by in users.items()),
+        packages=_packages(common.origins.values()),
+        consulted=tuple(common.origins[path] for path in users),
+        warnings=sharing.warnings,
+    )
+    return common, linked
+
+
+def _packages(libraries: Iterable[Library], own: LibraryUser | None = None) -> tuple[CondaPackage, ...]:
+    """The packages that libraries came from, without `own`."""
+    found = {library.package.stem: library.package for library in libraries if library.package and library.package is not own}
+    return tuple(found[stem] for stem in sorted(found))
+
+
+def _users(resolution: Resolution, libraries: Mapping[str, str], paths: Mapping[str, str]) -> tuple[Vendored, ...]:
+    """Libraries (content -> path) by path, with the members that NEED them."""
+    found = []
+    for content, path in sorted(libraries.items(), key=lambda item: item[1]):
+        users = sorted({paths.get(user, user) for (user, _), target in resolution.targets.items() if target == content})
+        found.append(Vendored(path, _source(resolution.vendored[content]), tuple(users)))
+    return tuple(found)
+
+
+def _source(library: Library) -> str:
+    return f"{library.origin}:{library.side.file.path}"
+
+
+def _change(before: SideModule, new: PackageFile, renamed: int) -> Change:
+    """The difference of `new`, in which `renamed` symbols have new names."""
+    after = SideModule(new)
+    return Change(
+        needed=after.needed if after.needed != before.needed else None,
+        runtime_path=after.runtime_path if after.runtime_path != before.runtime_path else None,
+        renamed=renamed,
+    )
+
+
+def _unused(resolution: Resolution) -> list[ConversionWarning]:
+    """The package's own libraries that the wheel leaves out, because no module NEEDs them."""
+    used = {*resolution.vendored, *resolution.dropped.values()}
+    return [
+        ConversionWarning(
+            "unused-library", "nothing NEEDs it, so it is left out; code that opens it by path will not find it", path
+        )
+        for path, side in sorted(resolution.wheel.own.items())
+        if side.kind.is_loadable and side.file.blob.sha256 not in used
+    ]
+
+
+def _unreachable(resolution: Resolution) -> list[ConversionWarning]:
+    """Libraries that lie in the wheel's own folders, on a loader that reads no RUNTIME_PATH that could lead there."""
+    wheel = resolution.wheel
+    if wheel.platform.runtime_path:
+        return []
+    found = []
+    for (user, needed), target in sorted(resolution.targets.items()):
+        searched = search_order((), posixpath.dirname(user), resolution.libs, wheel.platform)
+        if target in wheel.native and posixpath.dirname(target) not in searched:
+            why = f"NEEDs {needed} at {target}; the loader of {wheel.platform.tag} may not look there"
+            found.append(ConversionWarning("unreachable-library", why, user))
+    return found
+
+
+def _cycles(resolution: Resolution, paths: Mapping[str, str]) -> list[ConversionWarning]:
+    """Libraries that NEED each other, on the loaders that may make two instances of one then (measured: Pyodide 0.27.7, by
+    the order in which it meets them; 0.26.4, 0.28 and later do not)."""
+    platform = resolution.wheel.platform
+    if not platform.libs_folder:
+        return []
+    return [
+        ConversionWarning(
+            "library-cycle",
+            f"it NEEDs itself through others; the loader of {platform.tag} may make two instances of it",
+            posixpath.basename(paths[content]),
+        )
+        for content in resolution.vendored
+        if resolution.in_cycle(content)
+    ]
