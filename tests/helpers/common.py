@@ -9,8 +9,8 @@ from typing import Any
 
 from conda2wheel.abi.platforms import parse
 from conda2wheel.bundle.shared_wheel import SharedLibraries
+from conda2wheel.channels.open import open_package
 from conda2wheel.commands.pipeline import Opened, build, prepare_package
-from conda2wheel.conda.open import open_package
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.link.common_wheel import CommonWheel
 from conda2wheel.link.library_index import LibraryIndex

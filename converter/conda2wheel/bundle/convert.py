@@ -13,9 +13,9 @@ from conda2wheel.abi.platforms import Platform
 from conda2wheel.bundle.chosen import Chosen
 from conda2wheel.bundle.lockfile import Step
 from conda2wheel.bundle.shared_wheel import SharedLibraries
+from conda2wheel.channels.open import open_package
 from conda2wheel.commands.pipeline import Context, Opened, build, prepare_package, read_package
 from conda2wheel.conda.names import answer
-from conda2wheel.conda.open import open_package
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.link.common_wheel import CommonWheel

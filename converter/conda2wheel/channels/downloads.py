@@ -28,11 +28,19 @@ from conda2wheel.net.cache import cache_folder
 from conda2wheel.net.download import ProgressCallback, RemoteFile, download, redacted
 
 if TYPE_CHECKING:
-    from conda2wheel.channels.repodata import CachedGateway
+    from rattler import Gateway
 
 AT_ONCE = 6  # downloads; what browsers allow themselves per host
 FRESH = 600.0  # seconds: one run of a command asks a channel once
 STALE = 24 * 3600  # seconds after which a part that somebody's killed process left is removed
+
+
+@dataclass(frozen=True)
+class CachedGateway:
+    """A Gateway, which remembers what it read, and when it was made (by the monotonic clock)."""
+
+    gateway: Gateway
+    made: float
 
 
 @dataclass(frozen=True)

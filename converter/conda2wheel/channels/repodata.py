@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from conda2wheel.channels.downloads import Downloads
+from conda2wheel.channels.downloads import CachedGateway, Downloads
 from conda2wheel.errors import Failed
 from conda2wheel.net.download import redact_text, redacted, require_secure
 
@@ -35,14 +35,6 @@ TIMEOUT = 120  # seconds for one answer, its body included; py-rattler has no bo
 _INDEX = "*.shards-cache-v1"  # py-rattler's copies of the lists of shards
 T = TypeVar("T")
 _Ask = Callable[["Gateway", "list[Channel]"], Coroutine[Any, Any, T]]
-
-
-@dataclass(frozen=True)
-class CachedGateway:
-    """A Gateway, which remembers what it read, and when it was made (by the monotonic clock)."""
-
-    gateway: Gateway
-    made: float
 
 
 def channel_url(channel: str) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
-from conda2wheel.conda.open import DEFAULT_LIMITS, open_package
+from conda2wheel.channels.open import open_package
+from conda2wheel.conda.open import DEFAULT_LIMITS
 from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import BytesBlob, Limits, PackageFile
 from conda2wheel.files.reading import read_file

@@ -23,9 +23,9 @@ from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
+from conda2wheel.channels.open import open_package
 from conda2wheel.channels.search import DEFAULT_CHANNELS, locate
 from conda2wheel.commands.verdict import Verdict, judge
-from conda2wheel.conda.open import open_package
 from conda2wheel.conda.origin import MemberSource
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.files.packagefile import Limits

@@ -9,15 +9,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.conda.archive import NO_PACKAGE, open_archive
 from conda2wheel.conda.package import CondaPackage, from_record, read_info, several_packages
 from conda2wheel.conda.paths_json import Placeholder
 from conda2wheel.conda.prefix import open_folder, open_listed
 from conda2wheel.errors import Failed, Refused
-from conda2wheel.files.packagefile import FileBlob, Limits
+from conda2wheel.files.packagefile import Limits
 from conda2wheel.files.reading import corrupt, not_found, unreadable
 from conda2wheel.net.download import is_url
 from conda2wheel.results import ConversionWarning
@@ -38,29 +36,42 @@ def expand(source: str) -> list[str]:
     return [str(record) for record in found] if len(found) > 1 else [source]
 
 
-def open_package(source: str | Path, limits: Limits = DEFAULT_LIMITS, downloads: Downloads = DOWNLOADS) -> CondaPackage:
-    """Open and read the package that `source` names: a package file, an unpacked package, a prefix with one package, a
-    record `PREFIX/conda-meta/NAME.json` of a prefix, or an https or file URL (with `#sha256=` it comes from the cache of
-    `downloads`, if it is there).
+def open_local(path: str, limits: Limits = DEFAULT_LIMITS) -> CondaPackage:
+    """Open and read the package at a path.
 
-    Raises `Refused` for what it is, `Failed` for what the disk or the network does.
+    Args:
+        path: A package file, the folder of an unpacked package, a prefix with one package, or a record
+            `PREFIX/conda-meta/NAME.json` of a prefix.
+        limits: Bounds on what the package may unpack to.
+
+    Raises:
+        Refused: The package is damaged, unsafe, too large or no conda package.
+        Failed: The file is missing or unreadable.
     """
-    text = str(source)
-    if is_url(text):
-        return _open_url(text, limits, downloads)
-    if not text:  # a variable of the shell that was not set; a path of no characters would be the working folder
+    if not path:  # an unset variable of the shell; Path("") would be the working folder
         raise not_found("''")
-    path = Path(text)
-    if path.parent.name == "conda-meta" and path.suffix == ".json":
-        return _open_record(path, text, limits)
-    if os.path.isdir(path):  # Path.is_dir raises where a folder above is closed to us
-        return _open_folder(path, text, limits)
-    package = _archived(path, path.name, read_info(text, open_archive(path, text, limits)))
-    return _in_environment(path, package)
+    location = Path(path)
+    if location.parent.name == "conda-meta" and location.suffix == ".json":
+        return _open_record(location, path, limits)
+    if os.path.isdir(location):  # Path.is_dir raises if a parent folder is not accessible
+        return _open_folder(location, path, limits)
+    return _in_environment(location, read_archive(location, location.name, path, limits))
 
 
-def _archived(path: Path, filename: str, package: CondaPackage) -> CondaPackage:
-    """The package with its archive's name and hash."""
+def read_archive(path: Path, filename: str, source: str, limits: Limits) -> CondaPackage:
+    """Read a package archive.
+
+    Args:
+        path: The archive.
+        filename: The file name that it has in its channel.
+        source: What messages call it.
+        limits: Bounds on what it may unpack to.
+
+    Raises:
+        Refused: The archive is damaged, unsafe, too large or no conda package.
+        Failed: The file is missing or unreadable.
+    """
+    package = read_info(source, open_archive(path, source, limits))
     with path.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     return replace(package, filename=filename, sha256=sha256, opened="archive")
@@ -97,28 +108,6 @@ def _records(prefix: Path) -> list[Path]:
         return sorted(folder / name for name in os.listdir(folder) if name.endswith(".json")) if _is_there(folder) else []
     except OSError as error:
         raise unreadable(folder, error) from None
-
-
-def _open_url(url: str, limits: Limits, downloads: Downloads) -> CondaPackage:
-    from conda2wheel.net.download import fragment_sha256, redacted, require_sha256
-
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise Failed("not-found", f"{redacted(url)}: not a URL ({error})", "check the address") from None
-    if parts.scheme == "file":
-        if parts.netloc not in ("", "localhost"):
-            raise Failed("not-found", f"{url}: a file URL names a file of this machine", "write file:///path")
-        path = Path(unquote(parts.path))
-        if (expected := fragment_sha256(url)) is not None and path.is_file():
-            require_sha256(url, FileBlob(path, path.stat().st_size).sha256, expected)
-        return open_package(path, limits)
-    shown = redacted(url)
-    with downloads.package(url, fragment_sha256(url), limits.download) as path:
-        filename = unquote(urlsplit(shown).path).rpartition("/")[2] or path.name
-        package = _archived(path, filename, read_info(shown, open_archive(path, shown, limits)))
-    channel = package.channel or urlsplit(shown)._replace(query="", fragment="").geturl().rpartition("/")[0]
-    return replace(package, channel=channel)
 
 
 def _open_record(path: Path, text: str, limits: Limits) -> CondaPackage:

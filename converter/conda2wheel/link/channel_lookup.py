@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from conda2wheel.abi.side_module import same_library
 from conda2wheel.channels.contents import PackageContents, is_accident, skipped_warning
 from conda2wheel.channels.listing import ChannelListing
+from conda2wheel.channels.open import open_package
 from conda2wheel.channels.search import ChannelBuild
 from conda2wheel.conda.abi_evidence import claims
 from conda2wheel.conda.match_spec import BuiltWith, built_with, spec_name
-from conda2wheel.conda.open import open_package
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.link.library import LibraryUser

@@ -15,9 +15,10 @@ from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule, same_library
 from conda2wheel.abi.signals import contradictions
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
+from conda2wheel.channels.open import open_package
 from conda2wheel.conda.abi_evidence import claims
 from conda2wheel.conda.match_spec import BuiltWith, built_with, excluding_spec, spec_name
-from conda2wheel.conda.open import PACKAGE_SUFFIXES, expand, open_package
+from conda2wheel.conda.open import PACKAGE_SUFFIXES, expand
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.conda.prefix import open_folder
 from conda2wheel.errors import Failed, Refused

@@ -18,11 +18,12 @@ from typing import Any
 from conda2wheel.channels.contents import PackageContents
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.channels.listing import ChannelListing
+from conda2wheel.channels.open import open_package
 from conda2wheel.channels.remote_info import read_local_info
 from conda2wheel.channels.search import ChannelBuild
 from conda2wheel.conda.match_spec import admits, spec_name
 from conda2wheel.conda.names import Names, Seen, answer, is_marker
-from conda2wheel.conda.open import PACKAGE_SUFFIXES, open_package
+from conda2wheel.conda.open import PACKAGE_SUFFIXES
 from conda2wheel.errors import Conda2WheelError
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.net.download import is_url

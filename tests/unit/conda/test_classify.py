@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from conda2wheel.channels.open import open_package
 from conda2wheel.commands.convert import convert
 from conda2wheel.conda.classify import refuse_unless_python
-from conda2wheel.conda.open import open_package
 from conda2wheel.errors import Refused
 from tests.helpers import conda, installed, real, zig
 

@@ -17,8 +17,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conda2wheel.channels.open import open_package
 from conda2wheel.commands.convert import convert
-from conda2wheel.conda.open import open_package
 from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import Limits
 from tests.helpers import installed

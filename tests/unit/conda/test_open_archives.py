@@ -17,8 +17,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conda2wheel.channels.open import open_package
 from conda2wheel.commands.convert import convert
-from conda2wheel.conda.open import open_package
 from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from tests.helpers import conda, installed, real
 from tests.helpers.opened import FORMS, SITE, aliases, contents, demo, empack, form, tar_bytes

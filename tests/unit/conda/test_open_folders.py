@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from conda2wheel.channels.open import open_package
 from conda2wheel.commands.convert import convert, convert_each, expand_all
-from conda2wheel.conda.open import expand, open_package
+from conda2wheel.conda.open import expand
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.packagefile import FileBlob, Limits
 from tests.helpers import conda, installed

@@ -17,8 +17,8 @@ import pytest
 import requests
 from urllib3.util import connection
 
+from conda2wheel.channels.open import open_package
 from conda2wheel.commands.convert import convert_each
-from conda2wheel.conda.open import open_package
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.net import download as fetch

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from conda2wheel.channels.open import open_package
 from conda2wheel.commands.convert import convert
-from conda2wheel.conda.open import open_package
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
 from tests.helpers import conda, installed

@@ -13,7 +13,7 @@ from rattler.index import index_fs
 from conda2wheel import Failed, Refused, convert, verify
 from conda2wheel.abi.platforms import platforms
 from conda2wheel.channels.listing import ChannelListing
-from conda2wheel.conda.open import open_package
+from conda2wheel.channels.open import open_package
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.link.channel_lookup import ChannelLibraries, _namesakes
 from tests.helpers import conda, zig

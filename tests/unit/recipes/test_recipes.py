@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 
 from conda2wheel import Failed, Refused, audit, convert, verify
-from conda2wheel.conda.open import open_package
+from conda2wheel.channels.open import open_package
 from conda2wheel.recipes.model import RecipeBook, builtin, from_document, read_recipe
 from tests.helpers import conda, zig
 from tests.helpers.shapes import ABI, MODULE, dist_info, made, package, refused

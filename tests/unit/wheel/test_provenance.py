@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from conda2wheel import Refused, convert, inspect, repair
+from conda2wheel.channels.open import open_package
 from conda2wheel.conda.host_environment import host_libraries
-from conda2wheel.conda.open import open_package
 from conda2wheel.conda.origin import public_channel
 from tests.helpers import conda, zig
 from tests.helpers.foreign import unvendored

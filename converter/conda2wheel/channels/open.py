@@ -1,0 +1,51 @@
+"""Open the conda package at a path or URL."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from conda2wheel.channels.downloads import DOWNLOADS, Downloads
+from conda2wheel.conda.open import DEFAULT_LIMITS, open_local, read_archive
+from conda2wheel.conda.package import CondaPackage
+from conda2wheel.errors import Failed
+from conda2wheel.files.packagefile import FileBlob, Limits
+from conda2wheel.net.download import fragment_sha256, is_url, redacted, require_sha256
+
+
+def open_package(source: str | Path, limits: Limits = DEFAULT_LIMITS, downloads: Downloads = DOWNLOADS) -> CondaPackage:
+    """Open and read the package at a path or URL.
+
+    Args:
+        source: A path as for `open_local`, or an https or file URL. The package of a URL with `#sha256=HEX` is taken from the
+            cache if it is there.
+        limits: Bounds on what the package may unpack to.
+        downloads: How packages are downloaded.
+
+    Raises:
+        Refused: The package is damaged, unsafe, too large or no conda package.
+        Failed: The file is missing or unreadable, or the download failed.
+    """
+    text = str(source)
+    return _open_url(text, limits, downloads) if is_url(text) else open_local(text, limits)
+
+
+def _open_url(url: str, limits: Limits, downloads: Downloads) -> CondaPackage:
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise Failed("not-found", f"{redacted(url)}: not a URL ({error})", "check the address") from None
+    if parts.scheme == "file":
+        if parts.netloc not in ("", "localhost"):
+            raise Failed("not-found", f"{url}: a file URL names a file of this machine", "write file:///path")
+        path = Path(unquote(parts.path))
+        if (expected := fragment_sha256(url)) is not None and path.is_file():
+            require_sha256(url, FileBlob(path, path.stat().st_size).sha256, expected)
+        return open_local(str(path), limits)
+    shown = redacted(url)
+    with downloads.package(url, fragment_sha256(url), limits.download) as path:
+        filename = unquote(urlsplit(shown).path).rpartition("/")[2] or path.name
+        package = read_archive(path, filename, shown, limits)
+    channel = package.channel or urlsplit(shown)._replace(query="", fragment="").geturl().rpartition("/")[0]
+    return replace(package, channel=channel)
