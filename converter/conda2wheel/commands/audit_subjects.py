@@ -190,8 +190,8 @@ def _package(source: str, forced: Platform | None, context: Context) -> Subject:
         Failed: not-found, network, unreadable, disk.
     """
     # Wheels need nothing of this, and it takes a while to import.
-    from conda2wheel.commands.pipeline import prepare_package, read_package
     from conda2wheel.channels.open import open_package
+    from conda2wheel.commands.pipeline import prepare_package, read_package
     from conda2wheel.options import ALLOWABLE, Options
 
     package = open_package(source, context.limits, context.downloads)
