@@ -20,7 +20,7 @@ from conda2wheel import Failed
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.mirror.config import MirrorConfig, load
-from conda2wheel.mirror.plan.select import packages
+from conda2wheel.mirror.plan.select import list_packages
 from conda2wheel.mirror.state.model import ChannelPackage, ItemResult
 from conda2wheel.mirror.store.open import open_store
 from conda2wheel.mirror.work.executors import DaskExecutor, InProcessExecutor, ProcessExecutor, stopped_by_signals
@@ -32,7 +32,7 @@ GOOD = ("zarr", "numpy", "bzip2")  # a wheel of pure Python, one with side modul
 
 @pytest.fixture(scope="module")
 def listed() -> dict[str, ChannelPackage]:
-    return {each.name: each for each in packages([channel4x.shared_channel().urls[0]], Downloads())}
+    return {each.name: each for each in list_packages([channel4x.shared_channel().urls[0]], Downloads())}
 
 
 @pytest.fixture
@@ -77,6 +77,19 @@ def test_a_wheel_is_stored_with_its_metadata_and_described(listed: dict[str, Cha
     assert made.seconds.keys() >= {"convert", "store"}
     assert ItemResult.from_json(made.json()) == made
     assert work(pickle.loads(pickle.dumps(order(listed["numpy"], config)))).wheel == made.wheel  # noqa: S301
+
+
+def test_source_date_epoch_is_that_of_the_job_and_not_of_the_worker(
+    listed: dict[str, ChannelPackage], config: MirrorConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = work(order(listed["zarr"], config)).wheel
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    job = order(listed["zarr"], config)
+    dated = work(job).wheel
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1800000000")
+    assert plain is not None
+    assert dated is not None
+    assert work(job).wheel == dated != plain
 
 
 def test_accidents_and_verdicts_have_their_names(listed: dict[str, ChannelPackage], config: MirrorConfig, tmp_path: Path) -> None:
@@ -185,7 +198,7 @@ def test_after_a_signal_no_order_is_taken_and_what_is_under_way_ends(good: list[
 
 def test_a_scheduler_that_is_not_there_is_one_line(good: list[ConversionJob]) -> None:
     with pytest.raises(Failed, match="no Dask scheduler at tcp://") as caught:
-        list(DaskExecutor("tcp://127.0.0.1:9", patience=1).run(good))
+        list(DaskExecutor("tcp://127.0.0.1:9", connect_timeout=1).run(good))
     assert caught.value.code == "network"
 
 

@@ -1,8 +1,7 @@
-"""One work item, in a worker: download, convert, check, store. Whatever happens is in the `ItemResult` that comes back.
+"""Convert one work item in a worker: download, convert, check, store. Whatever happens is in the `ItemResult` that it returns.
 
-A worker gets an `ConversionJob` and nothing else: it reads the channel and writes to the store by itself, on whatever
-machine it is. The
-order carries the recipes themselves, as they were when the configuration was loaded.
+A worker needs nothing but a `ConversionJob`, on whatever machine it runs: it reads the channel and writes to the store itself.
+The job contains the options and recipes as they were when the configuration was loaded.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import os
 import tempfile
 import time
 import traceback
@@ -21,7 +19,7 @@ from pathlib import Path
 
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.channels.repodata import channel_url
-from conda2wheel.commands.convert import convert
+from conda2wheel.commands.pipeline import Context, build, prepare
 from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.mirror.config import MirrorConfig
@@ -32,18 +30,30 @@ from conda2wheel.mirror.store.open import open_store
 from conda2wheel.net.download import RemoteFile, redacted
 from conda2wheel.options import Options
 from conda2wheel.recipes.model import RecipeBook, from_document
-from conda2wheel.results import Converted
+from conda2wheel.results import Planned
 
-FRESH = 3600.0  # seconds for which a worker does not ask again what a channel lists
-EPOCH = "SOURCE_DATE_EPOCH"
-_CLASSES = {"unreadable": "disk", "locked": "store"}  # codes of accidents whose class has another name
+FRESH = 3600.0  # seconds for which a worker does not read a channel's repodata again
+_CLASSES = {"unreadable": "disk", "locked": "store"}  # classes of failure whose error code has another name
 
 
 @dataclass(frozen=True)
 class ConversionJob:
-    """All that a worker needs. `url` is the package's, with what opens a private channel; `options` as `Options.json` has them;
-    `recipes` documents as JSON; `cache` a folder on the worker's machine, None for its user's own; `memory` in bytes, `timeout`
-    in seconds, which an executor sees to."""
+    """All that a worker needs to convert a work item.
+
+    Attributes:
+        key: the work item's key.
+        package: the package to convert.
+        url: the package's URL, with the credentials of a private channel.
+        options: `Options.json` as JSON text.
+        channels: URLs of the channels in which libraries and names are looked up.
+        recipes: recipe documents as JSON text.
+        store: the store's URL.
+        limits: the bounds on what is opened.
+        cache: the download cache on the worker's machine; None for its user's own.
+        check: whether the wheel is imported in Pyodide: "no", "yes" or a version.
+        memory: bytes, enforced by the executor; 0 for no limit.
+        timeout: seconds, enforced by the executor; 0 for no limit.
+    """
 
     key: ItemKey
     package: ChannelPackage
@@ -60,7 +70,7 @@ class ConversionJob:
 
     @classmethod
     def of(cls, key: ItemKey, package: ChannelPackage, config: MirrorConfig, cache: Path | None = None) -> ConversionJob:
-        """The order for an item of a plan."""
+        """Make the job of a planned item."""
         addresses = tuple(map(channel_url, config.channels))
         url = package.url
         for address in addresses:
@@ -83,108 +93,100 @@ class ConversionJob:
 
 
 @dataclass
-class _Clock:
-    """Seconds by stage, and bytes by URL."""
+class _Measures:
+    """Seconds by stage, and downloaded bytes by URL."""
 
     seconds: dict[str, float] = field(default_factory=dict)
-    came: dict[str, int] = field(default_factory=dict)
+    received: dict[str, int] = field(default_factory=dict)
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Count the block's time, however it ends."""
+        """Measure the time of a block, however it ends."""
         started = time.monotonic()
         try:
             yield
         finally:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - started, 3)
 
-    def watch(self, url: str, got: int, _: int | None) -> None:
-        """For `Downloads`."""
-        self.came[url] = got
+    def watch(self, url: str, received: int, _: int | None) -> None:
+        """Count the bytes of a download: the `watch` of `Downloads`."""
+        self.received[url] = received
 
 
-def work(order: ConversionJob) -> ItemResult:
-    """Do it. Never raises, but for what ends the process itself (KeyboardInterrupt, SystemExit)."""
-    clock = _Clock()
+def work(job: ConversionJob) -> ItemResult:
+    """Convert a job's package. Raises nothing but KeyboardInterrupt and SystemExit."""
+    measures = _Measures()
     try:
         with tempfile.TemporaryDirectory(prefix="conda2wheel-mirror-") as folder:
-            wheel, converted = _made(order, Path(folder), clock)
-        done = ItemResult(
-            order.key, "done", wheel=wheel, warnings=tuple((each.code, each.message) for each in converted.warnings)
+            wheel, converted = _convert_and_store(job, Path(folder), measures)
+        result = ItemResult(
+            job.key, "done", wheel=wheel, warnings=tuple((each.code, each.message) for each in converted.warnings)
         )
     except (KeyboardInterrupt, SystemExit):
         raise
-    except Refused as verdict:
-        done = ItemResult(order.key, "refused", verdict.code, verdict.message, verdict.hint)
-    except BaseException as accident:  # noqa: BLE001 - Rust's panics are no Exception
-        done = failed(order, accident)
-    return replace(done, seconds=clock.seconds, downloaded=sum(clock.came.values()))
+    except Refused as refusal:
+        result = ItemResult(job.key, "refused", refusal.code, refusal.message, refusal.hint)
+    except BaseException as error:  # noqa: BLE001 - panics of Rust code are no Exception
+        result = failure_of(job, error)
+    return replace(result, seconds=measures.seconds, downloaded=sum(measures.received.values()))
 
 
-def failed(order: ConversionJob, accident: BaseException) -> ItemResult:
-    """What an accident is called, and its one line."""
-    what = f"{order.package.subdir}/{order.package.stem}"
-    if isinstance(accident, Conda2WheelError):
-        code = _CLASSES.get(accident.code, accident.code)
-        return ItemResult(order.key, "failed", code if code in retries() else "internal", accident.message, accident.hint)
-    if isinstance(accident, MemoryError):
-        message = f"{what}: it needs more than {order.memory >> 20} MiB" if order.memory else f"{what}: out of memory"
-        return ItemResult(order.key, "failed", "memory", message, "raise [work] memory, or exclude it")
-    if isinstance(accident, OSError) and accident.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-        return ItemResult(order.key, "failed", "disk", f"{what}: {accident}", "set TMPDIR to a place with room")
-    frames = traceback.extract_tb(accident.__traceback__)
+def failure_of(job: ConversionJob, error: BaseException) -> ItemResult:
+    """The result of a job that an error ended: its class of failure, a one-line message and a hint."""
+    label = f"{job.package.subdir}/{job.package.stem}"
+    if isinstance(error, Conda2WheelError):
+        code = _CLASSES.get(error.code, error.code)
+        return ItemResult(job.key, "failed", code if code in retries() else "internal", error.message, error.hint)
+    if isinstance(error, MemoryError):
+        message = f"{label}: it needs more than {job.memory >> 20} MiB" if job.memory else f"{label}: out of memory"
+        return ItemResult(job.key, "failed", "memory", message, "raise [work] memory, or exclude it")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        return ItemResult(job.key, "failed", "disk", f"{label}: {error}", "set TMPDIR to a folder with free space")
+    frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    line = next(iter(str(accident).splitlines()), "")
-    message = f"{what}: {type(accident).__name__}: {line}{where}"
-    return ItemResult(order.key, "failed", "internal", message, "this is a bug of conda2wheel")
+    line = next(iter(str(error).splitlines()), "")
+    message = f"{label}: {type(error).__name__}: {line}{where}"
+    return ItemResult(job.key, "failed", "internal", message, "this is a bug of conda2wheel")
 
 
-def _made(order: ConversionJob, folder: Path, clock: _Clock) -> tuple[MirrorWheel, Converted]:
-    options = Options.from_json(json.loads(order.options))
-    downloads = replace(_downloads(order.cache), watch=clock.watch)
-    source = f"{order.url}#sha256={order.package.sha256}"
-    if not order.url.startswith("file:"):
-        with clock.stage("download"):
-            _download(order, downloads)
-    with clock.stage("convert"), _epoch(options.epoch):
-        converted = convert(
-            source,
-            out=folder,
-            channels=order.channels,
-            platform=options.platform or "auto",
-            compat_tags=options.compat_tags,
-            level=options.level,
-            isolate=options.isolate,
-            provided=options.provided,
-            allow=options.allow,
-            pins=options.pins,
-            recipes=RecipeBook.of(from_document(json.loads(document)) for document in order.recipes),
-            limits=order.limits,
-            downloads=downloads,
-        )
+def _convert_and_store(job: ConversionJob, folder: Path, measures: _Measures) -> tuple[MirrorWheel, Planned]:
+    downloads = replace(_downloads(job.cache), watch=measures.watch)
+    if not job.url.startswith("file:"):
+        with measures.stage("download"):
+            _download(job, downloads)
+    with measures.stage("convert"):
+        converted = _convert(job, folder, downloads)
     if converted.wheel is None or converted.sha256 is None:
-        raise Failed("internal", f"{order.package.stem}: converted, and no wheel was written")
+        raise Failed("internal", f"{job.package.stem}: converted, but no wheel was written")
     wheel, metadata = describe(converted, converted.wheel, converted.sha256)
-    if order.check != "no":
-        with clock.stage("check"):
-            _check(converted.wheel, order)
-    with clock.stage("store"):
-        put_wheel(open_store(order.store), wheel, converted.wheel, metadata)
+    if job.check != "no":
+        with measures.stage("check"):
+            _check(converted.wheel, job)
+    with measures.stage("store"):
+        put_wheel(open_store(job.store), wheel, converted.wheel, metadata)
     return wheel, converted
 
 
-def _download(order: ConversionJob, downloads: Downloads) -> None:
-    """What comes with another hash than repodata promise is the channel's accident, not a verdict on the package."""
+def _convert(job: ConversionJob, folder: Path, downloads: Downloads) -> Planned:
+    """Convert with the job's own options: SOURCE_DATE_EPOCH is that of the process that made it, not of this machine."""
+    recipes = RecipeBook.of(from_document(json.loads(document)) for document in job.recipes)
+    context = Context.of(channels=job.channels, recipes=recipes, limits=job.limits, downloads=downloads)
+    options = Options.from_json(json.loads(job.options))
+    return build(prepare(f"{job.url}#sha256={job.package.sha256}", options, context)).write(folder)
+
+
+def _download(job: ConversionJob, downloads: Downloads) -> None:
+    """Download the package. A hash that differs from repodata is a failure of the channel, not a refusal of the package."""
     try:
-        downloads.fetch([RemoteFile(order.url, order.package.sha256, order.package.size)], order.limits.download)
-    except Refused as verdict:
-        if verdict.code != "corrupt-archive":
+        downloads.fetch([RemoteFile(job.url, job.package.sha256, job.package.size)], job.limits.download)
+    except Refused as refusal:
+        if refusal.code != "corrupt-archive":
             raise
-        raise Failed("network", verdict.message, "its channel is being changed; it is tried again") from None
+        raise Failed("network", refusal.message, "its channel is changing; it will be tried again") from None
 
 
-def describe(converted: Converted, path: Path, sha256: str) -> tuple[MirrorWheel, bytes]:
-    """A wheel as the mirror keeps it, and its METADATA."""
+def describe(converted: Planned, path: Path, sha256: str) -> tuple[MirrorWheel, bytes]:
+    """Describe a written wheel for the index; also returns its METADATA."""
     import hashlib
 
     from packaging.utils import canonicalize_name
@@ -215,52 +217,34 @@ def describe(converted: Converted, path: Path, sha256: str) -> tuple[MirrorWheel
 
 
 def put_wheel(store: Store, wheel: MirrorWheel, source: bytes | Path, metadata: bytes) -> None:
-    """Put a wheel and its METADATA (PEP 658) where the index will look for them. Raises `Failed` (store)."""
+    """Write a wheel and its METADATA (PEP 658) to the paths that the index links to. Raises `Failed` (store)."""
     store.put_blob(f"{wheel.blob}.metadata", metadata)
     store.put_blob(wheel.blob, source)
 
 
-def _check(path: Path, order: ConversionJob) -> None:
-    """Install and import it. Raises `Failed` (check) with what went wrong first; a wheel that fits no Pyodide passes."""
+def _check(path: Path, job: ConversionJob) -> None:
+    """Install and import a wheel in Pyodide. A wheel that fits no Pyodide passes.
+
+    Raises:
+        Failed: "check", with the first error.
+    """
     from conda2wheel.pyodide.check import check_wheels
 
     try:
         [checked] = check_wheels(
             [path],
-            pyodide=None if order.check == "yes" else order.check,
-            cache=None if order.cache is None else Path(order.cache),
+            pyodide=None if job.check == "yes" else job.check,
+            cache=None if job.cache is None else Path(job.cache),
         )
     except Refused:
         return
     if not checked.ok:
-        wrong = [*checked.install_errors, *(f"{each.name}: {each.error}" for each in checked.modules if not each.ok)]
-        first = next(iter(str(wrong[0]).strip().splitlines()[-1:]), "") if wrong else checked.crash
-        raise Failed("check", f"{path.name}: in Pyodide {checked.pyodide}: {first}", "conda2wheel check says more")
+        errors = [*checked.install_errors, *(f"{each.name}: {each.error}" for each in checked.modules if not each.ok)]
+        first = next(iter(str(errors[0]).strip().splitlines()[-1:]), "") if errors else checked.crash
+        raise Failed("check", f"{path.name}: in Pyodide {checked.pyodide}: {first}", "conda2wheel check shows more")
 
 
 @cache
 def _downloads(cache: str | None) -> Downloads:
-    """One for a worker's whole life: what channels list is read once."""
+    """The worker's downloads, shared by all its jobs, so that it reads a channel's repodata once."""
     return Downloads(cache=None if cache is None else Path(cache), fresh=FRESH)
-
-
-@contextlib.contextmanager
-def _epoch(epoch: int | None) -> Iterator[None]:
-    """SOURCE_DATE_EPOCH as it was where the order was made: a worker on another machine has its own."""
-    before = os.environ.get(EPOCH)
-    wanted = None if epoch is None else str(epoch)
-    if before == wanted:
-        yield
-        return
-    _set(wanted)
-    try:
-        yield
-    finally:
-        _set(before)
-
-
-def _set(value: str | None) -> None:
-    if value is None:
-        os.environ.pop(EPOCH, None)
-    else:
-        os.environ[EPOCH] = value
