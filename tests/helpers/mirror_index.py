@@ -69,15 +69,15 @@ def release(number: int) -> tuple[IndexEntry, ...]:
     return (*stay, *grows, entry(f"night-{number % 3}", f"{number}.0"), entry("rebuilt", "2.0", build=number))
 
 
-def publish_release(store: Store, number: int, *, seconds: float = 120.0) -> PublishResult:
+def publish_release(store: Store, number: int) -> PublishResult:
     """One night's work."""
     entries = put(store, *release(number))
-    return publish(store, entries, {"night": number}, now=1.8e9 + number * 86400, grace=2.5 * 86400, seconds=seconds)
+    return publish(store, entries, {"night": number}, now=1.8e9 + number * 86400, grace=2.5 * 86400)
 
 
 def served(store: Store) -> dict[str, bytes]:
     """All that readers see at the store's top, but wheels."""
-    top = store.pointed()
+    top = store.links()
     if "simple" in top:
         return {
             meta.path.split("/", 2)[2]: store.get(meta.path) or b"" for meta in store.list(f"generations/{_live(store)}/simple")
@@ -86,7 +86,7 @@ def served(store: Store) -> dict[str, bytes]:
 
 
 def _live(store: Store) -> str:
-    return os.path.basename(store.pointed()["current"])
+    return os.path.basename(store.links()["current"])
 
 
 class _Links(HTMLParser):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from conda2wheel.errors import REFUSAL_CODES
-from conda2wheel.mirror.report.model import MirrorReport, ReportItem, RunSummary
+from conda2wheel.mirror.report.model import MirrorReport, ReportItem, RunOutcome, RunSummary
 from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult, MirrorWheel, ResultStatus
 from conda2wheel.pyodide.lock import Locked, Runtime
 
@@ -74,7 +74,7 @@ def every_kind() -> list[ReportItem]:
     spent = {"download": 0.5, "convert": 2.0, "store": 0.25}
     return [
         item("numpy", version="2.4.4", worked=True, seconds=spent, downloaded=9_000_000),
-        item("numpy", version="2.10.0", was="done", seconds={"convert": 30.0}),
+        item("numpy", version="2.10.0", previous_status="done", seconds={"convert": 30.0}),
         item(
             "scipy",
             worked=True,
@@ -83,23 +83,54 @@ def every_kind() -> list[ReportItem]:
             warnings=(("not-isolated", "libx keeps its names"),),
             wheel=wheel("scipy", size=35_000_000, requires=NEEDS),
         ),
-        item("old", yanked="no longer in emscripten-forge-4x", was="done"),
-        item("clib", "refused", "not-python", message="nothing in it belongs into site-packages", hint="--libdir", was="refused"),
-        item("lost", "refused", "fake-dylib", message="lost/a.so is no side module", was="done", worked=True),
-        item("libpure", "refused", "bad-version", message="1.0.x.y has no PEP 440 form", was="refused"),
+        item("old", yanked="no longer in emscripten-forge-4x", previous_status="done"),
+        item(
+            "clib",
+            "refused",
+            "not-python",
+            message="nothing in it belongs into site-packages",
+            hint="--libdir",
+            previous_status="refused",
+        ),
+        item("lost", "refused", "fake-dylib", message="lost/a.so is no side module", previous_status="done", worked=True),
+        item("libpure", "refused", "bad-version", message="1.0.x.y has no PEP 440 form", previous_status="refused"),
         item("flaky", "failed", "network", message="timed out", hint="try again", worked=True, attempts=1, at=STARTED),
-        item("older", "failed", "network", message="was cut", was="failed", attempts=2, at=STARTED - 9),
-        item("poison", "failed", "crash", message="signal 11", was="failed", attempts=5, quarantined=True, at=STARTED),
+        item("older", "failed", "network", message="was cut", previous_status="failed", attempts=2, at=STARTED - 9),
+        item(
+            "poison", "failed", "crash", message="signal 11", previous_status="failed", attempts=5, quarantined=True, at=STARTED
+        ),
         item("later", None),
-        item("kept", "failed", "timeout", message="300 s were not enough", was="failed", kept=wheel("kept", size=7)),
-        item(HOSTILE, "failed", HOSTILE, message=HOSTILE, hint=HOSTILE, was="failed", version=HOSTILE, build=HOSTILE, at=1.0),
+        item(
+            "kept",
+            "failed",
+            "timeout",
+            message="300 s were not enough",
+            previous_status="failed",
+            older_wheel=wheel("kept", size=7),
+        ),
+        item(
+            HOSTILE,
+            "failed",
+            HOSTILE,
+            message=HOSTILE,
+            hint=HOSTILE,
+            previous_status="failed",
+            version=HOSTILE,
+            build=HOSTILE,
+            at=1.0,
+        ),
     ]
 
 
 def report(items: list[ReportItem] | None = None, **more: Any) -> MirrorReport:
-    """A report of `every_kind`, or of these."""
-    told: dict[str, Any] = {"channels": [package("x").channel], "converter": "0.1.0", "started": STARTED, "seconds": 83.0}
-    return MirrorReport.make(every_kind() if items is None else items, **{**told, **more})
+    """A report of these items, or of `every_kind`; `more` goes to `RunOutcome` or `MirrorReport.make`."""
+    outcome = {key: more.pop(key) for key in RunOutcome.__dataclass_fields__ if key in more}
+    defaults: dict[str, Any] = {"channels": [package("x").channel], "converter": "0.1.0"}
+    return MirrorReport.make(
+        every_kind() if items is None else items,
+        outcome=RunOutcome(**{"started": STARTED, "seconds": 83.0, **outcome}),
+        **{**defaults, **more},
+    )
 
 
 def channel(count: int = 2600) -> MirrorReport:
@@ -137,6 +168,8 @@ def _channel(count: int) -> Iterator[ReportItem]:
         elif fate < 0.98:
             code = codes[min(int(dice.expovariate(0.4)), len(codes) - 1)]
             message = f"{name}: {REFUSAL_CODES[code].meaning}"
-            yield item(name, "refused", code, version=version, message=message, seconds=spent, was="refused")
+            yield item(name, "refused", code, version=version, message=message, seconds=spent, previous_status="refused")
         else:
-            yield item(name, "failed", "timeout", version=version, message="300 s were not enough", was="failed", at=STARTED)
+            yield item(
+                name, "failed", "timeout", version=version, message="300 s were not enough", previous_status="failed", at=STARTED
+            )

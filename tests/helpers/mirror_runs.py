@@ -31,7 +31,7 @@ class Mirror:
         self.path = folder / "mirror.toml"
         self.configure()
         self.nights = 0
-        self.said: list[str] = []
+        self.logged: list[str] = []
 
     def configure(self, more: str = "") -> None:
         text = f'[channel]\nurls = ["{self.channel.url}"]\n[output]\nstore = "public"\ngrace = "3d"\n{more}'
@@ -45,7 +45,7 @@ class Mirror:
         self.nights += 1
         self.channel.forget()
         night = NIGHT + self.nights * DAY
-        given = {"executor": InProcessExecutor(), "tell": self.said.append, "now": lambda: night, **how}
+        given = {"executor": InProcessExecutor(), "log": self.logged.append, "now": lambda: night, **how}
         return run(load(self.path), RunOptions(**given))  # type: ignore[arg-type]
 
     def files(self, project: str) -> dict[str, object]:
@@ -66,7 +66,7 @@ class Mirror:
     def index(self) -> dict[str, bytes]:
         """All of it but the wheels, with what pages say of these: no clock is in it."""
         found = dict(pages(self.store))
-        for name in self.store.pointed():
+        for name in self.store.links():
             if name.startswith("pyodide-lock"):
                 found[name] = self.store.get(name) or b""
         return found

@@ -54,8 +54,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     made = family(tmp_path_factory.mktemp("made"))
     store = open_store(str(tmp_path_factory.mktemp("mirror")))
     entries = [put(store, path) for path in made.wheels]
-    publish(store, entries, {}, now=NOW, grace=86400, files=lock_files)
-    publish(store, [e for e in entries if e.wheel.filename[:6] != "aunt-1"], {}, now=NOW + 1, grace=86400, files=lock_files)
+    publish(store, entries, {}, now=NOW, grace=86400, make_files=lock_files)
+    publish(store, [e for e in entries if e.wheel.filename[:6] != "aunt-1"], {}, now=NOW + 1, grace=86400, make_files=lock_files)
     return store
 
 

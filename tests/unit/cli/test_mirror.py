@@ -97,7 +97,7 @@ def test_the_configuration_to_begin_with_is_written_once_and_valid(tmp_path: Pat
     assert command("init", path).stdout.strip() == str(path)
     again = command("init", path)
     assert (again.exit_code, again.stdout) == (2, "")
-    assert "is there already" in again.stderr
+    assert "already exists" in again.stderr
     assert command("status", path).exit_code == 0
 
 

@@ -70,7 +70,7 @@ def tried(mirror: Mirror) -> str:
         report = mirror.run()
     except Failed as failed:
         return failed.code
-    return report.problem or "; ".join(report.look)
+    return report.problem or "; ".join(report.attention)
 
 
 def test_a_network_that_is_cut_in_the_middle(mirror: Mirror, undisturbed: Mirror) -> None:

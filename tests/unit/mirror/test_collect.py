@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from conda2wheel.mirror.report.collect import history, report_items, run_counts
+from conda2wheel.mirror.report.collect import report_items, run_counts, run_history
 from conda2wheel.mirror.report.model import MirrorReport
 from conda2wheel.mirror.state.mirror_state import MirrorState
 from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult
@@ -17,7 +17,7 @@ def key_of(package: ChannelPackage, converter: str = "0.1.0") -> ItemKey:
 
 
 def finish(state: MirrorState, key: ItemKey, done: ItemResult, now: float) -> None:
-    state.pending([key])
+    state.add_items([key])
     state.start(key, now)
     state.finish(replace(done, key=key), now)
 
@@ -25,7 +25,7 @@ def finish(state: MirrorState, key: ItemKey, done: ItemResult, now: float) -> No
 def test_a_report_tells_what_the_state_knows_and_a_wheel_that_stays(tmp_path: Path) -> None:
     good, bad, old, new = (reports.package(name) for name in ("good", "bad", "old", "new"))
     with MirrorState.open(tmp_path / "state.sqlite") as state:
-        state.see([good, bad, old], 1.0)
+        state.record_listing([good, bad, old], 1.0)
         made = reports.done(old, wheel=reports.wheel("old"))
         finish(state, key_of(old, "0.0.9"), made, 2.0)
         before = state.items()
@@ -43,17 +43,17 @@ def test_a_report_tells_what_the_state_knows_and_a_wheel_that_stays(tmp_path: Pa
             yanked={reports.wheel("good").filename: "gone"},
         )
         told = {item.package.name: item for item in found}
-    assert [(item.status, item.was, item.worked) for item in found] == [
+    assert [(item.status, item.previous_status, item.worked) for item in found] == [
         ("done", None, True),
         ("refused", None, True),
         ("failed", "done", True),
         ("pending", None, False),
     ]
     assert told["good"].yanked == "gone"
-    assert (told["old"].attempts, told["old"].kept) == (1, reports.wheel("old"))
+    assert (told["old"].attempts, told["old"].older_wheel) == (1, reports.wheel("old"))
     report = reports.report(found)
     assert (report.counts["failed"], report.counts["wheels"]) == (1, 2)  # failed, and yet in the index
-    assert report.look == ("1 failed, and had not failed before: emscripten-wasm32/old-1.0-py313h0_0",)
+    assert report.attention == ("1 failed, and had not failed before: emscripten-wasm32/old-1.0-py313h0_0",)
 
 
 def test_the_next_report_knows_the_run_before(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_the_next_report_knows_the_run_before(tmp_path: Path) -> None:
         number = state.begin_run(10.0)
         state.end_run(number, 20.0, 9.5, run_counts(first))
         state.begin_run(30.0)  # and was killed
-        (run,) = history(state.runs())
+        (run,) = run_history(state.runs())
     assert (run.started, run.seconds, run.generation) == (10.0, 9.5, "000001-00000000")
     assert dict(run.counts) == first.counts
     assert reports.report([], history=[run]).before["wheels"] == 1

@@ -77,15 +77,15 @@ WRONG = [
     ("[work]\nworkers = -1\n", 6, "it is 0 or more"),
     ('[work]\nmemory = "much"\n', 6, "'much' is no size; write 500M or 8G"),
     ('[work]\ntimeout = "30"\n', 6, "'30' is no duration"),
-    ('[work]\ntimeout = "0s"\n', 6, "'0s' is nothing"),
-    ('[work]\ncheck = "maybe"\n', 6, "no, yes or a version of Pyodide"),
+    ('[work]\ntimeout = "0s"\n', 6, "'0s' must be more than zero"),
+    ('[work]\ncheck = "maybe"\n', 6, "no, yes or a Pyodide version"),
     ('[select]\ninclude = [\n  "numpy >=2",\n  "pandas >>2",\n]\n', 8, "'pandas >>2' is no match spec"),
     ('[select]\nclasses = ["pyhton"]\n', 6, "did you mean python?"),
     ("[convert]\nlevel = 13\n", 6, "it is 1 to 12"),
     ('[convert]\nallow = ["not-python"]\n', 6, "allow has 'not-python'"),
     ('[convert]\nrecipes = ["no-such-folder"]\n', 6, "no such folder"),
     ("[notify]\n# a comment\nwhen = 3\n", 7, "when is no text"),
-    ('[notify]\nwebhook = "ftp://x"\n', 6, "webhook is no https URL"),
+    ('[notify]\nwebhook = "ftp://x"\n', 6, "webhook is not an https URL"),
     ("state = 3\n", 5, "[output] has no state"),
 ]
 

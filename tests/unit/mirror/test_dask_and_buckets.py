@@ -157,7 +157,7 @@ def test_of_two_runs_that_race_for_a_bucket_none_spoils_the_other_s(
         ends = [run.communicate() for run in both]
         assert 0 in [run.returncode for run in both], ends
         for run, (out, err) in zip(both, ends, strict=True):
-            assert run.returncode == 0 or "is at work" in out + err, out + err
+            assert run.returncode == 0 or "is publishing" in out + err, out + err
         assert [told(a_run(each.path))["run"]["worked"] for each in (mirror, second)] == [0, 0]
         reader.read()
     assert pages(store) == pages(folder.store)

@@ -11,9 +11,8 @@ import pytest
 
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.mirror.config import MirrorConfig, SelectConfig, load
-from conda2wheel.mirror.plan import tasks as planning
-from conda2wheel.mirror.plan.select import class_of, packages, ranks, refused, select
-from conda2wheel.mirror.plan.tasks import MirrorPlan
+from conda2wheel.mirror.plan.select import class_of, list_packages, ranks, refused, select
+from conda2wheel.mirror.plan.tasks import MirrorPlan, make_plan
 from conda2wheel.mirror.state.mirror_state import MirrorState
 from conda2wheel.mirror.state.model import ChannelPackage, ItemResult
 from tests.helpers import channel4x
@@ -35,12 +34,12 @@ def state(tmp_path: Path) -> Iterator[MirrorState]:
 @pytest.fixture(scope="module")
 def listed() -> list[ChannelPackage]:
     """All that the test channel lists, read as a run reads it."""
-    return packages([channel4x.shared_channel().urls[0]], Downloads(cache=None))
+    return list_packages([channel4x.shared_channel().urls[0]], Downloads(cache=None))
 
 
 def run(there: list[ChannelPackage], config: MirrorConfig, state: MirrorState, now: float = NOW) -> MirrorPlan:
     """A run in which every item ends done."""
-    made = planning.make(there, config, state, now, state.see(there, now))
+    made = make_plan(there, config, state, now, state.record_listing(there, now))
     for verdict in made.verdicts:
         state.finish(verdict, now)
     for task in made.to_do:
@@ -77,48 +76,48 @@ def test_the_second_run_has_nothing_to_do_and_one_changed_package_is_one_item(
     other = dataclasses.replace(numpy, sha256="f" * 64)
     third = run([other if each is numpy else each for each in listed], config, state, NOW + 2)
     assert names(third.to_do) == [f"numpy {numpy.version}: changed"]
-    assert third.seen.changed == (other,)
+    assert third.changes.changed == (other,)
 
 
 def test_a_patch_of_repodata_converts_nothing(listed: list[ChannelPackage], config: MirrorConfig, state: MirrorState) -> None:
     run(listed, config, state)
     patched = [dataclasses.replace(each, depends=(*each.depends, "six"), record="patched") for each in listed]
     made = run(patched, config, state, NOW + 1)
-    assert (made.to_do, made.verdicts, len(made.seen.patched)) == ((), (), len(listed))
+    assert (made.to_do, made.verdicts, len(made.changes.patched)) == ((), (), len(listed))
 
 
 def test_a_run_that_was_cut_off_goes_on(config: MirrorConfig, state: MirrorState) -> None:
     """What was seen and not done is due, though no change shows any more."""
     there = [package("one"), package("two"), package("three")]
-    first = planning.make(there, config, state, NOW, state.see(there, NOW))
+    first = make_plan(there, config, state, NOW, state.record_listing(there, NOW))
     assert names(first.to_do) == ["one 1.0: new", "three 1.0: new", "two 1.0: new"]
     keys = [task.key for task in first.to_do]
-    state.pending(keys)
+    state.add_items(keys)
     state.finish(done(keys[0]), NOW)
     state.start(keys[1], NOW)
-    state.recover()
-    assert names(planning.make(there, config, state, NOW + 1).to_do) == [
+    state.reset_interrupted()
+    assert names(make_plan(there, config, state, NOW + 1).to_do) == [
         "two 1.0: not done yet",
-        "three 1.0: was under way when a run ended",
+        "three 1.0: interrupted when a run was killed",
     ]
 
 
 def test_what_failed_waits_and_then_comes_last(config: MirrorConfig, state: MirrorState) -> None:
     there = [package("poison", size=99), package("good", size=1), package("dead")]
-    first = planning.make(there, config, state, NOW, state.see(there, NOW))
+    first = make_plan(there, config, state, NOW, state.record_listing(there, NOW))
     by_name = {task.package.name: task.key for task in first.to_do}
     state.finish(failed(by_name["poison"]), NOW)
     state.finish(failed(by_name["dead"], "internal"), NOW, tries=1)
-    soon = planning.make(there, config, state, NOW + 1)
+    soon = make_plan(there, config, state, NOW + 1)
     assert names(soon.to_do) == ["good 1.0: new"]
     assert names(soon.waiting) == ["poison 1.0: failed 1 times (network)"]
     assert [task.package.name for task in soon.quarantined] == ["dead"]
-    later = planning.make(there, config, state, NOW + 1e6)
+    later = make_plan(there, config, state, NOW + 1e6)
     assert names(later.to_do) == ["good 1.0: new", "poison 1.0: failed 1 times (network)"]
 
 
 def test_a_plan_writes_nothing(config: MirrorConfig, state: MirrorState) -> None:
-    planning.make([package("one")], config, state, NOW)
+    make_plan([package("one")], config, state, NOW)
     assert (state.packages(), state.items()) == ([], {})
 
 
@@ -133,7 +132,7 @@ def test_new_options_convert_again_what_they_concern(config: MirrorConfig, state
 
 def test_each_platform_is_an_item_but_for_what_has_none(config: MirrorConfig, state: MirrorState) -> None:
     both = dataclasses.replace(config, platforms=("pyodide_2024_0", "pyodide_2025_0"))
-    made = planning.make([package("one"), package("pure", subdir="noarch", noarch=True)], both, state, NOW)
+    made = make_plan([package("one"), package("pure", subdir="noarch", noarch=True)], both, state, NOW)
     assert sorted((task.package.name, task.key.platform) for task in made.to_do) == [
         ("one", "pyodide_2024_0"),
         ("one", "pyodide_2025_0"),
@@ -144,11 +143,11 @@ def test_each_platform_is_an_item_but_for_what_has_none(config: MirrorConfig, st
 def test_a_library_that_comes_at_last_is_looked_for_again(config: MirrorConfig, state: MirrorState) -> None:
     user, other = package("user", depends=("python", "libgeos >=3")), package("other", depends=("python", "libgone"))
     there = [user, other]
-    for task in planning.make(there, config, state, NOW, state.see(there, NOW)).to_do:
+    for task in make_plan(there, config, state, NOW, state.record_listing(there, NOW)).to_do:
         state.finish(ItemResult(task.key, "refused", "missing-library", "libgeos.so is nowhere"), NOW)
     there.append(package("libgeos"))
-    state.see(there, NOW + 1)
-    made = planning.make(there, config, state, NOW + 1)  # as after a kill: nothing is new any more
+    state.record_listing(there, NOW + 1)
+    made = make_plan(there, config, state, NOW + 1)  # as after a kill: nothing is new any more
     assert names(made.to_do) == ["libgeos 1.0: new", "user 1.0: not done yet"]
 
 
@@ -159,10 +158,10 @@ def test_the_newest_versions_come_first_and_the_largest_of_them(config: MirrorCo
         package("large", "1.10", size=10),
         package("middle", "2", size=5),
     ]
-    made = planning.make(there, config, state, NOW)
+    made = make_plan(there, config, state, NOW)
     order = [f"{task.package.name} {task.package.version}" for task in made.to_do]
     assert order == ["large 1.10", "middle 2", "small 1.0", "large 1.9"]
-    assert made.to_do == planning.make(there[::-1], config, state, NOW).to_do
+    assert made.to_do == make_plan(there[::-1], config, state, NOW).to_do
     assert made.bytes == 66
 
 
@@ -228,7 +227,7 @@ def test_what_might_be_python_is_never_left_out_for_what_repodata_say(listed: li
 def test_names_that_decide_are_refused_without_a_download(
     listed: list[ChannelPackage], config: MirrorConfig, state: MirrorState
 ) -> None:
-    made = planning.make(listed, config, state, NOW)
+    made = make_plan(listed, config, state, NOW)
     codes = {made.wanted[each.key].name: each.code for each in made.verdicts}
     assert codes["r-base"] == "not-python"
     assert (codes["python"], codes["xeus-python"]) == ("interpreter", "interpreter")

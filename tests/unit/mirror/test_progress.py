@@ -54,10 +54,10 @@ def test_the_time_left_follows_the_last_minute_and_not_the_whole_night() -> None
     progress = RunProgress(1000, began=0.0)
     for second in range(100):  # a hundred quick ones, one a second
         progress.finish(None, ended(), float(second))
-    assert progress.left(99.0) == pytest.approx(900, rel=0.05)
+    assert progress.seconds_left(99.0) == pytest.approx(900, rel=0.05)
     for second in range(100, 220, 12):  # then five a minute
         progress.finish(None, ended(), float(second))
-    assert progress.left(219.0) == pytest.approx(890 * 12, rel=0.1)
+    assert progress.seconds_left(219.0) == pytest.approx(890 * 12, rel=0.1)
 
 
 def test_too_few_tell_nothing_of_the_time_left_nor_do_those_of_an_hour_ago() -> None:
@@ -65,10 +65,10 @@ def test_too_few_tell_nothing_of_the_time_left_nor_do_those_of_an_hour_ago() -> 
     assert progress.rates(0.0) == (0.0, 0.0)
     for second in range(4):
         progress.finish(None, ended(), float(second))
-    assert progress.left(4.0) is None
+    assert progress.seconds_left(4.0) is None
     progress.finish(None, ended(), 5.0)
-    assert progress.left(5.0) == pytest.approx(5.0)
-    assert progress.left(3600.0) is None
+    assert progress.seconds_left(5.0) == pytest.approx(5.0)
+    assert progress.seconds_left(3600.0) is None
 
 
 def test_bytes_on_their_way_count_once() -> None:
@@ -79,7 +79,7 @@ def test_bytes_on_their_way_count_once() -> None:
     progress.finish("1", ended(downloaded=1000), 10.0)
     assert (progress.bytes(), progress.rates(10.0)[1]) == (1000, 100.0)
     assert progress.workers["1"].what is None
-    progress.leave("1")
+    progress.remove_worker("1")
     progress.stage("1", "download", 5)  # late news of a worker that is gone
     assert progress.workers == {}
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -81,9 +81,9 @@ def test_a_package_that_vanished_is_yanked_and_then_goes(store: Store) -> None:
     page = json.loads(served(store)["simple/goes/index.json"])
     assert page["project-status"] == {"status": "archived", "reason": f"no longer in {CHANNEL}"}
     later = publish(store, [stays], {}, now=NOW + 3 * DAY, grace=3 * DAY)
-    assert (later.new, later.yanked, later.gone) == (False, (), ())
+    assert (later.new, later.yanked, later.removed) == (False, (), ())
     last = publish(store, [stays], {}, now=NOW + 5 * DAY, grace=3 * DAY)
-    assert [each.wheel.project for each in last.gone] == ["goes"]
+    assert [each.wheel.project for each in last.removed] == ["goes"]
     assert "simple/goes/index.html" not in served(store)
     assert b"goes" not in served(store)["simple/index.html"]
 
@@ -99,7 +99,7 @@ def test_a_package_that_comes_back_is_not_yanked_any_more(store: Store) -> None:
 def test_a_wheel_that_could_not_be_made_again_today_stays(store: Store) -> None:
     both = put(store, entry("stays"), entry("fails"))
     publish(store, both, {}, now=NOW, grace=DAY)
-    done = publish(store, both[:1], {}, now=NOW + 9 * DAY, grace=DAY, fate=lambda _: None)
+    done = publish(store, both[:1], {}, now=NOW + 9 * DAY, grace=DAY, yank_reason=lambda _: None)
     assert (done.new, files(store, "fails")) == (False, {"fails-1.0-py3-none-any.whl": False})
 
 
@@ -107,8 +107,8 @@ def test_a_clock_that_goes_back_neither_loses_nor_keeps_files_for_ever(store: St
     both = put(store, entry("stays"), entry("goes"))
     publish(store, both, {}, now=NOW + 100 * DAY, grace=DAY)
     publish(store, both[:1], {}, now=NOW + 100 * DAY, grace=DAY)
-    assert publish(store, both[:1], {}, now=NOW, grace=DAY).gone == ()
-    assert publish(store, both[:1], {}, now=NOW + 102 * DAY, grace=DAY).gone != ()
+    assert publish(store, both[:1], {}, now=NOW, grace=DAY).removed == ()
+    assert publish(store, both[:1], {}, now=NOW + 102 * DAY, grace=DAY).removed != ()
 
 
 def test_of_builds_with_one_file_name_the_newest_is_taken_and_the_others_are_told(store: Store) -> None:
@@ -133,17 +133,18 @@ def test_a_wheel_that_is_not_in_the_store_is_left_out_and_told(store: Store) -> 
     assert json.loads(served(store)["simple/index.json"])["projects"] == [{"name": "whole"}]
 
 
-def test_reports_come_along_and_are_no_reason_for_a_generation(store: Store) -> None:
+def test_further_files_are_served_and_belong_to_the_generation(store: Store) -> None:
     entries = put(store, entry("demo"))
-    extras = {"report.html": b"<html>", "report.json": b"{}"}
-    done = publish(store, entries, {}, now=NOW, grace=DAY, files=lambda e: {"pyodide-lock-x.json": b"%d" % len(e)}, extras=extras)
-    assert store.get("report.html") == b"<html>"
+
+    def lock_file(present: Sequence[IndexEntry]) -> dict[str, bytes]:
+        return {"pyodide-lock-x.json": b"%d" % len(present)}
+
+    done = publish(store, entries, {}, now=NOW, grace=DAY, make_files=lock_file)
     assert store.get("pyodide-lock-x.json") == b"1"
-    other = publish(store, entries, {}, now=NOW, grace=DAY, files=lambda e: {"pyodide-lock-x.json": b"%d" % len(e)}, extras={})
-    assert (other.new, other.generation) == (False, done.generation)
-    third = publish(store, entries, {}, now=NOW, grace=DAY)
-    assert third.new
-    assert (store.get("report.html"), store.get("pyodide-lock-x.json")) == (None, None)
+    again = publish(store, entries, {}, now=NOW, grace=DAY, make_files=lock_file)
+    assert (again.new, again.generation) == (False, done.generation)
+    assert publish(store, entries, {}, now=NOW, grace=DAY).new
+    assert store.get("pyodide-lock-x.json") is None
 
 
 def test_a_rollback_serves_what_was_before_and_stays(store: Store) -> None:
@@ -154,7 +155,7 @@ def test_a_rollback_serves_what_was_before_and_stays(store: Store) -> None:
     assert rollback(store, None, now=NOW) == generations(store)[0]
     assert served(store) == nights[0]
     held = publish_release(store, 2)
-    assert (held.new, held.held, served(store)) == (False, True, nights[0])
+    assert (held.new, held.withdrawn, served(store)) == (False, True, nights[0])
     third = publish_release(store, 3)
     assert (third.new, third.generation[:6]) == (True, "000003")
     assert rollback(store, generations(store)[1], now=NOW) == generations(store)[1]
@@ -168,7 +169,7 @@ def test_a_rollback_to_what_is_not_whole_is_refused(store: Store) -> None:
     publish_release(store, 1)
     publish_release(store, 2)
     store.delete([release(1)[0].wheel.blob])
-    with pytest.raises(Failed, match="is not whole"):
+    with pytest.raises(Failed, match="is incomplete"):
         rollback(store, None, now=NOW)
 
 
@@ -214,7 +215,7 @@ def test_what_a_damaged_pointer_or_manifest_says_is_not_believed(store: Store) -
 
 
 def test_one_publishes_at_a_time(store: Store) -> None:
-    with Lease(store, "alice on host-a"), pytest.raises(Failed, match="alice on host-a is at work in") as caught:
+    with Lease(store, "alice on host-a"), pytest.raises(Failed, match="alice on host-a is publishing to") as caught:
         publish_release(store, 1)
     assert caught.value.code == "locked"
     assert current(store) is None
@@ -235,7 +236,7 @@ def test_a_lock_whose_owner_is_gone_ends(store: Store) -> None:
     """Its owner ran on another machine: nobody can ask whether it lives."""
     told = {"schema": 1, "owner": "alice on host-a", "token": "x", "seconds": 1, "process": {"boot": "another"}}
     store.put("lock.json", json.dumps(told).encode())
-    with pytest.raises(Failed, match="alice on host-a is at work"):
+    with pytest.raises(Failed, match="alice on host-a is publishing"):
         publish_release(store, 1)
     time.sleep(4.2)
     assert publish_release(store, 1).new
@@ -269,8 +270,9 @@ def test_many_who_want_the_lock_at_once_get_it_one_by_one(store: Store) -> None:
 def _stopped(store: Store, number: int) -> subprocess.Popen[str]:
     """A publisher that is stopped when it has written its generation, right before the pointer."""
     code = """
-import os, signal, sys
+import functools, os, signal, sys
 from conda2wheel.mirror.publish import publisher
+from conda2wheel.mirror.store.lease import Lease
 from conda2wheel.mirror.store.open import open_store
 from tests.helpers.mirror_index import publish_release
 set_pointer = publisher.set_pointer
@@ -278,7 +280,8 @@ def stop(*arguments):
     os.kill(os.getpid(), signal.SIGSTOP)
     return set_pointer(*arguments)
 publisher.set_pointer = stop
-publish_release(open_store(sys.argv[1]), int(sys.argv[2]), seconds=1.5)
+publisher.Lease = functools.partial(Lease, seconds=1.5)
+publish_release(open_store(sys.argv[1]), int(sys.argv[2]))
 """
     return subprocess.Popen([sys.executable, "-c", code, store.url, str(number)], stderr=subprocess.PIPE, text=True)
 
@@ -290,7 +293,7 @@ def test_one_who_sleeps_through_its_lock_loses_to_who_took_it_over(store: Store)
     try:
         _, status = os.waitpid(child.pid, os.WUNTRACED)
         assert os.WIFSTOPPED(status)
-        with pytest.raises(Failed, match="is at work"):
+        with pytest.raises(Failed, match="is publishing"):
             publish_release(store, 3)
         time.sleep(4.5)
         third = publish_release(store, 3)
@@ -302,7 +305,7 @@ def test_one_who_sleeps_through_its_lock_loses_to_who_took_it_over(store: Store)
     finally:
         child.kill()
         child.wait()
-    assert "another published to" in said.splitlines()[-1]
+    assert "another process published to" in said.splitlines()[-1]
     pointer = current(store)
     assert pointer is not None
     assert (pointer.generation, served(store)) == (third.generation, expected)

@@ -77,25 +77,25 @@ def test_no_credentials_of_a_channel_are_in_any_form(full: MirrorReport) -> None
 
 
 def test_a_person_must_look_at_new_failures_lost_wheels_and_what_is_quarantined(full: MirrorReport) -> None:
-    assert [reason.partition(",")[0] for reason in full.look] == ["1 failed", "1 had a wheel before", "1 quarantined"]
+    assert [reason.partition(",")[0] for reason in full.attention] == ["1 failed", "1 had a wheel before", "1 quarantined"]
     assert full.exit_status == 1
 
 
 def test_what_was_told_before_wakes_nobody_again() -> None:
     quiet = report(
         [
-            item("old-failure", "failed", "network", was="failed", worked=True),
-            item("old-refusal", "refused", "not-python", was="refused", worked=True),
+            item("old-failure", "failed", "network", previous_status="failed", worked=True),
+            item("old-refusal", "refused", "not-python", previous_status="refused", worked=True),
             item("new-refusal", "refused", "metapackage", worked=True),
             item("fine", worked=True),
         ]
     )
-    assert (quiet.look, quiet.exit_status) == ((), 0)
+    assert (quiet.attention, quiet.exit_status) == ((), 0)
 
 
 def test_a_run_that_could_not_publish_wakes_somebody() -> None:
     told = report([item("fine")], problem="store: s3://wheels: access denied")
-    assert told.look == ("nothing was published: store: s3://wheels: access denied",)
+    assert told.attention == ("nothing was published: store: s3://wheels: access denied",)
     assert told.exit_status == 1
 
 
@@ -109,7 +109,7 @@ def test_an_unknown_change_is_a_mistake_of_the_caller() -> None:
 
 def kinds(told: MirrorReport) -> dict[str, tuple[str, tuple[str, ...], str | None]]:
     assert told.missing is not None
-    return {each.name: (each.kind, each.there, each.code) for each in told.missing}
+    return {each.name: (each.kind, each.available, each.code) for each in told.missing}
 
 
 def test_what_is_missing_comes_with_what_is_known_of_it(full: MirrorReport) -> None:
@@ -119,7 +119,7 @@ def test_what_is_missing_comes_with_what_is_known_of_it(full: MirrorReport) -> N
         "libpure": ("refused", (), "bad-version"),
     }
     assert full.missing is not None
-    assert full.missing[0].wanted == ((wheel("scipy").filename, "absent>=1"),)
+    assert full.missing[0].required_by == ((wheel("scipy").filename, "absent>=1"),)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_json_has_everything_and_survives_any_reader(full: MirrorReport) -> None
     }
     assert told["failed"]["network"] == {
         "count": 2,
-        "meaning": "the channel did not answer, or broke off",
+        "meaning": "the channel did not answer, or the connection was interrupted",
         "package": "emscripten-wasm32/flaky-1.0-py313h0_0",
         "message": "timed out",
     }
@@ -277,7 +277,7 @@ def test_plain_text_names_what_matters(full: MirrorReport) -> None:
     told = text(full)
     assert told.startswith(
         f"13 packages of {reports.CHANNEL}: 5 wheels of 4 projects; 4 worked on in 1 min 23 s; generation 000002-0a1b2c3d\n\n"
-        "A person must look\n  1 failed, and had not failed before: emscripten-wasm32/flaky-1.0-py313h0_0\n"
+        "Needs attention\n  1 failed, and had not failed before: emscripten-wasm32/flaky-1.0-py313h0_0\n"
     )
     for line in (
         "  packages        13     was 10",
@@ -287,7 +287,7 @@ def test_plain_text_names_what_matters(full: MirrorReport) -> None:
         "   35 MB  scipy-1.0-cp313-cp313-pyemscripten_2025_0_wasm32.whl",
     ):
         assert line in told.splitlines(), told
-    assert "in the channel, and refused (bad-version)" in told
+    assert "in the channel, but refused (bad-version)" in told
 
 
 def test_long_lists_are_cut_unless_all_is_asked_for() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from conda2wheel import Failed
-from conda2wheel.mirror import operations as manage
+from conda2wheel.mirror import operations
 from conda2wheel.mirror.config import load
 from tests.helpers import sets
 from tests.helpers.mirror_index import served as pages
@@ -32,7 +32,7 @@ def mirror(tmp_path: Path) -> Iterator[Mirror]:
 
 def test_the_first_night_brings_everything_and_the_second_asks_for_nothing_but_the_list(mirror: Mirror) -> None:
     first = mirror.run()
-    assert first.exit_status == 0, first.look
+    assert first.exit_status == 0, first.attention
     assert (first.counts["done"], first.counts["refused"], first.counts["pending"]) == (4, 2, 0)
     assert sorted(first.refused) == ["not-python", "static-library"]
     assert len(mirror.channel.asked("*/numpy-*")) == 1
@@ -100,7 +100,7 @@ def test_a_channel_that_lists_next_to_nothing_yanks_nothing_without_a_word(mirro
     mirror.remove("pure-*")
     report = mirror.run()
     assert report.exit_status == 1
-    assert "12 of the 18 packages that it had are not listed any more; nothing was changed" in (report.problem or "")
+    assert "12 of its 18 packages are no longer listed; nothing was changed" in (report.problem or "")
     assert mirror.index() == before
     assert len(mirror.run(accept_vanished=True).changes["yanked"]) == 12
 
@@ -113,8 +113,8 @@ def test_a_bad_package_stops_nobody_is_told_once_waits_and_is_tried_again(mirror
     mirror.nights -= 1  # the same night again: it waits
     assert mirror.run().exit_status == 0
     assert mirror.asked() == []
-    assert [task for task, _, _ in manage.status(load(mirror.path)).waiting] == ["noarch/two-1.0-pyh1234567_0"]
-    assert manage.retry(load(mirror.path), "two") == ["noarch/two-1.0-pyh1234567_0"]
+    assert [task for task, _, _ in operations.status(load(mirror.path)).waiting] == ["noarch/two-1.0-pyh1234567_0"]
+    assert operations.retry(load(mirror.path), "two") == ["noarch/two-1.0-pyh1234567_0"]
     mirror.channel.heal()
     mirror.nights -= 1
     assert mirror.run().counts["done"] == 4
@@ -170,9 +170,9 @@ def test_a_broken_or_lost_state_is_rebuilt_from_the_index(mirror: Mirror, how: s
     else:
         state.write_bytes(b"nothing of the kind" * 999 if how == "garbage" else data[: len(data) // 2 // 4096 * 4096])
     report = mirror.run()
-    assert report.exit_status == 0, report.look
+    assert report.exit_status == 0, report.attention
     assert (mirror.asked(), mirror.index()) == ([], before)
-    assert any("rebuilt from generation" in line for line in mirror.said)
+    assert any("rebuilt from generation" in line for line in mirror.logged)
     assert (mirror.folder / "mirror.sqlite.broken-1").exists() == (how != "lost")
 
 
@@ -208,19 +208,19 @@ def test_a_rollback_stays_until_there_is_another_index(mirror: Mirror) -> None:
     mirror.add(sets.pure("four"))
     second = mirror.run()
     config = load(mirror.path)
-    assert [each["current"] for each in manage.kept(config)] == [False, True]
-    assert manage.back(config, str(first.generation)) == first.generation
+    assert [each["current"] for each in operations.list_generations(config)] == [False, True]
+    assert operations.roll_back(config, str(first.generation)) == first.generation
     assert mirror.run().generation == first.generation != second.generation
     mirror.add(sets.pure("five"))
     mirror.run()
     assert {"simple/four/index.html", "simple/five/index.html"} <= pages(mirror.store).keys()
-    assert manage.sweep(config).generations == ()  # all are younger than grace
+    assert operations.collect_garbage(config).generations == ()  # all are younger than grace
 
 
 def test_a_limit_takes_the_first_and_the_next_run_the_rest(mirror: Mirror) -> None:
     first = mirror.run(limit=1, publish=False)
     assert (first.counts["done"] + first.counts["refused"], first.generation) == (2, None)  # one by its name
-    assert manage.republish(load(mirror.path)).new
+    assert operations.republish(load(mirror.path)).new
     assert mirror.run().counts["pending"] == 0
 
 
@@ -247,7 +247,7 @@ def test_who_wants_to_know_is_told_and_may_fail(mirror: Mirror) -> None:
     mirror.configure(f'[notify]\ncommand = {command}\nwebhook = "{hook}"\nwhen = "always"\nmetrics = "m.prom"\n')
     try:
         assert mirror.run().exit_status == 0
-        assert mirror.said == [f"[notify] command: {sys.executable} ended with 3"]
+        assert mirror.logged == [f"[notify] command: {sys.executable} ended with 3"]
         told = (mirror.folder / "told").read_text()
         assert told[0] == "0"
         assert len(json.loads(told[1:])["items"]) == 6
@@ -256,7 +256,7 @@ def test_who_wants_to_know_is_told_and_may_fail(mirror: Mirror) -> None:
         assert "conda2wheel_mirror_look 0" in (mirror.folder / "m.prom").read_text()
         handler.status = 500  # type: ignore[attr-defined]
         assert mirror.run().exit_status == 0
-        assert mirror.said[-1] == f"[notify] webhook: {hook} answered 500"
+        assert mirror.logged[-1] == f"[notify] webhook: {hook} answered 500"
     finally:
         server.shutdown()
         server.server_close()
@@ -269,14 +269,14 @@ def test_of_two_runs_at_once_one_says_that_the_other_is_at_work(mirror: Mirror) 
     ):
         held.arrived(first)
         second = subprocess.run([*RUN, mirror.path], capture_output=True, text=True, check=False)
-        busy = manage.status(load(mirror.path)).busy
+        busy = operations.status(load(mirror.path)).busy
         held.free()
         assert first.wait() == 0
     assert second.returncode == 1
     assert f"busy: {mirror.folder / 'mirror.sqlite'}: process {first.pid} on" in second.stderr
     assert busy is not None
     assert f"process {first.pid} " in busy
-    assert manage.status(load(mirror.path)).busy is None
+    assert operations.status(load(mirror.path)).busy is None
 
 
 def test_a_signal_lets_what_is_under_way_end_and_the_next_run_goes_on(mirror: Mirror) -> None:

@@ -67,13 +67,15 @@ def state(tmp_path: Path) -> Iterator[MirrorState]:
 
 def test_change_is_seen_by_hash_and_by_record_never_by_name_alone(state: MirrorState) -> None:
     one, two, three = package("one"), package("two"), package("three")
-    assert state.see([one, two, three], NOW) == ChannelChanges(new=(one, two, three))
-    assert state.see([one, two, three], NOW + 1) == ChannelChanges()
+    assert state.record_listing([one, two, three], NOW) == ChannelChanges(new=(one, two, three))
+    assert state.record_listing([one, two, three], NOW + 1) == ChannelChanges()
     other = dataclasses.replace(one, sha256="f" * 64)  # another content under the same file name
     patched = dataclasses.replace(two, record="r2", depends=("python", "numpy"))
-    assert state.see([other, patched], NOW + 2) == ChannelChanges(changed=(other,), patched=(patched,), vanished=(three,))
-    assert state.see([other, patched], NOW + 3) == ChannelChanges()
-    assert state.see([other, patched, three], NOW + 4) == ChannelChanges(back=(three,))
+    assert state.record_listing([other, patched], NOW + 2) == ChannelChanges(
+        changed=(other,), patched=(patched,), vanished=(three,)
+    )
+    assert state.record_listing([other, patched], NOW + 3) == ChannelChanges()
+    assert state.record_listing([other, patched, three], NOW + 4) == ChannelChanges(back=(three,))
     assert [(known.package.name, known.seen, known.gone) for known in state.packages()] == [
         ("one", NOW, None),
         ("three", NOW, None),
@@ -90,20 +92,20 @@ def test_a_plan_only_looks(state: MirrorState) -> None:
 def test_the_same_package_of_two_channels_is_two(state: MirrorState) -> None:
     one = package("one")
     other = dataclasses.replace(one, channel="https://example.org/d")
-    state.see([one, other], NOW)
-    assert state.see([one], NOW).vanished == (other,)
+    state.record_listing([one, other], NOW)
+    assert state.record_listing([one], NOW).vanished == (other,)
 
 
 def test_what_is_gone_since_tomorrow_is_gone_since_today(state: MirrorState) -> None:
-    state.see([package("one")], NOW)
-    state.see([], NOW + 9e6)  # the clock was wrong
-    state.see([], NOW + 60)
+    state.record_listing([package("one")], NOW)
+    state.record_listing([], NOW + 9e6)  # the clock was wrong
+    state.record_listing([], NOW + 60)
     assert state.packages()[0].gone == NOW + 60
 
 
 def test_results_come_back_as_they_were(state: MirrorState) -> None:
     made, lost = key(package("one")), key(package("two"))
-    state.pending([made, lost, key(package("three"))])
+    state.add_items([made, lost, key(package("three"))])
     state.finish(done(made), NOW)
     state.finish(failed(lost), NOW)
     assert state.results() == {made: done(made), lost: failed(lost)}
@@ -113,7 +115,7 @@ def test_results_come_back_as_they_were(state: MirrorState) -> None:
 
 def test_what_failed_waits_longer_each_time_and_is_then_put_aside(state: MirrorState) -> None:
     at, other = key(package("poison")), key(package("good"))
-    state.pending([at, other])
+    state.add_items([at, other])
     now, pauses = NOW, []
     rule = retries()["crash"]
     for attempt in range(1, rule.tries):
@@ -159,7 +161,7 @@ def test_a_late_twin_changes_no_verdict(state: MirrorState) -> None:
 
 def test_retry_by_spec_and_all(state: MirrorState) -> None:
     numpy, scipy, six = package("numpy", "2.4"), package("scipy", "1.0"), package("six")
-    state.see([numpy, scipy, six], NOW)
+    state.record_listing([numpy, scipy, six], NOW)
     state.finish(failed(key(numpy), "internal"), NOW, tries=1)
     state.finish(ItemResult(key(scipy), "refused", "missing-library", "no"), NOW)
     state.finish(done(key(six)), NOW)
@@ -178,7 +180,7 @@ def test_a_converter_that_fails_takes_nothing_out_of_the_index(state: MirrorStat
     for each in (one, two):
         state.finish(done(key(each)), NOW)
     new = [key(one, "2"), key(two, "2")]
-    state.pending(new)
+    state.add_items(new)
     state.finish(failed(new[0], "internal"), NOW + 1)
     state.finish(ItemResult(new[1], "refused", "abi-conflict", "no"), NOW + 1)
     found = state.results(new)
@@ -188,13 +190,13 @@ def test_a_converter_that_fails_takes_nothing_out_of_the_index(state: MirrorStat
 
 def test_what_was_under_way_is_due_again_and_counted(state: MirrorState) -> None:
     at = key(package("one"))
-    state.pending([at])
+    state.add_items([at])
     state.start(at, NOW)
-    assert state.recover() == (at,)
-    assert state.recover() == ()
-    assert (state.items()[at].broken, state.due([at], NOW)) == (1, [at])
+    assert state.reset_interrupted() == (at,)
+    assert state.reset_interrupted() == ()
+    assert (state.items()[at].interruptions, state.due([at], NOW)) == (1, [at])
     state.finish(done(at), NOW)
-    assert state.recover() == ()
+    assert state.reset_interrupted() == ()
 
 
 def test_runs_are_kept(state: MirrorState) -> None:
@@ -207,21 +209,21 @@ def test_runs_are_kept(state: MirrorState) -> None:
 
 def test_items_of_older_converters_can_be_forgotten_but_not_their_wheels(state: MirrorState) -> None:
     old, kept, wheel = key(package("a"), "0"), key(package("a")), key(package("b"), "0")
-    state.pending([old, kept])
+    state.add_items([old, kept])
     state.finish(done(wheel), NOW)
-    assert state.forget([kept]) == 1
+    assert state.delete_obsolete([kept]) == 1
     assert set(state.items()) == {kept, wheel}
 
 
 def write_on(path: Path, pipe: int) -> None:
     """Finish one item after the other, and say after each how many there are; without end."""
-    with MirrorState.open(path) as state, state.owned(NOW):
-        state.recover()
-        state.see([package(f"p{n}") for n in range(30)], NOW)
+    with MirrorState.open(path) as state, state.lock(NOW):
+        state.reset_interrupted()
+        state.record_listing([package(f"p{n}") for n in range(30)], NOW)
         number = len(state.results())
         while True:
             at = key(package(f"p{number}"))
-            state.pending([at])
+            state.add_items([at])
             state.start(at, NOW)
             state.finish(done(at), NOW)
             number += 1
@@ -247,7 +249,7 @@ def test_a_writer_killed_at_any_moment_loses_nothing_that_it_had_done(tmp_path: 
             os.kill(child, signal.SIGKILL)
             assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
             told = max([told, *map(int, [*first, *pipe.read().split()])])
-        with MirrorState.open(path) as state, state.owned(NOW):
+        with MirrorState.open(path) as state, state.lock(NOW):
             assert len(state.results()) >= told
             assert state.due(list(state.results()), NOW) == []
     assert told >= KILLS / 2
@@ -258,7 +260,7 @@ def test_two_runs_at_once_exclude_each_other_until_the_first_is_gone(tmp_path: P
     code = """if True:
         import sys, time
         from conda2wheel.mirror.state.mirror_state import MirrorState
-        with MirrorState.open(sys.argv[1]).owned(1.8e9):
+        with MirrorState.open(sys.argv[1]).lock(1.8e9):
             print(flush=True)
             time.sleep(99)
     """
@@ -267,7 +269,7 @@ def test_two_runs_at_once_exclude_each_other_until_the_first_is_gone(tmp_path: P
         assert first.stdout is not None
         first.stdout.readline()
         with MirrorState.open(path) as second:
-            with pytest.raises(Failed) as caught, second.owned(NOW):
+            with pytest.raises(Failed) as caught, second.lock(NOW):
                 pass
             assert caught.value.code == "busy"
             assert f"process {first.pid} on " in caught.value.message
@@ -275,9 +277,9 @@ def test_two_runs_at_once_exclude_each_other_until_the_first_is_gone(tmp_path: P
             assert second.packages() == []  # to look is allowed
             first.kill()
             first.wait()
-            with second.owned(NOW):
+            with second.lock(NOW):
                 pass
-            with second.owned(NOW):
+            with second.lock(NOW):
                 pass
     finally:
         first.kill()
@@ -307,7 +309,7 @@ BROKEN: dict[str, Callable[[Path], object]] = {
 def filled(path: Path, number: int = 60) -> dict[str, Any]:
     with MirrorState.open(path) as state:
         packages = [package(f"p{n}") for n in range(number)]
-        state.see(packages, NOW)
+        state.record_listing(packages, NOW)
         for each in packages[:-2]:
             state.finish(done(key(each)), NOW)
         state.finish(failed(key(packages[-2])), NOW)
@@ -325,7 +327,7 @@ def test_a_broken_file_is_seen_kept_and_rebuilt(how: str, tmp_path: Path) -> Non
     assert str(path) in caught.value.message
     with MirrorState.rebuild(path, manifest) as state:
         assert state.manifest() == manifest
-        assert state.see([package(f"p{n}") for n in range(60)], NOW) == ChannelChanges()
+        assert state.record_listing([package(f"p{n}") for n in range(60)], NOW) == ChannelChanges()
         assert state.due([key(package("p0")), key(package("p58")), key(package("p59"))], NOW) == [key(package("p59"))]
     assert (tmp_path / "mirror.sqlite.broken-1").read_bytes() == broken
     path.write_bytes(b"again")

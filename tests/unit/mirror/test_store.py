@@ -113,7 +113,7 @@ def test_what_is_deleted_is_gone_and_its_neighbours_are_not(store: Store) -> Non
 def test_folders_that_became_empty_are_gone(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"))
     store.put_all((path, b"x") for path in ("g/1/a", "g/2/c/d", "g/2/e"))
-    store.point("g/2/link", "../1")
+    store.set_link("g/2/link", "../1")
     store.delete(["g/2/c/d", "g/2/e"])
     assert store.folders("g") == ("1",)
     store.delete(["g/1/a"])
@@ -140,7 +140,7 @@ def test_a_store_travels_to_another_worker(store: Store) -> None:
 
 @pytest.mark.parametrize("url", ["ftp://host/x", "s3://", "s4://b", "http://h/x"])
 def test_an_address_that_is_none_is_told(url: str) -> None:
-    with pytest.raises(Failed, match="no store has such an address") as caught:
+    with pytest.raises(Failed, match="not the address of a store") as caught:
         open_store(url)
     assert caught.value.code == "usage"
 
@@ -151,8 +151,8 @@ def test_killed_writers_leave_nothing_that_counts(tmp_path: Path) -> None:
     left = tmp_path / "store" / "a" / ".conda2wheel-1-abc.part"
     left.write_bytes(b"half")
     assert [meta.path for meta in store.list()] == ["a/b"]
-    assert store.tidy(time.time() - 60) == 0
-    assert store.tidy(time.time() + 60) == 1
+    assert store.delete_partial_files(time.time() - 60) == 0
+    assert store.delete_partial_files(time.time() + 60) == 1
     assert not left.exists()
 
 
@@ -176,7 +176,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half(tmp_path: Path) -> None:
         with pytest.raises(Failed) as caught:
             store.put("b", b"x" * (2 << 20))
         assert "No space left on device" in _one_line(caught.value)
-        assert "make room" in caught.value.hint
+        assert "free some space" in caught.value.hint
         assert [meta.path for meta in store.list()] == ["a"]
         assert [path.name for path in (folder / "store").iterdir()] == ["a"]
 
@@ -242,7 +242,7 @@ def test_a_bucket_that_refuses_is_told_in_one_line(
 def test_a_bucket_out_of_reach_is_told_after_some_tries(s3_environment: pytest.MonkeyPatch) -> None:
     s3_environment.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(Failed, match=r"error sending request|onnection refused") as caught:
-        open_store("s3://nowhere/x", retries=1, patience=2).put("a", b"1")
+        open_store("s3://nowhere/x", retries=1, retry_seconds=2).put("a", b"1")
     _one_line(caught.value)
 
 

@@ -1,7 +1,8 @@
-"""Which packages of the channels become work, of all that their repodata list, and why the others do not.
+"""Select which of the packages that the channels list are converted, with the reason for every one that is not.
 
-Repodata never say what is in a package. `python` is often missing from depends (emscripten-forge's python-xxhash has the build
-`h..._0` and no word of Python), so what might be Python is looked into: only a name decides without (`refused`).
+Repodata do not say what is in a package. `python` is often missing from depends (emscripten-forge's python-xxhash has the build
+string `h..._0` and does not mention Python), so a package that may be Python is opened; only a name can refuse it unopened
+(`refused`).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from conda2wheel.channels.downloads import Downloads
@@ -25,16 +26,20 @@ from conda2wheel.net.download import redacted
 if TYPE_CHECKING:
     from rattler import RepoDataRecord
 
-SkippedPackage = tuple[ChannelPackage, str]  # a package that is not selected, and why
-# What says where a record was found or when it was listed, and nothing of the package.
-_ELSEWHERE = ("url", "channel", "fn", "indexed_timestamp")
+SkippedPackage = tuple[ChannelPackage, str]  # a package that is not selected, and the reason
+Selection = tuple[list[ChannelPackage], list[SkippedPackage]]
+_LOCATION_FIELDS = ("url", "channel", "fn", "indexed_timestamp")  # where and when a record was found: nothing about the package
 _PYTHON_BUILD = re.compile(r"(?:^|_|\d)py(\d+|h)")
 
 
-def packages(channels: Iterable[str], downloads: Downloads) -> list[ChannelPackage]:
-    """All that the channels list for emscripten-wasm32 and noarch, in the order of the channels, then by place. What a channel
-    lists without a sha256 is nothing that can be kept apart, and is left out. Raises `Failed` (network, unreadable): then
-    nothing is known of what is there."""
+def list_packages(channels: Iterable[str], downloads: Downloads) -> list[ChannelPackage]:
+    """List all packages of the channels for emscripten-wasm32 and noarch, by channel, subdir and file name.
+
+    A record without a sha256 cannot be identified and is left out.
+
+    Raises:
+        Failed: "network" or "unreadable" where any channel cannot be read.
+    """
     found: dict[tuple[str, str, str], ChannelPackage] = {}
     for channel in channels:
         address = channel_url(channel)
@@ -45,9 +50,9 @@ def packages(channels: Iterable[str], downloads: Downloads) -> list[ChannelPacka
 
 
 def package_of(record: RepoDataRecord, channel: str) -> ChannelPackage:
-    """A record of a channel's repodata."""
-    told: dict[str, Any] = json.loads(record.to_json())
-    kept = {key: value for key, value in told.items() if key not in _ELSEWHERE}
+    """Convert a record of a channel's repodata."""
+    document: dict[str, Any] = json.loads(record.to_json())
+    content = {key: value for key, value in document.items() if key not in _LOCATION_FIELDS}
     return ChannelPackage(
         sha256=record.sha256.hex() if record.sha256 else "",
         url=redacted(str(record.url)),
@@ -57,75 +62,70 @@ def package_of(record: RepoDataRecord, channel: str) -> ChannelPackage:
         version=str(record.version),
         build=str(record.build),
         build_number=record.build_number,
-        noarch=bool(told.get("noarch")),
+        noarch=bool(document.get("noarch")),
         depends=tuple(map(str, record.depends)),
-        record=hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16],
+        record=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16],
         size=record.size,
         timestamp=record.timestamp.timestamp() if record.timestamp else None,
     )
 
 
 def class_of(package: ChannelPackage) -> PackageClass:
-    """What the repodata say of it: "python", or nothing for sure."""
-    named = {depends_name(spec) for spec in package.depends}
-    return "python" if named & {"python", "python_abi"} or _PYTHON_BUILD.search(package.build) else "maybe"
+    """The class that repodata show: "python", or "maybe" where they do not say."""
+    names = {depends_name(spec) for spec in package.depends}
+    return "python" if names & {"python", "python_abi"} or _PYTHON_BUILD.search(package.build) else "maybe"
 
 
 def refused(package: ChannelPackage) -> Refused | None:
-    """The verdict that the name alone allows: kinds.toml and the patterns of names.toml; None where its contents decide."""
+    """The refusal by name alone, from kinds.toml and the patterns of names.toml; None where the contents decide."""
     where = f"{package.subdir}/{package.stem}"
     if (pattern := foreign_pattern(package.name)) is not None:
         return Refused("not-python", f"{where}: {pattern} are packages of another language", "leave it out")
     return refused_by_name(package.name, where)
 
 
-def select(packages: Sequence[ChannelPackage], asked: SelectConfig) -> tuple[list[ChannelPackage], list[SkippedPackage]]:
-    """The packages that are asked for, and each other with the reason."""
-    left: list[SkippedPackage] = []
-    one_each = _one_format(packages, left)
-    if asked.include:
-        one_each = _by_specs(one_each, asked.include, True, "not among [select] include", left)
-    if asked.exclude:
-        one_each = _by_specs(one_each, asked.exclude, False, "excluded", left)
-    kept = []
-    for package in one_each:
-        if class_of(package) in asked.classes:
-            kept.append(package)
-        else:
-            left.append((package, f"its class is {class_of(package)}"))
-    return list(_newest(kept, asked, left)), left
+def select(packages: Sequence[ChannelPackage], config: SelectConfig) -> Selection:
+    """Select packages by [select]; returns them, and every other package with the reason."""
+    chosen, skipped = _one_format(packages)
+    if config.include:
+        chosen, rest = _by_specs(chosen, config.include, True, "not among [select] include")
+        skipped += rest
+    if config.exclude:
+        chosen, rest = _by_specs(chosen, config.exclude, False, "excluded")
+        skipped += rest
+    classes = [(package, class_of(package)) for package in chosen]
+    skipped += [(package, f"its class is {name}") for package, name in classes if name not in config.classes]
+    chosen, rest = _newest([package for package, name in classes if name in config.classes], config)
+    return chosen, [*skipped, *rest]
 
 
-def _one_format(packages: Sequence[ChannelPackage], left: list[SkippedPackage]) -> list[ChannelPackage]:
-    """Of a build that is there in several formats or channels, one: the first channel's, .conda before .tar.bz2."""
+def _one_format(packages: Sequence[ChannelPackage]) -> Selection:
+    """Select one file of each build: that of the first channel, .conda before .tar.bz2."""
     chosen: dict[tuple[str, ...], ChannelPackage] = {}
+    skipped: list[SkippedPackage] = []
     channels = {channel: number for number, channel in enumerate(dict.fromkeys(package.channel for package in packages))}
 
-    def better(package: ChannelPackage) -> tuple[int, bool, str]:
+    def preference(package: ChannelPackage) -> tuple[int, bool, str]:
         return channels[package.channel], not package.url.endswith(".conda"), package.url
 
-    for package in sorted(packages, key=better):
+    for package in sorted(packages, key=preference):
         same = chosen.setdefault((package.subdir, package.name, package.version, package.build), package)
         if same is not package:
-            left.append((package, f"the same build as {same.url.rpartition('/')[2]} of {same.channel}"))
+            skipped.append((package, f"the same build as {same.url.rpartition('/')[2]} of {same.channel}"))
     taken = set(map(id, chosen.values()))
-    return [package for package in packages if id(package) in taken]
+    return [package for package in packages if id(package) in taken], skipped
 
 
-def _by_specs(
-    packages: list[ChannelPackage], texts: Sequence[str], wanted: bool, why: str, left: list[SkippedPackage]
-) -> list[ChannelPackage]:
-    kept = []
-    for package, fits in zip(packages, MatchSpecs(texts).fit(packages), strict=True):
-        if fits is wanted:
-            kept.append(package)
-        else:
-            left.append((package, why))
-    return kept
+def _by_specs(packages: list[ChannelPackage], specs: Sequence[str], wanted: bool, reason: str) -> Selection:
+    matches = list(zip(packages, MatchSpecs(specs).fit(packages), strict=True))
+    chosen = [package for package, fits in matches if fits is wanted]
+    return chosen, [(package, reason) for package, fits in matches if fits is not wanted]
 
 
-def _newest(packages: list[ChannelPackage], asked: SelectConfig, left: list[SkippedPackage]) -> Iterator[ChannelPackage]:
-    """The newest versions of each name, and of each the newest builds for each Python and Emscripten."""
+def _newest(packages: list[ChannelPackage], config: SelectConfig) -> Selection:
+    """Select the newest versions of each name, and of each version the newest builds for each Python and Emscripten."""
+    chosen: list[ChannelPackage] = []
+    skipped: list[SkippedPackage] = []
     by_name: dict[str, list[ChannelPackage]] = {}
     for package in packages:
         by_name.setdefault(package.name, []).append(package)
@@ -136,29 +136,32 @@ def _newest(packages: list[ChannelPackage], asked: SelectConfig, left: list[Skip
         for package in sorted(by_name[name], key=lambda each: (order[each.version], *_build(each)), reverse=True):
             variant = (package.version, package.subdir, *_variant(package))
             builds[variant] = builds.get(variant, 0) + 1
-            if asked.versions and newest - order[package.version] >= asked.versions:
-                left.append((package, f"not among the {asked.versions} newest versions"))
-            elif asked.builds and builds[variant] > asked.builds:
-                left.append((package, f"not among the {asked.builds} newest builds of its version"))
+            if config.versions and newest - order[package.version] >= config.versions:
+                skipped.append((package, f"not among the {config.versions} newest versions"))
+            elif config.builds and builds[variant] > config.builds:
+                skipped.append((package, f"not among the {config.builds} newest builds of its version"))
             else:
-                yield package
+                chosen.append(package)
+    return chosen, skipped
 
 
 def ranks(packages: Iterable[ChannelPackage]) -> dict[str, int]:
-    """The place of each version of one name in conda's order, 0 for the oldest; versions that conda takes for the same (1.0 and
-    1.00) share one. What conda cannot read is older than all that it can."""
+    """Rank the versions of one name in conda's order, from 1 for the oldest.
+
+    Versions that conda considers equal (1.0 and 1.00) share a rank; versions that conda cannot parse have rank 0.
+    """
     from rattler import Version
     from rattler.exceptions import InvalidVersionError
 
-    read: dict[str, Any] = {}
+    parsed: dict[str, Any] = {}
     for text in {package.version for package in packages}:
         try:
-            read[text] = Version(text)
+            parsed[text] = Version(text)
         except InvalidVersionError:
-            read[text] = None
-    known = sorted(version for version in read.values() if version is not None)
-    distinct = [version for number, version in enumerate(known) if not number or version != known[number - 1]]
-    return {text: 0 if version is None else distinct.index(version) + 1 for text, version in read.items()}
+            parsed[text] = None
+    versions = sorted(version for version in parsed.values() if version is not None)
+    distinct = [version for number, version in enumerate(versions) if not number or version != versions[number - 1]]
+    return {text: 0 if version is None else distinct.index(version) + 1 for text, version in parsed.items()}
 
 
 def _build(package: ChannelPackage) -> tuple[int, float, str, str]:
@@ -166,7 +169,7 @@ def _build(package: ChannelPackage) -> tuple[int, float, str, str]:
 
 
 def _variant(package: ChannelPackage) -> tuple[str, ...]:
-    """What makes builds of one version stand side by side: the Python and the Emscripten that they are for."""
+    """The Python and the Emscripten that a build is for; builds of one version with different ones are all selected."""
     match = _PYTHON_BUILD.search(package.build)
-    bound = sorted(" ".join(spec.split()) for spec in package.depends if depends_name(spec) in ("python_abi", "emscripten-abi"))
-    return (match[1] if match else "", *bound)
+    abis = sorted(" ".join(spec.split()) for spec in package.depends if depends_name(spec) in ("python_abi", "emscripten-abi"))
+    return (match[1] if match else "", *abis)

@@ -1,8 +1,8 @@
-"""What a run is to do: the channels' packages beside the configuration and the state.
+"""Plan a run: compare the channels' packages with the configuration and the state.
 
-A work item is the archive (by its sha256), this converter, the options and the platform. A patch of repodata that changes a
-license or a dependency makes no new item: what a wheel says of itself comes from the archive, whose own index.json it was made
-of. It shows in `MirrorPlan.seen.patched`.
+A work item is an archive (by its sha256), this converter's version, the options and the platform. A repodata patch that changes a
+license or a dependency makes no new item, because a wheel's metadata come from the archive, with its own index.json. It is
+reported in `MirrorPlan.changes.patched`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult
 
 @dataclass(frozen=True)
 class PlannedTask:
-    """A work item, its package, and why it is one."""
+    """A work item, its package, and why it is planned."""
 
     key: ItemKey
     package: ChannelPackage
@@ -27,12 +27,11 @@ class PlannedTask:
 
 @dataclass(frozen=True)
 class MirrorPlan:
-    """What there is to do, in the order in which it shall be done, and what is not to be done.
+    """What a run does.
 
-    `wanted`: every item that the index shall have, done or not, with its package. `to_do`: those to work on now. `verdicts`: what
-    is refused by its name alone and was not noted yet, for `MirrorState.finish`. `waiting` and `quarantined`: failed items.
-    `left`:
-    packages that the configuration leaves out.
+    `wanted` has every item that belongs in the index, done or not, with its package; `to_do` those to work on now, in order;
+    `verdicts` new refusals by name alone, for `MirrorState.finish`; `waiting` and `quarantined` failed items; `skipped` packages
+    that the configuration leaves out; `changes` how the channels differ from the state.
     """
 
     wanted: Mapping[ItemKey, ChannelPackage] = field(default_factory=dict)
@@ -40,83 +39,98 @@ class MirrorPlan:
     verdicts: tuple[ItemResult, ...] = ()
     waiting: tuple[PlannedTask, ...] = ()
     quarantined: tuple[PlannedTask, ...] = ()
-    left: tuple[SkippedPackage, ...] = ()
-    seen: ChannelChanges = field(default_factory=ChannelChanges)
+    skipped: tuple[SkippedPackage, ...] = ()
+    changes: ChannelChanges = field(default_factory=ChannelChanges)
 
     @property
     def unchanged(self) -> int:
-        """How many items are done or refused already."""
+        """How many items are already done or refused."""
         return len(self.wanted) - len(self.to_do) - len(self.verdicts) - len(self.waiting) - len(self.quarantined)
 
     @property
     def bytes(self) -> int:
-        """What is to be downloaded for `to_do`, libraries aside."""
+        """The size of the packages of `to_do`; libraries that they need are not counted."""
         return sum(task.package.size or 0 for task in self.to_do)
 
 
-def make(
-    packages: Sequence[ChannelPackage], config: MirrorConfig, state: MirrorState, now: float, seen: ChannelChanges | None = None
+def make_plan(
+    packages: Sequence[ChannelPackage],
+    config: MirrorConfig,
+    state: MirrorState,
+    now: float,
+    changes: ChannelChanges | None = None,
 ) -> MirrorPlan:
-    """Plan a run for what the channels list; nothing is written. `seen`: what `MirrorState.see` answered before; None:
-    `MirrorState.compare`
-    is asked."""
-    seen = state.compare(packages) if seen is None else seen
-    chosen, left = select(packages, config.select)
+    """Plan a run. Writes nothing.
+
+    Args:
+        packages: what the channels list.
+        config: the mirror's configuration.
+        state: the mirror's state.
+        now: seconds since 1970.
+        changes: the result of `MirrorState.record_listing`; None to compare without recording.
+    """
+    changes = state.compare(packages) if changes is None else changes
+    chosen, skipped = select(packages, config.select)
     wanted: dict[ItemKey, ChannelPackage] = {}
     for package in chosen:
         for platform in config.platforms if package.subdir != "noarch" else config.platforms[:1]:
             wanted.setdefault(config.key(package.sha256, package.name, platform), package)
     items = state.items()
-    verdicts = {key: refusal for key, package in wanted.items() if (refusal := _by_name(key, package)) is not None}
+    verdicts = {key: refusal for key, package in wanted.items() if (refusal := _refusal_by_name(key, package)) is not None}
     due = set(state.due([key for key in wanted if key not in verdicts], now))
-    older = {item.key.package for item in items.values()}
-    changes = {package.sha256: name for name in ("new", "changed", "back") for package in getattr(seen, name)}
-    tasks = {key: PlannedTask(key, package, _why(key, items.get(key), changes, older)) for key, package in wanted.items()}
+    converted_before = {item.key.package for item in items.values()}
+    kinds = {package.sha256: kind for kind in ("new", "changed", "back") for package in getattr(changes, kind)}
+    tasks = {
+        key: PlannedTask(key, package, _reason(key, items.get(key), kinds, converted_before)) for key, package in wanted.items()
+    }
     failed = [task for key, task in tasks.items() if key not in due and key not in verdicts and key in items]
     return MirrorPlan(
         wanted=wanted,
         to_do=tuple(in_order([tasks[key] for key in wanted if key in due], items)),
-        verdicts=tuple(done for key, done in verdicts.items() if key not in items or items[key].status != "refused"),
+        verdicts=tuple(result for key, result in verdicts.items() if key not in items or items[key].status != "refused"),
         waiting=tuple(task for task in failed if items[task.key].status == "failed"),
         quarantined=tuple(task for task in failed if items[task.key].status == "quarantined"),
-        left=tuple(left),
-        seen=seen,
+        skipped=tuple(skipped),
+        changes=changes,
     )
 
 
 def in_order(tasks: Iterable[PlannedTask], items: Mapping[ItemKey, MirrorItem]) -> list[PlannedTask]:
-    """The order of work, the same for the same tasks. What failed before, and even more what was under way when a run died, comes
-    last: it holds nobody back. Then the newest version of every package before any older one, since that is what people
-    install; and of these the largest first, so that no worker begins the longest job when the others are through."""
+    """Sort tasks into the order of work, independent of the order given.
+
+    Items that failed before come last, after them those that a killed run was working on, so that they delay no others. The
+    newest version of every package comes before older ones, since it is the one that users install; among these the largest
+    comes first, so that the longest job does not begin when the other workers have finished.
+    """
     tasks = list(tasks)
     by_name: dict[str, list[ChannelPackage]] = {}
     for task in tasks:
         by_name.setdefault(task.package.name, []).append(task.package)
     order = {name: ranks(found) for name, found in by_name.items()}
-    top = {name: max(found.values()) for name, found in order.items()}
+    newest = {name: max(found.values()) for name, found in order.items()}
 
-    def place(task: PlannedTask) -> tuple[int, int, int, int, str, ItemKey]:
+    def position(task: PlannedTask) -> tuple[int, int, int, int, str, ItemKey]:
         item, package = items.get(task.key), task.package
-        age = top[package.name] - order[package.name][package.version]
-        broken, attempts = (item.broken, item.attempts) if item else (0, 0)
-        return broken, attempts, age, -(package.size or 0), package.stem, task.key
+        age = newest[package.name] - order[package.name][package.version]
+        interruptions, attempts = (item.interruptions, item.attempts) if item else (0, 0)
+        return interruptions, attempts, age, -(package.size or 0), package.stem, task.key
 
-    return sorted(tasks, key=place)
+    return sorted(tasks, key=position)
 
 
-def _by_name(key: ItemKey, package: ChannelPackage) -> ItemResult | None:
+def _refusal_by_name(key: ItemKey, package: ChannelPackage) -> ItemResult | None:
     refusal = refused(package)
     return None if refusal is None else ItemResult(key, "refused", refusal.code, refusal.message, refusal.hint)
 
 
-def _why(key: ItemKey, item: MirrorItem | None, changes: Mapping[str, str], older: set[str]) -> str:
-    """Why an item is to be done."""
+def _reason(key: ItemKey, item: MirrorItem | None, kinds: Mapping[str, str], converted_before: set[str]) -> str:
+    """Why an item is planned, for people."""
     if item is not None and item.status in ("failed", "quarantined"):
         return f"failed {item.attempts} times ({item.code})"
-    if item is not None and item.broken:
-        return "was under way when a run ended"
+    if item is not None and item.interruptions:
+        return "interrupted when a run was killed"
     if item is not None and item.status == "pending":
         return "not done yet"
-    if key.package in changes:
-        return changes[key.package]
-    return "another converter, options or platform" if key.package in older else "new"
+    if key.package in kinds:
+        return kinds[key.package]
+    return "another converter, options or platform" if key.package in converted_before else "new"

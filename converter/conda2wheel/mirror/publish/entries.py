@@ -1,52 +1,119 @@
-"""What of a plan and its results goes into the index, and what becomes of what was in it before."""
+"""Which wheels an index has: those of the plan's results, and for a while those that it had before."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from conda2wheel._version import __version__
 from conda2wheel.mirror.plan.tasks import MirrorPlan
 from conda2wheel.mirror.publish.generation import IndexEntry
 from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult
 
+YankReason = Callable[[ChannelPackage], str | None]  # why the wheel of a package is yanked; None: it stays
+
+
+def not_in_channel(package: ChannelPackage) -> str | None:
+    """The reason for yanking the wheel of a package that its channel no longer has."""
+    return f"no longer in {package.channel}"
+
 
 def entries_of(plan: MirrorPlan, results: Mapping[ItemKey, ItemResult]) -> Iterator[IndexEntry]:
-    """Every wheel that there is of what is wanted."""
+    """Yield an entry for every wanted item that has a wheel."""
     for key, package in plan.wanted.items():
-        done = results.get(key)
-        if done is not None and done.wheel is not None:
-            yield IndexEntry(done.wheel, package)
+        result = results.get(key)
+        if result is not None and result.wheel is not None:
+            yield IndexEntry(result.wheel, package)
 
 
 class YankReasons:
-    """Why a wheel that was in the index is yanked; None where it stays, since what shall take its place was not made yet."""
+    """Why a wheel that the index had is yanked, as a `YankReason`. A wheel whose replacement has not been made yet stays.
+
+    Args:
+        plan: the plan of the run.
+        results: `MirrorState.results(plan.wanted)`.
+    """
 
     def __init__(self, plan: MirrorPlan, results: Mapping[ItemKey, ItemResult]) -> None:
-        """`results` is `MirrorState.results(plan.wanted)`."""
-        self._left = {package.sha256: why for package, why in plan.left}
-        self._verdicts: dict[str, ItemResult] = {}
-        self._open: set[tuple[str, str, str]] = set()
+        self._skipped = {package.sha256: reason for package, reason in plan.skipped}
+        self._results: dict[str, ItemResult] = {}
+        self._unfinished: set[tuple[str, str, str]] = set()
         self._wanted = {package.sha256 for package in plan.wanted.values()}
         for key, package in plan.wanted.items():
-            done = results.get(key)
-            if done is None or done.status == "failed":
-                self._open.add(_version(package))
+            result = results.get(key)
+            if result is None or result.status == "failed":
+                self._unfinished.add(_version(package))
             else:
-                self._verdicts[package.sha256] = done
+                self._results[package.sha256] = result
 
     def __call__(self, package: ChannelPackage) -> str | None:
-        """A `publish.YankReason`."""
-        if _version(package) in self._open:
+        """Return the reason, or None if the wheel stays."""
+        if _version(package) in self._unfinished:
             return None
-        if (why := self._left.get(package.sha256)) is not None:
-            return f"no longer mirrored: {why}"
-        verdict = self._verdicts.get(package.sha256)
-        if verdict is not None and verdict.status == "refused":
-            return f"conda2wheel {__version__} refuses it: {verdict.code}"
+        if (reason := self._skipped.get(package.sha256)) is not None:
+            return f"no longer mirrored: {reason}"
+        result = self._results.get(package.sha256)
+        if result is not None and result.status == "refused":
+            return f"conda2wheel {__version__} refuses it: {result.code}"
         if package.sha256 in self._wanted:
             return "another wheel was made of it"
-        return f"no longer in {package.channel}"
+        return not_in_channel(package)
 
 
 def _version(package: ChannelPackage) -> tuple[str, str, str]:
     return package.subdir, package.name, package.version
+
+
+@dataclass(frozen=True)
+class EntryChoice:
+    """The entries of an index, one per file name, in order; and what changed: `replaced` have a newer build of the same file
+    name, `yanked` are yanked from now on, `removed` have been yanked for longer than the grace period."""
+
+    entries: tuple[IndexEntry, ...]
+    replaced: tuple[IndexEntry, ...] = ()
+    yanked: tuple[IndexEntry, ...] = ()
+    removed: tuple[IndexEntry, ...] = ()
+
+
+def choose(
+    entries: Iterable[IndexEntry], previous: Sequence[IndexEntry], *, now: float, grace: float, yank_reason: YankReason
+) -> EntryChoice:
+    """Choose the entries of an index.
+
+    Args:
+        entries: an entry for every wheel that is wanted.
+        previous: the entries of the index before.
+        now: seconds since 1970.
+        grace: seconds for which a yanked entry stays.
+        yank_reason: why an entry that is no longer wanted is yanked.
+    """
+    chosen: dict[str, IndexEntry] = {}
+    replaced: list[IndexEntry] = []
+    for entry in sorted(set(entries), key=build_order, reverse=True):
+        first = chosen.setdefault(entry.wheel.filename, entry)
+        if first is not entry and first.wheel.sha256 != entry.wheel.sha256:
+            replaced.append(entry)
+    yanked: list[IndexEntry] = []
+    removed: list[IndexEntry] = []
+    for entry in previous:
+        if entry.wheel.filename in chosen:
+            continue
+        reason = yank_reason(entry.package)
+        if reason is None:
+            chosen[entry.wheel.filename] = replace(entry, yanked=None, since=None)
+        elif entry.since is not None and now - entry.since > grace:
+            removed.append(entry)
+        else:
+            since = now if entry.since is None else entry.since
+            chosen[entry.wheel.filename] = replace(entry, yanked=reason, since=since)
+            if entry.since is None:
+                yanked.append(chosen[entry.wheel.filename])
+    in_order = sorted(chosen.values(), key=lambda entry: (entry.wheel.project, entry.wheel.filename))
+    return EntryChoice(tuple(in_order), tuple(replaced), tuple(yanked), tuple(removed))
+
+
+def build_order(entry: IndexEntry) -> tuple[Any, ...]:
+    """Sort key: builds of one file name, the newest last; hashes decide between equals, so that the order of work does not."""
+    package, wheel = entry.package, entry.wheel
+    return (wheel.filename, package.build_number, package.timestamp or 0.0, package.sha256, wheel.sha256)

@@ -1,11 +1,10 @@
-"""A generation: a whole index that never changes, and the one pointer that says which of them counts.
+"""Generations: immutable versions of the index, and the pointer that names the current one.
 
-    generations/NNNNNN-DIGEST8/simple/...       pages; NNNNNN counts, DIGEST8 is of all pages' bytes
-    generations/NNNNNN-DIGEST8/generation.json  what is in it and whence, written last: one without it is unfinished
+    generations/NNNNNN-DIGEST8/simple/...       pages; NNNNNN is a counter, DIGEST8 is of the bytes of all pages
+    generations/NNNNNN-DIGEST8/generation.json  its manifest, written last: a generation without one is incomplete
     current.json                                the pointer: {"schema", "generation", "sha256" of its generation.json, ...}
 
-Links in pages are relative to the store's top, as if pages lay there: `../../blobs/...` from `simple/NAME/`. That is where
-readers find them (`serve`).
+Links in pages are relative to the place at the store's top where `serve` puts the pages: `../../blobs/...` from `simple/NAME/`.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class IndexEntry:
-    """A wheel in the index, and the package that it was made of. `yanked`: why no installer should choose it any more (PEP 592),
-    `since` when, in seconds since 1970."""
+    """A wheel in the index, and the package that it was made of. `yanked` is the reason for yanking it (PEP 592), `since` when it
+    was yanked, in seconds since 1970."""
 
     wheel: MirrorWheel
     package: ChannelPackage
@@ -43,7 +42,7 @@ class IndexEntry:
 
     @property
     def file(self) -> IndexFile:
-        """Its line in the index. It was uploaded, as far as readers are concerned, when its package was built."""
+        """Its file in the simple index. Its upload time is the build time of its package."""
         wheel, built = self.wheel, self.package.timestamp
         return IndexFile(
             filename=wheel.filename,
@@ -58,25 +57,28 @@ class IndexEntry:
         )
 
     def json(self) -> dict[str, Any]:
-        """All of it, as JSON has it."""
+        """Return the JSON form."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> IndexEntry:
-        """What `json` wrote. Raises `KeyError` or `TypeError` for anything else."""
+    def from_json(cls, document: Mapping[str, Any]) -> IndexEntry:
+        """Read the JSON form. Raises `KeyError` or `TypeError` for anything else."""
         return cls(
-            MirrorWheel(**_frozen(told["wheel"])), ChannelPackage(**_frozen(told["package"])), told["yanked"], told["since"]
+            MirrorWheel(**_with_tuples(document["wheel"])),
+            ChannelPackage(**_with_tuples(document["package"])),
+            document["yanked"],
+            document["since"],
         )
 
 
-def _frozen(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in told.items()}
+def _with_tuples(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in document.items()}
 
 
 @dataclass(frozen=True)
 class Pointer:
-    """`current.json`. `since`: when it was set; `previous`: what it said before; `withdrawn`: the digests of indexes that a
-    rollback took away; `version`: the store's own, for the next conditional write."""
+    """`current.json`. `since` is when it was set, `previous` the generation before, `withdrawn` the digests of indexes that a
+    rollback withdrew, `version` the store's version of the object, for the next conditional write."""
 
     generation: str
     sha256: str
@@ -87,14 +89,14 @@ class Pointer:
 
     @property
     def number(self) -> int:
-        """The generation's."""
+        """The generation's number."""
         return number_of(self.generation)
 
 
 @dataclass(frozen=True)
 class Generation:
-    """A generation as its manifest tells it: `sha256` is the manifest's own; `files` are its files' by path; `state` is what the
-    mirror knew then, for `MirrorState.rebuild`."""
+    """A generation as its manifest describes it. `sha256` is the manifest's; `files` has the sha256 of its files by path; `state`
+    is the mirror's state at that time, for `MirrorState.rebuild`."""
 
     name: str
     sha256: str
@@ -107,69 +109,71 @@ class Generation:
 
 
 def current(store: Store) -> Pointer | None:
-    """The pointer; None where nothing was published. Raises `Failed` (store) if it cannot be read or is damaged."""
+    """Read the pointer; None if nothing was published. Raises `Failed` (store) if it cannot be read or is damaged."""
     found = store.fetch(POINTER)
     if found is None:
         return None
     try:
-        told = json.loads(found.data)
-        withdrawn = tuple(map(str, told["withdrawn"]))
-        number_of(told["generation"])
-        return Pointer(told["generation"], told["sha256"], told["since"], told["previous"], withdrawn, found.version)
+        document = json.loads(found.data)
+        withdrawn = tuple(map(str, document["withdrawn"]))
+        number_of(document["generation"])
+        return Pointer(
+            document["generation"], document["sha256"], document["since"], document["previous"], withdrawn, found.version
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(store, POINTER, error) from None
 
 
 def set_pointer(store: Store, new: Pointer, before: Pointer | None) -> bool:
-    """Move the pointer, if it is still what it was before."""
-    told = {key: value for key, value in dataclasses.asdict(new).items() if key != "version"}
-    data = json.dumps({"schema": SCHEMA, **told}, indent=1).encode() + b"\n"
+    """Set the pointer if it is still `before`; returns whether it was."""
+    document = {key: value for key, value in dataclasses.asdict(new).items() if key != "version"}
+    data = json.dumps({"schema": SCHEMA, **document}, indent=1).encode() + b"\n"
     if before is None:
         return store.put_new(POINTER, data)
     if before.version is None:
-        raise ValueError("a pointer that was not read from a store")
+        raise ValueError("the pointer before was not read from a store")
     return store.put_if(POINTER, data, before.version)
 
 
 def read_generation(store: Store, name: str, sha256: str | None = None) -> Generation | None:
-    """A generation's manifest, and that it is the one of that hash; None if it is not there, or unfinished."""
+    """Read a generation's manifest, checking its sha256 if given; None if it does not exist."""
     path = f"{GENERATIONS}/{name}/{MANIFEST}"
     data = store.get(path)
     if data is None:
         return None
     if sha256 is not None and sha(data) != sha256:
-        raise _damaged(store, path, "its hash is another than the pointer's")
+        raise _damaged(store, path, "its hash is not the one in the pointer")
     try:
-        told = json.loads(data)
-        entries = tuple(map(IndexEntry.from_json, told["entries"]))
-        since, parent, files = told["created"], told["parent"], dict(told["files"])
-        return Generation(name, sha(data), told["digest"], since, parent, entries, files, dict(told["state"]))
+        document = json.loads(data)
+        entries = tuple(map(IndexEntry.from_json, document["entries"]))
+        since, parent, files = document["created"], document["parent"], dict(document["files"])
+        return Generation(name, sha(data), document["digest"], since, parent, entries, files, dict(document["state"]))
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(store, path, error) from None
 
 
 def current_generation(store: Store) -> tuple[Pointer | None, Generation | None]:
-    """The pointer and what it points to. Raises `Failed` (store) where that is not there, or is damaged."""
+    """Read the pointer and its generation. Raises `Failed` (store) where either is damaged, or the generation does not exist."""
     pointer = current(store)
     if pointer is None:
         return None, None
     generation = read_generation(store, pointer.generation, pointer.sha256)
     if generation is None:
-        raise _damaged(store, POINTER, f"generation {pointer.generation} is not there")
+        raise _damaged(store, POINTER, f"generation {pointer.generation} does not exist")
     return pointer, generation
 
 
 def generations(store: Store) -> tuple[str, ...]:
-    """The names of all generations that are whole, oldest first."""
+    """List the names of all complete generations, oldest first."""
     found = (name for name in store.folders(GENERATIONS) if _is_name(name))
     return tuple(name for name in found if store.head(f"{GENERATIONS}/{name}/{MANIFEST}") is not None)
 
 
 def number_of(name: str) -> int:
-    """NNNNNN. Raises `ValueError` for what is no generation's name."""
+    """Parse the number of a generation's name. Raises `ValueError` for another name."""
     number, dash, digest = name.partition("-")
     if not (dash and digest and number.isdecimal()):
-        raise ValueError(f"{name!r} is no generation")
+        raise ValueError(f"{name!r} is not the name of a generation")
     return int(number)
 
 
@@ -181,15 +185,15 @@ def _is_name(name: str) -> bool:
 
 
 def index_pages(entries: Iterable[IndexEntry]) -> dict[str, bytes]:
-    """The index of some entries, by path below the store's top. No clock and no chance: the same entries, the same bytes."""
+    """Build the simple index of entries: bytes by path below the store's top. The same entries give the same bytes."""
     by_project: dict[str, list[IndexEntry]] = {}
     for entry in entries:
         by_project.setdefault(entry.wheel.project, []).append(entry)
     projects = []
-    for name, some in sorted(by_project.items()):
-        files = sorted((entry.file for entry in some), key=lambda file: (Version(file.version), file.filename))
-        reasons = [entry.yanked for entry in some if entry.yanked is not None]
-        archived = len(reasons) == len(some)
+    for name, group in sorted(by_project.items()):
+        files = sorted((entry.file for entry in group), key=lambda file: (Version(file.version), file.filename))
+        reasons = [entry.yanked for entry in group if entry.yanked is not None]
+        archived = len(reasons) == len(group)
         projects.append(
             Project(name, tuple(files), "archived" if archived else "active", max(reasons) or None if archived else None)
         )
@@ -197,20 +201,20 @@ def index_pages(entries: Iterable[IndexEntry]) -> dict[str, bytes]:
 
 
 def digest_of(files: Mapping[str, bytes]) -> str:
-    """Of all files' paths and bytes."""
+    """SHA-256 of all files' paths and bytes."""
     return hashlib.sha256("".join(f"{path} {sha(files[path])}\n" for path in sorted(files)).encode()).hexdigest()
 
 
 def sha(data: bytes) -> str:
-    """Hexadecimal SHA-256."""
+    """SHA-256, hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
 def missing(store: Store, entries: Sequence[IndexEntry]) -> tuple[IndexEntry, ...]:
-    """The entries whose wheel or metadata is not in the store as it should be: to be made again."""
-    there = {meta.path: meta.size for meta in store.list("blobs")}
-    return tuple(e for e in entries if there.get(e.wheel.blob) != e.wheel.size or f"{e.wheel.blob}.metadata" not in there)
+    """List the entries whose wheel, in its size, or metadata is not in the store."""
+    sizes = {info.path: info.size for info in store.list("blobs")}
+    return tuple(e for e in entries if sizes.get(e.wheel.blob) != e.wheel.size or f"{e.wheel.blob}.metadata" not in sizes)
 
 
-def _damaged(store: Store, path: str, why: object) -> Failed:
-    return Failed("store", f"{store.url}/{path} is damaged: {why}", "conda2wheel mirror rollback, to a generation that is whole")
+def _damaged(store: Store, path: str, reason: object) -> Failed:
+    return Failed("store", f"{store.url}/{path} is damaged: {reason}", "conda2wheel mirror rollback to a complete generation")

@@ -1,4 +1,7 @@
-"""`pyodide-lock-PLATFORM.json`: what `loadPackage` reads, one per Pyodide, as files of the index (`publish(files=...)`)."""
+"""The mirror's lock files for Pyodide's `loadPackage`: `pyodide-lock-PLATFORM.json`, one for each platform.
+
+They are at the store's top, and name wheels relative to it.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,17 @@ from conda2wheel.pyodide.lock import Runtime, of_platform
 def lock_files(
     entries: Sequence[IndexEntry], runtimes: Sequence[Runtime] | None = None, own: str | None = None
 ) -> Mapping[str, bytes]:
-    """The lock files of an index by path: for each runtime the newest of each project that fits it and is not yanked. None: the
-    newest Pyodide of each platform that there are wheels for, as the table knows it.
+    """Build the lock files of an index, by path. Each has the newest wheel of every project that fits and is not yanked.
 
-    They lie at the store's top, and name wheels relative to there. `own` is the address of the folder that has Pyodide's own
-    packages, with `{version}` where Pyodide's version belongs: they are then in the lock file, too, and the runtimes must be on
-    disk; else it has ours alone. Of several runtimes of one platform the last counts. Raises `Failed` as `site.lock.merged` does.
+    Args:
+        entries: the index.
+        runtimes: a Pyodide for each lock file, of several for one platform the last; None for the newest of each platform of
+            the wheels.
+        own: the URL of the folder with Pyodide's own packages, with `{version}` for Pyodide's version. They are then in the lock
+            file too, and the runtimes must be on disk. None: the lock file has only the mirror's wheels.
+
+    Raises:
+        Failed: as `index.pyodide_lock.merged`.
     """
     if runtimes is None:
         runtimes = runtimes_of(entries)
@@ -28,13 +36,13 @@ def lock_files(
 
 
 def runtimes_of(entries: Iterable[IndexEntry]) -> tuple[Runtime, ...]:
-    """The newest Pyodide of each platform that some wheel is for, by name; what no Pyodide has is left out."""
+    """The newest Pyodide of each platform of the wheels, by platform; platforms without a Pyodide are left out."""
     rows = {tag: platforms.parse(tag) for entry in entries for tag in entry.wheel.platform.split(".") if tag != "any"}
     return tuple(of_platform(row) for _, row in sorted(rows.items()) if row is not None and row.pyodide and row.cpython)
 
 
 def lock(entries: Iterable[IndexEntry], runtime: Runtime, own: str | None = None) -> Lock:
-    """One of them, with what is missing in it and what it replaces."""
+    """Build one lock file, with what is missing in it and what it replaces. Arguments as `lock_files`."""
     locked = [_locked(entry) for entry in entries if entry.yanked is None]
     if own is None:
         return beside(locked, runtime)

@@ -1,4 +1,4 @@
-"""Going back to a generation, and clearing away what nobody needs any more."""
+"""Go back to an earlier generation, and remove generations and wheels that are no longer needed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DAY = 86400.0
 
 @dataclass(frozen=True)
 class RemovedObjects:
-    """What `gc` removed: generations by name, wheels and other files by number; `size` in bytes, all together."""
+    """What `gc` removed: names of generations, numbers of wheels and of other files, and the bytes of all of them."""
 
     generations: tuple[str, ...]
     blobs: int
@@ -37,34 +37,47 @@ class RemovedObjects:
     size: int
 
 
-def rollback(store: Store, to: str | None, *, now: float, owner: str = "") -> str:
-    """Make a generation the current one again (None: the one before this); gives back its name. What is taken away stays away: a
-    later publish of the very same index does nothing, until another one was published.
+def rollback(store: Store, to: str | None, *, now: float) -> str:
+    """Make an earlier generation the current one.
 
-    Raises `Failed`: "usage" where there is no such generation, or it is not whole any more; "locked" and "store" as `publish`.
+    The index that it replaces is withdrawn: publishing the very same index again does nothing, until another one was published.
+
+    Args:
+        store: the store.
+        to: the generation's name; None for the one before the current one.
+        now: seconds since 1970.
+
+    Returns:
+        The generation's name.
+
+    Raises:
+        Failed: "usage" where the generation does not exist or some of its wheels do not; "locked" and "store" as `publish`.
     """
-    with Lease(store, owner) as lock:
+    with Lease(store) as lease:
         pointer = current(store)
         if pointer is None:
-            raise Failed("usage", f"{store.url}: nothing was published there")
+            raise Failed("usage", f"{store.url}: nothing has been published there")
         older = [name for name in generations(store) if number_of(name) < pointer.number]
         name = to or (older[-1] if older else None)
         chosen = None if name is None else read_generation(store, name)
         if chosen is None:
-            raise Failed("usage", f"{store.url} has no generation {name or 'before this one'}", "mirror status lists them")
+            raise Failed(
+                "usage", f"{store.url} has no generation {name or 'before this one'}", "conda2wheel mirror rollback lists them"
+            )
         if lacking := missing(store, chosen.entries):
-            raise Failed("usage", f"{chosen.name} is not whole: {lacking[0].wheel.filename} and so on ({len(lacking)}) are gone")
+            first = lacking[0].wheel.filename
+            raise Failed("usage", f"{chosen.name} is incomplete: {len(lacking)} of its wheels are gone, such as {first}")
         withdrawn = {*pointer.withdrawn, *_digest(store, pointer.generation)} - {chosen.digest}
-        lock.check()
+        lease.check()
         new = Pointer(chosen.name, chosen.sha256, now, pointer.generation, tuple(sorted(withdrawn)))
         if not set_pointer(store, new, pointer):
-            raise Failed("locked", f"another published to {store.url} in the meantime", "nothing was changed")
-        serve(store, chosen, lock.check)
+            raise Failed("locked", f"another process published to {store.url} meanwhile", "nothing was changed")
+        serve(store, chosen, lease.check)
         return chosen.name
 
 
 def _digest(store: Store, name: str) -> tuple[str, ...]:
-    """A generation's, if it can be read: its damage may be why one goes back."""
+    """A generation's digest; nothing if it cannot be read, since its damage may be the reason for the rollback."""
     try:
         generation = read_generation(store, name)
     except Failed:
@@ -72,60 +85,71 @@ def _digest(store: Store, name: str) -> tuple[str, ...]:
     return () if generation is None else (generation.digest,)
 
 
-def gc(store: Store, *, keep: int, grace: float, now: float | None = None, owner: str = "") -> RemovedObjects:
-    """Remove generations and wheels that no reader needs: all generations but the current one, the newest `keep`, and those that
-    counted within the last `grace` seconds; then wheels that none of these names and that are older than `grace`.
+def gc(store: Store, *, keep: int, grace: float, now: float | None = None) -> RemovedObjects:
+    """Remove generations and wheels that no reader needs.
 
-    Ages are by the store's clock, and so is `now` if it is None. What killed publishers left goes at once (generations without a
-    manifest) or after a day. Raises `Failed` as `publish` does; what is named by what stays is never removed.
+    The current generation stays, and so do the newest `keep` and those that were current within the last `grace` seconds. Wheels
+    that none of these names are removed once they are older than `grace`. What killed publishers left is removed at once
+    (generations without a manifest) or after a day (temporary files).
+
+    Args:
+        store: the store.
+        keep: how many of the newest generations stay.
+        grace: seconds.
+        now: seconds since 1970; None for the store's clock, by which ages are measured.
+
+    Raises:
+        Failed: as `publish`; nothing that is still needed has been removed.
     """
-    with Lease(store, owner) as lock:
+    with Lease(store) as lease:
         pointer, generation = current_generation(store)
         if pointer is None or generation is None:
             return RemovedObjects((), 0, 0, 0)
-        serve(store, generation, lock.check)
+        serve(store, generation, lease.check)
         now = store.clock() if now is None else now
-        kept = _kept(store, pointer, keep, now - grace)
-        named = {generation.name: generation} | {name: _whole(store, name) for name in kept if name != generation.name}
-        doomed, size = [], 0
+        names = _kept_generations(store, pointer, keep, now - grace)
+        kept = {generation.name: generation} | {name: _read(store, name) for name in names if name != generation.name}
+        removed, size = [], 0
         for name in store.folders(GENERATIONS):
-            metas = [] if name in named else list(store.list(f"{GENERATIONS}/{name}"))
-            if not metas:  # some stores list folders that are empty
+            infos = [] if name in kept else list(store.list(f"{GENERATIONS}/{name}"))
+            if not infos:  # some stores list folders that are empty
                 continue
-            lock.check()
-            doomed.append(name)
-            store.delete([f"{GENERATIONS}/{name}/{MANIFEST}"])  # first: half a generation shall not look whole
-            store.delete([meta.path for meta in metas])
-            size += sum(meta.size for meta in metas)
-        needed = {entry.wheel.blob for each in named.values() for entry in each.entries}
-        idle = [
-            meta
-            for meta in store.list("blobs")
-            if meta.modified < now - grace and meta.path.removesuffix(".metadata") not in needed
+            lease.check()
+            removed.append(name)
+            store.delete([f"{GENERATIONS}/{name}/{MANIFEST}"])  # first, so that a partial generation never looks complete
+            store.delete([info.path for info in infos])
+            size += sum(info.size for info in infos)
+        needed = {entry.wheel.blob for each in kept.values() for entry in each.entries}
+        unused = [
+            info
+            for info in store.list("blobs")
+            if info.modified < now - grace and info.path.removesuffix(".metadata") not in needed
         ]
-        lock.check()
-        store.delete([meta.path for meta in idle])
-        leftovers = store.tidy(now - DAY)
-        return RemovedObjects(tuple(doomed), len(idle), leftovers, size + sum(meta.size for meta in idle))
+        lease.check()
+        store.delete([info.path for info in unused])
+        leftovers = store.delete_partial_files(now - DAY)
+        return RemovedObjects(tuple(removed), len(unused), leftovers, size + sum(info.size for info in unused))
 
 
-def _kept(store: Store, pointer: Pointer, keep: int, since: float) -> set[str]:
-    """The generations that stay. One ceased to count when the next was written, or when the pointer was set back."""
-    whole = generations(store)
-    ended: dict[str, float] = {}
-    for name, following in itertools.pairwise(whole):
-        meta = store.head(f"{GENERATIONS}/{following}/{MANIFEST}")
-        ended[name] = meta.modified if meta is not None else since
-    kept = {pointer.generation, *whole[max(0, len(whole) - keep) :]}
-    kept |= {name for name, moment in ended.items() if moment >= since}
-    pointed = store.head(POINTER)
-    if pointer.previous in whole and pointed is not None and pointed.modified >= since:
+def _kept_generations(store: Store, pointer: Pointer, keep: int, since: float) -> set[str]:
+    """The generations that stay. A generation stops being current when the next is written, or when a rollback replaces it."""
+    complete = generations(store)
+    replaced: dict[str, float] = {}
+    for name, following in itertools.pairwise(complete):
+        info = store.head(f"{GENERATIONS}/{following}/{MANIFEST}")
+        replaced[name] = info.modified if info is not None else since
+    kept = {pointer.generation, *complete[max(0, len(complete) - keep) :]}
+    kept |= {name for name, moment in replaced.items() if moment >= since}
+    info = store.head(POINTER)
+    if pointer.previous in complete and info is not None and info.modified >= since:
         kept.add(str(pointer.previous))
     return kept
 
 
-def _whole(store: Store, name: str) -> Generation:
+def _read(store: Store, name: str) -> Generation:
     generation = read_generation(store, name)
     if generation is None:
-        raise Failed("store", f"{store.url}: generation {name} was there, and is not", "another cleans there: run it again")
+        raise Failed(
+            "store", f"{store.url}: generation {name} was deleted meanwhile", "another gc is running there: run it again"
+        )
     return generation

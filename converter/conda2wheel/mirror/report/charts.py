@@ -1,6 +1,6 @@
-"""Small charts as SVG, made once: no script, no style of their own, colours by class (`report.css`).
+"""Small SVG charts for the report's page, without scripts or styles of their own; classes give the colours (`report.css`).
 
-Each has its numbers in words as well, since nobody can read a bar out aloud.
+Every chart also has its numbers as text, for screen readers.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-RUNS = 60  # as many as can be told apart
+RUNS = 60  # as many as can be distinguished
 
 
 def share(parts: Mapping[str, float]) -> str:
-    """One bar, divided among classes in the order given."""
+    """A bar, divided among classes in the order given."""
     total = sum(parts.values()) or 1
     x = 0.0
     bars = []
@@ -28,7 +28,7 @@ def share(parts: Mapping[str, float]) -> str:
 
 
 def bar(value: float, most: float, name: str) -> str:
-    """A bar as long as its share of the longest; beside a number, so that it is hidden from readers of words."""
+    """A bar whose length is the value's share of `most`. It stands beside its number, so screen readers skip it."""
     width = 100 * value / most if most else 0
     return (
         '<svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
@@ -37,12 +37,12 @@ def bar(value: float, most: float, name: str) -> str:
 
 
 def history(runs: Sequence[tuple[str, Mapping[str, float]]]) -> str:
-    """A column a run (its name, its numbers by class), the newest at the right; the last `RUNS` of them."""
+    """A column for each of the last `RUNS` runs, given as (name, numbers by class), the newest at the right."""
     runs = runs[-RUNS:]
     most = max((sum(numbers.values()) for _, numbers in runs), default=0) or 1
-    wide = 600 / max(len(runs), 12)
+    width = 600 / max(len(runs), 12)
     columns = []
-    for place, (name, numbers) in enumerate(runs):
+    for position, (name, numbers) in enumerate(runs):
         y = 120.0
         parts = []
         for kind, value in numbers.items():
@@ -50,8 +50,8 @@ def history(runs: Sequence[tuple[str, Mapping[str, float]]]) -> str:
             y -= height
             if height:
                 parts.append(
-                    f'<rect class="{escape(kind)}" x="{place * wide + 1:.2f}" y="{y:.2f}" '
-                    f'width="{wide - 2:.2f}" height="{height:.2f}"/>'
+                    f'<rect class="{escape(kind)}" x="{position * width + 1:.2f}" y="{y:.2f}" '
+                    f'width="{width - 2:.2f}" height="{height:.2f}"/>'
                 )
         words = ", ".join(f"{value:g} {kind}" for kind, value in numbers.items())
         columns.append(f"<g><title>{escape(f'{name}: {words}')}</title>{''.join(parts)}</g>")

@@ -1,4 +1,4 @@
-"""What a report takes from the state of a mirror, and what it leaves there for the next."""
+"""Collect a report's items and history from the mirror's state, and what the state records of a run for later reports."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from conda2wheel.mirror.report.model import MirrorReport, ReportItem, RunSummary
-from conda2wheel.mirror.state.mirror_state import MirrorItem, MirrorRun
+from conda2wheel.mirror.state.mirror_state import ItemStatus, MirrorItem, MirrorRun
 from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult, ResultStatus
 
-_WAS: dict[str, ResultStatus | None] = {
+_RESULT_STATUS: dict[ItemStatus, ResultStatus | None] = {
     "done": "done",
     "refused": "refused",
     "failed": "failed",
@@ -20,57 +20,60 @@ _WAS: dict[str, ResultStatus | None] = {
 
 def report_items(
     packages: Mapping[ItemKey, ChannelPackage],
-    status: Mapping[ItemKey, MirrorItem],
+    items: Mapping[ItemKey, MirrorItem],
     results: Mapping[ItemKey, ItemResult],
-    chosen: Mapping[ItemKey, ItemResult],
+    published: Mapping[ItemKey, ItemResult],
     *,
     before: Mapping[ItemKey, MirrorItem] | None = None,
     worked: Collection[ItemKey] = (),
     yanked: Mapping[str, str] | None = None,
 ) -> list[ReportItem]:
-    """The items of a report: of each key that is wanted now, with its package.
+    """Make a report's items.
 
-    `status` is `MirrorState.items()`, `results` is `MirrorState.results()`, `chosen` is `MirrorState.results(keys)`, which
-    has the wheels that
-    stay though a later conversion failed; `before` is `MirrorState.items()` of before the run (None: there was no run);
-    `yanked` has
-    reasons by the file name of a wheel.
+    Args:
+        packages: the wanted items (`MirrorPlan.wanted`).
+        items: `MirrorState.items()`.
+        results: `MirrorState.results()`.
+        published: `MirrorState.results(packages)`, which includes older wheels that stay though a later conversion failed.
+        before: `MirrorState.items()` before the run; None without a run.
+        worked: the items that the run worked on.
+        yanked: why wheels are yanked, by file name.
     """
     earlier = before or {}
-    once = {(key.package, key.platform) for key, item in earlier.items() if item.status == "done"}
+    done_before = {(key.package, key.platform) for key, item in earlier.items() if item.status == "done"}
     found = []
     for key, package in packages.items():
-        stands = status.get(key)
-        done = results.get(key) if stands is not None and stands.status != "pending" else None
-        stays = chosen.get(key)
-        wheel = stays.wheel if stays is not None and (done is None or done.wheel is None) else None
-        held = wheel or (done.wheel if done is not None else None)
-        was: ResultStatus | None = _WAS[earlier[key].status] if key in earlier else None
-        if was is None and (key.package, key.platform) in once:  # by another converter, or with other options
-            was = "done"
+        item = items.get(key)
+        result = results.get(key) if item is not None and item.status != "pending" else None
+        has_wheel = result is not None and result.wheel is not None
+        older_wheel = published[key].wheel if key in published and not has_wheel else None
+        wheel = older_wheel or (result.wheel if result is not None else None)
+        previous_status = _RESULT_STATUS[earlier[key].status] if key in earlier else None
+        if previous_status is None and (key.package, key.platform) in done_before:  # by another converter, or with other options
+            previous_status = "done"
         found.append(
             ReportItem(
                 package=package,
-                done=done,
+                result=result,
                 worked=key in worked,
-                was=was,
-                attempts=stands.attempts if stands is not None else 0,
-                quarantined=stands is not None and stands.status == "quarantined",
-                yanked=(yanked or {}).get(held.filename) if held is not None else None,
-                kept=wheel,
+                previous_status=previous_status,
+                attempts=item.attempts if item is not None else 0,
+                quarantined=item is not None and item.status == "quarantined",
+                yanked=(yanked or {}).get(wheel.filename) if wheel is not None else None,
+                older_wheel=older_wheel,
             )
         )
     return found
 
 
 def run_counts(report: MirrorReport) -> dict[str, Any]:
-    """What `MirrorState.end_run` shall keep of a run, so that `history` can tell it to later reports."""
+    """The counts of a run that `MirrorState.end_run` records, for `run_history`."""
     worked = 0 if report.run is None else report.run.worked
     return {**report.counts, "worked": worked, "generation": report.generation}
 
 
-def history(runs: Iterable[MirrorRun]) -> list[RunSummary]:
-    """Earlier runs (`MirrorState.runs()`) as a report has them, oldest first; without those that never ended."""
+def run_history(runs: Iterable[MirrorRun]) -> list[RunSummary]:
+    """Summarise recorded runs (`MirrorState.runs()`), oldest first, without those that were killed."""
     found = []
     for run in sorted(runs, key=lambda run: run.number):
         if run.seconds is not None:

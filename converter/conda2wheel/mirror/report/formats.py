@@ -1,10 +1,10 @@
-"""The report for machines: JUnit XML, which CI systems show, and metrics, which Prometheus' node exporter reads from a file.
+"""The report for machines: JUnit XML for CI systems, and metrics for the textfile collector of Prometheus' node exporter.
 
-JUnit: a test case an item. What failed is an `error` (an accident, no verdict); what had a wheel before and is refused now is a
-`failure`; any other refusal is `skipped`, with its code: it is a verdict about the package and the same tomorrow, so that a CI
-that went red for it would be red for ever and read by nobody. What was not tried yet is skipped as well.
+JUnit has a test case an item. A failed item is an `error`, and an item that had a wheel before and is refused now is a `failure`.
+Any other refusal is `skipped`, with its code: it is a verdict about the package and does not change, so that a CI that failed for
+it would always fail. Items that were not tried yet are skipped as well.
 
-Metrics: the text format 0.0.4 (HELP and TYPE before the samples, no time stamps: the textfile collector refuses a file with any).
+Metrics are in the text format 0.0.4: HELP and TYPE before the samples, and no time stamps, which the collector does not accept.
 """
 
 from __future__ import annotations
@@ -30,24 +30,28 @@ _Sample = tuple[Mapping[str, str], float]
 
 
 def files(report: MirrorReport, root: str = "") -> dict[str, bytes]:
-    """Every form that is served, by name: the page and its parts, report.json, report.xml, report.txt. `root` leads from them to
-    the folder in which `blobs/` lies. The same report gives the same bytes."""
+    """All files of a report that are served, by name: the page and its parts, report.json, report.xml, report.txt.
+
+    Args:
+        report: the report; the same report gives the same bytes.
+        root: the path from the files to the folder of `blobs/`.
+    """
     document = report.json()
-    told = {"report.json": _json(document), "report.xml": junit(report), "report.txt": text(report, every=True)}
-    return {name: form.encode("utf-8", "replace") for name, form in told.items()} | dict(pages(document, root))
+    texts = {"report.json": _json(document), "report.xml": junit(report), "report.txt": text(report, every=True)}
+    return {name: content.encode("utf-8", "replace") for name, content in texts.items()} | dict(pages(document, root))
 
 
 def json_text(report: MirrorReport) -> str:
-    """`MirrorReport.json` as a document; ASCII, so that any reader takes it."""
+    """`MirrorReport.json` as ASCII text, which any reader accepts."""
     return _json(report.json())
 
 
 def _json(document: Mapping[str, Any]) -> str:
-    return json.dumps(document) + "\n"  # in one line: with indents it takes Python ten times as long
+    return json.dumps(document) + "\n"  # in one line: json writes indented text ten times as slowly
 
 
 def junit(report: MirrorReport) -> str:
-    """One `testsuite` a channel, one `testcase` an item: its class is SUBDIR.NAME, its name VERSION-BUILD."""
+    """JUnit XML with a `testsuite` a channel and a `testcase` an item, of class SUBDIR.NAME and name VERSION-BUILD."""
     root = ET.Element("testsuites", name="conda2wheel mirror")
     totals: Counter[str] = Counter()
     for channel in dict.fromkeys(item.package.channel for item in report.items):
@@ -71,22 +75,22 @@ def junit(report: MirrorReport) -> str:
 
 
 def _verdict(case: ET.Element, item: ReportItem) -> str:
-    """Write what became of an item; gives the attribute that counts it."""
+    """Write the result of an item; returns the attribute that counts it."""
     if item.status == "done":
         return "passed"
-    code = (item.done and item.done.code) or item.status
-    message = (item.done and item.done.message) or "not tried yet"
+    code = (item.result and item.result.code) or item.status
+    message = (item.result and item.result.message) or "not tried yet"
     if item.status == "failed":
         kind, counted = "error", "errors"
-    elif item.status == "refused" and item.was == "done":
+    elif item.status == "refused" and item.previous_status == "done":
         kind, counted = "failure", "failures"
     else:
         kind, counted = "skipped", "skipped"
-    told = ET.SubElement(case, kind, message=printable(f"{code}: {message}"))
+    element = ET.SubElement(case, kind, message=printable(f"{code}: {message}"))
     if kind != "skipped":
-        told.set("type", printable(code))
-    hint = item.done and item.done.hint
-    told.text = printable(hint) if hint else REFUSAL_CODES[code].meaning if code in REFUSAL_CODES else None
+        element.set("type", printable(code))
+    hint = item.result and item.result.hint
+    element.text = printable(hint) if hint else REFUSAL_CODES[code].meaning if code in REFUSAL_CODES else None
     return counted
 
 
@@ -99,12 +103,12 @@ def _number(element: ET.Element, numbers: Mapping[str, int], items: Iterable[Rep
 
 
 def metrics(report: MirrorReport) -> str:
-    """What Prometheus keeps over time. Names end in their unit; everything is a gauge, since a run starts anew."""
-    return "".join(_metric(name, told, samples) for name, told, samples in _metrics(report))
+    """Metrics for Prometheus. Names end in their unit; all are gauges, since each run starts anew."""
+    return "".join(_metric(name, meaning, samples) for name, meaning, samples in _metrics(report))
 
 
 def write_metrics(report: MirrorReport, path: Path) -> None:
-    """Whole or not at all, as the textfile collector wants it. Raises `Failed` (disk)."""
+    """Write the metrics file atomically, as the textfile collector requires. Raises `Failed` (disk)."""
     write_file(path, lambda: iter([metrics(report).encode("utf-8", "replace")]))
 
 
@@ -120,29 +124,33 @@ def _metrics(report: MirrorReport) -> Iterator[tuple[str, str, list[_Sample]]]:
     if report.missing is not None:
         kinds = Counter(each.kind for each in report.missing)
         yield "missing", "Required distributions that are not here.", [({"kind": kind}, kinds[kind]) for kind in KINDS]
-        yield "unjudged", "Wheels for which no Pyodide was given to look in.", [({}, report.unjudged)]
+        yield "unjudged", "Wheels that fit no Pyodide that was searched.", [({}, report.unjudged)]
     if report.run is not None:
         yield "start_time_seconds", "When the last run began, since 1970.", [({}, report.run.started)]
         yield "duration_seconds", "How long the last run took.", [({}, report.run.seconds)]
         yield "worked", "Items that the last run worked on.", [({}, report.run.worked)]
-        yield "changes", "What the last run met.", [({"kind": kind}, len(report.changes.get(kind, ()))) for kind in CHANGES]
+        yield (
+            "changes",
+            "Changes that the last run found.",
+            [({"kind": kind}, len(report.changes.get(kind, ()))) for kind in CHANGES],
+        )
         yield "stage_seconds", "Time in each stage, all workers.", [({"stage": s.name}, s.seconds) for s in report.stages]
         yield "downloaded_bytes", "Bytes that the last run downloaded.", [({}, report.downloaded)]
         yield "published", "Whether the last run could publish.", [({}, 0 if report.problem else 1)]
-    yield "look", "Reasons for a person to look.", [({}, len(report.look))]
-    told = {"converter": report.converter, "generation": report.generation or ""}
-    yield "info", "Who made which generation.", [(told, 1)]
+    yield "look", "Reasons for a person to look.", [({}, len(report.attention))]
+    info = {"converter": report.converter, "generation": report.generation or ""}
+    yield "info", "The current generation and the converter that made it.", [(info, 1)]
 
 
 def _coded(items: Mapping[str, tuple[ReportItem, ...]], label: str) -> list[_Sample]:
     return [({label: code}, len(found)) for code, found in sorted(items.items())]
 
 
-def _metric(name: str, told: str, samples: Iterable[_Sample]) -> str:
-    lines = [f"# HELP {PREFIX}_{name} {told}", f"# TYPE {PREFIX}_{name} gauge"]
+def _metric(name: str, meaning: str, samples: Iterable[_Sample]) -> str:
+    lines = [f"# HELP {PREFIX}_{name} {meaning}", f"# TYPE {PREFIX}_{name} gauge"]
     for labels, value in samples:
-        inside = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
-        lines.append(f"{PREFIX}_{name}{f'{{{inside}}}' if inside else ''} {value!r}")
+        pairs = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
+        lines.append(f"{PREFIX}_{name}{f'{{{pairs}}}' if pairs else ''} {value!r}")
     return "\n".join(lines) + "\n"
 
 

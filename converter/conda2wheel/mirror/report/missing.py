@@ -1,8 +1,7 @@
-"""What is missing: distributions that the wheels of an index require, and that nobody has who was asked.
+"""Find the distributions that the wheels of an index require, but that are neither in the index nor in a Pyodide's lock file.
 
-Asked are the index itself, the channel that it was made of, and the lock file of a Pyodide. PyPI is not: what it has is known to
-whoever installs, and a wheel of pure Python from there will do. So each missing distribution is told with what is known of it.
-Requirements count as their markers hold in that Pyodide, without extras.
+PyPI is not searched: the installer searches it, and a pure Python wheel from there works. So each missing distribution is
+reported with what is known of it in the channel. Requirements are evaluated with the markers of that Pyodide, without extras.
 """
 
 from __future__ import annotations
@@ -23,40 +22,41 @@ from conda2wheel.conda.names import pypi_name
 from conda2wheel.mirror.state.model import MirrorWheel
 from conda2wheel.pyodide.lock import Runtime
 
-# What is known of a missing distribution, the word first that says most.
+# What is known of a missing distribution, the most informative first.
 KINDS: dict[str, str] = {
     "unreadable": "a requirement that no installer can read",
-    "address": "required by its address, which was not asked",
-    "version": "here or in Pyodide, in no version that fits",
-    "platform": "here, for another platform or Python only",
-    "refused": "in the channel, and refused",
-    "failed": "in the channel, and its conversion failed",
-    "pending": "in the channel, and not tried yet",
+    "address": "required by a URL, which was not requested",
+    "version": "here or in Pyodide, but in no version that fits",
+    "platform": "here, but for another platform or Python only",
+    "refused": "in the channel, but refused",
+    "failed": "in the channel, but its conversion failed",
+    "pending": "in the channel, but not tried yet",
     "elsewhere": "neither in the channel nor in Pyodide; PyPI may have it, as pure Python",
 }
 
 
 @dataclass(frozen=True)
 class MissingDistribution:
-    """A distribution that `pyodide` (versions) will not find here. `kind` is one of `KINDS`; `code` is why the channel's own
-    package gave no wheel; `there` are the versions that do not fit; `wanted` are (file name, requirement) of who requires it."""
+    """A required distribution that the Pyodide versions `pyodide` do not find here. `kind` is one of `KINDS`; `code` is why the
+    channel's own package has no wheel; `available` are the versions that do not fit; `required_by` are (file name,
+    requirement)."""
 
     name: str
     kind: str
     pyodide: tuple[str, ...]
-    wanted: tuple[tuple[str, str], ...]
-    there: tuple[str, ...] = ()
+    required_by: tuple[tuple[str, str], ...]
+    available: tuple[str, ...] = ()
     code: str | None = None
 
     def json(self) -> dict[str, Any]:
-        """`{"name", "kind", "code", "there", "pyodide", "wanted": [{"wheel", "requirement"}]}`."""
+        """Return `{"name", "kind", "code", "there", "pyodide", "wanted": [{"wheel", "requirement"}]}`."""
         return {
             "name": self.name,
             "kind": self.kind,
             "code": self.code,
-            "there": list(self.there),
+            "there": list(self.available),
             "pyodide": list(self.pyodide),
-            "wanted": [{"wheel": wheel, "requirement": line} for wheel, line in self.wanted],
+            "wanted": [{"wheel": wheel, "requirement": line} for wheel, line in self.required_by],
         }
 
 
@@ -64,57 +64,65 @@ class MissingDistribution:
 class _Gap:
     name: str
     kind: str
-    there: tuple[str, ...] = ()
+    available: tuple[str, ...] = ()
     code: str | None = None
 
 
 def missing(
-    wheels: Iterable[MirrorWheel], wheelless: Mapping[str, tuple[str, str | None]], runtimes: Iterable[Runtime]
+    wheels: Iterable[MirrorWheel], without_wheels: Mapping[str, tuple[str, str | None]], runtimes: Iterable[Runtime]
 ) -> tuple[tuple[MissingDistribution, ...], int]:
-    """What the wheels require and who was asked has not, most wanted first; and how many wheels fit none of the `runtimes`, so
-    that nothing is said of them. `wheelless` has the channel's packages without a wheel, as `without_wheel` gives them."""
+    """Find the missing distributions.
+
+    Args:
+        wheels: the wheels of the index.
+        without_wheels: the channel's packages without a wheel, from `without_wheel`.
+        runtimes: the Pyodides for which requirements are evaluated.
+
+    Returns:
+        The missing distributions, those that most wheels require first; and the number of wheels that fit no runtime.
+    """
     wheels = tuple(wheels)
-    here: dict[str, list[MirrorWheel]] = defaultdict(list)
+    in_index: dict[str, list[MirrorWheel]] = defaultdict(list)
     for wheel in wheels:
-        here[wheel.project].append(wheel)
+        in_index[wheel.project].append(wheel)
     judged: set[str] = set()
-    wanted: dict[_Gap, dict[str, list[tuple[str, str]]]] = defaultdict(lambda: defaultdict(list))
+    requirers: dict[_Gap, dict[str, list[tuple[str, str]]]] = defaultdict(lambda: defaultdict(list))
     for runtime in runtimes:
         fitting = {wheel.filename: wheel for wheel in wheels if _fits(wheel, runtime)}
         judged |= fitting.keys()
-        asked: dict[str, _Gap | None] = {}
+        gaps: dict[str, _Gap | None] = {}
         for wheel in fitting.values():
             for line in wheel.requires:
-                if line not in asked:
-                    asked[line] = _gap(line, here, fitting, wheelless, runtime)
-                if (gap := asked[line]) is not None:
-                    wanted[gap][runtime.version].append((wheel.filename, line))
-    found = [_told(gap, wanters) for gap, wanters in wanted.items()]
+                if line not in gaps:
+                    gaps[line] = _find_gap(line, in_index, fitting, without_wheels, runtime)
+                if (gap := gaps[line]) is not None:
+                    requirers[gap][runtime.version].append((wheel.filename, line))
+    found = [_missing_distribution(gap, by_runtime) for gap, by_runtime in requirers.items()]
     return (
-        tuple(sorted(found, key=lambda each: (-len(each.wanted), each.name, each.kind, each.there))),
+        tuple(sorted(found, key=lambda each: (-len(each.required_by), each.name, each.kind, each.available))),
         sum(wheel.filename not in judged for wheel in wheels),
     )
 
 
 def without_wheel(packages: Iterable[tuple[str, str, str | None]]) -> dict[str, tuple[str, str | None]]:
-    """(conda name, status, code) of packages that gave no wheel, by the name that they have on PyPI; where builds differ, the
-    last one given. C libraries have no name there and are left out."""
+    """Index packages without a wheel, given as (conda name, status, code), by their PyPI name. Of several builds the last counts.
+    C libraries have no PyPI name and are left out."""
     return {canonicalize_name(name): (status, code) for conda, status, code in packages if (name := pypi_name(conda)) is not None}
 
 
-def _told(gap: _Gap, wanters: Mapping[str, list[tuple[str, str]]]) -> MissingDistribution:
-    pairs = sorted({pair for pairs in wanters.values() for pair in pairs})
-    return MissingDistribution(gap.name, gap.kind, tuple(wanters), tuple(pairs), gap.there, gap.code)
+def _missing_distribution(gap: _Gap, by_runtime: Mapping[str, list[tuple[str, str]]]) -> MissingDistribution:
+    pairs = sorted({pair for pairs in by_runtime.values() for pair in pairs})
+    return MissingDistribution(gap.name, gap.kind, tuple(by_runtime), tuple(pairs), gap.available, gap.code)
 
 
-def _gap(
+def _find_gap(
     line: str,
-    here: Mapping[str, list[MirrorWheel]],
+    in_index: Mapping[str, list[MirrorWheel]],
     fitting: Mapping[str, MirrorWheel],
-    wheelless: Mapping[str, tuple[str, str | None]],
+    without_wheels: Mapping[str, tuple[str, str | None]],
     runtime: Runtime,
 ) -> _Gap | None:
-    """What stands between a requirement and its fulfilment; None where nothing does, or where it does not hold there."""
+    """Why a requirement is not met in a Pyodide; None where it is met, or its marker does not hold."""
     requirement = _requirement(line)
     try:
         if requirement is None:
@@ -126,22 +134,22 @@ def _gap(
     name = canonicalize_name(requirement.name)
     if requirement.url:
         return _Gap(name, "address")
-    own = here.get(name, [])
+    own = in_index.get(name, [])
     usable = {wheel.version for wheel in own if wheel.filename in fitting}
     locked = runtime.packages.get(name)
     versions = [*usable, *([locked.version] if locked else [])]
     if any(_contains(requirement.specifier, version) for version in versions):
         return None
-    there = (
+    available = (
         *(f"{version} here" for version in sorted(usable, key=Version)),
         *([f"{locked.version} in Pyodide"] if locked else []),
     )
-    if there:
-        return _Gap(name, "version", there)
+    if available:
+        return _Gap(name, "version", available)
     if own:
         return _Gap(name, "platform", tuple(sorted({wheel.platform for wheel in own})))
-    if name in wheelless:
-        status, code = wheelless[name]
+    if name in without_wheels:
+        status, code = without_wheels[name]
         return _Gap(name, status, code=code)
     return _Gap(name, "elsewhere")
 
@@ -162,7 +170,7 @@ def _contains(specifier: SpecifierSet, version: str) -> bool:
 
 
 def _fits(wheel: MirrorWheel, runtime: Runtime) -> bool:
-    """Whether an installer in that Pyodide would take the wheel at all."""
+    """Whether an installer in that Pyodide accepts the wheel."""
     try:
         tags = parse_wheel_filename(wheel.filename)[3]
     except (InvalidWheelFilename, InvalidVersion):
@@ -172,4 +180,4 @@ def _fits(wheel: MirrorWheel, runtime: Runtime) -> bool:
     try:
         return SpecifierSet(wheel.requires_python or "").contains(runtime.python, prereleases=True)
     except InvalidSpecifier:
-        return True  # pip ignores it too
+        return True  # pip ignores an invalid Requires-Python, too

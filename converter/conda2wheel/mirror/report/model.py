@@ -1,6 +1,6 @@
-"""What a run of the mirror came to: one value, of which every form is made (`report_formats`, `site.pages`).
+"""The report of a run as one value, from which every format of it is made (`formats`, `pages`, `text`).
 
-It is made of plain values and of nothing else: no clock, no disk, no network. So the same run gives the same bytes.
+It contains plain values and reads no clock, disk or network, so that the same run gives the same bytes.
 """
 
 from __future__ import annotations
@@ -22,63 +22,67 @@ from conda2wheel.pyodide.lock import Runtime
 SCHEMA_VERSION = 1
 PENDING = "pending"
 COUNTS = ("packages", "done", "refused", "failed", PENDING, "quarantined", "projects", "wheels", "bytes")
-# What a run can meet that was otherwise the last time, and what the word means.
+# The kinds of changes that a run reports, and what they mean.
 CHANGES: dict[str, str] = {
     "new": "not seen before",
     "changed": "another archive under the same name",
-    "patched": "the same archive, of which repodata say something else",
+    "patched": "the same archive, with another repodata record",
     "vanished": "no longer in the channel",
-    "back": "vanished once, and there again",
+    "back": "vanished before, and listed again",
     "replaced": "a newer build has the same wheel file name",
-    "yanked": "its wheel stays for a while, and is chosen by nobody",
+    "yanked": "its wheel stays in the index for a while, but no installer chooses it",
 }
 
 
 @dataclass(frozen=True)
 class ReportItem:
-    """A package of the channel and what became of it. `done` is None where it was not tried yet; `worked`: in this run; `was`:
-    its status before this run; `at`: when it ended, in seconds since 1970; `yanked`: why, where its wheel is; `kept`: a wheel of
-    an earlier conversion, which stays in the index since the last one failed."""
+    """A package of the channel and its result.
+
+    `result` is None where it was not tried yet; `worked` is whether this run worked on it; `previous_status` its status before
+    this run; `at` when it ended, in seconds since 1970; `yanked` why its wheel is yanked; `older_wheel` a wheel of an earlier
+    conversion, which stays in the index because the last one failed.
+    """
 
     package: ChannelPackage
-    done: ItemResult | None = None
+    result: ItemResult | None = None
     worked: bool = False
-    was: ResultStatus | None = None
+    previous_status: ResultStatus | None = None
     attempts: int = 0
     quarantined: bool = False
     at: float | None = None
     yanked: str | None = None
-    kept: MirrorWheel | None = None
+    older_wheel: MirrorWheel | None = None
 
     @property
     def wheel(self) -> MirrorWheel | None:
-        """What the index has of it."""
-        return self.done.wheel if self.done is not None and self.done.wheel is not None else self.kept
+        """The wheel in the index."""
+        return self.result.wheel if self.result is not None and self.result.wheel is not None else self.older_wheel
 
     @property
     def status(self) -> str:
-        """done, refused, failed or pending."""
-        return PENDING if self.done is None else self.done.status
+        """Its status: done, refused, failed or pending."""
+        return PENDING if self.result is None else self.result.status
 
     @property
     def label(self) -> str:
-        """SUBDIR/NAME-VERSION-BUILD, and the platform where one was asked for."""
-        asked = "" if self.done is None or self.done.key.platform == "auto" else f" for {self.done.key.platform}"
-        return f"{self.package.subdir}/{self.package.stem}{asked}"
+        """SUBDIR/NAME-VERSION-BUILD, and the platform where the configuration names it."""
+        platform = "" if self.result is None or self.result.key.platform == "auto" else f" for {self.result.key.platform}"
+        return f"{self.package.subdir}/{self.package.stem}{platform}"
 
     @property
     def seconds(self) -> float:
-        """What it took, all stages together."""
-        return sum(self.done.seconds.values()) if self.done else 0.0
+        """The time of all stages together."""
+        return sum(self.result.seconds.values()) if self.result else 0.0
 
     def json(self) -> dict[str, Any]:
-        """One of `items`: docs/mirror.md."""
-        package, done = self.package, self.done
-        wheel, made = self.wheel, None
+        """An element of `items`, as docs/mirror.md describes it."""
+        package, result = self.package, self.result
+        wheel = self.wheel
+        contents: dict[str, Any] | None = None
         if wheel is not None:
             names = ("project", "version", "filename", "sha256", "size", "platform", "requires_python", "blob")
             lists = ("requires", "imports", "vendored")
-            made = {name: getattr(wheel, name) for name in names} | {name: list(getattr(wheel, name)) for name in lists}
+            contents = {name: getattr(wheel, name) for name in names} | {name: list(getattr(wheel, name)) for name in lists}
         return {
             "package": self.label,
             "channel": redacted(package.channel),
@@ -90,26 +94,26 @@ class ReportItem:
             "sha256": package.sha256,
             "size": package.size,
             "status": self.status,
-            "code": done.code if done else None,
-            "message": done.message if done else None,
-            "hint": done.hint if done else None,
-            "wheel": made,
-            "warnings": [list(warning) for warning in done.warnings] if done else [],
-            "seconds": {stage: round(seconds, 3) for stage, seconds in done.seconds.items()} if done else {},
-            "downloaded": done.downloaded if done else 0,
+            "code": result.code if result else None,
+            "message": result.message if result else None,
+            "hint": result.hint if result else None,
+            "wheel": contents,
+            "warnings": [list(warning) for warning in result.warnings] if result else [],
+            "seconds": {stage: round(seconds, 3) for stage, seconds in result.seconds.items()} if result else {},
+            "downloaded": result.downloaded if result else 0,
             "worked": self.worked,
-            "was": self.was,
+            "was": self.previous_status,
             "attempts": self.attempts,
             "quarantined": self.quarantined,
             "yanked": self.yanked,
-            "kept": wheel is not None and wheel is self.kept,
+            "kept": wheel is not None and wheel is self.older_wheel,
         }
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A run in numbers. `started` in seconds since 1970; `seconds` it took, by a clock that only goes forward; `worked` on how
-    many items; `counts` has what `MirrorReport.counts` has."""
+    """A run in numbers. `started` is in seconds since 1970, `seconds` its duration by a monotonic clock, `worked` the number of
+    items that it worked on; `counts` has the keys of `MirrorReport.counts`."""
 
     started: float
     seconds: float
@@ -118,7 +122,7 @@ class RunSummary:
     generation: str | None = None
 
     def json(self) -> dict[str, Any]:
-        """One of `history`: docs/mirror.md."""
+        """An element of `history`, as docs/mirror.md describes it."""
         return {
             "started": round(self.started, 3),
             "seconds": round(self.seconds, 3),
@@ -130,7 +134,7 @@ class RunSummary:
 
 @dataclass(frozen=True)
 class StageTotals:
-    """What a stage took in a run: `items` that went through it, and `seconds` of all of them."""
+    """The work of one stage in a run: the number of items that passed through it, and the seconds of all of them."""
 
     name: str
     items: int
@@ -138,10 +142,24 @@ class StageTotals:
 
 
 @dataclass(frozen=True)
+class RunOutcome:
+    """The outcome of a run: `started` in seconds since 1970 (None: no run took place) and `seconds`; the `changes` that it found
+    by kind; the current `generation`; `problem` is why nothing was published, in one line."""
+
+    started: float | None = None
+    seconds: float = 0.0
+    changes: Mapping[str, Sequence[ChannelPackage]] = field(default_factory=dict)
+    generation: str | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
 class MirrorReport:
-    """Of one run, or with `run` None of what the state says now. `problem`: why nothing was published, one line; `missing` is
-    None where no Pyodide was given to look in, `unjudged` how many wheels fit none that was; `history` is earlier runs, oldest
-    first."""
+    """The report of a run; with `run` None, of the state.
+
+    `problem` is why nothing was published, in one line; `missing` is None where no Pyodide was searched, `unjudged` the number of
+    wheels that fit none that was; `history` has earlier runs, oldest first.
+    """
 
     channels: tuple[str, ...]
     converter: str
@@ -161,91 +179,104 @@ class MirrorReport:
         *,
         channels: Sequence[str],
         converter: str,
-        started: float | None = None,
-        seconds: float = 0.0,
-        changes: Mapping[str, Sequence[ChannelPackage]] | None = None,
-        generation: str | None = None,
-        problem: str | None = None,
+        outcome: RunOutcome | None = None,
         runtimes: Sequence[Runtime] = (),
         history: Sequence[RunSummary] = (),
     ) -> MirrorReport:
-        """A report of these items, in whatever order they come. `started` is None where no run took place; `runtimes` are the
-        Pyodides for which to look for what is missing. Raises `ValueError` for a change that is none of `CHANGES`."""
-        if unknown := (changes or {}).keys() - CHANGES.keys():
+        """Make the report of items, in any order.
+
+        Args:
+            items: all packages of the channels.
+            channels: the channels' URLs.
+            converter: this converter's version.
+            outcome: the outcome of the run; None for a report of the state without a run.
+            runtimes: the Pyodides in which required distributions are searched for.
+            history: earlier runs, oldest first.
+
+        Raises:
+            ValueError: for a change of a kind that is not in `CHANGES`.
+        """
+        outcome = outcome or RunOutcome()
+        if unknown := outcome.changes.keys() - CHANGES.keys():
             raise ValueError(f"no such change: {', '.join(sorted(unknown))}")
         items = tuple(sorted(items, key=lambda item: (_natural(item.package), item.label, item.package.sha256)))
-        gaps, unjudged = _missing(items, runtimes) if runtimes else (None, 0)
-        worked = sum(item.worked for item in items)
+        found, unjudged = _missing(items, runtimes) if runtimes else (None, 0)
+        run = None
+        if outcome.started is not None:
+            worked = sum(item.worked for item in items)
+            run = RunSummary(outcome.started, outcome.seconds, worked, _counts(items), outcome.generation)
         return cls(
             channels=tuple(redacted(channel) for channel in channels),
             converter=converter,
             items=items,
-            run=None if started is None else RunSummary(started, seconds, worked, _counts(items), generation),
-            changes={kind: tuple(sorted((changes or {}).get(kind, ()), key=_natural)) for kind in CHANGES},
-            generation=generation,
-            problem=problem,
-            missing=gaps,
+            run=run,
+            changes={kind: tuple(sorted(outcome.changes.get(kind, ()), key=_natural)) for kind in CHANGES},
+            generation=outcome.generation,
+            problem=outcome.problem,
+            missing=found,
             unjudged=unjudged,
             history=tuple(history),
         )
 
     @cached_property
     def counts(self) -> dict[str, int]:
-        """How many packages, by status; quarantined ones (they are also failed or pending); projects, wheels and their bytes."""
+        """Numbers of packages by status, of quarantined ones (also failed or pending), projects and wheels, and their bytes."""
         return _counts(self.items)
 
     @property
     def before(self) -> Mapping[str, int]:
-        """The counts of the run before; nothing for the first."""
+        """The counts of the previous run; empty for the first."""
         return self.history[-1].counts if self.history else {}
 
     @cached_property
     def refused(self) -> dict[str, tuple[ReportItem, ...]]:
-        """The refused by code, most first."""
+        """Refused items by code, the most frequent first."""
         return _by_code(item for item in self.items if item.status == "refused")
 
     @cached_property
     def failed(self) -> dict[str, tuple[ReportItem, ...]]:
-        """The failed by class, most first; of each class the one that failed last comes last."""
+        """Failed items by class, the most frequent first; within a class the last failure is last."""
         return _by_code(
             sorted((item for item in self.items if item.status == "failed"), key=lambda item: (item.worked, item.at or 0))
         )
 
     @cached_property
     def stages(self) -> tuple[StageTotals, ...]:
-        """What each stage took in this run, in the order in which items go through them."""
+        """The work of each stage in this run, in the order of the stages."""
         spent: dict[str, list[float]] = defaultdict(list)
         for item in self.items:
-            if item.worked and item.done is not None:
-                for stage, seconds in item.done.seconds.items():
+            if item.worked and item.result is not None:
+                for stage, seconds in item.result.seconds.items():
                     spent[stage].append(seconds)
         return tuple(StageTotals(name, len(seconds), sum(seconds)) for name, seconds in spent.items())
 
     @property
     def downloaded(self) -> int:
-        """Bytes, in this run."""
-        return sum(item.done.downloaded for item in self.items if item.worked and item.done is not None)
+        """Bytes downloaded in this run."""
+        return sum(item.result.downloaded for item in self.items if item.worked and item.result is not None)
 
     def slowest(self, count: int = 5) -> tuple[ReportItem, ...]:
-        """Of all that the mirror has, whenever they were made."""
+        """The items with the longest conversions, of this or an earlier run."""
         return tuple(sorted((item for item in self.items if item.seconds), key=lambda item: -item.seconds)[:count])
 
     def largest(self, count: int = 5) -> tuple[ReportItem, ...]:
-        """Likewise, by the size of the wheel."""
+        """The items with the largest wheels."""
         sized = [(item.wheel.size, item) for item in self.items if item.wheel is not None]
         return tuple(item for _, item in sorted(sized, key=lambda pair: -pair[0])[:count])
 
     @cached_property
-    def look(self) -> tuple[str, ...]:
-        """Why a person must look, a line each; empty where nobody must. A refusal that was one before is no reason, nor a failure
-        that was told once and will be tried again; what is quarantined is one until somebody retries or excludes it."""
-        failures = [item for item in self.items if item.worked and item.status == "failed" and item.was != "failed"]
-        lost = [item for item in self.items if item.worked and item.status == "refused" and item.was == "done"]
+    def attention(self) -> tuple[str, ...]:
+        """Why a person should look, one reason a line. Refusals that were refusals before are none, nor failures that were
+        reported before and will be tried again; quarantined items are one until they are retried or excluded."""
+        failures = [item for item in self.items if item.worked and item.status == "failed" and item.previous_status != "failed"]
+        newly_refused = [
+            item for item in self.items if item.worked and item.status == "refused" and item.previous_status == "done"
+        ]
         quarantined = [item for item in self.items if item.quarantined]
         reasons = [f"nothing was published: {self.problem}"] if self.problem else []
         for what, found in (
             ("failed, and had not failed before", failures),
-            ("had a wheel before, and is refused now", lost),
+            ("had a wheel before, and is refused now", newly_refused),
             ("quarantined, and no longer tried: retry or exclude them", quarantined),
         ):
             if found:
@@ -255,11 +286,11 @@ class MirrorReport:
 
     @property
     def exit_status(self) -> int:
-        """0: nothing to look at; 1: a person must look."""
-        return 1 if self.look else 0
+        """0 for nothing to look at, 1 for something."""
+        return 1 if self.attention else 0
 
     def json(self) -> dict[str, Any]:
-        """The whole report as JSON has it: docs/mirror.md describes it. The schema only ever grows."""
+        """The JSON form, as docs/mirror.md describes it. Keys are added, never removed."""
         return {
             "schema": SCHEMA_VERSION,
             "kind": "mirror-report",
@@ -267,18 +298,18 @@ class MirrorReport:
             "channels": list(self.channels),
             "generation": self.generation,
             "problem": self.problem,
-            "look": list(self.look),
+            "look": list(self.attention),
             "run": None if self.run is None else self.run.json(),
             "counts": self.counts,
             "before": dict(self.before),
             "changes": {kind: [f"{p.subdir}/{p.stem}" for p in packages] for kind, packages in self.changes.items()},
-            "refused": {code: {"count": len(items), **_explained(code)} for code, items in self.refused.items()},
+            "refused": {code: {"count": len(items), **_explain(code)} for code, items in self.refused.items()},
             "failed": {
                 code: {
                     "count": len(items),
                     "meaning": retries()[code].why if code in retries() else None,
                     "package": items[-1].label,
-                    "message": items[-1].done and items[-1].done.message,
+                    "message": items[-1].result and items[-1].result.message,
                 }
                 for code, items in self.failed.items()
             },
@@ -299,7 +330,7 @@ class MirrorReport:
 
 
 def _natural(package: ChannelPackage) -> tuple[Any, ...]:
-    """Names in order, then versions so that 10 comes after 9, then builds."""
+    """Sort key: names, versions with 10 after 9, build numbers, builds."""
     parts = re.split(r"(\d+)", package.version)
     return (package.name, [int(part) if part.isdecimal() else part for part in parts], package.build_number, package.build)
 
@@ -321,7 +352,7 @@ def _counts(items: Sequence[ReportItem]) -> dict[str, int]:
 def _by_code(items: Iterable[ReportItem]) -> dict[str, tuple[ReportItem, ...]]:
     found: dict[str, list[ReportItem]] = defaultdict(list)
     for item in items:
-        found[(item.done and item.done.code) or "unknown"].append(item)
+        found[(item.result and item.result.code) or "unknown"].append(item)
     return {code: tuple(found[code]) for code in sorted(found, key=lambda code: (-len(found[code]), code))}
 
 
@@ -329,14 +360,14 @@ def _missing(items: Iterable[ReportItem], runtimes: Sequence[Runtime]) -> tuple[
     wheels, rest = {}, []
     for item in items:
         if item.wheel is not None:
-            if item.yanked is None:  # a yanked wheel is chosen by nobody, so that it neither needs nor gives anything
+            if item.yanked is None:  # installers do not choose a yanked wheel, so it neither requires nor provides anything
                 wheels[item.wheel.filename] = item.wheel
         else:
-            rest.append((item.package.name, item.status, item.done.code if item.done else None))
+            rest.append((item.package.name, item.status, item.result.code if item.result else None))
     return missing(wheels.values(), without_wheel(rest), runtimes)
 
 
-def _explained(code: str) -> dict[str, str | None]:
-    """What a refusal code means and what to do about it; null for codes of failures."""
+def _explain(code: str) -> dict[str, str | None]:
+    """The meaning of a refusal code and the advice for it; null for a class of failure."""
     row = REFUSAL_CODES.get(code)
     return {"meaning": row and row.meaning, "advice": row and row.advice}

@@ -1,6 +1,6 @@
-"""Where a report goes: beside the state, into the store, to Prometheus, and to who wants to be told.
+"""Distribute a report: beside the state, into the store, to Prometheus, and to the command and webhook of [notify].
 
-A report that cannot be delivered changes nothing of what the run came to; it is told.
+A report that cannot be written or sent is logged; it does not change the outcome of the run.
 """
 
 from __future__ import annotations
@@ -27,62 +27,62 @@ from conda2wheel.net.download import redacted
 from conda2wheel.pyodide.lock import Runtime
 
 Log = Callable[[str], None]
-PLACE = "report"  # in a store: not among the generation's files, since a run that changes no index has a report as well
+STORE_FOLDER = "report"  # not in a generation: a run that leaves the index unchanged has a report as well
 METRICS = "metrics.prom"
-STDERR = 2  # stdout is the result's alone
-PATIENCE = 60.0  # seconds for a command or a webhook
-WHOLE = ("items", "missing")  # what a summary leaves out
+STDERR = 2  # the command's output goes here: stdout is for the result alone
+TIMEOUT = 60.0  # seconds for a command or a webhook
+LONG_LISTS = ("items", "missing")  # not in a summary
 
 
-def folder(config: MirrorConfig) -> Path:
-    """Where the last report lies: STATE.report beside the state."""
+def report_folder(config: MirrorConfig) -> Path:
+    """The folder of the last report: STATE.report beside the state."""
     return config.state.with_suffix(".report")
 
 
-def runtimes(entries: Iterable[IndexEntry], tell: Log) -> tuple[Runtime, ...]:
-    """The newest Pyodide of each platform in the index, whose packages count as there. One that cannot be had is told."""
+def runtimes(entries: Iterable[IndexEntry], log: Log) -> tuple[Runtime, ...]:
+    """The newest Pyodide of each platform in the index, with its packages. One that cannot be fetched is logged."""
     from conda2wheel.pyodide.fetch import pyodide
     from conda2wheel.pyodide.node import find_node
 
     found = []
-    for known in runtimes_of(entries):
+    for runtime in runtimes_of(entries):
         try:
-            found.append(pyodide(known.version, find_node(), cache_folder()))
+            found.append(pyodide(runtime.version, find_node(), cache_folder()))
         except Failed as error:
-            tell(f"what is missing for Pyodide {known.version} is not told: {error.message}")
+            log(f"the report does not say what is missing for Pyodide {runtime.version}: {error.message}")
     return tuple(found)
 
 
-def deliver(report: MirrorReport, config: MirrorConfig, store: Store | None, tell: Log) -> None:
-    """Write a report where it belongs and tell who wants to know. `store` None: into no store."""
-    made = files(report)
-    place = folder(config)
-    _try(tell, lambda: _write(place, {**made, METRICS: metrics(report).encode("utf-8", "replace")}))
+def distribute(report: MirrorReport, config: MirrorConfig, store: Store | None, log: Log) -> None:
+    """Write a report to its folder, the metrics file and the store (None: to no store), and send it to [notify]."""
+    contents = files(report)
+    folder = report_folder(config)
+    _try(log, lambda: _write(folder, {**contents, METRICS: metrics(report).encode("utf-8", "replace")}))
     if config.notify.metrics is not None:
         path = config.notify.metrics
-        _try(tell, lambda: write_metrics(report, path))
+        _try(log, lambda: write_metrics(report, path))
     if store is not None:
-        served = {**made, "report.html": pages(report.json(), root="../")["report.html"]}
-        _try(tell, lambda: store.put_all((f"{PLACE}/{name}", data) for name, data in served.items()))
+        served = {**contents, "report.html": pages(report.json(), root="../")["report.html"]}
+        _try(log, lambda: store.put_all((f"{STORE_FOLDER}/{name}", data) for name, data in served.items()))
     if config.notify.when == "always" or report.exit_status:
-        notify(report, config, tell)
+        notify(report, config, log)
 
 
-def notify(report: MirrorReport, config: MirrorConfig, tell: Log) -> None:
-    """Run the command and call the webhook of [notify]. What goes wrong is told."""
+def notify(report: MirrorReport, config: MirrorConfig, log: Log) -> None:
+    """Run the command and call the webhook of [notify]; errors are logged."""
     if config.notify.command:
-        _command(config.notify.command, report, folder(config) / "report.json", tell)
+        _run_command(config.notify.command, report, report_folder(config) / "report.json", log)
     if config.notify.webhook is not None:
-        _post(config.notify.webhook, summary(report), tell)
+        _post(config.notify.webhook, summary(report), log)
 
 
 def summary(report: MirrorReport) -> dict[str, Any]:
     """A report without its long lists."""
-    return {key: value for key, value in report.json().items() if key not in WHOLE}
+    return {key: value for key, value in report.json().items() if key not in LONG_LISTS}
 
 
-def _command(words: Sequence[str], report: MirrorReport, path: Path, tell: Log) -> None:
-    told = {
+def _run_command(words: Sequence[str], report: MirrorReport, path: Path, log: Log) -> None:
+    variables = {
         "CONDA2WHEEL_REPORT": str(path),
         "CONDA2WHEEL_STATUS": str(report.exit_status),
         "CONDA2WHEEL_GENERATION": report.generation or "",
@@ -92,37 +92,37 @@ def _command(words: Sequence[str], report: MirrorReport, path: Path, tell: Log) 
             list(words),
             input=json_text(report).encode(),
             stdout=STDERR,
-            env={**os.environ, **told},
-            timeout=PATIENCE,
+            env={**os.environ, **variables},
+            timeout=TIMEOUT,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        tell(f"[notify] command: {error}")
+        log(f"[notify] command: {error}")
         return
     if ended.returncode:
-        tell(f"[notify] command: {words[0]} ended with {ended.returncode}")
+        log(f"[notify] command: {words[0]} ended with {ended.returncode}")
 
 
-def _post(url: str, document: dict[str, Any], tell: Log) -> None:
+def _post(url: str, document: dict[str, Any], log: Log) -> None:
     import requests
 
     headers = {"Content-Type": "application/json"}
     try:
-        answer = requests.post(url, data=json.dumps(document), headers=headers, timeout=PATIENCE, allow_redirects=False)
+        answer = requests.post(url, data=json.dumps(document), headers=headers, timeout=TIMEOUT, allow_redirects=False)
     except requests.RequestException as error:
-        tell(f"[notify] webhook: {redacted(url)}: {type(error).__name__}")
+        log(f"[notify] webhook: {redacted(url)}: {type(error).__name__}")
         return
     if not answer.ok or answer.is_redirect:
-        tell(f"[notify] webhook: {redacted(url)} answered {answer.status_code}")
+        log(f"[notify] webhook: {redacted(url)} answered {answer.status_code}")
 
 
-def _write(place: Path, made: dict[str, bytes]) -> None:
-    for name, data in made.items():
-        write_file(place / name, partial(iter, (data,)))
+def _write(folder: Path, contents: dict[str, bytes]) -> None:
+    for name, data in contents.items():
+        write_file(folder / name, partial(iter, (data,)))
 
 
-def _try(tell: Log, act: Callable[[], object]) -> None:
+def _try(log: Log, action: Callable[[], object]) -> None:
     try:
-        act()
+        action()
     except Failed as error:
-        tell(f"the report: {error.message}")
+        log(f"the report: {error.message}")

@@ -1,8 +1,8 @@
-"""The report as a page: static files that any server, or a browser without one, shows.
+"""The report as a web page: static files that any server, or a browser without a server, can show.
 
-`report.html` has the overview as it is; the table of all packages is made by `report.js` from JSON that lies in the page, since
-what a browser opens from a disk may not ask for a second file. Everything that strangers wrote (names, messages, hints) comes
-into the page as text: escaped here, and set as text there. The page forbids itself all other scripts, styles and addresses.
+`report.html` has the overview; `report.js` makes the table of all packages from JSON in the page, because a page that is opened
+from a disk may not request a second file. All text from packages (names, messages, hints) is escaped here, and set as text in the
+script. The page's Content-Security-Policy forbids all other scripts, styles and addresses.
 """
 
 from __future__ import annotations
@@ -24,20 +24,23 @@ from conda2wheel.mirror.report import charts
 ASSETS = ("report.css", "report.js")
 STATUSES = ("done", "refused", "failed", "pending")
 LISTED = 200  # missing distributions in the page; report.json has all
-WANTED = 3  # of those who require one
+REQUIRERS = 3  # wheels shown for each
 
 
 def pages(report: Mapping[str, Any], root: str = "") -> Mapping[str, bytes]:
-    """The files of a report (`MirrorReport.json`, schema 1) by name. `root` leads from them to the folder in which `blobs/`
-    lies. The
-    same report gives the same bytes."""
+    """The files of a report's page, by name.
+
+    Args:
+        report: `MirrorReport.json`, schema 1; the same report gives the same bytes.
+        root: the path from the files to the folder of `blobs/`.
+    """
     found = {name: files(__package__).joinpath(name).read_bytes() for name in ASSETS}
     found["report.html"] = _page(_clean(report), root).encode()
     return found
 
 
 def _clean(value: Any) -> Any:
-    """The same value, with every character visible."""
+    """The same value with control characters escaped."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, Mapping):
@@ -50,7 +53,7 @@ def _page(report: Mapping[str, Any], root: str) -> str:
     return template.substitute(
         title=escape(f"Wheels of {', '.join(_short(channel) for channel in report['channels']) or 'no channel'}"),
         about=escape(_about(report)),
-        look=_look(report),
+        look=_attention(report),
         tiles=_tiles(report),
         changes=_changes(report),
         cards="".join(_cards(report)),
@@ -75,21 +78,21 @@ def _moment(seconds: float) -> str:
 
 def _about(report: Mapping[str, Any]) -> str:
     run = report["run"]
-    told = [f"{_moment(run['started'])}, {format_seconds(run['seconds'])}, {run['worked']} worked on" if run else "no run yet"]
-    told += [f"generation {report['generation']}"] if report["generation"] else []
-    told += [f"conda2wheel {report['converter']}", *report["channels"]]
-    return " · ".join(told)
+    parts = [f"{_moment(run['started'])}, {format_seconds(run['seconds'])}, {run['worked']} worked on" if run else "no run yet"]
+    parts += [f"generation {report['generation']}"] if report["generation"] else []
+    parts += [f"conda2wheel {report['converter']}", *report["channels"]]
+    return " · ".join(parts)
 
 
-def _look(report: Mapping[str, Any]) -> str:
+def _attention(report: Mapping[str, Any]) -> str:
     if not report["look"]:
         return ""
     reasons = "".join(f"<li>{escape(reason)}</li>" for reason in report["look"])
-    return f'<section class="look" aria-labelledby="look"><h2 id="look">A person must look</h2><ul>{reasons}</ul></section>'
+    return f'<section class="look" aria-labelledby="look"><h2 id="look">Needs attention</h2><ul>{reasons}</ul></section>'
 
 
 def _link(text: str, **search: str) -> str:
-    """A link to the table, filtered."""
+    """A link to the table with a filter."""
     return f'<a href="#{escape(urlencode(search, quote_via=quote))}">{escape(text)}</a>'
 
 
@@ -138,8 +141,8 @@ def _cards(report: Mapping[str, Any]) -> Iterator[str]:
         yield _card("Failed, by class", _bars(failed, "failed") + last)
     stages = [(escape(name), each["seconds"], format_seconds(each["seconds"])) for name, each in report["stages"].items()]
     if stages:
-        told = f"<p>{format_size(report['downloaded'])} downloaded</p>" if report["downloaded"] else ""
-        yield _card("Time in this run, all workers", _bars(stages, "time") + told)
+        downloaded = f"<p>{format_size(report['downloaded'])} downloaded</p>" if report["downloaded"] else ""
+        yield _card("Time in this run, all workers", _bars(stages, "time") + downloaded)
     if slow := [
         (_link(each["package"].partition("/")[2], open=each["package"]), each["seconds"], format_seconds(each["seconds"]))
         for each in report["slowest"]
@@ -152,18 +155,18 @@ def _cards(report: Mapping[str, Any]) -> Iterator[str]:
         yield _card("Largest wheels", _bars(large, "size"))
     runs = [*report["history"], *([report["run"]] if report["run"] else [])]
     if len(runs) > 1:
-        shown_runs = runs[-charts.RUNS :]
-        columns = [(_moment(run["started"]), {s: run["counts"].get(s, 0) for s in STATUSES}) for run in shown_runs]
+        recent_runs = runs[-charts.RUNS :]
+        columns = [(_moment(run["started"]), {s: run["counts"].get(s, 0) for s in STATUSES}) for run in recent_runs]
         ends = f'<p class="ends"><span>{columns[0][0]}</span><span>{columns[-1][0]}</span></p>'
         yield _card(f"The last {len(columns)} runs", charts.history(columns) + ends)
 
 
-def _card(title: str, inside: str) -> str:
-    return f'<section class="card"><h2>{escape(title)}</h2>{inside}</section>\n'
+def _card(title: str, content: str) -> str:
+    return f'<section class="card"><h2>{escape(title)}</h2>{content}</section>\n'
 
 
 def _bars(rows: Iterable[tuple[str, float, str]], kind: str) -> str:
-    """Rows of (HTML, number, the number in words)."""
+    """A table of bars, of rows of (HTML, number, number as text)."""
     rows = list(rows)
     most = max((value for _, value, _ in rows), default=0)
     lines = "".join(
@@ -174,35 +177,35 @@ def _bars(rows: Iterable[tuple[str, float, str]], kind: str) -> str:
 
 
 def _data(report: Mapping[str, Any], root: str) -> str:
-    """What `report.js` makes the table of, in a form that no `</script>` or `<!--` in it can end."""
+    """The data of `report.js` as JSON in which no `</script>` or `<!--` can occur."""
     codes = {code: row._asdict() for code, row in REFUSAL_CODES.items()}
     data = {"root": root, "codes": codes, "items": [_compact(item) for item in report["items"]]}
-    told = json.dumps(data, separators=(",", ":"))
-    return told.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    text = json.dumps(data, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _compact(item: Mapping[str, Any]) -> dict[str, Any]:
-    """An item without what is empty, nor what follows from the rest; its addresses only where a browser may follow them."""
-    kept = {key: value for key, value in item.items() if value}
-    if not re.match(r"https?://", kept.get("url", "")):
-        kept.pop("url", None)
-    if "wheel" in kept:
-        kept["wheel"] = {key: value for key, value in item["wheel"].items() if value} | {"blob": quote(item["wheel"]["blob"])}
-    return kept
+    """An item without empty values, and with its URL only if it is http or https."""
+    compact = {key: value for key, value in item.items() if value}
+    if not re.match(r"https?://", compact.get("url", "")):
+        compact.pop("url", None)
+    if "wheel" in compact:
+        compact["wheel"] = {key: value for key, value in item["wheel"].items() if value} | {"blob": quote(item["wheel"]["blob"])}
+    return compact
 
 
 def _missing(report: Mapping[str, Any]) -> str:
     if report["missing"] is None:
-        return "<p>No Pyodide was given to look in.</p>"
+        return "<p>No Pyodide was searched.</p>"
     if not report["missing"]:
-        return "<p>Nothing: all that the wheels require is here or in Pyodide.</p>" + _unjudged(report)
+        return "<p>Nothing is missing: all requirements are in this index or in Pyodide.</p>" + _unjudged(report)
     columns = ("Distribution", "Wheels", "What is known", "Pyodide", "Required by")
     heads = "".join(f'<th scope="col" role="columnheader">{name}</th>' for name in columns)
-    rows = "".join(_gap(each, report["missing_kinds"]) for each in report["missing"][:LISTED])
+    rows = "".join(_missing_row(each, report["missing_kinds"]) for each in report["missing"][:LISTED])
     left = len(report["missing"]) - LISTED
     return (
         (
-            "<p>What wheels require, and neither this index nor Pyodide has.</p>\n"
+            "<p>Distributions that wheels require, and that neither this index nor Pyodide has.</p>\n"
             f'<table class="wide" role="table"><thead role="rowgroup"><tr role="row">{heads}</tr></thead>'
             f'<tbody role="rowgroup">{rows}</tbody></table>\n'
         )
@@ -212,21 +215,21 @@ def _missing(report: Mapping[str, Any]) -> str:
 
 
 def _unjudged(report: Mapping[str, Any]) -> str:
-    return f"<p>{report['unjudged']} wheels fit no Pyodide that was given.</p>" if report["unjudged"] else ""
+    return f"<p>{report['unjudged']} wheels fit no Pyodide that was searched.</p>" if report["unjudged"] else ""
 
 
-def _gap(each: Mapping[str, Any], kinds: Mapping[str, str]) -> str:
+def _missing_row(each: Mapping[str, Any], kinds: Mapping[str, str]) -> str:
     known = escape(kinds[each["kind"]] + (f": {', '.join(each['there'])}" if each["there"] else ""))
     if each["code"]:
         known += f" ({_link(each['code'], search=each['name'])})"
-    wanted = [escape(f"{_stem(one['wheel'])}: {one['requirement']}") for one in each["wanted"][:WANTED]]
-    if (more := len(each["wanted"]) - WANTED) > 0:
-        wanted.append(_link(f"and {more} more", search=f"requires:{each['name']}"))
+    requirers = [escape(f"{_stem(one['wheel'])}: {one['requirement']}") for one in each["wanted"][:REQUIRERS]]
+    if (more := len(each["wanted"]) - REQUIRERS) > 0:
+        requirers.append(_link(f"and {more} more", search=f"requires:{each['name']}"))
     cells = (("Wheels", str(len(each["wanted"]))), ("Known", known), ("Pyodide", escape(", ".join(each["pyodide"]))))
     return (
         f'<tr role="row"><th role="rowheader" scope="row">{escape(each["name"])}</th>'
-        + "".join(f'<td role="cell" data-label="{label}">{inside}</td>' for label, inside in cells)
-        + f'<td role="cell" class="wanted" data-label="Required by">{"<br>".join(wanted)}</td></tr>'
+        + "".join(f'<td role="cell" data-label="{label}">{content}</td>' for label, content in cells)
+        + f'<td role="cell" class="wanted" data-label="Required by">{"<br>".join(requirers)}</td></tr>'
     )
 
 
@@ -240,5 +243,5 @@ def _codes() -> str:
 
 
 def _ticks(text: str) -> str:
-    """What stands between backticks, as code."""
+    """Text as HTML, with code in backticks as `<code>`."""
     return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text))

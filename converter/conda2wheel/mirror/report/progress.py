@@ -1,7 +1,7 @@
-"""What a run is at, while it runs: moving on a terminal, a line now and then where there is none.
+"""Progress of a run: a live view on a terminal, and lines at intervals elsewhere.
 
-`run` sends events; whoever watches is told of them by one `RunProgress`, which is plain arithmetic on the times that it is given.
-Rates are those of the last minute, so that the time left follows what the network and the packages are like now.
+A run sends events to a `ProgressView`; a `RunProgress` computes numbers from them and from the times given. Rates are those of
+the last minute, so that the estimated time follows the current network and packages.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 WINDOW = 60.0  # seconds
-FEW = 5  # items of which no time left is told yet
-BESIDE = 45  # columns of a terminal for what stands beside the name of an item
-NAMED = ("failed",)  # statuses that get a line of their own at once
+MIN_ENDED = 5  # items that must have ended before a time is estimated
+BESIDE_NAME = 45  # columns of a terminal for what stands beside an item's name
+LOGGED = ("failed",)  # statuses that get a line of their own
 
 
 @dataclass
 class WorkerProgress:
-    """What one worker does: `what`, since when, at which stage, and how many bytes of it have come."""
+    """What a worker does: its item (None if idle), since when, the stage, and the bytes of it that were received."""
 
     what: str | None = None
     since: float = 0.0
@@ -39,7 +39,7 @@ class WorkerProgress:
 
 @dataclass
 class RunProgress:
-    """How far a run of `total` items is that began at `began`. All times are seconds of one clock that only goes forward."""
+    """The progress of a run of `total` items that began at `began`. All times are seconds of one monotonic clock."""
 
     total: int
     began: float
@@ -50,70 +50,77 @@ class RunProgress:
 
     @property
     def ended(self) -> int:
-        """Items that are done, refused or failed."""
+        """The number of items that are done, refused or failed."""
         return self.counts.total()
 
     def start(self, worker: str, what: str, now: float) -> None:
-        """A worker began with an item."""
+        """Note that a worker began with an item."""
         self.workers[worker] = WorkerProgress(what, now)
 
     def stage(self, worker: str, stage: str, received: int = 0) -> None:
-        """A worker is at a stage of its item, of which it has so many bytes."""
-        if (at := self.workers.get(worker)) is not None:
-            at.stage, at.received = stage, received
+        """Note a worker's stage, and the bytes of its item that were received."""
+        if (state := self.workers.get(worker)) is not None:
+            state.stage, state.received = stage, received
 
-    def finish(self, worker: str | None, done: ItemResult, now: float) -> None:
-        """An item ended. `worker` is None where nobody knows who had it."""
-        self.counts[done.status] += 1
-        self.downloaded += done.downloaded
-        self._ended.append((now, done.downloaded))
+    def finish(self, worker: str | None, result: ItemResult, now: float) -> None:
+        """Note that an item ended. `worker` is None where it is unknown."""
+        self.counts[result.status] += 1
+        self.downloaded += result.downloaded
+        self._ended.append((now, result.downloaded))
         if worker is not None:
             self.workers[worker] = WorkerProgress(since=now)
         while self._ended[0][0] < now - WINDOW:
             self._ended.popleft()
 
-    def leave(self, worker: str) -> None:
-        """A worker is gone."""
+    def remove_worker(self, worker: str) -> None:
+        """Note that a worker is gone."""
         self.workers.pop(worker, None)
 
     def bytes(self) -> int:
-        """What has come so far, of what is not finished too."""
+        """Bytes received so far, including those of unfinished items."""
         return self.downloaded + sum(worker.received for worker in list(self.workers.values()))
 
     def rates(self, now: float) -> tuple[float, float]:
-        """Items and bytes a second, over the last minute or since it began."""
+        """Items and bytes per second, over the last minute or since the run began."""
         spent = min(WINDOW, now - self.began)
         if spent <= 0:
             return 0.0, 0.0
         sizes = [
-            size for at, size in tuple(self._ended) if at >= now - WINDOW
-        ]  # a copy: `TerminalProgress` draws from another thread
+            size for ended, size in tuple(self._ended) if ended >= now - WINDOW
+        ]  # a copy: `TerminalProgress` draws in another thread
         return len(sizes) / spent, sum(sizes) / spent
 
-    def left(self, now: float) -> float | None:
-        """Seconds until the last item ends at this rate; None where it is too early to tell, or nothing ended of late."""
+    def seconds_left(self, now: float) -> float | None:
+        """Estimated seconds until the last item ends; None where too few items ended to tell."""
         rate, _ = self.rates(now)
-        if self.ended < FEW or not rate:
+        if self.ended < MIN_ENDED or not rate:
             return None
         return max(0, self.total - self.ended) / rate
 
     def line(self, now: float) -> str:
-        """All of it but the workers, in one line."""
+        """Everything but the workers, in one line."""
         items, received = self.rates(now)
-        left = self.left(now)
-        told = [
+        seconds_left = self.seconds_left(now)
+        parts = [
             f"{self.ended} of {self.total}",
             ", ".join(f"{self.counts[status]} {status}" for status in ("done", "refused", "failed") if self.counts[status]),
             f"{items:.1f} items/s" if items >= 1 or not items else f"{items * 60:.0f} items/min",
             f"{format_size(self.bytes())} ({format_size(received)}/s)" if self.bytes() else "",
-            "" if left is None else f"{format_seconds(left)} left",
+            "" if seconds_left is None else f"{format_seconds(seconds_left)} left",
         ]
-        return "; ".join(each for each in told if each)
+        return "; ".join(each for each in parts if each)
 
 
 class ProgressView:
-    """What a run tells while it runs. This one shows a line on `stream` every `every` seconds and for each failure; `stamps` puts
-    the time of day before each, which logs of cron's need and those of systemd have already."""
+    """Shows the progress as lines.
+
+    Args:
+        total: the number of items.
+        stream: where to print.
+        every: seconds between two lines; a failure gets a line of its own at once.
+        stamps: put the time of day before each line, for logs that do not (cron's; systemd's do).
+        clock: a monotonic clock.
+    """
 
     def __init__(
         self,
@@ -129,73 +136,73 @@ class ProgressView:
         self._every = every
         self._stamps = stamps
         self._clock = clock
-        self._told = clock()
+        self._last_line = clock()
 
     def started(self, worker: str, what: str) -> None:
-        """A worker begins with an item, which a person knows as `what`."""
+        """Note that a worker begins with an item, `what` for people."""
         self.progress.start(worker, what, self._clock())
 
     def stage(self, worker: str, stage: str, received: int = 0) -> None:
-        """It is at this stage of it, and has so many bytes of it."""
+        """Note a worker's stage, and the bytes of its item that were received."""
         self.progress.stage(worker, stage, received)
         self._tick()
 
-    def finished(self, worker: str | None, what: str, done: ItemResult) -> None:
-        """An item ended."""
-        self.progress.finish(worker, done, self._clock())
-        if done.status in NAMED:
-            self.say(f"{what}: {done.status}: {done.code}: {done.message}")
+    def finished(self, worker: str | None, what: str, result: ItemResult) -> None:
+        """Note that an item ended."""
+        self.progress.finish(worker, result, self._clock())
+        if result.status in LOGGED:
+            self.print_line(f"{what}: {result.status}: {result.code}: {result.message}")
         self._tick()
 
-    def gone(self, worker: str) -> None:
-        """A worker is gone: it crashed, or its machine did."""
-        self.progress.leave(worker)
+    def worker_gone(self, worker: str) -> None:
+        """Note that a worker is gone: it crashed, or its machine did."""
+        self.progress.remove_worker(worker)
 
-    def say(self, line: str) -> None:
-        """Something that a person should read."""
+    def print_line(self, line: str) -> None:
+        """Print a line."""
         stamp = f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S%z} " if self._stamps else ""
         print(stamp + printable(line), file=self._stream, flush=True)
 
     def close(self) -> None:
-        """The last word: where the run ended."""
-        self.say(self.progress.line(self._clock()))
+        """Print the last line."""
+        self.print_line(self.progress.line(self._clock()))
 
     def _tick(self) -> None:
         now = self._clock()
-        if now - self._told >= self._every:
-            self._told = now
-            self.say(self.progress.line(now))
+        if now - self._last_line >= self._every:
+            self._last_line = now
+            self.print_line(self.progress.line(now))
 
 
 class TerminalProgress(ProgressView):
-    """The same on a terminal: a bar, the numbers, and a line a worker, which move; failures scroll by above them."""
+    """Shows the progress on a terminal: a bar, the numbers and a line a worker, which are redrawn; failures scroll above them."""
 
     def __init__(self, total: int, stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -> None:
         from rich.console import Console
-        from rich.live import Live as Moving
+        from rich.live import Live as LiveDisplay
 
         super().__init__(total, stream, clock=clock)
-        # Not redirected: rich would print on `stream` what goes to stdout, and stdout may be a file.
+        # Without redirection: rich would print to `stream` what goes to stdout, which may be a file.
         self._console = Console(file=stream, force_terminal=True)
-        self._moving = Moving(
-            get_renderable=self.drawn, console=self._console, transient=True, redirect_stdout=False, redirect_stderr=False
+        self._display = LiveDisplay(
+            get_renderable=self.render, console=self._console, transient=True, redirect_stdout=False, redirect_stderr=False
         )
-        self._moving.start()
+        self._display.start()
 
-    def say(self, line: str) -> None:
-        """Above what moves."""
+    def print_line(self, line: str) -> None:
+        """Print a line above the live view."""
         self._console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
     def close(self) -> None:
-        """What moved is gone, and the last word stays."""
-        self._moving.stop()
+        """Remove the live view, and print the last line."""
+        self._display.stop()
         super().close()
 
     def _tick(self) -> None:
-        pass  # what moves is drawn by itself
+        pass  # the live view redraws itself
 
-    def drawn(self) -> RenderableType:
-        """What is to be seen now."""
+    def render(self) -> RenderableType:
+        """The live view."""
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
@@ -206,14 +213,14 @@ class TerminalProgress(ProgressView):
         grid.add_column(no_wrap=True)
         grid.add_column(no_wrap=True)
         grid.add_column(justify="right", no_wrap=True)
-        # As they came: a worker's line stays where it is. Drawn from another thread than the one that changes them.
+        # In the order of their start, so that a worker keeps its line. A copy: another thread changes them.
         for name, worker in list(self.progress.workers.items())[: max(1, self._console.height - 4)]:
             what = Text("idle", style="dim") if worker.what is None else Text(printable(worker.what))
-            what.truncate(max(20, self._console.width - BESIDE), overflow="ellipsis")
+            what.truncate(max(20, self._console.width - BESIDE_NAME), overflow="ellipsis")
             stage = worker.stage + (f" {format_size(worker.received)}" if worker.received else "")
             grid.add_row(printable(name), what, stage, format_seconds(max(0.0, now - worker.since)))
         bar = ProgressBar(total=max(1, self.progress.total), completed=self.progress.ended)
-        lines = Table.grid(expand=True)  # in which a bar ends its line, too
+        lines = Table.grid(expand=True)  # in which the bar ends its line
         for each in (bar, Text(self.progress.line(now), overflow="ellipsis", no_wrap=True), grid):
             lines.add_row(each)
         return lines
@@ -223,8 +230,8 @@ class TerminalProgress(ProgressView):
 def show_progress(
     total: int, stream: TextIO | None = None, *, every: float = 10.0, stamps: bool = False, quiet: bool = False
 ) -> Iterator[ProgressView]:
-    """The view that fits where the run was started: moving on a terminal, else lines (`every` seconds), or nothing at all. Yields
-    what `run` sends its events to; afterwards the last line says where it ended, also where an exception ended it."""
+    """Open the view for a stream: live on a terminal, else lines (`every` seconds), or none if `quiet`. It prints the last line
+    at the end, also after an exception."""
     stream = sys.stderr if stream is None else stream
     if quiet:
         yield SilentProgress(total, stream)
@@ -237,7 +244,7 @@ def show_progress(
 
 
 class SilentProgress(ProgressView):
-    """Counts, and says nothing."""
+    """Counts without printing."""
 
-    def say(self, line: str) -> None:
-        """To nobody."""
+    def print_line(self, line: str) -> None:
+        """Print nothing."""

@@ -1,12 +1,12 @@
-// The table of all packages: searched, filtered, sorted and opened, with all of that in the address (#search=...&status=...).
-// What comes from the report becomes text nodes and nothing else; rows are made as they come into sight.
+// The table of all packages: search, filters, order and the open row, all of them in the address (#search=...&status=...).
+// Text from the report is only ever set as text nodes; rows are created as they scroll into view.
 'use strict';
 
-const STEP = 60; // rows at a time
+const STEP = 60; // rows created at a time
 const data = JSON.parse(document.getElementById('data').textContent);
-const at = (id) => document.getElementById(id);
+const byId = (id) => document.getElementById(id);
 const fields = ['search', 'status', 'code', 'platform'];
-const body = at('table').tBodies[0];
+const body = byId('table').tBodies[0];
 const collator = new Intl.Collator('en', { numeric: true });
 const marks = { quarantined: (row) => row.quarantined, yanked: (row) => row.yanked, worked: (row) => row.worked };
 const titles = { quarantined: 'quarantined', yanked: 'yanked', worked: 'worked on in this run' };
@@ -57,7 +57,7 @@ function amount(size) {
 
 const span = (seconds) => (seconds < 1 ? `${seconds.toFixed(2)} s` : `${seconds.toFixed(1)} s`);
 
-// A word must be anywhere; `requires:` and `warning:` say where.
+// Every word must occur in the row's text; `requires:` and `warning:` search those fields alone.
 function matches(row, words) {
   return words.every((word) => {
     const [, where, what] = word.match(/^(requires|warning):(.*)$/) || [null, 'text', word];
@@ -77,7 +77,7 @@ function select() {
   const down = state.sort.startsWith('-');
   const key = orders[state.sort.replace('-', '')];
   if (state.sort === 'name') {
-    // Those that are called so come first.
+    // Rows whose name begins with the first word come first.
     const rank = (row) => (words.length && row.title.split(' ').some((name) => name.startsWith(words[0])) ? 0 : 1);
     const ranks = new Map(found.map((row) => [row, rank(row)]));
     found.sort((a, b) => ranks.get(a) - ranks.get(b) || a.place - b.place);
@@ -103,12 +103,12 @@ function draw(row) {
   const wheel = item.wheel || null;
   const opener = make('button', { type: 'button', class: 'open', 'aria-expanded': 'false' }, `${item.name} ${item.version}`);
   const name = make('th', { role: 'rowheader', scope: 'row' }, opener, make('small', {}, `${item.subdir} · ${item.build}`));
-  const said = [item.code, row.quarantined && 'quarantined', item.yanked && 'yanked'].filter(Boolean).join(', ');
+  const labels = [item.code, row.quarantined && 'quarantined', item.yanked && 'yanked'].filter(Boolean).join(', ');
   const line = make(
     'tr',
     { role: 'row', class: 'item' },
     name,
-    cell('Status', make('span', { class: `badge ${item.status}` }, item.status), ' ', said ? make('span', { class: 'said' }, said) : null),
+    cell('Status', make('span', { class: `badge ${item.status}` }, item.status), ' ', labels ? make('span', { class: 'said' }, labels) : null),
     wheel ? cell('Wheel', blob(wheel), item.kept ? ' (kept)' : null) : cell('Why', item.message ? make('span', { class: 'why' }, item.message) : ''),
     cell('Platform', wheel ? wheel.platform : ''),
     cell('Size', wheel ? amount(wheel.size) : ''),
@@ -116,19 +116,19 @@ function draw(row) {
   );
   opener.addEventListener('click', () => {
     const open = !row.detail || !row.detail.isConnected;
-    unfold(row, line, open);
+    setOpen(row, line, open);
     state.open = open ? item.package : '';
-    remember();
+    writeAddress();
   });
-  if (state.open === item.package) unfold(row, line, true);
+  if (state.open === item.package) setOpen(row, line, true);
   return line;
 }
 
-function unfold(row, line, open) {
+function setOpen(row, line, open) {
   line.querySelector('.open').setAttribute('aria-expanded', String(open));
   if (open) {
     row.detail = make('tr', { role: 'row', class: 'detail' }, make('td', { role: 'cell', colspan: '6' }, detail(row)));
-    // A line that is not in the table yet brings its detail along when it is: see `extend`.
+    // `extend` adds the detail of a line that is not in the table yet.
     if (line.isConnected) line.after(row.detail);
   } else {
     row.detail.remove();
@@ -141,21 +141,21 @@ function detail(row) {
   const list = make('dl');
   const add = (term, ...what) => what.some(Boolean) && list.append(make('dt', {}, term), make('dd', {}, ...what));
   const each = (values) => (values && values.length ? make('ul', {}, ...values.map((value) => make('li', {}, value))) : null);
-  const told = data.codes[item.code];
+  const code = data.codes[item.code];
   add('Message', item.message);
   add('Hint', item.hint);
-  if (told && item.status === 'refused') {
-    add('Code', make('a', { href: `#code-${item.code}` }, item.code), `: ${told.meaning}. ${told.advice}.`.replaceAll('`', ''));
+  if (code && item.status === 'refused') {
+    add('Code', make('a', { href: `#code-${item.code}` }, item.code), `: ${code.meaning}. ${code.advice}.`.replaceAll('`', ''));
   }
   add('Attempts', item.attempts && String(item.attempts));
   add('Yanked', item.yanked);
-  add('Wheel', item.kept && 'of an earlier conversion; it stays until one succeeds');
-  add('Was before', item.was && item.was !== item.status ? item.was : null);
+  add('Wheel', item.kept && 'from an earlier conversion, until one succeeds again');
+  add('Status before', item.was && item.was !== item.status ? item.was : null);
   add('Project', wheel.project && make('a', { href: `simple/${encodeURIComponent(wheel.project)}/` }, wheel.project));
   add('Requires-Python', wheel.requires_python);
   add('Requires', each(wheel.requires));
   add('Imports', (wheel.imports || []).join(', '));
-  add('Libraries in it', each(wheel.vendored));
+  add('Vendored libraries', each(wheel.vendored));
   add('Warnings', each((item.warnings || []).map((pair) => pair.join(': '))));
   add('Time', Object.entries(item.seconds || {}).map(([stage, seconds]) => `${stage} ${span(seconds)}`).join(', '));
   add('Downloaded', item.downloaded && amount(item.downloaded));
@@ -173,7 +173,7 @@ function extend(until = drawn + STEP) {
   }
   body.append(piece);
   drawn = Math.min(until, found.length);
-  at('more').hidden = drawn >= found.length;
+  byId('more').hidden = drawn >= found.length;
 }
 
 function show() {
@@ -182,7 +182,7 @@ function show() {
   drawn = 0;
   const opened = state.open ? found.findIndex((row) => row.item.package === state.open) : -1;
   extend(Math.max(opened, 0) + STEP);
-  at('count').textContent = found.length === rows.length ? `${rows.length} packages` : `${found.length} of ${rows.length} packages`;
+  byId('count').textContent = found.length === rows.length ? `${rows.length} packages` : `${found.length} of ${rows.length} packages`;
   for (const button of document.querySelectorAll('[data-sort]')) {
     const mine = state.sort.replace('-', '') === button.dataset.sort;
     const head = button.parentElement;
@@ -191,57 +191,57 @@ function show() {
   }
 }
 
-// The address: what is not at its default. Written in place, so that typing does not fill the history.
-function remember() {
-  const told = new URLSearchParams();
-  for (const field of [...fields, 'open']) if (state[field]) told.set(field, state[field]);
-  if (state.sort !== 'name') told.set('sort', state.sort);
-  const text = String(told).replaceAll('+', '%20');
+// Write to the address what differs from its default, replacing the entry so that typing does not fill the history.
+function writeAddress() {
+  const parameters = new URLSearchParams();
+  for (const field of [...fields, 'open']) if (state[field]) parameters.set(field, state[field]);
+  if (state.sort !== 'name') parameters.set('sort', state.sort);
+  const text = String(parameters).replaceAll('+', '%20');
   history.replaceState(null, '', text ? `#${text}` : location.pathname + location.search);
 }
 
-function recall() {
-  const told = new URLSearchParams(location.hash.slice(1));
-  state = { open: told.get('open') || '' };
+function readAddress() {
+  const parameters = new URLSearchParams(location.hash.slice(1));
+  state = { open: parameters.get('open') || '' };
   for (const field of fields) {
-    at(field).value = told.get(field) || '';
-    state[field] = at(field).value; // a choice that is not there is none
+    byId(field).value = parameters.get(field) || '';
+    state[field] = byId(field).value; // an unknown choice selects none
   }
-  const sort = told.get('sort') || 'name';
+  const sort = parameters.get('sort') || 'name';
   state.sort = Object.hasOwn(orders, sort.replace('-', '')) ? sort : 'name';
 }
 
-// Show what the address says, and bring it into sight where it says anything.
-function arrive() {
-  recall();
+// Show what the address says, and scroll to it if it says anything.
+function showAddress() {
+  readAddress();
   show();
   const opened = body.querySelector('.open[aria-expanded="true"]');
-  if (location.hash.includes('=')) (opened ? opened.closest('tr') : at('packages')).scrollIntoView();
+  if (location.hash.includes('=')) (opened ? opened.closest('tr') : byId('packages')).scrollIntoView();
 }
 
 function start() {
   const count = (values) => values.reduce((all, value) => (value ? all.set(value, (all.get(value) || 0) + 1) : all), new Map());
   const offer = (id, counted, names = {}) => {
     for (const [value, number] of [...counted].sort((a, b) => collator.compare(a[0], b[0]))) {
-      at(id).append(make('option', { value }, `${names[value] || value} (${number})`));
+      byId(id).append(make('option', { value }, `${names[value] || value} (${number})`));
     }
   };
   offer('status', count(rows.map((row) => row.item.status)));
   for (const [mark, holds] of Object.entries(marks)) offer('status', count(rows.map((row) => holds(row) && mark)), titles);
   offer('code', count(rows.map((row) => row.item.code)));
   offer('platform', count(rows.map((row) => (row.item.wheel || {}).platform)));
-  at('filter').hidden = false;
-  at('table').hidden = false;
+  byId('filter').hidden = false;
+  byId('table').hidden = false;
 
   const changed = () => {
-    for (const field of fields) state[field] = at(field).value;
+    for (const field of fields) state[field] = byId(field).value;
     state.open = '';
     show();
-    remember();
+    writeAddress();
   };
-  for (const field of fields) at(field).addEventListener('input', changed);
-  at('filter').addEventListener('submit', (event) => event.preventDefault());
-  at('filter').addEventListener('reset', () => setTimeout(changed)); // the fields are empty after the event
+  for (const field of fields) byId(field).addEventListener('input', changed);
+  byId('filter').addEventListener('submit', (event) => event.preventDefault());
+  byId('filter').addEventListener('reset', () => setTimeout(changed)); // the fields are empty after the event
   for (const button of document.querySelectorAll('[data-sort]')) {
     button.addEventListener('click', () => {
       const key = button.dataset.sort;
@@ -249,25 +249,25 @@ function start() {
       const other = first.startsWith('-') ? key : `-${key}`;
       state.sort = state.sort === first ? other : first;
       show();
-      remember();
+      writeAddress();
     });
   }
-  at('more').addEventListener('click', () => extend());
+  byId('more').addEventListener('click', () => extend());
   const watcher = new IntersectionObserver(
     (seen) => {
       if (!seen.some((each) => each.isIntersecting)) return;
       extend();
-      watcher.unobserve(at('more')); // it tells of changes only, and the button may still be in sight
-      watcher.observe(at('more'));
+      watcher.unobserve(byId('more')); // it reports changes only, and the button may still be in view
+      watcher.observe(byId('more'));
     },
     { rootMargin: '0px 0px 600px 0px' },
   );
-  watcher.observe(at('more'));
+  watcher.observe(byId('more'));
   window.addEventListener('hashchange', () => {
-    if (!location.hash.includes('=')) return; // a place in the page
-    arrive();
+    if (!location.hash.includes('=')) return; // an anchor in the page
+    showAddress();
   });
-  arrive();
+  showAddress();
 }
 
 start();

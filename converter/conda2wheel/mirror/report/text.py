@@ -1,4 +1,4 @@
-"""The report for people: tables where there is a terminal, aligned lines where there is none. Both show the same sections."""
+"""The report for people: tables on a terminal, aligned lines elsewhere, with the same sections."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from conda2wheel.mirror.report.model import CHANGES, COUNTS, MirrorReport
 if TYPE_CHECKING:
     from rich.console import Console
 
-NAMES = 10  # of a list, where not all are asked for
-WIDEST = 90  # what is wider pushes its own line to the right, and no other
+NAMES = 10  # of a list, where not all are requested
+WIDEST = 90  # a wider cell shifts its own line to the right, and no other
 
 
 @dataclass(frozen=True)
 class TextSection:
-    """A heading and a table below it. Columns whose name begins with `>` are aligned to the right."""
+    """A heading and a table. Columns whose name begins with `>` are aligned to the right."""
 
     title: str
     columns: tuple[str, ...]
@@ -28,10 +28,10 @@ class TextSection:
 
 
 def sections(report: MirrorReport, every: bool = False) -> list[TextSection]:
-    """What there is to say, without what is empty; `every`: whole lists, not only their beginnings."""
+    """The sections that are not empty, with complete lists if `every`, else with their beginnings."""
     most = None if every else NAMES
     found = [
-        TextSection("A person must look", ("why",), tuple((reason,) for reason in report.look)),
+        TextSection("Needs attention", ("why",), tuple((reason,) for reason in report.attention)),
         TextSection("Counts", ("what", ">now", ">before"), tuple(_counts(report))),
         TextSection("Changes", ("what", ">packages", "which"), tuple(_changes(report, most))),
         TextSection(
@@ -46,7 +46,7 @@ def sections(report: MirrorReport, every: bool = False) -> list[TextSection]:
             "Failed",
             ("class", ">packages", "last", "error"),
             tuple(
-                (code, str(len(items)), items[-1].label, (items[-1].done and items[-1].done.message) or "")
+                (code, str(len(items)), items[-1].label, (items[-1].result and items[-1].result.message) or "")
                 for code, items in report.failed.items()
             ),
         ),
@@ -61,19 +61,19 @@ def sections(report: MirrorReport, every: bool = False) -> list[TextSection]:
 
 
 def headline(report: MirrorReport) -> str:
-    """What was done, in a line."""
+    """The outcome of the run, in one line."""
     counts = report.counts
-    told = f"{counts['packages']} packages of {', '.join(report.channels)}: "
-    told += f"{counts['wheels']} wheels of {counts['projects']} projects"
+    line = f"{counts['packages']} packages of {', '.join(report.channels)}: "
+    line += f"{counts['wheels']} wheels of {counts['projects']} projects"
     if report.run is not None:
-        told += f"; {report.run.worked} worked on in {format_seconds(report.run.seconds)}"
+        line += f"; {report.run.worked} worked on in {format_seconds(report.run.seconds)}"
     if report.generation is not None:
-        told += f"; generation {report.generation}"
-    return printable(told)
+        line += f"; generation {report.generation}"
+    return printable(line)
 
 
 def text(report: MirrorReport, every: bool = False) -> str:
-    """Plain lines, for logs, mail and files."""
+    """The report as plain lines, for logs, mail and files."""
     lines = [headline(report)]
     for section in sections(report, every):
         lines += ["", section.title, *_aligned(section)]
@@ -81,7 +81,7 @@ def text(report: MirrorReport, every: bool = False) -> str:
 
 
 def show(report: MirrorReport, console: Console, every: bool = False) -> None:
-    """Print it: tables on a terminal, else `text`."""
+    """Print the report: as tables on a terminal, otherwise as `text`."""
     if not console.is_terminal:
         console.print(text(report, every), end="", markup=False, highlight=False, soft_wrap=True)
         return
@@ -91,11 +91,11 @@ def show(report: MirrorReport, console: Console, every: bool = False) -> None:
 
     console.print(Text(headline(report)), highlight=False)
     for section in sections(report, every):
-        warns = section.title == "A person must look"
+        urgent = section.title == "Needs attention"
         table = Table(
             title=section.title,
             title_justify="left",
-            title_style="bold red" if warns else "bold",
+            title_style="bold red" if urgent else "bold",
             box=box.SIMPLE_HEAD,
             pad_edge=False,
         )
@@ -108,7 +108,7 @@ def show(report: MirrorReport, console: Console, every: bool = False) -> None:
 
 def _aligned(section: TextSection) -> Iterator[str]:
     rows = [tuple(printable(cell) for cell in row) for row in section.rows]
-    widths = [min(WIDEST, max(len(row[place]) for row in rows)) for place in range(len(section.columns))]
+    widths = [min(WIDEST, max(len(row[column]) for row in rows)) for column in range(len(section.columns))]
     for row in rows:
         cells = (
             cell.rjust(width) if column.startswith(">") else cell.ljust(width)
@@ -146,14 +146,18 @@ def _largest(report: MirrorReport) -> Iterator[tuple[str, ...]]:
 
 def _missing(report: MirrorReport, most: int | None) -> Iterator[tuple[str, ...]]:
     for each in (report.missing or ())[:most]:
-        known = KINDS[each.kind] + (f" ({each.code})" if each.code else "") + (f": {', '.join(each.there)}" if each.there else "")
-        wheel, requirement = each.wanted[0]
-        yield each.name, str(len(each.wanted)), known, f"{wheel} requires {requirement}"
+        known = (
+            KINDS[each.kind]
+            + (f" ({each.code})" if each.code else "")
+            + (f": {', '.join(each.available)}" if each.available else "")
+        )
+        wheel, requirement = each.required_by[0]
+        yield each.name, str(len(each.required_by)), known, f"{wheel} requires {requirement}"
     left = len(report.missing or ()) - len((report.missing or ())[:most])
     if left:
         yield f"{left} more", "", "", ""
     if report.unjudged:
-        yield "not judged", str(report.unjudged), "no Pyodide was given that they fit", ""
+        yield "not judged", str(report.unjudged), "they fit no Pyodide that was searched", ""
 
 
 def _listed(labels: Sequence[str], total: int) -> str:

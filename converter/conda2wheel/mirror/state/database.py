@@ -1,8 +1,8 @@
-"""The state's file: SQLite with a write-ahead log, its schema and versions, and what is wrong with one that is broken.
+"""The state's SQLite file: opening it, its schema and versions, and recognising a damaged one.
 
-WAL with synchronous=NORMAL: a process that is killed loses nothing that was committed; a machine that loses its power may lose
-the last commits, never the order of them, and what is lost is done again to the same bytes. A sync for each of 2,600 commits
-would buy nothing more.
+It has a write-ahead log with synchronous=NORMAL: a killed process loses nothing that was committed. A machine that loses power
+may lose the last commits, but not their order, and what is lost is done again to the same bytes. A sync for each of 2,600
+commits would gain nothing more.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from pathlib import Path
 from conda2wheel.errors import Failed
 
 MAGIC = 0x63327731  # "c2w1": PRAGMA application_id
-WAIT = 30.0  # seconds for another process's transaction
-SIDES = ("-wal", "-shm")
-# Each step leads from one version of the schema (PRAGMA user_version) to the next; none is ever changed, only added.
+DISK_HINT = "check the free space and the permissions"
+WAIT = 30.0  # seconds to wait for another process's transaction
+LOGS = ("-wal", "-shm")
+# Each step changes one version of the schema (PRAGMA user_version) into the next. A step is never changed; new ones are added.
 STEPS = (
     """
     CREATE TABLE package (
@@ -41,7 +42,7 @@ VERSION = len(STEPS)
 
 
 class StateCorruptedError(Failed):
-    """The state's file is broken. What was done is in the published generations: `MirrorState.rebuild`."""
+    """The state's file is damaged. `MirrorState.rebuild` makes it again from a published generation."""
 
     def __init__(self, path: Path | str, why: str, hint: str = "it is rebuilt from the store") -> None:
         super().__init__("state", f"{path}: the state is broken: {why}", hint)
@@ -52,9 +53,13 @@ class StateCorruptedError(Failed):
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open, create or bring to this version's schema. Raises `StateCorruptedError`; `Failed`: state (another program's file, a
-    newer conda2wheel's), disk."""
-    with errors(path):
+    """Open the file, creating it or migrating it to this version's schema.
+
+    Raises:
+        StateCorruptedError: if it is damaged.
+        Failed: "state" for another program's file or a newer conda2wheel's, "disk".
+    """
+    with converted_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
         try:
@@ -72,7 +77,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def migrate(connection: sqlite3.Connection, version: int = VERSION) -> None:
-    """Bring the schema to a version, all of it or nothing; two processes at once do it once."""
+    """Migrate the schema to a version, completely or not at all; two processes at once do it once."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         for number in range(_pragma(connection, "user_version"), version):
@@ -91,9 +96,9 @@ def migrate(connection: sqlite3.Connection, version: int = VERSION) -> None:
 def _examine(connection: sqlite3.Connection, path: Path) -> None:
     magic, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
     if not _tables(connection) and not magic:
-        return  # new
+        return  # a new file
     if magic != MAGIC:
-        raise Failed("state", f"{path}: an SQLite file of another program", "name another file as [state] path")
+        raise Failed("state", f"{path}: an SQLite file of another program", "choose another file as [state] path")
     if version > VERSION:
         raise Failed("state", f"{path}: written by a newer conda2wheel (schema {version})", "update conda2wheel")
     found = [row[0] for row in connection.execute("PRAGMA quick_check(1)")]
@@ -110,25 +115,25 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
 
 
 @contextmanager
-def errors(path: Path) -> Iterator[None]:
-    """SQLite's and the disk's errors as ours."""
+def converted_errors(path: Path) -> Iterator[None]:
+    """Convert errors of SQLite and the disk to `StateCorruptedError` and `Failed` (disk)."""
     try:
         yield
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise StateCorruptedError(path, str(error)) from None
-        hint = "another process writes it" if "locked" in str(error) else "is there room, and may it be written?"
+        hint = "another process is writing to it" if "locked" in str(error) else DISK_HINT
         raise Failed("disk", f"{path}: {error}", hint) from None
     except sqlite3.DatabaseError as error:
         raise StateCorruptedError(path, str(error)) from None
     except OSError as error:
-        raise Failed("disk", f"{path}: {error.strerror}", "is there room, and may it be written?") from None
+        raise Failed("disk", f"{path}: {error.strerror}", DISK_HINT) from None
 
 
 @contextmanager
 def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[sqlite3.Connection]:
-    """All of a block or nothing. Raises as `connect` does."""
-    with errors(path):
+    """Commit the whole block or nothing of it. Raises as `connect`."""
+    with converted_errors(path):
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection
@@ -139,17 +144,17 @@ def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[sqlite3.
         connection.execute("COMMIT")
 
 
-def put_aside(path: Path) -> Path | None:
-    """Move a broken file and its log away, beside, under a name that is free; None if there is none."""
-    with errors(path):
+def rename_broken(path: Path) -> Path | None:
+    """Rename a damaged file and its logs to a free name beside it, and return that; None if there is no file."""
+    with converted_errors(path):
         number = 1
-        while (aside := path.with_name(f"{path.name}.broken-{number}")).exists():
+        while (target := path.with_name(f"{path.name}.broken-{number}")).exists():
             number += 1
-        for side in SIDES:  # a log without its file is nothing; a new file beside an old log would be broken again
-            log = path.with_name(path.name + side)
+        for suffix in LOGS:  # without its file a log is useless; a new file with an old log would be damaged again
+            log = path.with_name(path.name + suffix)
             if log.exists():
-                log.replace(aside.with_name(aside.name + side))
+                log.replace(target.with_name(target.name + suffix))
         if not path.exists():
             return None
-        path.replace(aside)
-    return aside
+        path.replace(target)
+    return target

@@ -1,4 +1,4 @@
-"""Match specs over the mirror's packages: names may be patterns (`passagemath-*`)."""
+"""Match specs over the mirror's packages. Names may be patterns (`passagemath-*`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAME_END = re.compile(r"[\s<>=!~\[]")
 
 
 def depends_name(spec: str) -> str:
-    """The name in one of `depends`.
+    """The name in an entry of `depends`.
 
     >>> depends_name("conda-forge::numpy >=2,<3")
     'numpy'
@@ -24,34 +24,45 @@ def depends_name(spec: str) -> str:
     return _NAME_END.split(spec.strip().rpartition("::")[2], maxsplit=1)[0].lower()
 
 
+def parse_match_spec(text: str) -> MatchSpec:
+    """Parse a match spec whose name may be a pattern. Raises `ValueError` with the reason."""
+    from rattler import MatchSpec
+    from rattler.exceptions import InvalidMatchSpecError
+
+    try:
+        return MatchSpec(text, exact_names_only=False)
+    except InvalidMatchSpecError as error:
+        raise ValueError(str(error)) from None
+
+
 class MatchSpecs:
-    """Some match specs, read once."""
+    """Parsed match specs.
+
+    Args:
+        texts: the match specs.
+
+    Raises:
+        Failed: "usage" for an invalid match spec.
+    """
 
     def __init__(self, texts: Iterable[str]) -> None:
-        """Raises `Failed` (usage) for what is no match spec."""
-        from rattler import MatchSpec
-        from rattler.exceptions import InvalidMatchSpecError
-
         self._specs: list[MatchSpec] = []
         for text in texts:
             try:
-                self._specs.append(MatchSpec(text, exact_names_only=False))
-            except InvalidMatchSpecError as error:
+                self._specs.append(parse_match_spec(text))
+            except ValueError as error:
                 raise Failed("usage", f"{text!r} is no match spec: {error}", "quote it: 'numpy >=2'") from None
 
-    def __bool__(self) -> bool:
-        return bool(self._specs)
-
     def fit(self, packages: Sequence[ChannelPackage]) -> list[bool]:
-        """For each package, whether one of the specs fits it. What conda itself cannot read fits none."""
+        """For each package, whether one of the specs matches it. A package that conda cannot parse matches none."""
         from rattler import BuildString, PackageRecord
         from rattler.exceptions import InvalidPackageNameError, InvalidVersionError
 
         found = []
-        for each in packages:
+        for package in packages:
             try:
-                build = BuildString(each.build)
-                record = PackageRecord(each.name, each.version, build, each.build_number, each.subdir)
+                build = BuildString(package.build)
+                record = PackageRecord(package.name, package.version, build, package.build_number, package.subdir)
             except (InvalidPackageNameError, InvalidVersionError, ValueError):
                 found.append(False)
                 continue

@@ -1,7 +1,7 @@
-"""What a mirror knows: which packages there are, what became of each work item, and when what failed is tried again.
+"""The mirror's state: the packages of its channels, the result of each work item, and when failed items are tried again.
 
-One SQLite file (`mirror.database`), which any run may be killed over at any moment: what a worker did and nobody wrote down is
-done again, to the same bytes. Every time is given, in seconds since 1970, and none is trusted: a clock that goes back stalls
+It is one SQLite file (`database`). A run may be killed at any moment: work that was done and not recorded is done again, to the
+same bytes. All times are given by the caller, in seconds since 1970, and none is trusted: a clock that is set back stalls
 nothing.
 """
 
@@ -17,21 +17,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 from conda2wheel.errors import Failed
-from conda2wheel.mirror.state import process_lock as owner
-from conda2wheel.mirror.state.database import StateCorruptedError, connect, errors, put_aside, transaction
+from conda2wheel.mirror.state.database import StateCorruptedError, connect, converted_errors, rename_broken, transaction
 from conda2wheel.mirror.state.match_specs import MatchSpecs, depends_name
 from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult
+from conda2wheel.mirror.state.process_lock import process_lock
 from conda2wheel.mirror.state.retries import longest_pause, retry_of
 
 __all__ = ["ChannelChanges", "ItemStatus", "KnownPackage", "MirrorItem", "MirrorRun", "MirrorState", "StateCorruptedError"]
 
 ItemStatus = Literal["pending", "done", "refused", "failed", "quarantined"]
-SCHEMA = 1  # of a manifest's part
+SCHEMA = 1  # of the state in a generation's manifest
 
 
 @dataclass(frozen=True)
 class KnownPackage:
-    """A package that a channel had: since when it is known, and since when it is gone (None: it is there)."""
+    """A package that a channel has or had: since when it is known, and since when it is gone (None: it is in the channel)."""
 
     package: ChannelPackage
     seen: float
@@ -40,8 +40,8 @@ class KnownPackage:
 
 @dataclass(frozen=True)
 class ChannelChanges:
-    """A channel beside what was known of it. `changed`: another content under a known file name; `patched`: the same content, and
-    repodata that say something else of it; `back`: it was gone."""
+    """How a channel's listing differs from the state. `changed`: another content under a known file name; `patched`: the same
+    content with a changed repodata record; `vanished`: no longer listed; `back`: listed again after it had vanished."""
 
     new: tuple[ChannelPackage, ...] = ()
     changed: tuple[ChannelPackage, ...] = ()
@@ -52,20 +52,20 @@ class ChannelChanges:
 
 @dataclass(frozen=True)
 class MirrorItem:
-    """How it stands with a work item. `attempts` that failed; `broken`: how often a run ended while it was under way; `next_try`
-    in seconds since 1970, for what failed."""
+    """A work item in the state. `attempts` is how often it failed, `interruptions` how often a run ended during it, `next_try`
+    when a failed item is tried again, in seconds since 1970."""
 
     key: ItemKey
     status: ItemStatus
     code: str | None
     attempts: int
-    broken: int
+    interruptions: int
     next_try: float | None
 
 
 @dataclass(frozen=True)
 class MirrorRun:
-    """One run: `ended` and `seconds` are None while it goes on, or if it never ended."""
+    """A recorded run. `ended` and `seconds` are None while it runs, or if it was killed."""
 
     number: int
     started: float
@@ -75,24 +75,27 @@ class MirrorRun:
 
 
 class MirrorState:
-    """An open state. Of one thread; several processes may have one file open, and one of them own it."""
+    """An open state, for one thread. Several processes may have the same file open; one of them may hold its `lock`."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create it. Raises `StateCorruptedError` and `Failed` as `database.connect` does."""
+        """Open or create the file. Raises `StateCorruptedError` and `Failed` as `database.connect` does."""
         self.path = path
         self._db = connect(path)
 
     @classmethod
     def open(cls, path: str | Path) -> MirrorState:
-        """As the constructor."""
+        """Open or create the file, as the constructor."""
         return cls(Path(path))
 
     @classmethod
     def rebuild(cls, path: str | Path, manifest: Mapping[str, Any] | None) -> MirrorState:
-        """A new state from what `manifest` once wrote (None: an empty one). A broken file that was there is kept beside, as
-        NAME.broken-N. Raises `Failed` (state) for a manifest that is none; then the old file is where it was."""
-        packages, items = _read(manifest) if manifest is not None else ([], [])
-        put_aside(Path(path))
+        """Make a new state from a manifest (None: an empty one). An existing file is kept as NAME.broken-N.
+
+        Raises:
+            Failed: "state" for an invalid manifest; the existing file is then unchanged.
+        """
+        packages, items = _rows_of(manifest) if manifest is not None else ([], [])
+        rename_broken(Path(path))
         state = cls(Path(path))
         with transaction(state._db, state.path) as db:
             db.executemany(_INSERT_PACKAGE, packages)
@@ -100,7 +103,7 @@ class MirrorState:
         return state
 
     def close(self) -> None:
-        """Close it."""
+        """Close the file."""
         self._db.close()
 
     def __enter__(self) -> MirrorState:
@@ -109,26 +112,27 @@ class MirrorState:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def owned(self, now: float) -> AbstractContextManager[None]:
-        """Be the one run on it: `owner.owned`. Raises `Failed` (busy)."""
-        return owner.owned(self.path, now)
+    def lock(self, now: float) -> AbstractContextManager[None]:
+        """Hold the file lock that admits one run at a time (`process_lock`). Raises `Failed` (busy)."""
+        return process_lock(self.path, now)
 
-    def recover(self) -> tuple[ItemKey, ...]:
-        """What was under way when the last run ended without a word; it is due again. For the owner, before any `start`."""
+    def reset_interrupted(self) -> tuple[ItemKey, ...]:
+        """Make the items due again that were being worked on when the last run was killed, and return them. Call it before any
+        `start`, with the lock held."""
         with transaction(self._db, self.path) as db:
             found = tuple(map(_key, db.execute("SELECT * FROM item WHERE started IS NOT NULL ORDER BY package, platform")))
             db.execute("UPDATE item SET broken = broken + 1, started = NULL WHERE started IS NOT NULL")
         return found
 
     def compare(self, packages: Iterable[ChannelPackage]) -> ChannelChanges:
-        """What `see` would answer; nothing is written."""
-        with errors(self.path):
+        """Return what `record_listing` would, without writing anything."""
+        with converted_errors(self.path):
             rows = self._db.execute("SELECT channel, subdir, filename, sha256, record, gone FROM package").fetchall()
         known = {tuple(row)[:3]: row for row in rows}
-        there = {_place(package): package for package in packages}
+        listed = {_address(package): package for package in packages}
         found: dict[str, list[ChannelPackage]] = {field.name: [] for field in dataclasses.fields(ChannelChanges)}
-        for place, package in there.items():
-            row = known.get(place)
+        for address, package in listed.items():
+            row = known.get(address)
             if row is None:
                 found["new"].append(package)
                 continue
@@ -138,35 +142,38 @@ class MirrorState:
                 found["changed"].append(package)
             elif row["record"] != package.record:
                 found["patched"].append(package)
-        vanished = {place for place, row in known.items() if row["gone"] is None} - there.keys()
+        vanished = {address for address, row in known.items() if row["gone"] is None} - listed.keys()
         if vanished:
-            found["vanished"] = [each.package for each in self.packages() if _place(each.package) in vanished]
+            found["vanished"] = [each.package for each in self.packages() if _address(each.package) in vanished]
         return ChannelChanges(**{name: tuple(each) for name, each in found.items()})
 
-    def see(self, packages: Iterable[ChannelPackage], now: float) -> ChannelChanges:
-        """Note what the channels have, all of them at once: what is not among `packages` is gone since `now`. What was refused
-        for a library that was nowhere is due again if something came that it depends on."""
+    def record_listing(self, packages: Iterable[ChannelPackage], now: float) -> ChannelChanges:
+        """Record the complete listing of all channels: packages that are not in it are gone since `now`.
+
+        Items that were refused for a missing library become due again if a package that they depend on is new.
+        """
         packages = tuple(packages)
-        seen = self.compare(packages)
+        changes = self.compare(packages)
         with transaction(self._db, self.path) as db:
-            # A clock that went back: what is gone since tomorrow would never have been gone long enough.
+            # After a clock was set back, a package that is gone since a future time would never reach the end of its grace.
             db.execute("UPDATE package SET gone = ? WHERE gone > ?", (now, now))
             db.executemany(
-                _INSERT_PACKAGE, [_row(each, now, None) for each in (*seen.new, *seen.changed, *seen.patched, *seen.back)]
+                _INSERT_PACKAGE,
+                [_row(each, now, None) for each in (*changes.new, *changes.changed, *changes.patched, *changes.back)],
             )
-            places = [(now, *_place(each)) for each in seen.vanished]
-            db.executemany("UPDATE package SET gone = ? WHERE channel = ? AND subdir = ? AND filename = ?", places)
-            _look_again(db, {each.name for each in (*seen.new, *seen.changed, *seen.back)})
-        return seen
+            gone = [(now, *_address(each)) for each in changes.vanished]
+            db.executemany("UPDATE package SET gone = ? WHERE channel = ? AND subdir = ? AND filename = ?", gone)
+            _reset_missing_libraries(db, {each.name for each in (*changes.new, *changes.changed, *changes.back)})
+        return changes
 
     def packages(self) -> list[KnownPackage]:
-        """Every package that is or was there, in the order of channel, subdir, file name."""
-        with errors(self.path):
+        """List every package that is or was in a channel, by channel, subdir and file name."""
+        with converted_errors(self.path):
             rows = self._db.execute("SELECT document, seen, gone FROM package ORDER BY channel, subdir, filename").fetchall()
         return [KnownPackage(_package(json.loads(row["document"])), row["seen"], row["gone"]) for row in rows]
 
-    def pending(self, keys: Iterable[ItemKey]) -> None:
-        """Note work items; those that are known stay as they are."""
+    def add_items(self, keys: Iterable[ItemKey]) -> None:
+        """Add work items; known ones stay as they are."""
         with transaction(self._db, self.path) as db:
             db.executemany(
                 "INSERT OR IGNORE INTO item (package, converter, options, platform, status) VALUES (?, ?, ?, ?, 'pending')",
@@ -174,7 +181,7 @@ class MirrorState:
             )
 
     def due(self, keys: Iterable[ItemKey], now: float) -> list[ItemKey]:
-        """Those of `keys` that shall be worked on now, in their order: new and pending ones, and what failed and has waited."""
+        """Select the items to work on now, in the given order: pending ones, and failed ones whose pause is over."""
         items = self.items()
 
         def is_due(item: MirrorItem | None) -> bool:
@@ -186,52 +193,62 @@ class MirrorState:
         return [key for key in keys if is_due(items.get(key))]
 
     def start(self, key: ItemKey, now: float) -> None:
-        """Note that an item is under way."""
+        """Record that work on an item begins."""
         with transaction(self._db, self.path) as db:
             db.execute(_START, (now, *dataclasses.astuple(key)))
 
-    def finish(self, done: ItemResult, now: float, tries: int = 0) -> ItemStatus:
-        """Note what became of an item. A failure is due again after its class's pause, or put aside after `tries` (0: as many as
-        the class has). What is done or refused stays so, whatever a twin of its worker says later."""
-        key = dataclasses.astuple(done.key)
+    def finish(self, result: ItemResult, now: float, tries: int = 0) -> ItemStatus:
+        """Record the result of an item and return its status.
+
+        A failed item becomes due again after the pause of its class, or quarantined after `tries` (0: those of its class). An
+        item that is done or refused stays so, even if a second worker with the same item fails later.
+        """
+        key = dataclasses.astuple(result.key)
         with transaction(self._db, self.path) as db:
             row = db.execute(_STATUS, key).fetchone()
-            before: ItemStatus = row["status"] if row else "pending"
+            previous: ItemStatus = row["status"] if row else "pending"
             attempts = row["attempts"] if row else 0
-            if done.status == "failed" and before in ("done", "refused"):
-                return before
-            status: ItemStatus = done.status
+            if result.status == "failed" and previous in ("done", "refused"):
+                return previous
+            status: ItemStatus = result.status
             next_try = None
-            if done.status == "failed":
+            if result.status == "failed":
                 attempts += 1
-                rule = retry_of(done.code)
+                rule = retry_of(result.code)
                 next_try = now + rule.pause(attempts)
                 status = "quarantined" if attempts >= (tries or rule.tries) else "failed"
-            document = json.dumps(done.json())
-            db.execute(_INSERT_ITEM, (*key, status, done.code, attempts, 0, None, now, next_try, document))
+            document = json.dumps(result.json())
+            db.execute(_INSERT_ITEM, (*key, status, result.code, attempts, 0, None, now, next_try, document))
         return status
 
     def retry(self, spec: str = "all") -> tuple[ItemKey, ...]:
-        """Make items due now and forget their attempts: "all" that failed or were put aside, or those whose package a match
-        spec fits, refused ones too. Raises `Failed` (usage)."""
-        wanted = ("failed", "quarantined") if spec == "all" else ("failed", "quarantined", "refused")
-        items = [item for item in self.items().values() if item.status in wanted]
+        """Make items due now with no attempts counted, and return them.
+
+        Args:
+            spec: "all" for those that failed or are quarantined; or a match spec, for those of packages that it matches,
+                including refused ones.
+
+        Raises:
+            Failed: "usage" for an invalid match spec.
+        """
+        statuses = ("failed", "quarantined") if spec == "all" else ("failed", "quarantined", "refused")
+        items = [item for item in self.items().values() if item.status in statuses]
         if spec != "all":
             packages = [each.package for each in self.packages()]
             fitting = {each.sha256 for each, fits in zip(packages, MatchSpecs([spec]).fit(packages), strict=True) if fits}
             items = [item for item in items if item.key.package in fitting]
         with transaction(self._db, self.path) as db:
-            db.executemany(_AGAIN, [dataclasses.astuple(item.key) for item in items])
+            db.executemany(_RESET, [dataclasses.astuple(item.key) for item in items])
         return tuple(item.key for item in items)
 
-    def again(self, keys: Iterable[ItemKey]) -> None:
-        """Make items due as if they had never been done: the store has lost their wheels."""
+    def reset(self, keys: Iterable[ItemKey]) -> None:
+        """Make items due as if they were new, because the store has lost their wheels."""
         with transaction(self._db, self.path) as db:
-            db.executemany(_AGAIN, map(dataclasses.astuple, keys))
+            db.executemany(_RESET, map(dataclasses.astuple, keys))
 
     def items(self) -> dict[ItemKey, MirrorItem]:
-        """How it stands with every item that is known, of every converter and options there ever were."""
-        with errors(self.path):
+        """All known items, including those of earlier converters and options."""
+        with converted_errors(self.path):
             rows = self._db.execute("SELECT * FROM item").fetchall()
         return {
             (key := _key(row)): MirrorItem(key, row["status"], row["code"], row["attempts"], row["broken"], row["next_try"])
@@ -239,14 +256,17 @@ class MirrorState:
         }
 
     def results(self, keys: Collection[ItemKey] | None = None) -> dict[ItemKey, ItemResult]:
-        """What became of items, the last that is known of each; of those that were never finished, nothing. With `keys`: of
-        these, and where one has no wheel and was not refused, the newest wheel that there is of the same package and platform:
-        a new version of the converter that fails takes nothing out of an index."""
-        with errors(self.path):
+        """The last result of each finished item.
+
+        Args:
+            keys: None for all items. Otherwise only these, and for one that has no wheel and is not refused, the newest wheel of
+                the same package and platform: a failure of a new converter removes nothing from an index.
+        """
+        with converted_errors(self.path):
             rows = self._db.execute("SELECT * FROM item WHERE document IS NOT NULL ORDER BY ended").fetchall()
         found = {_key(row): row["document"] for row in rows}
         if keys is None:
-            return {key: self._done(document) for key, document in found.items()}
+            return {key: self._parse(document) for key, document in found.items()}
         status = {_key(row): row["status"] for row in rows}
         older = {(key.package, key.platform): found[key] for key in found if status[key] == "done"}
         chosen = {
@@ -255,53 +275,53 @@ class MirrorState:
             else older.get((key.package, key.platform), found.get(key))
             for key in keys
         }
-        return {key: self._done(document) for key, document in chosen.items() if document is not None}
+        return {key: self._parse(document) for key, document in chosen.items() if document is not None}
 
-    def _done(self, document: str) -> ItemResult:
+    def _parse(self, document: str) -> ItemResult:
         try:
             return ItemResult.from_json(json.loads(document))
         except ValueError as error:
             raise StateCorruptedError(self.path, str(error)) from None
 
     def counts(self, keys: Iterable[ItemKey] | None = None) -> dict[tuple[ItemStatus, str | None], int]:
-        """How many of `keys` (None: of all) stand how, and by which code."""
+        """Count `keys` (None: all items) by status and code."""
         items = self.items()
         counted: dict[tuple[ItemStatus, str | None], int] = {}
         for key in items if keys is None else keys:
             item = items.get(key)
-            at: tuple[ItemStatus, str | None] = ("pending", None)
+            status: tuple[ItemStatus, str | None] = ("pending", None)
             if item is not None and item.status != "pending":
-                at = item.status, item.code
-            counted[at] = counted.get(at, 0) + 1
+                status = item.status, item.code
+            counted[status] = counted.get(status, 0) + 1
         return dict(sorted(counted.items(), key=lambda pair: (pair[0][0], pair[0][1] or "")))
 
-    def forget(self, keep: Collection[ItemKey]) -> int:
-        """Drop what is known of other items than `keep` that have no wheel, those of older converters and options; how many."""
+    def delete_obsolete(self, keep: Collection[ItemKey]) -> int:
+        """Delete the items without a wheel of earlier converters and options, that is all but `keep`; returns how many."""
         names = [item.key for item in self.items().values() if item.key not in keep and item.status != "done"]
         with transaction(self._db, self.path) as db:
             db.executemany(_DELETE, map(dataclasses.astuple, names))
         return len(names)
 
     def begin_run(self, now: float) -> int:
-        """Note that a run begins; its number."""
+        """Record that a run begins; returns its number."""
         with transaction(self._db, self.path) as db:
             return int(db.execute("INSERT INTO run (started) VALUES (?)", (now,)).lastrowid or 0)
 
     def end_run(self, number: int, now: float, seconds: float, counts: Mapping[str, Any]) -> None:
-        """Note that it ended, after `seconds` by a clock that does not jump."""
+        """Record that a run ended, after `seconds` by a monotonic clock."""
         with transaction(self._db, self.path) as db:
-            told = (now, seconds, json.dumps(dict(counts)), number)
-            db.execute("UPDATE run SET ended = ?, seconds = ?, counts = ? WHERE number = ?", told)
+            values = (now, seconds, json.dumps(dict(counts)), number)
+            db.execute("UPDATE run SET ended = ?, seconds = ?, counts = ? WHERE number = ?", values)
 
     def runs(self, last: int = 30) -> list[MirrorRun]:
         """The last runs, newest first."""
-        with errors(self.path):
+        with converted_errors(self.path):
             rows = self._db.execute("SELECT * FROM run ORDER BY number DESC LIMIT ?", (last,)).fetchall()
         return [MirrorRun(row["number"], row["started"], row["ended"], row["seconds"], json.loads(row["counts"])) for row in rows]
 
     def manifest(self) -> dict[str, Any]:
-        """All that `rebuild` needs, as JSON has it: for `generation.json`."""
-        with errors(self.path):
+        """All that `rebuild` needs, as JSON, for a generation's manifest."""
+        with converted_errors(self.path):
             packages = self._db.execute("SELECT document, seen, gone FROM package ORDER BY channel, subdir, filename").fetchall()
             items = self._db.execute("SELECT * FROM item WHERE document IS NOT NULL ORDER BY package, ended").fetchall()
         return {
@@ -321,53 +341,53 @@ _INSERT_PACKAGE = (
 _INSERT_ITEM = "INSERT OR REPLACE INTO item VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 _ITEM = "WHERE package = ? AND converter = ? AND options = ? AND platform = ?"
-_START = f"UPDATE item SET started = ? {_ITEM}"  # noqa: S608 - nothing of anybody's is in it
+_START = f"UPDATE item SET started = ? {_ITEM}"  # noqa: S608 - only constants
 _STATUS = f"SELECT status, attempts FROM item {_ITEM}"  # noqa: S608
-_AGAIN = f"UPDATE item SET status = 'pending', attempts = 0, broken = 0, next_try = NULL, document = NULL {_ITEM}"  # noqa: S608
-_LACKING = (
-    "SELECT item.*, known.document AS told FROM item JOIN package AS known ON known.sha256 = item.package"
+_RESET = f"UPDATE item SET status = 'pending', attempts = 0, broken = 0, next_try = NULL, document = NULL {_ITEM}"  # noqa: S608
+_REFUSED_FOR_LIBRARY = (
+    "SELECT item.*, known.document AS listed FROM item JOIN package AS known ON known.sha256 = item.package"
     " WHERE item.status = 'refused' AND item.code = 'missing-library'"
 )
 _DELETE = f"DELETE FROM item {_ITEM}"  # noqa: S608
 
 
-def _look_again(db: sqlite3.Connection, came: set[str]) -> None:
-    """The one verdict that depends on what else the channel has."""
-    rows = db.execute(_LACKING) if came else ()
-    found = [_key(row) for row in rows if came & {depends_name(spec) for spec in json.loads(row["told"])["depends"]}]
-    db.executemany(_AGAIN, map(dataclasses.astuple, found))
+def _reset_missing_libraries(db: sqlite3.Connection, new: set[str]) -> None:
+    """Reset refusals for a missing library, the one verdict that depends on the rest of the channel."""
+    rows = db.execute(_REFUSED_FOR_LIBRARY) if new else ()
+    found = [_key(row) for row in rows if new & {depends_name(spec) for spec in json.loads(row["listed"])["depends"]}]
+    db.executemany(_RESET, map(dataclasses.astuple, found))
 
 
-def _place(package: ChannelPackage) -> tuple[str, str, str]:
+def _address(package: ChannelPackage) -> tuple[str, str, str]:
     return package.channel, package.subdir, package.url.rpartition("/")[2]
 
 
 def _row(package: ChannelPackage, seen: float, gone: float | None) -> tuple[Any, ...]:
-    return (*_place(package), package.sha256, package.record, json.dumps(dataclasses.asdict(package)), seen, gone)
+    return (*_address(package), package.sha256, package.record, json.dumps(dataclasses.asdict(package)), seen, gone)
 
 
-def _package(told: Mapping[str, Any]) -> ChannelPackage:
-    return ChannelPackage(**{**told, "depends": tuple(told["depends"])})
+def _package(document: Mapping[str, Any]) -> ChannelPackage:
+    return ChannelPackage(**{**document, "depends": tuple(document["depends"])})
 
 
 def _key(row: Any) -> ItemKey:
     return ItemKey(row["package"], row["converter"], row["options"], row["platform"])
 
 
-def _read(manifest: Mapping[str, Any]) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
-    """The rows of a manifest."""
+def _rows_of(manifest: Mapping[str, Any]) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """The rows of a manifest: of packages, and of items."""
     try:
         if manifest["schema"] != SCHEMA:
             raise ValueError(f"schema {manifest['schema']!r}")  # noqa: TRY301
         packages = [_row(_package(each["package"]), float(each["seen"]), each["gone"]) for each in manifest["packages"]]
-        return packages, list(_items(manifest["items"]))
+        return packages, list(_item_rows(manifest["items"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Failed("state", f"the manifest holds no state: {error!r}", "take an older generation") from None
+        raise Failed("state", f"the manifest holds no state: {error!r}", "use an older generation") from None
 
 
-def _items(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Any, ...]]:
+def _item_rows(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Any, ...]]:
     for each in rows:
-        done = ItemResult.from_json(each["done"])
-        key = dataclasses.astuple(done.key)
-        document = json.dumps(done.json())
-        yield (*key, each["status"], done.code, each["attempts"], 0, None, each["ended"], each["next_try"], document)
+        result = ItemResult.from_json(each["done"])
+        key = dataclasses.astuple(result.key)
+        document = json.dumps(result.json())
+        yield (*key, each["status"], result.code, each["attempts"], 0, None, each["ended"], each["next_try"], document)

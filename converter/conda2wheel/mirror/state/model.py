@@ -1,6 +1,6 @@
-"""What the rooms of the mirror hand to each other: a package of the channel, the work item made of it, and what became of it.
+"""The values that the mirror's modules exchange: a package of a channel, its work item's key, and the item's result.
 
-All are plain values: they cross process borders by pickle, and lie as JSON in the state and in each published generation.
+They are pickled between processes, and stored as JSON in the state and in every published generation.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ RESULT_STATUSES: tuple[ResultStatus, ...] = get_args(ResultStatus)
 
 @dataclass(frozen=True)
 class ChannelPackage:
-    """A record of repodata. `sha256` of the archive; `size` in bytes and `timestamp` in seconds since 1970, where it is known;
-    `record` is a digest of the whole record, so that a patch of repodata shows."""
+    """A repodata record: the sha256 of the archive, its size in bytes and its build time in seconds since 1970, where they are
+    known. `record` is a digest of the whole record, so that a repodata patch is noticed."""
 
     sha256: str
     url: str
@@ -41,8 +41,8 @@ class ChannelPackage:
 
 @dataclass(frozen=True, order=True)
 class ItemKey:
-    """What a conversion depends on, and so what makes two work items one: the package's sha256, this converter's version, the
-    digest of the options, and the platform ("auto": by evidence)."""
+    """A work item's key, all that the conversion depends on: the package's sha256, this converter's version, the digest of the
+    options, and the platform ("auto": by evidence)."""
 
     package: str
     converter: str
@@ -55,8 +55,8 @@ class ItemKey:
 
 @dataclass(frozen=True)
 class MirrorWheel:
-    """A wheel that was made: what an index, a lock file and a report say of it. `project` is normalised; `imports` are its
-    top-level modules; `requires` its Requires-Dist lines; `platform` a platform tag or "any"; `size` in bytes."""
+    """A converted wheel, as the index, lock files and reports describe it. `project` is normalised; `imports` are its top-level
+    modules, `requires` its Requires-Dist lines; `platform` is a platform tag or "any"; `size` is in bytes."""
 
     project: str
     version: str
@@ -72,14 +72,15 @@ class MirrorWheel:
 
     @property
     def blob(self) -> str:
-        """Where it lies in a store. Its own name comes last, since installers read tags there."""
+        """Its path in a store. The file name comes last, since installers read tags from it."""
         return f"blobs/{self.sha256[:2]}/{self.sha256}/{self.filename}"
 
 
 @dataclass(frozen=True)
 class ItemResult:
-    """What became of a work item. `code` is a refusal's code, or the class of a failure (network, disk, memory, timeout, crash,
-    internal ...); None when done. `seconds` by stage (download, convert, check, store); `downloaded` in bytes."""
+    """The result of a work item. `code` is the code of a refusal, or the class of a failure (network, disk, memory, timeout,
+    crash, internal ...), and None for a wheel; `seconds` is the time of each stage (download, convert, check, store);
+    `downloaded` is in bytes."""
 
     key: ItemKey
     status: ResultStatus
@@ -92,31 +93,31 @@ class ItemResult:
     downloaded: int = 0
 
     def json(self) -> dict[str, Any]:
-        """All of it, as JSON has it."""
+        """Return the JSON form."""
         return dataclasses.asdict(self) | {"seconds": dict(self.seconds)}
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> ItemResult:
-        """What `json` wrote. Raises `ValueError` for anything else."""
+    def from_json(cls, document: Mapping[str, Any]) -> ItemResult:
+        """Read the JSON form. Raises `ValueError` for anything else."""
         try:
-            wheel = told["wheel"]
-            made = None if wheel is None else MirrorWheel(**{key: _frozen(value) for key, value in wheel.items()})
-            if told["status"] not in RESULT_STATUSES:
-                raise ValueError(f"{told['status']!r} is no status")
+            wheel = document["wheel"]
+            wheel = None if wheel is None else MirrorWheel(**{key: _as_tuple(value) for key, value in wheel.items()})
+            if document["status"] not in RESULT_STATUSES:
+                raise ValueError(f"unknown status {document['status']!r}")
             return cls(
-                key=ItemKey(**told["key"]),
-                status=told["status"],
-                code=told["code"],
-                message=told["message"],
-                hint=told["hint"],
-                wheel=made,
-                warnings=tuple((str(code), str(message)) for code, message in told["warnings"]),
-                seconds=dict(told["seconds"]),
-                downloaded=int(told["downloaded"]),
+                key=ItemKey(**document["key"]),
+                status=document["status"],
+                code=document["code"],
+                message=document["message"],
+                hint=document["hint"],
+                wheel=wheel,
+                warnings=tuple((str(code), str(message)) for code, message in document["warnings"]),
+                seconds=dict(document["seconds"]),
+                downloaded=int(document["downloaded"]),
             )
         except (KeyError, TypeError) as error:
-            raise ValueError(f"it is not what became of a work item: {error}") from error
+            raise ValueError(f"not the result of a work item: {error}") from error
 
 
-def _frozen(value: Any) -> Any:
+def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""When what failed is tried again, by its class: rows of retry.toml."""
+"""Retry rules: when a failed item is tried again, by its class of failure. They are the rows of retry.toml."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from importlib.resources import files
 
 @dataclass(frozen=True)
 class RetryRule:
-    """`base` seconds until the second try, `factor` times as many until each further one, `longest` at most; `tries` until a
-    package is put aside; `why`, for people."""
+    """A row of retry.toml. `base` is the pause before the second try in seconds, `factor` its growth with every further try,
+    `longest` its limit; after `tries` a package is quarantined; `why` explains the class of failure."""
 
     base: float
     factor: float
@@ -20,22 +20,22 @@ class RetryRule:
     why: str
 
     def pause(self, attempts: int) -> float:
-        """Seconds from the failure of try number `attempts` (from 1) to the next."""
+        """Seconds between the failure of try number `attempts` (from 1) and the next try."""
         return float(min(self.base * self.factor ** min(attempts - 1, 50), self.longest))
 
 
 @cache
 def retries() -> dict[str, RetryRule]:
-    """By class of failure."""
+    """All rules, by class of failure."""
     rows = tomllib.loads(files(__package__).joinpath("retry.toml").read_text(encoding="utf-8"))
     return {name: RetryRule(**row) for name, row in rows.items()}
 
 
 def retry_of(code: str | None) -> RetryRule:
-    """The row of a class; of "internal" for one that has none."""
+    """The rule of a class of failure; that of "internal" for a class without one."""
     return retries().get(code or "", retries()["internal"])
 
 
 def longest_pause() -> float:
-    """Seconds: nothing waits longer, so what seems to is the work of a clock that went back."""
+    """The longest pause of all rules in seconds. A longer one is the effect of a clock that was set back."""
     return max(row.longest for row in retries().values())

@@ -1,10 +1,10 @@
-"""Where an index lies: a folder of files, or a bucket of S3, GCS or Azure. One contract for all of them.
+"""The interface of all stores: a tree of objects in a folder, or in a bucket of S3, GCS or Azure.
 
-Whatever is written is there whole or not at all. `put_new` and `put_if` decide between writers: of several at the same time one
-gets True. They also give True where the very bytes are there already, since the answer to a write that went through may have been
-lost: what must have one winner has something of its own in it, as a lock has its token.
+An object is written whole or not at all. `put_new` and `put_if` are conditional writes: of several concurrent writers one gets
+True. They also return True where the object already has exactly these bytes, because the answer to a successful write may have
+been lost. An object that must have one winner therefore contains something unique to its writer, such as a lease's token.
 
-A store travels between processes as its URL and its options; credentials are each process's own, from its environment.
+A store is pickled as its URL and options; every process takes credentials from its own environment.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from conda2wheel.errors import Failed
 
-THREADS = 16  # files in flight: a bucket's answer takes tens of milliseconds, and so does a disk's
+THREADS = 16  # concurrent writes: a bucket, or a disk's sync, takes tens of milliseconds for each
 IMMUTABLE = "public, max-age=31536000, immutable"
 SHORT = "public, max-age=60"
 REVALIDATE = "no-cache"
@@ -39,7 +39,7 @@ CONTENT_TYPES = {
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """An object: its path, its size in bytes, and when it was written, in seconds since 1970 by the store's own clock."""
+    """An object's path, its size in bytes, and its modification time by the store's own clock, in seconds since 1970."""
 
     path: str
     size: int
@@ -48,89 +48,90 @@ class ObjectInfo:
 
 @dataclass(frozen=True)
 class StoredObject:
-    """What was read, and in which version it was there: for `put_if`, and no one else."""
+    """An object's bytes, and the version that `put_if` compares."""
 
     data: bytes
     version: str
 
 
 class Store(ABC):
-    """A tree of objects by relative path, with `/`. All methods raise `Failed` (store), which says in one line what and why."""
+    """A tree of objects by relative path, with `/`. All methods raise `Failed` (store) with a one-line message."""
 
     url: str
 
     @abstractmethod
     def fetch(self, path: str) -> StoredObject | None:
-        """An object's bytes and version; None if it is not there."""
+        """Read an object's bytes and version; None if it does not exist."""
 
     @abstractmethod
     def head(self, path: str) -> ObjectInfo | None:
-        """What is known of an object; None if it is not there."""
+        """Read an object's size and modification time; None if it does not exist."""
 
     @abstractmethod
     def put(self, path: str, source: bytes | Path) -> None:
-        """Write an object whole, whatever was there. Its name says its content type and for how long it may be kept."""
+        """Write or replace an object. Its path determines its content type and caching (`content_type`, `cache_control`)."""
 
     @abstractmethod
     def put_new(self, path: str, data: bytes) -> bool:
-        """Write an object if none is there (`If-None-Match: *`)."""
+        """Write an object if none exists at the path (`If-None-Match: *`)."""
 
     @abstractmethod
     def put_if(self, path: str, data: bytes, version: str) -> bool:
-        """Write an object if this version of it is there (`If-Match`)."""
+        """Replace an object if it still has this version (`If-Match`)."""
 
     @abstractmethod
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """All objects below a folder, in no order."""
+        """List all objects below a folder, in no particular order."""
 
     @abstractmethod
     def folders(self, prefix: str = "") -> tuple[str, ...]:
-        """The names of the folders that lie directly in one, sorted."""
+        """List the names of the folders directly below a folder, sorted."""
 
     @abstractmethod
     def delete(self, paths: Iterable[str]) -> None:
-        """Delete objects; those that are not there are no error."""
+        """Delete objects; objects that do not exist are no error."""
 
     @abstractmethod
     def clock(self) -> float:
-        """What time it is for the store, in seconds since 1970: the clock that `ObjectInfo.modified` is read from."""
+        """Read the store's own clock, in seconds since 1970: the one that sets `ObjectInfo.modified`."""
 
-    def point(self, name: str, target: str | None) -> bool:
-        """Make a name stand for a path, from one moment to the next, or (None) for nothing. False where a store cannot."""
+    def set_link(self, name: str, target: str | None) -> bool:
+        """Atomically make a name a link to a path, or remove the link (None). Returns False in a store without links."""
         return False
 
-    def pointed(self) -> dict[str, str]:
-        """What `point` made at the top, by name."""
+    def links(self) -> dict[str, str]:
+        """Read the links at the store's top: target by name."""
         return {}
 
-    def tidy(self, before: float) -> int:
-        """Remove what writers that were killed before then left beside objects; how many that was."""
+    def delete_partial_files(self, before: float) -> int:
+        """Delete the temporary files that killed writers left before a time; returns how many."""
         return 0
 
     def get(self, path: str) -> bytes | None:
-        """An object's bytes; None if it is not there."""
+        """Read an object's bytes; None if it does not exist."""
         found = self.fetch(path)
         return None if found is None else found.data
 
     def put_blob(self, path: str, source: bytes | Path) -> bool:
-        """Write an object whose path has its hash; False, and nothing done, if it is there in the same size."""
-        size = len(source) if isinstance(source, bytes) else _size(source)
-        there = self.head(path)
-        if there is not None and there.size == size:
+        """Write an object whose path contains its hash. Returns False, without writing, if one of the same size exists."""
+        size = len(source) if isinstance(source, bytes) else _file_size(source)
+        existing = self.head(path)
+        if existing is not None and existing.size == size:
             return False
         self.put(path, source)
         return True
 
-    def put_all(self, files: Iterable[tuple[str, bytes]], each: Callable[[], None] = lambda: None) -> None:
-        """Write objects, several at a time; `each` is called before every one, and stops the rest by raising."""
+    def put_all(self, files: Iterable[tuple[str, bytes]], before_each: Callable[[], None] = lambda: None) -> None:
+        """Write objects in parallel. `before_each` is called before every write; if it raises, the remaining writes are
+        skipped."""
 
-        def one(file: tuple[str, bytes]) -> None:
-            each()
+        def put_one(file: tuple[str, bytes]) -> None:
+            before_each()
             self.put(*file)
 
         with ThreadPoolExecutor(THREADS) as pool:
             try:
-                for _ in pool.map(one, files):
+                for _ in pool.map(put_one, files):
                     pass
             except BaseException:
                 pool.shutdown(cancel_futures=True)
@@ -138,7 +139,7 @@ class Store(ABC):
 
 
 def content_type(path: str) -> str:
-    """What a path holds. The JSON of an index has a type of its own: micropip refuses others that it does not know.
+    """Content type of a path. JSON pages of an index have a type of their own: micropip rejects types that it does not know.
 
     >>> content_type("simple/numpy/index.json")
     'application/vnd.pypi.simple.v1+json'
@@ -151,7 +152,7 @@ def content_type(path: str) -> str:
 
 
 def cache_control(path: str) -> str:
-    """For how long caches may keep what lies at a path: blobs and generations never change, pages do, the pointer must not lag.
+    """Cache-Control of a path: blobs and generations never change, pages may be a minute old, the pointer is always revalidated.
 
     >>> cache_control("blobs/ab/abc/x.whl") == IMMUTABLE, cache_control("simple/index.html") == SHORT
     (True, True)
@@ -161,13 +162,13 @@ def cache_control(path: str) -> str:
     return SHORT if "/" in path or path.endswith(".html") or path.startswith("pyodide-lock") else REVALIDATE
 
 
-def failed(doing: str, why: str, hint: str = "") -> Failed:
-    """The error of all stores."""
-    return Failed("store", f"cannot {doing}: {why}", hint)
+def store_error(action: str, reason: str, hint: str = "") -> Failed:
+    """Build the error that all stores raise."""
+    return Failed("store", f"cannot {action}: {reason}", hint)
 
 
-def _size(source: Path) -> int:
+def _file_size(source: Path) -> int:
     try:
         return source.stat().st_size
     except OSError as error:
-        raise failed(f"read {source}", error.strerror or str(error)) from None
+        raise store_error(f"read {source}", error.strerror or str(error)) from None

@@ -1,7 +1,7 @@
-"""A folder as a store: files that any web server gives out.
+"""A folder as a store: its files can be served by any web server.
 
-Every file is written beside its place, synced and renamed, and its folder synced; so are new folders. Conditional writes hold a
-lock (flock) on one file of the folder, which the system lets go when a process dies.
+Every file is written under a temporary name in its folder, synced and renamed; then the folder is synced, and so are new folders.
+Conditional writes hold a file lock (flock) on one file of the folder, which the kernel releases when a process dies.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from pathlib import Path
 
 from conda2wheel.errors import Failed
 from conda2wheel.files.writing import write_file
-from conda2wheel.mirror.store.base import ObjectInfo, Store, StoredObject, failed
+from conda2wheel.mirror.store.base import ObjectInfo, Store, StoredObject, store_error
 
-GUARD = ".conda2wheel.lock"
+LOCK_FILE = ".conda2wheel.lock"
 CHUNK = 1 << 20
 HINTS = {
-    errno.ENOSPC: "make room; what was published before is untouched",
-    errno.EDQUOT: "make room; what was published before is untouched",
-    errno.EACCES: "the folder must be writable for who runs this",
-    errno.EPERM: "the folder must be writable for who runs this",
-    errno.EROFS: "the folder must be writable for who runs this",
-    errno.ENOLCK: "its file system has no locks: take another, or a bucket",
-    errno.EOPNOTSUPP: "its file system has no locks: take another, or a bucket",
+    errno.ENOSPC: "free some space; the published index is unchanged",
+    errno.EDQUOT: "free some space; the published index is unchanged",
+    errno.EACCES: "make the folder writable for the user who runs this",
+    errno.EPERM: "make the folder writable for the user who runs this",
+    errno.EROFS: "make the folder writable for the user who runs this",
+    errno.ENOLCK: "its file system has no file locks: use another one, or a bucket",
+    errno.EOPNOTSUPP: "its file system has no file locks: use another one, or a bucket",
 }
 
 
 class FolderStore(Store):
-    """A store in a folder, which is made when something is first written."""
+    """A store in a folder, which the first write creates."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
@@ -43,7 +43,7 @@ class FolderStore(Store):
         return (type(self), (self.root,))
 
     def fetch(self, path: str) -> StoredObject | None:
-        with _told(f"read {self.root / path}"):
+        with _errors(f"read {self.root / path}"):
             try:
                 data = (self.root / path).read_bytes()
             except (FileNotFoundError, NotADirectoryError):
@@ -51,16 +51,16 @@ class FolderStore(Store):
         return StoredObject(data, hashlib.sha256(data).hexdigest())
 
     def head(self, path: str) -> ObjectInfo | None:
-        with _told(f"read {self.root / path}"):
+        with _errors(f"read {self.root / path}"):
             try:
-                known = (self.root / path).stat()
+                status = (self.root / path).stat()
             except (FileNotFoundError, NotADirectoryError):
                 return None
-        return ObjectInfo(path, known.st_size, known.st_mtime)
+        return ObjectInfo(path, status.st_size, status.st_mtime)
 
     def put(self, path: str, source: bytes | Path) -> None:
         target = self.root / path
-        with _told(f"write {target}"):
+        with _errors(f"write {target}"):
             for last in (False, True):
                 try:
                     _make_folder(target.parent)
@@ -68,7 +68,7 @@ class FolderStore(Store):
                 except Failed as error:
                     if last or not isinstance(error.__cause__, FileNotFoundError):
                         raise
-                    continue  # `delete` took the folder, which was empty
+                    continue  # `delete` removed the folder while it was empty
                 return
 
     def put_new(self, path: str, data: bytes) -> bool:
@@ -78,39 +78,39 @@ class FolderStore(Store):
         return self._decide(path, data, version)
 
     def _decide(self, path: str, data: bytes, version: str | None) -> bool:
-        with self._guarded():
-            there = self.fetch(path)
-            if there is not None and there.data == data:
+        with self._locked():
+            existing = self.fetch(path)
+            if existing is not None and existing.data == data:
                 return True
-            if (None if there is None else there.version) != version:
+            if (None if existing is None else existing.version) != version:
                 return False
             self.put(path, data)
             return True
 
     @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        with _told(f"lock {self.root / GUARD}"):
+    def _locked(self) -> Iterator[None]:
+        with _errors(f"lock {self.root / LOCK_FILE}"):
             _make_folder(self.root)
-            guard = os.open(self.root / GUARD, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            handle = os.open(self.root / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            with _told(f"lock {self.root / GUARD}"):
-                fcntl.flock(guard, fcntl.LOCK_EX)
+            with _errors(f"lock {self.root / LOCK_FILE}"):
+                fcntl.flock(handle, fcntl.LOCK_EX)
             yield
         finally:
-            os.close(guard)
+            os.close(handle)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         for folder, _, names in os.walk(self.root / prefix, onerror=_unless_missing):
             for name in names:
-                place = Path(folder, name)
-                if name.startswith(".") or place.is_symlink():
+                path = Path(folder, name)
+                if name.startswith(".") or path.is_symlink():
                     continue
-                meta = self.head(place.relative_to(self.root).as_posix())
-                if meta is not None:  # gone in between
-                    yield meta
+                info = self.head(path.relative_to(self.root).as_posix())
+                if info is not None:  # it may have been deleted meanwhile
+                    yield info
 
     def folders(self, prefix: str = "") -> tuple[str, ...]:
-        with _told(f"list {self.root / prefix}"):
+        with _errors(f"list {self.root / prefix}"):
             try:
                 found = os.scandir(self.root / prefix)
             except FileNotFoundError:
@@ -120,84 +120,84 @@ class FolderStore(Store):
     def delete(self, paths: Iterable[str]) -> None:
         folders: dict[int, set[Path]] = {}  # by depth
         for path in paths:
-            place = self.root / path
-            with _told(f"delete {place}"):
-                place.unlink(missing_ok=True)
-            folders.setdefault(len(place.parts) - 1, set()).add(place.parent)
+            file = self.root / path
+            with _errors(f"delete {file}"):
+                file.unlink(missing_ok=True)
+            folders.setdefault(len(file.parts) - 1, set()).add(file.parent)
         for depth in range(max(folders, default=0), len(self.root.parts), -1):
-            emptied = {folder.parent for folder in folders.get(depth, ()) if _removed(folder)}
+            emptied = {folder.parent for folder in folders.get(depth, ()) if _remove_if_empty(folder)}
             folders.setdefault(depth - 1, set()).update(emptied)
 
     def clock(self) -> float:
-        with _told(f"write to {self.root}"):
+        with _errors(f"write to {self.root}"):
             _make_folder(self.root)
-            with tempfile.TemporaryFile(dir=self.root) as file:  # a network's file system has its own
+            with tempfile.TemporaryFile(dir=self.root) as file:  # a network file system has a clock of its own
                 file.write(b"0")
                 file.flush()
                 return os.fstat(file.fileno()).st_mtime
 
-    def point(self, name: str, target: str | None) -> bool:
-        place = self.root / name
-        new = place.with_name(f".{place.name}-{os.getpid()}.part")
-        with _told(f"link {place}"):
+    def set_link(self, name: str, target: str | None) -> bool:
+        path = self.root / name
+        temporary = path.with_name(f".{path.name}-{os.getpid()}.part")
+        with _errors(f"link {path}"):
             if target is None:
-                place.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
                 return True
-            _make_folder(place.parent)
-            new.unlink(missing_ok=True)
-            new.symlink_to(target)
-            new.replace(place)
-            _sync(place.parent)
+            _make_folder(path.parent)
+            temporary.unlink(missing_ok=True)
+            temporary.symlink_to(target)
+            temporary.replace(path)
+            _sync(path.parent)
         return True
 
-    def pointed(self) -> dict[str, str]:
-        with _told(f"list {self.root}"):
+    def links(self) -> dict[str, str]:
+        with _errors(f"list {self.root}"):
             try:
                 return {entry.name: str(Path(entry.path).readlink()) for entry in os.scandir(self.root) if entry.is_symlink()}
             except FileNotFoundError:
                 return {}
 
-    def tidy(self, before: float) -> int:
+    def delete_partial_files(self, before: float) -> int:
         count = 0
         for folder, _, names in os.walk(self.root, onerror=_unless_missing):
             for name in names:
-                place = Path(folder, name)
-                with _told(f"delete {place}"):
-                    if _part(name) and place.lstat().st_mtime < before:
-                        place.unlink(missing_ok=True)
+                path = Path(folder, name)
+                with _errors(f"delete {path}"):
+                    if _is_partial(name) and path.lstat().st_mtime < before:
+                        path.unlink(missing_ok=True)
                         count += 1
         return count
 
 
-def _part(name: str) -> bool:
+def _is_partial(name: str) -> bool:
     return name.startswith(".") and name.endswith(".part")
 
 
-def _leftover(entry: os.DirEntry[str]) -> bool:
-    return entry.is_symlink() or _part(entry.name)
+def _is_removable(entry: os.DirEntry[str]) -> bool:
+    return entry.is_symlink() or _is_partial(entry.name)
 
 
-def _removed(folder: Path) -> bool:
-    """Remove a folder, if it is empty but for what killed writers and `point` left."""
-    with _told(f"delete {folder}"):
+def _remove_if_empty(folder: Path) -> bool:
+    """Remove a folder if it has nothing but temporary files of killed writers and links; returns whether it is removed."""
+    with _errors(f"delete {folder}"):
         try:
-            left = list(os.scandir(folder))
-            if not all(map(_leftover, left)):
+            entries = list(os.scandir(folder))
+            if not all(map(_is_removable, entries)):
                 return False
-            for entry in left:
+            for entry in entries:
                 Path(entry.path).unlink(missing_ok=True)
             folder.rmdir()
         except FileNotFoundError:
             pass
         except OSError as error:
-            if error.errno == errno.ENOTEMPTY:  # somebody writes there again
+            if error.errno == errno.ENOTEMPTY:  # another process writes to it again
                 return False
             raise
     return True
 
 
 def _make_folder(folder: Path) -> None:
-    """Make a folder and those above it, each known to the disk before anything is put into it."""
+    """Create a folder and its parents, syncing each before anything is put into it."""
     if folder.is_dir():
         return
     _make_folder(folder.parent)
@@ -227,20 +227,20 @@ def _chunks(source: bytes | Path) -> Callable[[], Iterator[bytes]]:
 
 def _unless_missing(error: OSError) -> None:
     if error.errno != errno.ENOENT:
-        raise failed(f"list {error.filename}", error.strerror or str(error)) from None
+        raise store_error(f"list {error.filename}", error.strerror or str(error)) from None
 
 
 @contextmanager
-def _told(doing: str) -> Iterator[None]:
-    """Turn what the system says into the one error of all stores."""
+def _errors(action: str) -> Iterator[None]:
+    """Convert the system's errors to the one error of all stores."""
     try:
         yield
     except OSError as error:
-        raise _failed(doing, error) from None
-    except Failed as error:  # write_file's own
+        raise _store_error(action, error) from None
+    except Failed as error:  # raised by write_file
         cause = error.__cause__
-        raise _failed(doing, cause) if isinstance(cause, OSError) else error from None
+        raise _store_error(action, cause) if isinstance(cause, OSError) else error from None
 
 
-def _failed(doing: str, error: OSError) -> Failed:
-    return failed(doing, error.strerror or str(error), HINTS.get(error.errno or 0, ""))
+def _store_error(action: str, error: OSError) -> Failed:
+    return store_error(action, error.strerror or str(error), HINTS.get(error.errno or 0, ""))
