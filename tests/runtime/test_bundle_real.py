@@ -39,7 +39,7 @@ def test_real_packages_come_out_of_a_set_and_work(tmp_path: Path) -> None:
     )
     result = bundle_specs(names, channels=[channel], out=tmp_path / "set", recipes=[recipes])
     assert {wheel.name.lower(): wheel.version for wheel in result.wheels} == {name: real.WHEELS[name].version for name in names}
-    assert [each.requirement for each in result.lock.left] == ["numpy>=2.0"]  # contourpy's, which this channel has not
+    assert [each.requirement for each in result.lock.external] == ["numpy>=2.0"]  # contourpy's, which this channel has not
     with served(result.folder, negotiate=False) as site:
         answer = micropip_from(f"{site.url}simple", ["msgpack", "pymupdf"], "0.29.5", script=SCRIPT)
         assert (answer.errors, answer.refused, answer.result) == ((), (), "bundled"), "".join(answer.errors)

@@ -67,7 +67,7 @@ def test_a_conflict_with_pyodide_is_explained_before_anything_is_converted(chann
 
 
 def test_a_conflict_that_metadata_alone_has_is_found_too(channel: str, tmp_path: Path) -> None:
-    with pytest.raises(Failed, match=r"wants-new requires numpy>=2\.3, and the set has numpy 2\.2\.5") as caught:
+    with pytest.raises(Failed, match=r"wants-new requires numpy>=2\.3, and the bundle has numpy 2\.2\.5") as caught:
         bundle_specs(["wants-new"], channels=[channel], platform=PYODIDE, with_pyodide=True, out=tmp_path / "set")
     assert caught.value.code == "conflict"
 
@@ -77,4 +77,4 @@ def test_what_no_channel_has_may_be_pyodides(channel: str, tmp_path: Path) -> No
         ["pure-needs"], channels=[channel], platform=PYODIDE, with_pyodide=True, complete=True, out=tmp_path / "set"
     )
     assert "packaging" in {each.pypi for each in result.lock.shipped}
-    assert (result.lock.pypi, result.lock.left) == ((), ())
+    assert (result.lock.pypi, result.lock.external) == ((), ())

@@ -39,7 +39,7 @@ def named_in(hint: Any) -> Iterator[str]:
     """The names of this package's classes in an annotation."""
     for each in (hint, get_origin(hint)):
         # What bundle.lock consists of stays in the room of bundles.
-        if isinstance(each, type) and re.match(r"conda2wheel\.(?!bundle\.(lockfile|needs))", each.__module__):
+        if isinstance(each, type) and re.match(r"conda2wheel\.(?!bundle\.(lockfile|requirements))", each.__module__):
             yield each.__name__
     for argument in get_args(hint):
         yield from named_in(argument)

@@ -10,8 +10,8 @@ from typing import Any
 from packaging.utils import canonicalize_name
 
 from conda2wheel.abi.platforms import Platform
-from conda2wheel.bundle.chosen import Chosen
-from conda2wheel.bundle.lockfile import Step
+from conda2wheel.bundle.lockfile import ConversionStep
+from conda2wheel.bundle.packages import ChosenPackage
 from conda2wheel.bundle.shared_wheel import SharedLibraries
 from conda2wheel.channels.open import open_package
 from conda2wheel.commands.pipeline import Context, Opened, build, prepare_package, read_package
@@ -25,34 +25,35 @@ from conda2wheel.options import Options
 from conda2wheel.recipes.model import from_document
 from conda2wheel.results import Converted, Planned
 
-# Refusals of packages that belong to a set and have no wheel: what depends on them needs none, or `missing-library` tells.
+# Refusals of packages that a bundle may contain without a wheel: their users do not need one, or get `missing-library`.
 NO_WHEEL = ("not-python", "metapackage", "static-library", "executable")
-FOUND = ("library-from-channel", "channel-skipped")  # warnings that a lock repeats, since with it nothing is looked up
+# Warnings about the search for libraries, which the lock records: a locked build does not search.
+SEARCH_WARNINGS = ("library-from-channel", "channel-skipped")
 
 
 @dataclass(frozen=True)
 class BundledWheel:
-    """A wheel of the bundle, and the step of the lock that makes it again."""
+    """A converted wheel, and the step of the lock that converts it again."""
 
-    step: Step
+    step: ConversionStep
     wheel: Converted
 
     @property
     def project(self) -> str:
-        """The normalised name."""
+        """The normalised name of the distribution."""
         return str(canonicalize_name(self.wheel.name))
 
 
 @dataclass
-class Converter:
-    """Converts packages into one folder, each package once, however often it is asked for.
+class BundleConverter:
+    """Converts the packages of a bundle into one folder. A package that occurs in several rounds is converted once.
 
     Attributes:
         folder: where the wheels are written.
         options: how every package is converted, beside its own recipe and names.
-        context: libdirs, recipes, limits and downloads; `channels` are where NEEDED libraries are looked up that the bundle does
-            not have: none with a lock.
-        wheels: what was converted, by URL.
+        context: libdirs, recipes, limits and downloads. NEEDED libraries that the bundle does not have are searched for in its
+            `channels`; a locked build has none.
+        wheels: the converted packages, by URL.
         without_wheel: the packages that have no wheel, by URL, with the reason.
     """
 
@@ -62,20 +63,27 @@ class Converter:
     wheels: dict[str, BundledWheel] = field(default_factory=dict)
     without_wheel: dict[str, Refused] = field(default_factory=dict)
 
-    def fetch(self, packages: Iterable[Chosen]) -> None:
-        """Download what is missing into the cache, several at a time."""
+    def fetch(self, packages: Iterable[ChosenPackage]) -> None:
+        """Download the packages that are not in the cache, several at a time."""
         wanted = [RemoteFile(each.url, each.sha256, each.size) for each in packages if each.sha256 and "://" in each.url]
         self.context.downloads.fetch([each for each in wanted if not each.url.startswith("file:")], self.context.limits.download)
 
-    def convert(self, packages: Sequence[Chosen], libraries: Sequence[Chosen]) -> Iterator[BundledWheel]:
-        """The wheels of the packages that have one. `libraries` are packages of the bundle that may have shared libraries.
+    def convert(self, packages: Sequence[ChosenPackage], libraries: Sequence[ChosenPackage]) -> Iterator[BundledWheel]:
+        """Convert packages.
+
+        Args:
+            packages: what is converted.
+            libraries: packages of the bundle that may contain NEEDED libraries.
+
+        Yields:
+            The wheels, without those of packages that need none.
 
         Raises:
             Refused: for the first package that cannot become a wheel, after all were tried.
             Failed: as `convert`.
         """
         index = self._index(libraries)
-        refused: list[tuple[Chosen, Refused]] = []
+        refused: list[tuple[ChosenPackage, Refused]] = []
         for each in packages:
             if each.url not in self.wheels and each.url not in self.without_wheel:
                 try:
@@ -91,19 +99,19 @@ class Converter:
             more = f" (refused too: {', '.join(f'{each.name}: {other.code}' for each, other in others)})" if others else ""
             raise Refused(reason.code, f"{reason.message}{more}", reason.hint)
 
-    def replay(self, steps: Sequence[Step], libraries: Sequence[Chosen]) -> Iterator[BundledWheel]:
-        """The same wheels from the steps of a lock. Raises as `convert`."""
+    def replay(self, steps: Sequence[ConversionStep], libraries: Sequence[ChosenPackage]) -> Iterator[BundledWheel]:
+        """Convert the packages of a lock again. Raises as `convert`."""
         index = self._index(libraries)
         for step in steps:
             yield self._replay(step, self._index((*libraries, *step.libraries)) if step.libraries else index)
 
     def share(
-        self, name: str, platform: Platform, wheels: Sequence[BundledWheel], libraries: Sequence[Chosen]
+        self, name: str, platform: Platform, wheels: Sequence[BundledWheel], libraries: Sequence[ChosenPackage]
     ) -> tuple[list[BundledWheel], Converted | None]:
-        """Move the libraries that several wheels would have into a common wheel.
+        """Move the libraries that several wheels need into a common wheel.
 
         Returns:
-            The wheels, made again to require the common one, and the common wheel; None where nothing is shared.
+            The wheels, converted again to require the common one, and the common wheel; None if no library is shared.
 
         Raises:
             Failed: usage, for a name or a platform that cannot have a common wheel.
@@ -122,43 +130,43 @@ class Converter:
         again = {each.project: self._replay(each.step, own.get(each.step.package.url, index), common) for each in users}
         return [again.get(each.project, each) for each in wheels], written(wheel)
 
-    def _index(self, libraries: Iterable[Chosen]) -> LibraryIndex:
-        places = (*self.context.libraries.places, *(each.place for each in libraries))
+    def _index(self, libraries: Iterable[ChosenPackage]) -> LibraryIndex:
+        places = (*self.context.libraries.places, *(each.source for each in libraries))
         return LibraryIndex(places, self.context.limits, downloads=self.context.downloads)
 
-    def _opened(self, step: Step, libraries: LibraryIndex) -> Opened:
+    def _opened(self, step: ConversionStep, libraries: LibraryIndex) -> Opened:
         recipe = None if step.recipe is None else from_document(dict(step.recipe))
-        package = open_package(step.package.place, self.context.limits, self.context.downloads)
+        package = open_package(step.package.source, self.context.limits, self.context.downloads)
         return Opened(package, replace(self.options, recipe=recipe, names=step.names), libraries)
 
-    def _replay(self, step: Step, libraries: LibraryIndex, common: CommonWheel | None = None) -> BundledWheel:
+    def _replay(self, step: ConversionStep, libraries: LibraryIndex, common: CommonWheel | None = None) -> BundledWheel:
         wheel = written(build(prepare_package(self._opened(step, libraries)), common).write(self.folder))
         notes = tuple(note for note in step.notes if note not in wheel.warnings)
         return BundledWheel(step, replace(wheel, warnings=(*wheel.warnings, *notes)))
 
-    def _convert(self, chosen: Chosen, libraries: LibraryIndex) -> BundledWheel:
-        package = open_package(chosen.place, self.context.limits, self.context.downloads)
+    def _convert(self, chosen: ChosenPackage, libraries: LibraryIndex) -> BundledWheel:
+        package = open_package(chosen.source, self.context.limits, self.context.downloads)
         opened = read_package(package, self.options, replace(self.context, libraries=libraries), self.context.channels)
         wheel = written(build(prepare_package(opened)).write(self.folder))
-        found = tuple(_located(url, other) for url, other in opened.libraries.from_channel.items())
-        notes = tuple(warning for warning in wheel.warnings if warning.code in FOUND)
+        found = tuple(_opened_package(url, other) for url, other in opened.libraries.from_channel.items())
+        notes = tuple(warning for warning in wheel.warnings if warning.code in SEARCH_WARNINGS)
         recipe = opened.options.recipe
         return BundledWheel(
-            Step(chosen, found, None if recipe is None else dict(recipe.document), notes, opened.options.names), wheel
+            ConversionStep(chosen, found, None if recipe is None else dict(recipe.document), notes, opened.options.names), wheel
         )
 
 
 def written(result: Planned) -> Converted:
-    """The result of a conversion that wrote a wheel. Raises `ValueError` for one that did not."""
+    """Return a result as that of a written wheel. Raises `ValueError` if it was a dry run."""
     if not isinstance(result, Converted):
         raise ValueError(f"{result.filename} was not written")  # noqa: TRY004 - the type says it, the value is wrong
     return result
 
 
-def _located(url: str, package: CondaPackage) -> Chosen:
-    """A package that was opened on the way."""
+def _opened_package(url: str, package: CondaPackage) -> ChosenPackage:
+    """Describe a package of a channel that provided a NEEDED library."""
     index: Mapping[str, Any] = package.index
-    return Chosen(
+    return ChosenPackage(
         name=package.name,
         version=package.version,
         build=package.build,
@@ -171,16 +179,20 @@ def _located(url: str, package: CondaPackage) -> Chosen:
     )
 
 
-def may_have_wheel(chosen: Chosen) -> bool:
-    """Whether it is worth a try: not so for what says nothing of Python and is no distribution by its name."""
+def may_have_wheel(chosen: ChosenPackage) -> bool:
+    """Whether to try a conversion: not for a library whose name is no PyPI project."""
     return not chosen.is_library or answer(chosen.name).pypi is not None
 
 
 def require_one_each(wheels: Iterable[BundledWheel]) -> None:
-    """Raises `Failed` (conflict) where two packages of a set are one project: no index can offer both."""
+    """Check that no two packages are the same PyPI project, since an index offers only one.
+
+    Raises:
+        Failed: conflict.
+    """
     seen: dict[str, BundledWheel] = {}
     for each in wheels:
         other = seen.setdefault(each.project, each)
         if other is not each:
             both = f"{other.step.package.stem} and {each.step.package.stem}"
-            raise Failed("conflict", f"{both} are both {each.project} on PyPI", "ask for one of them")
+            raise Failed("conflict", f"{both} are both {each.project} on PyPI", "request one of them")

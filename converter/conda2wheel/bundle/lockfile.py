@@ -1,4 +1,4 @@
-"""`bundle.lock`: the exact inputs of a set, with which the same bytes come again anywhere, whatever became of the channels."""
+"""`bundle.lock`: the exact inputs of a bundle. With them the same bundle can be built again after the channels have changed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from conda2wheel._version import __version__
-from conda2wheel.bundle.chosen import Absent, Chosen, Left, Shipped
-from conda2wheel.bundle.pypi import FromPyPI
+from conda2wheel.bundle.packages import AbsentDependency, ChosenPackage, ExternalRequirement, ShippedPackage
+from conda2wheel.bundle.pypi import PyPIWheel
 from conda2wheel.conda.names import Names
 from conda2wheel.errors import Failed
 from conda2wheel.files.reading import not_found
@@ -18,23 +18,29 @@ from conda2wheel.options import Options
 from conda2wheel.results import ConversionWarning
 
 SCHEMA = 1
-NAME = "bundle.lock"
+LOCK_NAME = "bundle.lock"
 
 
 @dataclass(frozen=True)
-class Step:
-    """One conversion: the package, what of the channels it was linked with beyond the libraries of the set, the conversion
-    recipe that it followed, as a document, what was told of how those libraries were found, and what dependencies are called by
-    what lies in them, where our rows say otherwise."""
+class ConversionStep:
+    """One conversion.
 
-    package: Chosen
-    libraries: tuple[Chosen, ...] = ()
+    Attributes:
+        package: what was converted.
+        libraries: packages of the channels that provided NEEDED libraries and are not in the bundle.
+        recipe: the document of the conversion recipe, if there was one.
+        notes: warnings about how those libraries were found; a locked build repeats them, since it does not search.
+        names: the PyPI names of dependencies that come from their own dist-info and not from the tables.
+    """
+
+    package: ChosenPackage
+    libraries: tuple[ChosenPackage, ...] = ()
     recipe: Mapping[str, Any] | None = None
     notes: tuple[ConversionWarning, ...] = ()
     names: Names = field(default_factory=dict)
 
     def json(self) -> dict[str, Any]:
-        """`{"package", "libraries", "recipe", "notes", "names"}`."""
+        """Return `{"package", "libraries", "recipe", "notes", "names"}`."""
         return {
             "package": self.package.json(),
             "libraries": [each.json() for each in self.libraries],
@@ -44,18 +50,41 @@ class Step:
         }
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> Step:
-        """What `json` wrote. Raises `ValueError`, `KeyError` and `TypeError` for anything else."""
-        libraries = tuple(Chosen.from_json(each) for each in told["libraries"])
-        notes = tuple(ConversionWarning(**each) for each in told["notes"])
-        return cls(Chosen.from_json(told["package"]), libraries, told["recipe"], notes, dict(told["names"]))
+    def from_json(cls, document: Mapping[str, Any]) -> ConversionStep:
+        """Read what `json` returned.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is something else.
+        """
+        libraries = tuple(ChosenPackage.from_json(each) for each in document["libraries"])
+        notes = tuple(ConversionWarning(**each) for each in document["notes"])
+        return cls(ChosenPackage.from_json(document["package"]), libraries, document["recipe"], notes, dict(document["names"]))
 
 
 @dataclass(frozen=True)
-class Lock:
-    """What a set was asked to be, and all that went into it. `target` is its platform's tag, asked for or found; `wheels` are the
-    sha256 of the converted wheels by file name, as `made_by` made them; `left` are requirements that installers look for
-    elsewhere. `url` is where the folder will be served, `pyodide_url` where Pyodide's own packages are, if that was said."""
+class BundleLock:
+    """The inputs of a bundle.
+
+    Attributes:
+        requested: the match specs of the caller.
+        channels: the channels, without credentials.
+        options: how every package was converted, beside its own recipe and names.
+        complete: whether the bundle includes pure Python dependencies.
+        target: the platform tag, given or detected.
+        pyodide: the version of the Pyodide distribution whose packages are used; None without `with_pyodide`.
+        steps: the conversions.
+        libraries: chosen packages that may contain shared libraries.
+        pypi: wheels of PyPI.
+        shipped: packages of the Pyodide distribution that the bundle relies on.
+        absent: dependencies that no channel has.
+        folded: (conda name, PyPI name) of chosen packages without a wheel, whose project another package provides.
+        external: requirements that installers find elsewhere; the key is "left".
+        share: the name of the common wheel, as `share_libs`.
+        url: where the folder will be served.
+        pyodide_url: where Pyodide's own packages are.
+        wheels: the sha256 of every converted wheel, by file name.
+        made_by: the version of conda2wheel that wrote those wheels.
+    """
 
     requested: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
@@ -63,13 +92,13 @@ class Lock:
     complete: bool = False
     target: str = ""
     pyodide: str | None = None
-    steps: tuple[Step, ...] = ()
-    libraries: tuple[Chosen, ...] = ()
-    pypi: tuple[FromPyPI, ...] = ()
-    shipped: tuple[Shipped, ...] = ()
-    absent: tuple[Absent, ...] = ()
+    steps: tuple[ConversionStep, ...] = ()
+    libraries: tuple[ChosenPackage, ...] = ()
+    pypi: tuple[PyPIWheel, ...] = ()
+    shipped: tuple[ShippedPackage, ...] = ()
+    absent: tuple[AbsentDependency, ...] = ()
     folded: tuple[tuple[str, str], ...] = ()
-    left: tuple[Left, ...] = ()
+    external: tuple[ExternalRequirement, ...] = ()
     share: str | None = None
     url: str | None = None
     pyodide_url: str | None = None
@@ -77,7 +106,7 @@ class Lock:
     made_by: str = __version__
 
     def text(self) -> str:
-        """As it is written."""
+        """Return the content of the file."""
         document = {
             "schema": SCHEMA,
             "made_by": {"name": "conda2wheel", "version": self.made_by},
@@ -96,45 +125,50 @@ class Lock:
             "shipped": [each.json() for each in self.shipped],
             "absent": [each.json() for each in self.absent],
             "folded": [{"conda": conda, "project": project} for conda, project in self.folded],
-            "left": [each.json() for each in self.left],
+            "left": [each.json() for each in self.external],
             "wheels": dict(sorted(self.wheels.items())),
         }
         return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
-def read_lock(path: Path) -> Lock:
-    """Read one. Raises `Failed`: not-found, unreadable (no lock, or one of another schema)."""
+def read_bundle_lock(path: Path) -> BundleLock:
+    """Read a `bundle.lock`.
+
+    Raises:
+        Failed: not-found, unreadable (not a lock file, or one of another schema).
+    """
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise not_found(path) from None
     except (OSError, ValueError, RecursionError) as error:
         raise Failed("unreadable", f"{path}: {error}", "it is no bundle.lock") from None
     try:
-        if told["schema"] != SCHEMA:
-            why = f"{path}: has schema {told['schema']!r}; this version reads {SCHEMA}"
-            raise Failed("unreadable", why, "take the conda2wheel that made it")
-        return Lock(
-            requested=tuple(map(str, told["requested"])),
-            channels=tuple(map(str, told["channels"])),
-            options=Options.from_json(told["options"]),
-            complete=bool(told["complete"]),
-            target=str(told["target"]),
-            pyodide=told["pyodide"],
-            steps=tuple(Step.from_json(each) for each in told["packages"]),
-            libraries=tuple(Chosen.from_json(each) for each in told["libraries"]),
-            pypi=tuple(FromPyPI.from_json(each) for each in told["pypi"]),
-            shipped=tuple(Shipped(**each) for each in told["shipped"]),
+        if document["schema"] != SCHEMA:
+            why = f"{path}: has schema {document['schema']!r}; this version reads {SCHEMA}"
+            raise Failed("unreadable", why, "use the version of conda2wheel that wrote it")
+        return BundleLock(
+            requested=tuple(map(str, document["requested"])),
+            channels=tuple(map(str, document["channels"])),
+            options=Options.from_json(document["options"]),
+            complete=bool(document["complete"]),
+            target=str(document["target"]),
+            pyodide=document["pyodide"],
+            steps=tuple(ConversionStep.from_json(each) for each in document["packages"]),
+            libraries=tuple(ChosenPackage.from_json(each) for each in document["libraries"]),
+            pypi=tuple(PyPIWheel.from_json(each) for each in document["pypi"]),
+            shipped=tuple(ShippedPackage(**each) for each in document["shipped"]),
             absent=tuple(
-                Absent(each["name"], each["pypi"], tuple(each["specs"]), tuple(each["users"])) for each in told["absent"]
+                AbsentDependency(each["name"], each["pypi"], tuple(each["specs"]), tuple(each["users"]))
+                for each in document["absent"]
             ),
-            folded=tuple((str(each["conda"]), str(each["project"])) for each in told["folded"]),
-            left=tuple(Left(**each) for each in told["left"]),
-            share=told["share_libs"],
-            url=told["url"],
-            pyodide_url=told["pyodide_url"],
-            wheels={str(name): str(sha256) for name, sha256 in told["wheels"].items()},
-            made_by=str(told["made_by"]["version"]),
+            folded=tuple((str(each["conda"]), str(each["project"])) for each in document["folded"]),
+            external=tuple(ExternalRequirement(**each) for each in document["left"]),
+            share=document["share_libs"],
+            url=document["url"],
+            pyodide_url=document["pyodide_url"],
+            wheels={str(name): str(sha256) for name, sha256 in document["wheels"].items()},
+            made_by=str(document["made_by"]["version"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Failed("unreadable", f"{path}: it is no bundle.lock: {error}", "make it anew with conda2wheel bundle") from None
+        raise Failed("unreadable", f"{path}: not a bundle.lock: {error}", "write it again with conda2wheel bundle") from None

@@ -1,4 +1,4 @@
-"""The folder of a set: wheels, an index, lock files, requirements, a report; it takes its place whole or not at all."""
+"""The folder of a bundle: wheels, an index, lock files, requirements and a report. It is replaced as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from conda2wheel.bundle import lockfile as lock_file
-from conda2wheel.bundle.lockfile import Lock
-from conda2wheel.bundle.needs import Member
-from conda2wheel.bundle.pypi import FromPyPI
-from conda2wheel.bundle.target import Target
+from conda2wheel.bundle.lockfile import LOCK_NAME, BundleLock
+from conda2wheel.bundle.pypi import PyPIWheel
+from conda2wheel.bundle.requirements import BundleMember
+from conda2wheel.bundle.target import BundleTarget
 from conda2wheel.errors import Failed
 from conda2wheel.files.writing import write_file
 from conda2wheel.index.pyodide_lock import Entry, beside, merged
@@ -32,22 +31,31 @@ PYODIDE_LOCK = "pyodide-lock.json"
 
 @dataclass(frozen=True)
 class Bundle:
-    """A set that was made: where it lies, its wheels, and what it has not. `lock` tells everything else."""
+    """A bundle that was written.
+
+    Attributes:
+        folder: where it is.
+        wheels: the converted wheels, and the common wheel of `share_libs` as the last one.
+        lock: the content of its `bundle.lock`.
+        members: every distribution that its wheels require, transitively; empty for a locked build.
+        warnings: what concerns the bundle and no single wheel.
+        seconds: how long it took.
+    """
 
     folder: Path
     wheels: tuple[Converted, ...]
-    lock: Lock
-    members: tuple[Member, ...]
+    lock: BundleLock
+    members: tuple[BundleMember, ...]
     warnings: tuple[ConversionWarning, ...] = ()
     seconds: float = field(default=0.0, compare=False)
 
     @property
-    def pypi(self) -> tuple[FromPyPI, ...]:
-        """Wheels of PyPI that came along."""
+    def pypi(self) -> tuple[PyPIWheel, ...]:
+        """The wheels of PyPI in the folder."""
         return self.lock.pypi
 
     def json(self) -> dict[str, Any]:
-        """The one entry of `results`, and with `converted` the report of the folder."""
+        """Return the one entry of `results`: the report, with status, folder and time."""
         return {
             "source": " ".join(self.lock.requested),
             "status": "bundled",
@@ -60,100 +68,118 @@ class Bundle:
         }
 
     def report(self) -> dict[str, Any]:
-        """What the set is made of, without places and times of this machine."""
+        """Return the content of `report.json`, which has no paths and times of this machine."""
         lock = self.lock
-        wheels = [_told(each) for each in self.wheels]
         return {
             "requested": list(lock.requested),
             "platform": lock.target,
             "pyodide": lock.pyodide,
-            "wheels": wheels,
+            "wheels": [_wheel_report(each) for each in self.wheels],
             "pypi": [each.json() for each in lock.pypi],
             "shipped": [each.json() for each in lock.shipped],
-            "left": [each.json() for each in lock.left],
+            "left": [each.json() for each in lock.external],
             "absent": [each.json() for each in lock.absent],
             "folded": [{"conda": conda, "project": project} for conda, project in lock.folded],
             "warnings": [each.json() for each in self.warnings],
         }
 
 
-def _told(wheel: Converted) -> dict[str, Any]:
-    """A wheel as the report has it: the same whenever and wherever it was made."""
-    notes = sorted(wheel.warnings, key=lambda each: (each.code, each.file or "", each.message))
-    return {**wheel.json(), "wheel": wheel.filename, "warnings": [each.json() for each in notes], "seconds": None}
+def _wheel_report(wheel: Converted) -> dict[str, Any]:
+    """The entry of a wheel, the same on every machine and in every run."""
+    warnings = sorted(wheel.warnings, key=lambda each: (each.code, each.file or "", each.message))
+    return {**wheel.json(), "wheel": wheel.filename, "warnings": [each.json() for each in warnings], "seconds": None}
 
 
-def require_place(out: Path) -> None:
-    """Raises `Failed` (usage) for a folder that is somebody else's: not empty, and no set that this made."""
+def require_replaceable(out: Path) -> None:
+    """Check that a folder may be replaced by a bundle.
+
+    Raises:
+        Failed: usage, for a file, and for a folder that is neither empty nor a bundle.
+    """
     if not os.path.lexists(out):
         return
-    if not out.is_dir() or (any(out.iterdir()) and not (out / lock_file.NAME).is_file()):
+    if not out.is_dir() or (any(out.iterdir()) and not (out / LOCK_NAME).is_file()):
         raise Failed("usage", f"{out}: is there already, and is no bundle", "give -o another folder")
 
 
 @contextmanager
-def staged(out: Path) -> Iterator[Path]:
-    """A folder to fill; when the block ends well it takes the place of `out`, else it is gone. Raises `Failed` (disk)."""
+def staging_folder(out: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `out`. It replaces `out` when the block ends, and is removed if the block raises.
+
+    Raises:
+        Failed: disk.
+    """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent, ignore_cleanup_errors=True) as beside:
-            new = Path(beside) / "new"
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent, ignore_cleanup_errors=True) as temporary:
+            new = Path(temporary) / "new"
             new.mkdir()
             yield new
-            require_place(out)
+            require_replaceable(out)
             if out.exists():
-                out.rename(Path(beside) / "old")
+                out.rename(Path(temporary) / "old")
             new.rename(out)
     except OSError as error:
         why = error.strerror or error
-        raise Failed("disk", f"cannot write {out}: {why}", "check its folder, its rights and its room") from error
+        raise Failed("disk", f"cannot write {out}: {why}", "check the folder, its permissions and the free space") from error
 
 
-def write(folder: Path, made: Bundle, goal: Target) -> Bundle:
-    """Write everything but the wheels, which lie there; and what is to be said of it. Raises `Failed` (disk)."""
+def write_bundle(folder: Path, bundle: Bundle, target: BundleTarget) -> Bundle:
+    """Write index, lock files, requirements and report beside the wheels in `folder`.
+
+    Returns:
+        The bundle, with warnings about its `pyodide-lock.json`.
+
+    Raises:
+        Failed: disk.
+    """
     wheels = sorted(folder.glob("*.whl"))
-    write_index(folder, wheels, made.lock.url)
-    digests = {**made.lock.wheels, **{each.filename: each.sha256 for each in made.lock.pypi}}
-    entries = [Entry.of_file(wheel, wheel.name, digests[wheel.name], goal.runtime.python_version) for wheel in wheels]
-    own = made.lock.pyodide_url
-    pyodides = merged(entries, goal.runtime, own) if goal.pyodide else beside(entries, goal.runtime)
-    write_file(folder / PYODIDE_LOCK, lambda: iter([pyodides.data]))
-    notes = [
+    lock = bundle.lock
+    write_index(folder, wheels, lock.url)
+    digests = {**lock.wheels, **{each.filename: each.sha256 for each in lock.pypi}}
+    entries = [Entry.of_file(wheel, wheel.name, digests[wheel.name], target.runtime.python_version) for wheel in wheels]
+    pyodide_lock = merged(entries, target.runtime, lock.pyodide_url) if target.pyodide else beside(entries, target.runtime)
+    write_file(folder / PYODIDE_LOCK, lambda: iter([pyodide_lock.data]))
+    warnings = [
         ConversionWarning("not-locked", f"is not in {PYODIDE_LOCK}: {why}", name)
-        for name, why in sorted(pyodides.left_out.items())
+        for name, why in sorted(pyodide_lock.left_out.items())
     ]
-    notes += [ConversionWarning("replaces-pyodide", str(each)) for each in pyodides.replaced]
-    notes += [
-        ConversionWarning("not-locked", f"{who} does not depend on {what} in {PYODIDE_LOCK}: a circle")
-        for who, what in pyodides.cut
+    warnings += [ConversionWarning("replaces-pyodide", str(each)) for each in pyodide_lock.replaced]
+    warnings += [
+        ConversionWarning("not-locked", f"{user} does not depend on {name} in {PYODIDE_LOCK}: the dependency is circular")
+        for user, name in pyodide_lock.cut
     ]
-    known = {each.requirement for each in made.lock.left}
-    notes += [
+    external = {_project(each.requirement) for each in lock.external}
+    warnings += [
         ConversionWarning("not-locked", f"{PYODIDE_LOCK} has nothing for this: {each}")
-        for each in pyodides.missing
-        if not any(_project(each.requirement) == _project(left) for left in known)
+        for each in pyodide_lock.missing
+        if _project(each.requirement) not in external
     ]
-    made = replace(made, warnings=(*made.warnings, *notes))
-    _write(folder / lock_file.NAME, made.lock.text())
-    _write(folder / REQUIREMENTS, requirements(made))
-    report = {"schema": 1, **made.report()}
+    bundle = replace(bundle, warnings=(*bundle.warnings, *warnings))
+    _write(folder / LOCK_NAME, lock.text())
+    _write(folder / REQUIREMENTS, requirements_text(bundle))
+    report = {"schema": 1, **bundle.report()}
     _write(folder / REPORT, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-    return made
+    return bundle
 
 
-def requirements(made: Bundle) -> str:
-    """requirements.txt: what somebody installs to have the whole set. With hashes where nothing is left to other indexes, since
-    pip wants them for all or for none."""
-    hashes = {each.name: each.sha256 or "" for each in made.wheels} | {each.name: each.sha256 for each in made.pypi}
-    versions = {each.name: each.version for each in made.wheels} | {each.name: each.version for each in made.pypi}
-    lines = [f"# made by conda2wheel {made.lock.made_by} from: {' '.join(made.lock.requested)}"]
-    if made.lock.shipped:
-        lines.append("# from Pyodide itself: " + ", ".join(f"{each.pypi} {each.version}" for each in made.lock.shipped))
+def requirements_text(bundle: Bundle) -> str:
+    """Return the content of `requirements.txt`, which installs the whole bundle.
+
+    Requirements have hashes only if all of them are in the bundle: pip wants hashes for all requirements or for none.
+    """
+    lock = bundle.lock
+    wheels: list[Converted | PyPIWheel] = [*bundle.wheels, *lock.pypi]
+    hashes = {each.name: each.sha256 for each in wheels}
+    versions = {each.name: each.version for each in wheels}
+    lines = [f"# made by conda2wheel {lock.made_by} from: {' '.join(lock.requested)}"]
+    if lock.shipped:
+        lines.append("# from Pyodide itself: " + ", ".join(f"{each.pypi} {each.version}" for each in lock.shipped))
     for name in sorted(versions, key=str.lower):
         pin = f"{name}=={versions[name]}"
-        lines.append(pin if made.lock.left else f"{pin} --hash=sha256:{hashes[name]}")
-    if made.lock.left:
-        lines += ["# not in this folder:", *(each.requirement for each in made.lock.left)]
+        lines.append(pin if lock.external else f"{pin} --hash=sha256:{hashes[name]}")
+    if lock.external:
+        lines += ["# not in this folder:", *(each.requirement for each in lock.external)]
     return "\n".join(lines) + "\n"
 
 
@@ -162,14 +188,15 @@ def _write(path: Path, text: str) -> None:
 
 
 def _project(requirement: str) -> str:
+    """The normalised name in a requirement; the text itself where it is not valid."""
     try:
         return str(canonicalize_name(Requirement(requirement).name))
     except InvalidRequirement:
         return requirement
 
 
-def clear(folder: Path, keep: set[str]) -> None:
-    """Take away wheels that a choice before the last one had."""
+def remove_other_wheels(folder: Path, filenames: set[str]) -> None:
+    """Remove the wheels of earlier rounds of solving: those that are not among `filenames`."""
     for path in folder.glob("*.whl"):
-        if path.name not in keep:
+        if path.name not in filenames:
             path.unlink()

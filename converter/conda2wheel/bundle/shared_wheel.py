@@ -1,13 +1,12 @@
-"""`--share-libs NAME`: the libraries that several wheels of a set would carry lie once, in a wheel of their own.
+"""`--share-libs NAME`: a common wheel for the libraries that several wheels of a bundle need.
 
-    add      every package of the set, planned and resolved as `convert` does it
-    share    linker       what two of them have in common, made once
-    version  here         from the content: its users require exactly that
-    write    here         the common wheel; its users are then converted with it
+    add      plan and link every package of the bundle, as `convert` does
+    share    link.linker: select the libraries that two of them have in common, and isolate their symbols once
+    version  derive the version from the content, since the users require exactly that one
+    write    write the common wheel; the users are then converted with it
 
-Users have to know the version before any of them is written, so the set is looked at twice. One instance serves all wheels,
-which is the point; the price is that none of them works without the common one, and that one more wheel in the set, or a newer
-library, is another version of it.
+The users contain the version, so every package is linked twice. The wheels load one instance of each library; the price is that
+they do not work without the common wheel, and that another package in the bundle or a newer library changes its version.
 """
 
 from __future__ import annotations
@@ -41,31 +40,37 @@ from conda2wheel.wheel.provenance import SHARE, Made, overridden
 from conda2wheel.wheel.provenance_files import consulted, told
 from conda2wheel.wheel.tags import PURE, Interpreter, wheel_tags
 
-UNKNOWN = "0"  # its version while that is not known
-VERSION_DIGITS = 12  # hexadecimal ones of the content's hash
+PROVISIONAL = "0"  # the version while the content is hashed
+VERSION_DIGITS = 12  # hexadecimal digits of the hash of the content
 
 
 class SharedLibraries:
-    """The common wheel of one set, for one platform: `add` every package, then `finish`, then convert them with what that
-    gives. Not safe for several threads."""
+    """Builds the common wheel of one bundle for one platform: `add` every package, `finish`, then convert the packages with the
+    result. Not safe for several threads."""
 
     def __init__(self, name: str, platform: Platform, options: Options) -> None:
-        """`name` is the common wheel's; `options` say how it is made, and are those that its users are converted with.
+        """Prepare a common wheel.
 
-        Raises `Failed` (usage) for a name that is none, and for a platform whose loader finds no library of another wheel.
+        Args:
+            name: its distribution name.
+            platform: the platform of the bundle.
+            options: the options that its users are converted with.
+
+        Raises:
+            Failed: usage, for an invalid name, and for a platform whose loader finds no libraries in other wheels.
         """
         if not is_valid_name(name):
             raise Failed("usage", f"--share-libs {name}: not a distribution name", "letters, digits, - and _, such as geo-libs")
         if not platform.runtime_path:
-            why = f"the loader of {platform.tag} does not look into other wheels, so each must carry its libraries"
-            raise Failed("usage", f"--share-libs: {why}", "leave it out; Pyodide 0.28 and later can")
+            why = f"the loader of {platform.tag} does not look into other wheels, so each must contain its libraries"
+            raise Failed("usage", f"--share-libs: {why}", "leave it out, or build for Pyodide 0.28 or later")
         self.name = name
         self.platform = platform
         self.options = options
         self._members: list[SetMember] = []
 
     def add(self, opened: Opened) -> None:
-        """Resolve the libraries of one package of the set. One for another platform, or without side modules, is passed over.
+        """Link one package of the bundle. A package for another platform or without side modules is skipped.
 
         Raises:
             Refused: as `prepare_package`.
@@ -73,7 +78,7 @@ class SharedLibraries:
         """
         plan = prepare_package(opened).plan
         if plan.file_part == file_part(self.name):
-            raise Failed("usage", f"--share-libs {self.name}: the set has a package of that name", "give another name")
+            raise Failed("usage", f"--share-libs {self.name}: the bundle has a package of that name", "give another name")
         if plan.decision is None or plan.decision.platform != self.platform:
             return
         modules = WheelModules(opened.package, self.platform, plan.native, plan.libraries, plan.file_part, plan.texts())
@@ -82,18 +87,25 @@ class SharedLibraries:
             self._members.append(SetMember(resolution, libraries_used_by_name(resolution)))
 
     def finish(self, out: Path | None) -> tuple[CommonWheel, Planned] | None:
-        """The common wheel, written to `out` (None: not), and what its users need to know of it. None where nothing is shared.
+        """Build the common wheel.
 
-        Raises `Refused` where one of its libraries would not load, or needs what only some of its users have.
+        Args:
+            out: the folder where it is written; None to write nothing.
+
+        Returns:
+            What its users are linked with, and the wheel; None if no library is shared.
+
+        Raises:
+            Refused: one of its libraries would not load, or uses a symbol that only some of its users define.
         """
         started = time.monotonic()
-        how = LinkOptions(self.options.isolate, self.options.provided)
-        common, linked = link_common(self.name, self.platform, self._members, how)
+        link_options = LinkOptions(self.options.isolate, self.options.provided)
+        common, linked = link_common(self.name, self.platform, self._members, link_options)
         if not common.files:
             return None
         verdict = judge(f"--share-libs {self.name}", common.unit, self.platform, self.options.allow)
         digest = hashlib.sha256()
-        for member in self._contents(replace(common, version=UNKNOWN), linked, verdict)[1]:
+        for member in self._contents(replace(common, version=PROVISIONAL), linked, verdict)[1]:
             digest.update(f"{member.path}\n{member.blob.sha256}\n".encode())
         common = replace(common, version=f"0.{int(digest.hexdigest()[:VERSION_DIGITS], 16)}")
         made, contents, warnings = self._contents(common, linked, verdict)
@@ -122,7 +134,7 @@ class SharedLibraries:
     def _contents(
         self, common: CommonWheel, linked: Linked, verdict: Verdict
     ) -> tuple[Made, list[archive.Member], list[ConversionWarning]]:
-        """How it is made, and every member but RECORD."""
+        """Return the provenance, every member but RECORD, and warnings."""
         warnings = [*linked.warnings, *verdict.warnings]
         info = f"{common.file_part}-{common.version}.dist-info"
         contents = [vendored(path, file, linked, linked.packages, warnings) for path, file in linked.libraries.items()]
@@ -151,7 +163,7 @@ class SharedLibraries:
 
 
 def _metadata(common: CommonWheel, linked: Linked, licenses: list[str]) -> Document:
-    """What an installer and a reader of an index need of it; nobody imports it."""
+    """Return the METADATA. The wheel has no import packages, so it names no projects and has no requirements."""
     packages = [f"{package.name} {package.version}" for package in linked.packages]
     fields = [
         ("Metadata-Version", METADATA_VERSION),

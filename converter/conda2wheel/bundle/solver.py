@@ -1,12 +1,13 @@
-"""Choose the packages of a set: py-rattler's solver over what the channels have, for one platform.
+"""The choice of a bundle's packages: py-rattler's solver over the records of the channels, for one platform.
 
-What the solver sees is made here, so that an answer never depends on what else a channel happens to hold:
+The solver does not see the records as they are. This module selects and changes them, so that an answer never depends on
+unrelated packages of a channel:
 
 - of each name, the builds of the first channel that has any (conda's strict channel priority);
-- the interpreter and the ABI are the platform's own (`python`, `python_abi`, `emscripten-abi`): no such package is chosen;
-- dependencies that say nothing about distributions (`__unix`, `nlohmann_json-abi`) are left out;
-- a dependency that no channel has is left out and told: most pure Python packages are on PyPI alone;
-- with a Pyodide, its own packages are candidates beside the channels', and constraints make them the ones that are taken.
+- `python`, `python_abi` and `emscripten-abi` are the platform's own: no such package of a channel is chosen;
+- dependencies that are no distributions (`__unix`, `nlohmann_json-abi`) are removed;
+- a dependency that no channel has is removed and recorded: most pure Python packages are only on PyPI;
+- with a Pyodide distribution, its packages are candidates beside those of the channels, and constraints select them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from packaging.utils import canonicalize_name
 
 from conda2wheel.abi.platforms import Platform
-from conda2wheel.bundle.chosen import INTERPRETER, Absent, Chosen, Shipped, Solved, chosen_of
+from conda2wheel.bundle.packages import INTERPRETER, AbsentDependency, ChosenPackage, ShippedPackage, SolvedBundle
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.channels.repodata import channel_url, query_recursive, run
 from conda2wheel.conda.match_spec import spec_name
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
     from rattler import MatchSpec, RepoDataRecord
 
 SUBDIR: Literal["emscripten-wasm32"] = "emscripten-wasm32"
-VIRTUAL = ("__unix", "__emscripten")  # what conda's clients say of this system
-OWN = "https://pyodide.invalid/"  # the address of candidates that are in no channel; nothing is ever asked of it
+VIRTUAL = ("__unix", "__emscripten")  # the virtual packages of this platform in conda's clients
+NO_CHANNEL = "https://pyodide.invalid/"  # the URL of candidates that are in no channel; nothing is downloaded from it
 
 
 def solve(
@@ -41,34 +42,39 @@ def solve(
     platform: Platform,
     downloads: Downloads,
     *,
-    ships: Mapping[str, str] | None = None,
+    shipped_versions: Mapping[str, str] | None = None,
     constraints: Mapping[str, str] | None = None,
-) -> Solved:
-    """The newest set that has all of `specs` and works together on a platform that has a CPython.
+) -> SolvedBundle:
+    """Return the newest packages that satisfy all specs and work together.
 
-    channels: names, URLs or folders, the preferred one first. A spec may name its own (`CHANNEL::NAME`).
-    ships: what a Pyodide brings itself, version by normalised PyPI name; these are taken instead of the channels'.
-    constraints: match specs that what is chosen must satisfy, without being asked for, each with the reason that a person reads.
+    Args:
+        specs: match specs. A spec may name its channel: `CHANNEL::NAME`.
+        channels: names, URLs or folders; earlier ones take precedence.
+        platform: a platform with a CPython.
+        downloads: how the indexes of the channels are read.
+        shipped_versions: the packages of the Pyodide distribution, version by normalised PyPI name. They are chosen instead of
+            those of the channels.
+        constraints: match specs that the chosen packages must satisfy, each with the reason to show where they cannot.
 
-    Raises `Failed`: usage (a spec that is none), not-found (no channel has a package),
-    conflict (with the solver's reason), network.
+    Raises:
+        Failed: usage (a spec is not valid), not-found (no channel has a package), conflict (with the solver's reason), network.
     """
-    asked, own = _parsed(specs)
-    addresses = list(dict.fromkeys(channel_url(name) for name in (*own, *channels)))
-    records = query_recursive(addresses, [str(spec) for spec in asked], downloads)
-    view = _View(platform, dict(ships or {}))
-    view.add(records, addresses, {spec_name(spec): channel_url(channel) for spec, channel in _pinned(specs).items()})
-    for spec in asked:
+    parsed, own_channels = _parse_specs(specs)
+    urls = list(dict.fromkeys(channel_url(name) for name in (*own_channels, *channels)))
+    records = query_recursive(urls, [str(spec) for spec in parsed], downloads)
+    candidates = _Candidates(platform, dict(shipped_versions or {}))
+    candidates.add(records, urls, {spec_name(spec): channel_url(channel) for spec, channel in _spec_channels(specs).items()})
+    for spec in parsed:
         name = spec.name.normalized if spec.name is not None and hasattr(spec.name, "normalized") else str(spec.name)
-        if name not in view.known:
-            where = ", ".join(map(redacted, addresses))
+        if name not in candidates.known:
+            where = ", ".join(map(redacted, urls))
             raise Failed("not-found", f"{spec}: no such package in {where}", "check its name, and --channel")
-    solution = _run(view, [str(spec) for spec in asked], {**(constraints or {}), **view.constraints})
-    return view.read(solution, frozenset(spec_name(str(spec)) for spec in asked))
+    solution = _run(candidates, [str(spec) for spec in parsed], {**(constraints or {}), **candidates.constraints})
+    return candidates.solved(solution, frozenset(spec_name(str(spec)) for spec in parsed))
 
 
-def _parsed(specs: Sequence[str]) -> tuple[list[MatchSpec], list[str]]:
-    """The specs without their channels, and the channels that they name."""
+def _parse_specs(specs: Sequence[str]) -> tuple[list[MatchSpec], list[str]]:
+    """Return the specs without their channels, and the channels that they name."""
     from rattler import MatchSpec
     from rattler.exceptions import InvalidMatchSpecError
 
@@ -84,119 +90,134 @@ def _parsed(specs: Sequence[str]) -> tuple[list[MatchSpec], list[str]]:
         if spec.name is None:
             raise Failed("usage", f"{text!r} names no package", "write it like numpy or 'numpy=2.4'")
         parsed.append(spec)
-    return parsed, [*_pinned(specs).values()]
+    return parsed, [*_spec_channels(specs).values()]
 
 
-def _pinned(specs: Iterable[str]) -> dict[str, str]:
-    """The channel of each spec that names one."""
+def _spec_channels(specs: Iterable[str]) -> dict[str, str]:
+    """Return the channel of each spec that names one."""
     return {spec: spec.rpartition("::")[0] for spec in specs if "::" in spec}
 
 
 @dataclass
-class _View:
-    """What the solver sees of the channels. `known` are all names with a candidate; `original` leads from what it sees back to
-    the channel's record."""
+class _Candidates:
+    """The records that the solver sees.
+
+    Attributes:
+        platform: the target platform.
+        shipped_versions: the packages of the Pyodide distribution, version by normalised PyPI name.
+        known: every name with a candidate, and the interpreter's packages.
+        records: the candidates, by name.
+        originals: the channel's record of each candidate, by URL.
+        missing: for dependencies that no channel has: name, spec, and the URLs of the packages that depend on it.
+        shipped: candidates of the Pyodide distribution, by conda name.
+        constraints: match specs that select those, each with its reason.
+    """
 
     platform: Platform
-    ships: Mapping[str, str]
+    shipped_versions: Mapping[str, str]
     known: set[str] = field(default_factory=set)
-    candidates: dict[str, list[RepoDataRecord]] = field(default_factory=dict)
-    original: dict[str, RepoDataRecord] = field(default_factory=dict)
-    missing: dict[str, dict[str, list[str]]] = field(default_factory=dict)  # name -> spec -> URLs of who has it
-    shipped: dict[str, Shipped] = field(default_factory=dict)  # by conda name
+    records: dict[str, list[RepoDataRecord]] = field(default_factory=dict)
+    originals: dict[str, RepoDataRecord] = field(default_factory=dict)
+    missing: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    shipped: dict[str, ShippedPackage] = field(default_factory=dict)
     constraints: dict[str, str] = field(default_factory=dict)
 
-    def add(self, records: Iterable[RepoDataRecord], addresses: Sequence[str], pinned: Mapping[str, str]) -> None:
-        """Take the channels' records, of each name those of the first channel that has it, or of the one that a spec names."""
-        offers: dict[str, dict[int, list[RepoDataRecord]]] = {}
+    def add(self, records: Iterable[RepoDataRecord], channels: Sequence[str], spec_channels: Mapping[str, str]) -> None:
+        """Add the records of the channels: of each name those of the first channel that has it, or of the one in its spec.
+
+        Args:
+            records: records of all channels.
+            channels: the URLs of the channels.
+            spec_channels: the channels that specs name, by package name.
+        """
+        by_name: dict[str, dict[int, list[RepoDataRecord]]] = {}
         for record in records:
-            rank = _rank(str(record.channel), addresses)
-            offers.setdefault(record.name.normalized, {}).setdefault(rank, []).append(record)
-        self.known = {*offers, *INTERPRETER}
-        for name, ranked in offers.items():
+            rank = _rank(str(record.channel), channels)
+            by_name.setdefault(record.name.normalized, {}).setdefault(rank, []).append(record)
+        self.known = {*by_name, *INTERPRETER}
+        for name, ranked in by_name.items():
             if name in INTERPRETER:
                 continue
-            wanted = addresses.index(pinned[name]) if name in pinned else min(ranked)
-            if wanted not in ranked:
-                raise Failed("not-found", f"no {name} in {redacted(addresses[wanted])}", "check its name and channel")
-            self.candidates[name] = [self._seen(record) for record in ranked[wanted]]
-            self._offer_shipped(name)
+            rank = channels.index(spec_channels[name]) if name in spec_channels else min(ranked)
+            if rank not in ranked:
+                raise Failed("not-found", f"no {name} in {redacted(channels[rank])}", "check its name and channel")
+            self.records[name] = [self._candidate(record) for record in ranked[rank]]
+            self._add_shipped(name)
         for name, version, build in self._interpreter():
-            self.candidates[name] = [_own(name, version, build)]
+            self.records[name] = [_channelless(name, version, build)]
 
     def _interpreter(self) -> list[tuple[str, str, str]]:
         python = str(self.platform.python)
-        mark = f"0_cp{python.replace('.', '')}"
+        build = f"0_cp{python.replace('.', '')}"
         return [
-            ("python", self.platform.cpython or python, mark),
-            ("python_abi", python, mark),
+            ("python", self.platform.cpython or python, build),
+            ("python_abi", python, build),
             ("emscripten-abi", self.platform.emscripten, "0"),
         ]
 
-    def _offer_shipped(self, name: str) -> None:
-        """Pyodide's own package of that name beside the channels', and a constraint that takes it."""
-        told = answer(name).pypi
-        pypi = None if told is None else str(canonicalize_name(told))
-        if pypi is None or pypi not in self.ships:
+    def _add_shipped(self, name: str) -> None:
+        """Add the package of that name in the Pyodide distribution, if there is one, and a constraint that selects it."""
+        project = answer(name).pypi
+        pypi = None if project is None else str(canonicalize_name(project))
+        if pypi is None or pypi not in self.shipped_versions:
             return
-        self.shipped[name] = Shipped(name, pypi, self.ships[pypi])
-        version = _conda_version(self.ships[pypi])
-        self.candidates[name].append(_own(name, version, "pyodide_0"))
-        self.constraints[f"{name} =={version} pyodide_0"] = f"Pyodide ships {pypi} {self.ships[pypi]}"
+        shipped = ShippedPackage(name, pypi, self.shipped_versions[pypi])
+        self.shipped[name] = shipped
+        version = _conda_version(shipped.version)
+        self.records[name].append(_channelless(name, version, "pyodide_0"))
+        self.constraints[f"{name} =={version} pyodide_0"] = f"Pyodide ships {pypi} {shipped.version}"
 
-    def _seen(self, record: RepoDataRecord) -> RepoDataRecord:
-        """A record with those dependencies that somebody can satisfy."""
-        kept = []
+    def _candidate(self, record: RepoDataRecord) -> RepoDataRecord:
+        """Return a record with only those dependencies that have candidates; record the missing ones."""
+        depends = []
         for spec in map(str, record.depends):
             name = spec_name(spec)
             if name in INTERPRETER or (name in self.known and not name.startswith("__")):
-                kept.append(spec)
+                depends.append(spec)
             elif name and not is_marker(name):
                 self.missing.setdefault(name, {}).setdefault(spec, []).append(str(record.url))
-        self.original[str(record.url)] = record
-        return _bare(record, kept)
+        self.originals[str(record.url)] = record
+        return _with_depends(record, depends)
 
-    def read(self, solution: Iterable[RepoDataRecord], asked: frozenset[str]) -> Solved:
-        """What the solver chose, in the channels' own records."""
-        chosen: list[Chosen] = []
-        shipped: list[Shipped] = []
+    def solved(self, solution: Iterable[RepoDataRecord], requested: frozenset[str]) -> SolvedBundle:
+        """Translate the solver's answer back into packages of the channels and of the Pyodide distribution."""
+        chosen: list[ChosenPackage] = []
+        shipped: list[ShippedPackage] = []
         for record in solution:
             url = str(record.url)
-            if url in self.original:
-                chosen.append(chosen_of(self.original[url]))
-            elif (own := self.shipped.get(record.name.normalized)) is not None:
-                shipped.append(own)
+            if url in self.originals:
+                chosen.append(ChosenPackage.from_record(self.originals[url]))
+            elif (package := self.shipped.get(record.name.normalized)) is not None:
+                shipped.append(package)
         stems = {each.url: each.stem for each in chosen}
-        return Solved(
+        return SolvedBundle(
             tuple(sorted(chosen, key=lambda each: each.name)),
             tuple(sorted(shipped, key=lambda each: each.conda)),
             tuple(self._absent(stems)),
-            asked,
+            requested,
         )
 
-    def _absent(self, stems: Mapping[str, str]) -> Iterable[Absent]:
+    def _absent(self, stems: Mapping[str, str]) -> Iterable[AbsentDependency]:
+        """Return the missing dependencies of the chosen packages; `stems` are their NAME-VERSION-BUILD, by URL."""
         for name, specs in sorted(self.missing.items()):
             used = {spec: [stems[url] for url in urls if url in stems] for spec, urls in specs.items()}
             users = sorted({stem for found in used.values() for stem in found})
             if users:
-                yield Absent(name, answer(name).pypi, tuple(sorted(spec for spec, found in used.items() if found)), tuple(users))
+                needed = tuple(sorted(spec for spec, found in used.items() if found))
+                yield AbsentDependency(name, answer(name).pypi, needed, tuple(users))
 
 
-def _rank(channel: str, addresses: Sequence[str]) -> int:
-    """Which of the channels a record is from: the longest address that its own begins with."""
-    fitting = [at for at, address in enumerate(addresses) if _same(channel, address)]
-    return fitting[0] if fitting else len(addresses)
+def _rank(channel: str, channels: Sequence[str]) -> int:
+    """Return the position of a record's channel among `channels`; their number if it is none of them."""
+    own = redacted(channel).rstrip("/")
+    return next((rank for rank, url in enumerate(channels) if redacted(url).rstrip("/") == own), len(channels))
 
 
-def _same(channel: str, address: str) -> bool:
-    return redacted(channel).rstrip("/") == redacted(address).rstrip("/")
-
-
-def _bare(record: RepoDataRecord, depends: list[str]) -> RepoDataRecord:
-    """What a solver needs of a record, with other dependencies."""
+def _with_depends(record: RepoDataRecord, depends: list[str]) -> RepoDataRecord:
+    """Return the fields of a record that the solver reads, with other dependencies."""
     from rattler import BuildString, PackageRecord, RepoDataRecord
 
-    seen = PackageRecord(
+    package = PackageRecord(
         record.name.normalized,
         str(record.version),
         BuildString(str(record.build)),
@@ -206,90 +227,95 @@ def _bare(record: RepoDataRecord, depends: list[str]) -> RepoDataRecord:
         depends=depends,
         constrains=list(map(str, record.constrains)),
     )
-    return RepoDataRecord(seen, record.file_name, str(record.url), str(record.channel or OWN))
+    return RepoDataRecord(package, record.file_name, str(record.url), str(record.channel or NO_CHANNEL))
 
 
-def _own(name: str, version: str, build: str) -> RepoDataRecord:
-    """A candidate that is in no channel."""
+def _channelless(name: str, version: str, build: str) -> RepoDataRecord:
+    """Return a record of a package that is in no channel."""
     from rattler import BuildString, PackageRecord, RepoDataRecord
 
-    seen = PackageRecord(name, version, BuildString(build), 0, SUBDIR)
-    file = f"{name}-{version}-{build}.conda"
-    return RepoDataRecord(seen, file, f"{OWN}{SUBDIR}/{file}", OWN)
+    package = PackageRecord(name, version, BuildString(build), 0, SUBDIR)
+    filename = f"{name}-{version}-{build}.conda"
+    return RepoDataRecord(package, filename, f"{NO_CHANNEL}{SUBDIR}/{filename}", NO_CHANNEL)
 
 
 def _conda_version(pep440: str) -> str:
-    """A PEP 440 version as conda writes it: `+` begins a local version in both, `-` is none in conda."""
+    """Return a PEP 440 version as conda writes it: conda has no `-`; `+` begins a local version in both."""
     return pep440.replace("-", "_")
 
 
-class _Source:
-    """The view, as py-rattler's `RepoDataSource`."""
+class _CandidateSource:
+    """The candidates as py-rattler's `RepoDataSource`."""
 
     def __init__(self, candidates: Mapping[str, Sequence[RepoDataRecord]]) -> None:
-        self.candidates = candidates
+        self._candidates = candidates
 
     async def fetch_package_records(self, platform: Any, name: Any) -> list[RepoDataRecord]:
-        """The candidates of a name in a subdir."""
-        return [record for record in self.candidates.get(name.normalized, ()) if str(record.subdir) == str(platform)]
+        """Return the candidates of a name in a subdir."""
+        return [record for record in self._candidates.get(name.normalized, ()) if str(record.subdir) == str(platform)]
 
     def package_names(self, platform: Any) -> list[str]:
-        """Every name with a candidate in a subdir."""
+        """Return the names that have candidates in a subdir."""
         return sorted(
-            name for name, records in self.candidates.items() if any(str(each.subdir) == str(platform) for each in records)
+            name for name, records in self._candidates.items() if any(str(each.subdir) == str(platform) for each in records)
         )
 
 
-def _run(view: _View, specs: Sequence[str], constraints: Mapping[str, str]) -> list[RepoDataRecord]:
+def _run(candidates: _Candidates, specs: Sequence[str], constraints: Mapping[str, str]) -> list[RepoDataRecord]:
     from rattler import BuildString, ChannelPriority, Gateway, GenericVirtualPackage, MatchSpec, PackageName, Version
     from rattler import solve as rattler_solve
     from rattler.exceptions import SolverError
 
-    bounds = {spec: MatchSpec(spec, strict=False) for spec in constraints}
+    limits = {spec: MatchSpec(spec, strict=False) for spec in constraints}
     virtual = [GenericVirtualPackage(PackageName(name), Version("0"), BuildString("0")) for name in VIRTUAL]
 
-    async def work() -> list[RepoDataRecord]:
+    async def solve_async() -> list[RepoDataRecord]:
         return await rattler_solve(
-            [_Source(view.candidates)],
+            [_CandidateSource(candidates.records)],
             [MatchSpec(spec, strict=False) for spec in specs],
             gateway=Gateway(),
             platforms=[SUBDIR, "noarch"],
             virtual_packages=virtual,
-            constraints=list(bounds.values()),
-            channel_priority=ChannelPriority.Disabled,  # the view has it: what it shows of one name is all of one channel
+            constraints=list(limits.values()),
+            channel_priority=ChannelPriority.Disabled,  # all candidates of one name are of one channel already
         )
 
     try:
-        return run(work())
+        return run(solve_async())
     except SolverError as error:
         hint = "loosen a spec, or add a --channel that has what fits"
-        if view.shipped:
-            hint = "loosen a spec, or leave out --with-pyodide: then nothing of Pyodide's own is taken"
-        why = explained(str(error), {str(bounds[spec]): told for spec, told in constraints.items()})
-        raise Failed("conflict", f"{', '.join(specs)} cannot be had together: {why}", hint) from None
+        if candidates.shipped:
+            hint = "loosen a spec, or leave out --with-pyodide to use packages of the channels instead of Pyodide's"
+        why = explain_conflict(str(error), {str(limits[spec]): reason for spec, reason in constraints.items()})
+        raise Failed("conflict", f"{', '.join(specs)} cannot be installed together: {why}", hint) from None
 
 
-def explained(reason: str, constraints: Mapping[str, str] | None = None) -> str:
-    """The solver's tree of reasons as one line; `constraints` are the reasons of those that are no package's.
+def explain_conflict(tree: str, constraints: Mapping[str, str] | None = None) -> str:
+    """Return the solver's tree of reasons as one line.
 
-    >>> explained('''Cannot solve the request because of: The following packages are incompatible
+    Args:
+        tree: the message of the solver.
+        constraints: the reasons of constraints, by match spec.
+
+    >>> explain_conflict('''Cannot solve the request because of: The following packages are incompatible
     ... └─ numba ==0.67 can be installed with any of the following options:
     ...    └─ numba 0.67 would require
     ...       └─ numpy 2.4.*, for which no candidates were found.
     ... ''')
     'numba ==0.67 needs numba 0.67, which needs numpy 2.4.*, for which no candidates were found'
     """
-    lines = [line.strip(" │├└─") for line in reason.partition(": ")[2].splitlines()]
-    words = [line for line in lines if line and line != "The following packages are incompatible"]
+    lines = [line.strip(" │├└─") for line in tree.partition(": ")[2].splitlines()]
     text = ""
-    for line in words:
-        joined = line.removesuffix(".")
-        if found := re.fullmatch(r"the constraint (.+) cannot be fulfilled", joined):
-            joined = f"but {(constraints or {}).get(found[1], joined)}"
-        joined = joined.replace(" can be installed with any of the following options:", " needs")
-        joined = joined.replace(" which can be installed with any of the following options:", " which is")
-        joined = joined.replace(" would require", ", which needs")
-        joined = joined.replace("cannot be installed because there are no viable options:", "cannot be installed:")
-        glue = " " if text.endswith((" needs", ":", " is", ",")) or not text else "; "
-        text += glue + joined
+    for line in lines:
+        if not line or line == "The following packages are incompatible":
+            continue
+        clause = line.removesuffix(".")
+        if found := re.fullmatch(r"the constraint (.+) cannot be fulfilled", clause):
+            clause = f"but {(constraints or {}).get(found[1], clause)}"
+        clause = clause.replace(" can be installed with any of the following options:", " needs")
+        clause = clause.replace(" which can be installed with any of the following options:", " which is")
+        clause = clause.replace(" would require", ", which needs")
+        clause = clause.replace("cannot be installed because there are no viable options:", "cannot be installed:")
+        separator = " " if text.endswith((" needs", ":", " is", ",")) or not text else "; "
+        text += separator + clause
     return text.strip()

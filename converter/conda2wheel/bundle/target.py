@@ -1,4 +1,4 @@
-"""What a set is made for: a platform, and with it the Pyodide whose own packages it may use."""
+"""The target of a bundle: a platform, and the Pyodide whose own packages the bundle may use."""
 
 from __future__ import annotations
 
@@ -18,62 +18,88 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Target:
-    """A platform, and its Pyodide: the one whose packages count (`pyodide` is its version), or, where the set shall stand by
-    itself (None), the newest as our table knows it, without packages."""
+class BundleTarget:
+    """What a bundle is built for.
+
+    Attributes:
+        platform: the platform.
+        runtime: the Pyodide distribution of version `pyodide`; without one, the newest Pyodide of the platform, without packages.
+        pyodide: the version of the Pyodide distribution whose packages are used; None if the bundle uses none of them.
+    """
 
     platform: Platform
     runtime: Runtime
     pyodide: str | None = None
 
     @property
-    def ships(self) -> Mapping[str, str]:
-        """What Pyodide brings, version by normalised name."""
+    def shipped_versions(self) -> Mapping[str, str]:
+        """The packages of the Pyodide distribution: version by normalised PyPI name."""
         return {name: each.version for name, each in self.runtime.packages.items() if _is_version(each.version)}
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What PEP 508's markers see there."""
+        """The values of PEP 508's marker variables."""
         return self.runtime.markers
 
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The platform tags that wheels may have: the platform's own, then its older names."""
+        return (self.platform.tag, *self.platform.alias_tags)
 
-def platform_of(asked: str, channels: Iterable[str]) -> Platform:
-    """The platform that somebody names (a tag or a Pyodide version), or with "auto" the one that the channels are built for: by
-    their names, else the newest that emscripten-forge has a toolchain for and a released Pyodide runs.
 
-    Raises `Failed` (usage).
+def choose_platform(text: str, channels: Iterable[str]) -> Platform:
+    """Return the platform of a bundle.
+
+    Args:
+        text: a platform tag or a Pyodide version; or "auto" for the platform that the channels are built for: by their names,
+            else the newest one that emscripten-forge has a toolchain for and a released Pyodide runs.
+        channels: names, URLs or folders.
+
+    Raises:
+        Failed: usage (an unknown platform, or channels that are built for several).
     """
-    if asked != "auto":
-        row = parse(asked)
+    if text != "auto":
+        row = parse(text)
         if row is None:
-            raise Failed("usage", unknown(asked), "see conda2wheel bundle -h")
+            raise Failed("usage", unknown(text), "see conda2wheel bundle -h")
         return row
-    named = {channel_name(channel_url(channel)) for channel in channels}
-    built = [each for each in toolchains() if named & set(each.channels)]
+    names = {channel_name(channel_url(channel)) for channel in channels}
+    built = [each for each in toolchains() if names & set(each.channels)]
     rows = {for_emscripten(each.emscripten).name: for_emscripten(each.emscripten) for each in built or toolchains()}
     runs = [row for row in platforms() if row.name in rows and row.pyodide and not row.prerelease]
     if not runs or (built and len(runs) > 1):
-        which = ", ".join(sorted(named))
-        tags = ", ".join(row.tag for row in runs) or "no Pyodide runs what it was built for"
-        raise Failed("usage", f"the platform does not follow from {which}: {tags}", "give --platform")
+        which = ", ".join(sorted(names))
+        tags = ", ".join(row.tag for row in runs) or "no Pyodide runs what they are built for"
+        raise Failed("usage", f"the channels {which} do not determine the platform: {tags}", "give --platform")
     return runs[-1]
 
 
-def target(asked: str, channels: Iterable[str], with_pyodide: bool) -> Target:
-    """The target of a set. Raises `Failed`: usage, and where a Pyodide's own packages are asked for, what fetching it raises."""
+def choose_target(text: str, channels: Iterable[str], with_pyodide: bool) -> BundleTarget:
+    """Return the target of a bundle, and download its Pyodide distribution if `with_pyodide`.
+
+    Args:
+        text: as for `choose_platform`.
+        channels: as for `choose_platform`.
+        with_pyodide: whether the bundle uses packages of the Pyodide distribution.
+
+    Raises:
+        Failed: usage, and as the download of Pyodide.
+    """
     from conda2wheel.net.cache import cache_folder
     from conda2wheel.pyodide.fetch import pyodide
     from conda2wheel.pyodide.lock import of_platform
     from conda2wheel.pyodide.node import find_node
 
-    row = platform_of(asked, channels)
+    row = choose_platform(text, channels)
     if not row.pyodide or row.python is None:
-        raise Failed("usage", f"no Pyodide is known for {row.tag}, so nothing can be chosen for it", "take another --platform")
+        raise Failed(
+            "usage", f"no Pyodide is known for {row.tag}, so no packages can be chosen for it", "give another --platform"
+        )
     if not with_pyodide:
-        return Target(row, of_platform(row))
-    own = asked if asked != "auto" and _is_version(asked) else None
+        return BundleTarget(row, of_platform(row))
+    own = text if text != "auto" and _is_version(text) else None
     version = own or max((version for version, _ in row.pyodide), key=Version)
-    return Target(row, pyodide(version, find_node(), cache_folder()), version)
+    return BundleTarget(row, pyodide(version, find_node(), cache_folder()), version)
 
 
 def _is_version(text: str) -> bool:

@@ -126,7 +126,7 @@ def _print_summary(result: Bundle, verbose: bool) -> None:
     lock = result.lock
     counts = f"{len(result.wheels)} converted, {len(lock.pypi)} from PyPI, {len(lock.shipped)} from Pyodide"
     typer.echo(f"conda2wheel: {counts}", err=True)
-    for each in lock.left:
+    for each in lock.external:
         typer.echo(f"conda2wheel: not in the folder: {each.requirement} ({each.why})", err=True)
     warnings = [*result.warnings, *(warning for wheel in result.wheels for warning in wheel.warnings if verbose)]
     for warning in warnings:

@@ -60,7 +60,7 @@ def test_bounds_that_metadata_alone_has_hold_for_the_choice(channels: list[str],
 
 def test_what_cannot_work_together_is_told_with_the_reason(channels: list[str], tmp_path: Path) -> None:
     with pytest.raises(
-        Failed, match=r"picky, strict cannot be had together: .*numeric 2\.4\.\*.*but picky requires numeric<2\.3"
+        Failed, match=r"picky, strict cannot be installed together: .*numeric 2\.4\.\*.*but picky requires numeric<2\.3"
     ) as caught:
         bundle_specs(["picky", "strict"], channels=channels, out=tmp_path / "set")
     assert caught.value.code == "conflict"
@@ -77,23 +77,23 @@ def test_a_metapackage_is_what_it_stands_for(channels: list[str], tmp_path: Path
 def test_pure_packages_are_left_to_pypi_or_taken_along(channels: list[str], tmp_path: Path) -> None:
     left = made(["matplotlib-base"], channels, tmp_path)
     assert "sixish" not in projects(left)
-    assert [(each.requirement, each.why) for each in left.lock.left] == [("sixish>=1", "matplotlib requires sixish>=1")]
+    assert [(each.requirement, each.why) for each in left.lock.external] == [("sixish>=1", "matplotlib requires sixish>=1")]
     assert "sixish>=1" in (left.folder / "requirements.txt").read_text().splitlines()
     whole = made(["matplotlib-base"], channels, tmp_path, complete=True)
     assert projects(whole)["sixish"] == "1.16"
-    assert whole.lock.left == ()
+    assert whole.lock.external == ()
 
 
 def test_a_pure_package_that_is_asked_for_is_converted(channels: list[str], tmp_path: Path) -> None:
     result = made(["wants-sixish"], channels, tmp_path)
     assert projects(result) == {"wants-sixish": "1.0"}
-    assert [each.requirement for each in result.lock.left] == ["sixish>=1.10"]
+    assert [each.requirement for each in result.lock.external] == ["sixish>=1.10"]
 
 
 def test_a_renamed_package_has_its_pypi_name_and_extras_stay(channels: list[str], tmp_path: Path) -> None:
     result = made(["python-duckdb"], channels, tmp_path)
     assert projects(result) == {"duckdb": "1.0"}
-    assert result.lock.left == ()  # nobody asked for the extra
+    assert result.lock.external == ()  # nobody asked for the extra
 
 
 def test_a_dependency_that_no_channel_has_is_left_and_told(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_dependency_that_no_channel_has_is_left_and_told(tmp_path: Path) -> No
         ("zlib", None, ("zlib",)),
     ]
     assert [warning.code for warning in result.warnings] == ["absent-dependency"]  # the library; the other is left to PyPI
-    assert [each.requirement for each in result.lock.left] == ["tomli-like>=2"]
+    assert [each.requirement for each in result.lock.external] == ["tomli-like>=2"]
 
 
 def test_what_no_channel_has_comes_from_pypi_with_its_hash(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_dependency_has_the_name_that_its_own_dist_info_says(tmp_path: Path) -
     )
     result = made(["bare"], [sets.indexed(tmp_path / "channel", [renamed, bare])], tmp_path)
     assert {wheel.name: wheel.requires for wheel in result.wheels}["bare"] == ("proper-project>=1",)
-    assert (projects(result), result.lock.left) == ({"bare": "1.0", "proper-project": "1.0"}, ())
+    assert (projects(result), result.lock.external) == ({"bare": "1.0", "proper-project": "1.0"}, ())
     again = bundle_locked(result.folder / "bundle.lock", out=tmp_path / "again")
     assert contents(again.folder) == contents(result.folder)
 

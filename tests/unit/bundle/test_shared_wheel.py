@@ -251,7 +251,7 @@ def test_verify_says_that_only_the_set_can_be_made_again(tmp_path: Path) -> None
     [
         ({"pyodide": "0.27.7"}, "the loader of pyemscripten_2024_0_wasm32 does not look into other wheels"),
         ({"name": "geo libs"}, "--share-libs geo libs: not a distribution name"),
-        ({"name": "Other"}, "--share-libs Other: the set has a package of that name"),
+        ({"name": "Other"}, "--share-libs Other: the bundle has a package of that name"),
     ],
 )
 def test_what_cannot_be_shared_is_told_at_once(options: dict[str, str], message: str, tmp_path: Path) -> None:
