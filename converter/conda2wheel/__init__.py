@@ -79,7 +79,7 @@ _LAZY = {
     "Downloads": "channels.downloads",
     "Finding": "abi.audit.findings",
     "Inspection": "commands.inspect",
-    "LibraryIndex": "link.libraries",
+    "LibraryIndex": "link.library_index",
     "Limits": "files.packagefile",
     "MatrixRow": "commands.audit_result",
     "ModuleReport": "commands.inspect",
