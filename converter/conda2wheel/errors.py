@@ -1,95 +1,196 @@
-"""Errors: `Refused` is a verdict about the input, `Failed` an accident; and the table of all codes.
+"""Errors: `Refused` is a verdict about a package, `Failed` an accident; and the table of all codes.
 
-The same input is refused with the same code tomorrow; another try may not fail again. Both errors carry one line that says what,
-where and why (`message`), and what to do about it (`hint`).
+A refused package is refused again with the same code; a failed command may succeed on the next try. Both errors carry one line
+that says what is wrong and where (`message`), and what to do about it (`hint`).
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 
 class ErrorCode(NamedTuple):
-    """One row of the table of codes: what it means, and what to do about it."""
+    """A row of the table of codes: the kind of error that has the code, what it means, and what to do about it."""
 
+    kind: Literal["refused", "failed"]
     meaning: str
     advice: str
 
 
-REFUSAL_CODES: dict[str, ErrorCode] = {
+CODES: dict[str, ErrorCode] = {
     "not-python": ErrorCode(
-        "nothing in it belongs into site-packages",
-        "give it as `--libdir` if it is a library",
+        "refused",
+        "it has no files for site-packages",
+        "if it is a library, give it with `--libdir`",
     ),
     "metapackage": ErrorCode(
+        "refused",
         "it has no files of its own, only dependencies",
-        "convert what it depends on",
+        "convert its dependencies",
     ),
     "interpreter": ErrorCode(
-        "an interpreter, or code bound to another main module than Pyodide's",
+        "refused",
+        "an interpreter, or code linked for another main module than Pyodide's",
         "leave it out",
     ),
     "executable": ErrorCode(
+        "refused",
         "a command line program (.js with .wasm), which Pyodide cannot start",
-        "leave it out; Pyodide starts none",
+        "leave it out",
     ),
     "static-library": ErrorCode(
+        "refused",
         "only static libraries, headers and build files",
-        "leave it out; it is linked in already",
+        "leave it out; it is already linked into its users",
     ),
     "unknown-abi": ErrorCode(
-        "no platform follows from the evidence",
+        "refused",
+        "no evidence says for which platform it was built",
         "give `--platform`; the hint lists candidates",
     ),
     "abi-conflict": ErrorCode(
-        "the binaries, or two pieces of evidence, contradict the platform",
-        "take a build that was made for it",
+        "refused",
+        "its binaries, or two pieces of evidence, contradict the platform",
+        "take a build made for that platform",
     ),
     "missing-library": ErrorCode(
-        "a NEEDED library is nowhere to be found",
-        "give its package as `--libdir`",
+        "refused",
+        "a NEEDED library was not found",
+        "give its package with `--libdir`",
     ),
     "unresolved-symbol": ErrorCode(
-        "an import that nobody provides: it does not load, or ends the interpreter when reached",
-        "take a build for that Pyodide, or `--allow` it if that code is never reached",
+        "refused",
+        "an import that nothing provides: the module does not load, or the interpreter ends when the import is called",
+        "take a build for that Pyodide, or `--allow` it if that code is never called",
     ),
     "signature-mismatch": ErrorCode(
-        "an import whose type is another than what is provided",
-        "take a build for that Pyodide, or `--allow` it if that code is never reached",
+        "refused",
+        "an import whose type differs from that of the provided symbol",
+        "take a build for that Pyodide, or `--allow` it if that code is never called",
     ),
     "fake-dylib": ErrorCode(
-        "a file named `.so` that is no side module",
+        "refused",
+        "a file named `.so` that is not a side module",
         "link it with `-sSIDE_MODULE`",
     ),
     "bad-version": ErrorCode(
+        "refused",
         "the conda version has no PEP 440 form",
-        "rebuild it with one",
+        "rebuild it with a version that has one",
     ),
     "bad-name": ErrorCode(
-        "no metadata, and its conda name means another project on PyPI",
+        "refused",
+        "it has no metadata, and its conda name is another project on PyPI",
         "give it a dist-info",
     ),
     "several-distributions": ErrorCode(
-        "more than one project in it, none named like it; or a prefix of several packages",
+        "refused",
+        "more than one project in it, none of them named like it; or a prefix with several packages",
         "split it, or name one",
     ),
     "unsafe-archive": ErrorCode(
+        "refused",
         "a member that points or writes outside of the package",
         "do not trust it",
     ),
     "corrupt-archive": ErrorCode(
+        "refused",
         "the archive is truncated, damaged or not a conda package",
         "download it again",
     ),
     "too-large": ErrorCode(
-        "a bound on members, size or ratio is exceeded",
-        "raise the bound if you trust it",
+        "refused",
+        "it exceeds a limit on members, size or compression ratio",
+        "raise the limit if you trust it",
+    ),
+    "network": ErrorCode(
+        "failed",
+        "a server could not be reached, or its answer was an error",
+        "check the network and the address, and try again",
+    ),
+    "not-found": ErrorCode(
+        "failed",
+        "no such file, package or channel",
+        "check the path or the name",
+    ),
+    "unreadable": ErrorCode(
+        "failed",
+        "a file or folder cannot be read, or has another content than its format demands",
+        "check its permissions and its content",
+    ),
+    "disk": ErrorCode(
+        "failed",
+        "a file could not be written",
+        "check permissions and free space",
+    ),
+    "usage": ErrorCode(
+        "failed",
+        "an option, a match spec or a configuration file is invalid",
+        "correct it as the message says",
+    ),
+    "dependency": ErrorCode(
+        "failed",
+        "an optional Python package or a program that the command needs is not installed",
+        "install it",
+    ),
+    "conflict": ErrorCode(
+        "failed",
+        "the requested packages cannot be installed together",
+        "loosen one of the specs",
+    ),
+    "store": ErrorCode(
+        "failed",
+        "the mirror's store could not be read or written",
+        "check its address and its credentials",
+    ),
+    "state": ErrorCode(
+        "failed",
+        "the mirror's state is damaged, or another program or a newer conda2wheel wrote it",
+        "choose another state, or update conda2wheel",
+    ),
+    "locked": ErrorCode(
+        "failed",
+        "another process holds the mirror's lease or the lock of a file",
+        "wait until it ends",
+    ),
+    "busy": ErrorCode(
+        "failed",
+        "another run uses the same mirror state",
+        "wait until it ends, or end it",
+    ),
+    "vanished": ErrorCode(
+        "failed",
+        "the channel lost more packages than the configuration allows",
+        "check the channel, or run once with `--accept-vanished`",
+    ),
+    "interrupted": ErrorCode(
+        "failed",
+        "a signal stopped the run",
+        "run it again; it continues",
+    ),
+    "check": ErrorCode(
+        "failed",
+        "a wheel did not pass its check in Pyodide",
+        "run `conda2wheel check` on it",
+    ),
+    "internal": ErrorCode(
+        "failed",
+        "a bug of conda2wheel",
+        "report it with the output of `-v`",
     ),
 }
+REFUSAL_CODES = {code: row for code, row in CODES.items() if row.kind == "refused"}
+FAILURE_CODES = {code: row for code, row in CODES.items() if row.kind == "failed"}
 
 
 class Conda2WheelError(Exception):
-    """Base of `Refused` and `Failed`: one line (`message`), and what to do about it (`hint`, may be empty)."""
+    """Base of `Refused` and `Failed`.
+
+    Attributes:
+        code: A key of `CODES`.
+        message: One line that says what is wrong and where.
+        hint: What to do about it; may be empty.
+    """
 
     def __init__(self, code: str, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -101,11 +202,11 @@ class Conda2WheelError(Exception):
         return f"{self.code}: {self.message}" + (f" ({self.hint})" if self.hint else "")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.code, self.message, self.hint))  # exceptions cross process borders by pickle
+        return (type(self), (self.code, self.message, self.hint))  # pickle carries exceptions between processes
 
 
-class Refused(Conda2WheelError):  # noqa: N818 - the contract's word for a verdict
-    """A verdict about the input, with one of `REFUSAL_CODES`."""
+class Refused(Conda2WheelError):  # noqa: N818 - "refused" is the documented word
+    """A verdict about a package, with one of `REFUSAL_CODES`."""
 
     def __init__(self, code: str, message: str, hint: str = "") -> None:
         if code not in REFUSAL_CODES:
@@ -113,6 +214,10 @@ class Refused(Conda2WheelError):  # noqa: N818 - the contract's word for a verdi
         super().__init__(code, message, hint)
 
 
-class Failed(Conda2WheelError):  # noqa: N818
-    """An accident. `code` says of which class: network, not-found, unreadable, disk, store, locked, usage,
-    dependency, tool, internal."""
+class Failed(Conda2WheelError):  # noqa: N818 - "failed" is the documented word
+    """An accident (network, disk, wrong usage, a bug), with one of `FAILURE_CODES`."""
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        if code not in FAILURE_CODES:
+            raise ValueError(f"unknown failure code {code!r}")
+        super().__init__(code, message, hint)

@@ -282,7 +282,7 @@ def test_plain_text_names_what_matters(full: MirrorReport) -> None:
     for line in (
         "  packages        13     was 10",
         "  done             4   the same",
-        "  fake-dylib   1  a file named `.so` that is no side module",
+        "  fake-dylib   1  a file named `.so` that is not a side module",
         "  convert     2   4.0 s   2.0 s",
         "   35 MB  scipy-1.0-cp313-cp313-pyemscripten_2025_0_wasm32.whl",
     ):

@@ -178,7 +178,7 @@ def _bars(rows: Iterable[tuple[str, float, str]], kind: str) -> str:
 
 def _data(report: Mapping[str, Any], root: str) -> str:
     """The data of `report.js` as JSON in which no `</script>` or `<!--` can occur."""
-    codes = {code: row._asdict() for code, row in REFUSAL_CODES.items()}
+    codes = {code: {"meaning": row.meaning, "advice": row.advice} for code, row in REFUSAL_CODES.items()}
     data = {"root": root, "codes": codes, "items": [_compact(item) for item in report["items"]]}
     text = json.dumps(data, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
