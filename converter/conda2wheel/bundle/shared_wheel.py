@@ -32,9 +32,8 @@ from conda2wheel.link.rewrite import libraries_used_by_name
 from conda2wheel.options import Options
 from conda2wheel.results import ConversionWarning, Converted, Planned
 from conda2wheel.wheel import writer as archive
-from conda2wheel.wheel.fix_metadata import spdx_expression
 from conda2wheel.wheel.members import vendored, vendored_licenses, wheel_file
-from conda2wheel.wheel.metadata import METADATA_VERSION, Document
+from conda2wheel.wheel.metadata import METADATA_VERSION, Document, spdx_expression
 from conda2wheel.wheel.plan import wheel_filename
 from conda2wheel.wheel.provenance import SHARE, Made, overridden
 from conda2wheel.wheel.provenance_files import consulted, told

@@ -38,7 +38,7 @@ from conda2wheel.link.resolution import WheelModules
 from conda2wheel.options import Options
 from conda2wheel.recipes.model import RecipeBook
 from conda2wheel.results import ConversionWarning, Converted, Planned
-from conda2wheel.wheel.apply_recipe import Carried, carried
+from conda2wheel.wheel.apply_recipe import AddedFile, added_files
 from conda2wheel.wheel.members import members
 from conda2wheel.wheel.name_sources import Surroundings
 from conda2wheel.wheel.plan import Plan, plan_wheel
@@ -134,7 +134,7 @@ class Prepared:
     options: Options
     libraries: LibraryIndex
     plan: Plan
-    added: tuple[Carried, ...] = ()
+    added: tuple[AddedFile, ...] = ()
 
     def link(self, common: CommonWheel | None = None) -> Linked:
         """Link the side modules for the plan's platform; a pure wheel has none. Libraries in `common` are taken from it.
@@ -161,7 +161,7 @@ class Prepared:
         placed = (item for item in plan.placed if SHARED_OBJECT.search(item.path) and item.scheme != "scripts")
         modules = {item.path: plan.native.get(item.path) or SideModule(item.file) for item in placed}
         modules |= {path: SideModule(file) for path, file in {**linked.rewritten, **linked.libraries}.items()}
-        modules |= {each.place(plan.stem): SideModule(each.file) for each in self.added if each.is_module}
+        modules |= {each.member_path(plan.stem): SideModule(each.file) for each in self.added if each.is_module}
         return AuditUnit(
             name=plan.filename,
             modules=modules,
@@ -267,17 +267,8 @@ def prepare_package(opened: Opened) -> Prepared:
         Refused: the package cannot become a wheel, with the code that says why.
     """
     options = opened.options
-    added = carried(opened.package, options.recipe, opened.libraries)
-    plan = plan_wheel(
-        opened.package,
-        options.platform,
-        options.compat_tags,
-        options.allow,
-        options.pins,
-        options.recipe,
-        added,
-        options.names,
-    )
+    added = added_files(opened.package, options.recipe, opened.libraries)
+    plan = plan_wheel(opened.package, options, added)
     return Prepared(opened.package, options, opened.libraries, plan, added)
 
 

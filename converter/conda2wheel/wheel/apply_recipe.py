@@ -1,4 +1,4 @@
-"""What a conversion recipe changes in a plan: files in and out, requirements, data of other packages."""
+"""Apply a conversion recipe to a plan: excluded and added files, requirements, license, environment variables."""
 
 from __future__ import annotations
 
@@ -22,9 +22,14 @@ from conda2wheel.wheel.metadata import Document
 
 
 @dataclass(frozen=True)
-class Carried:
-    """A file of another package that a recipe takes along: `path` below the scheme, `file` as it is in `package`, `origin` its
-    name there."""
+class AddedFile:
+    """A file that a recipe adds from another package.
+
+    Attributes:
+        path: its path below the scheme's folder.
+        file: the file in `package`.
+        origin: its path in `package`.
+    """
 
     scheme: Scheme
     path: str
@@ -32,18 +37,18 @@ class Carried:
     origin: str
     package: CondaPackage
 
-    def place(self, stem: str) -> str:
-        """Its path in the wheel NAME-VERSION."""
+    def member_path(self, stem: str) -> str:
+        """Its path in a wheel whose NAME-VERSION is `stem`."""
         return self.path if self.scheme == "site" else f"{stem}.data/{self.scheme}/{self.path}"
 
     @property
     def is_module(self) -> bool:
-        """Whether Pyodide opens it when it loads the wheel."""
+        """Whether its name is that of a shared object, which Pyodide opens when it loads the wheel."""
         return bool(SHARED_OBJECT.search(self.path))
 
 
-def without(package: CondaPackage, recipe: Recipe | None) -> CondaPackage:
-    """The package without the files that a recipe excludes, by every name that they have."""
+def without_excluded(package: CondaPackage, recipe: Recipe | None) -> CondaPackage:
+    """The package without the files that a recipe excludes; a file with several names loses only the excluded ones."""
     if recipe is None or not recipe.exclude:
         return package
     pattern = glob_pattern(recipe.exclude)
@@ -55,10 +60,11 @@ def without(package: CondaPackage, recipe: Recipe | None) -> CondaPackage:
     return replace(package, files=tuple(kept))
 
 
-def with_own_data(layout: Layout, package: CondaPackage, recipe: Recipe | None) -> Layout:
-    """The layout with the package's own files that a recipe gives another place, or one at all.
+def with_recipe_data(layout: Layout, package: CondaPackage, recipe: Recipe | None) -> Layout:
+    """The layout with the package's own files that the recipe's `[[data]]` tables place.
 
-    Raises `Refused` (corrupt-archive) where a recipe's glob finds nothing: it was written for another version.
+    Raises:
+        Refused: corrupt-archive, if a glob of the recipe matches nothing: it was written for another version.
     """
     placed = list(layout.placed)
     taken: set[str] = set()
@@ -75,10 +81,11 @@ def with_own_data(layout: Layout, package: CondaPackage, recipe: Recipe | None) 
     )
 
 
-def carried(package: LibraryUser, recipe: Recipe | None, index: LibraryIndex) -> tuple[Carried, ...]:
-    """What a recipe takes along from other packages of the libdirs.
+def added_files(package: LibraryUser, recipe: Recipe | None, index: LibraryIndex) -> tuple[AddedFile, ...]:
+    """The files that a recipe takes from other packages, which are looked up in the libdirs and channels.
 
-    Raises `Refused` (missing-library) for a package that is not there.
+    Raises:
+        Refused: missing-library for a package that is not found, corrupt-archive for a glob that matches nothing.
     """
     found = []
     for data in recipe.data if recipe else ():
@@ -89,19 +96,19 @@ def carried(package: LibraryUser, recipe: Recipe | None, index: LibraryIndex) ->
             where = ", ".join(index.searched) or "any libdir"
             why = f"its recipe takes {data.files} of {data.package}, which is not in {where}"
             raise Refused("missing-library", f"{package.source}: {why}", "give its package with --libdir")
-        found += [Carried(data.scheme, path, file, origin, other) for origin, path, file in _found(other, data, package)]
+        found += [AddedFile(data.scheme, path, file, origin, other) for origin, path, file in _found(other, data, package)]
     return tuple(found)
 
 
-def _found(package: CondaPackage, data: DataFiles, whose: LibraryUser) -> Iterator[tuple[str, str, PackageFile]]:
-    """(path in the package, path in the scheme, file); of a shared library one name alone, the first."""
+def _found(package: CondaPackage, data: DataFiles, converted: LibraryUser) -> Iterator[tuple[str, str, PackageFile]]:
+    """(path in the package, path in the scheme, file); a shared library with several names once, under its first."""
     names = {name: file for file in package.files for name in (file.path, *file.aliases)}
-    places = list(data.places(sorted(names)))
-    if not places:
+    paths = list(data.places(sorted(names)))
+    if not paths:
         why = f"its recipe takes {data.files} of {package.name}, and {package.stem} has no such file"
-        raise Refused("corrupt-archive", f"{whose.source}: {why}", "the recipe was written for another version of it")
+        raise Refused("corrupt-archive", f"{converted.source}: {why}", "the recipe was written for another version of it")
     seen: set[str] = set()
-    for origin, path in places:
+    for origin, path in paths:
         file = names[origin]
         if SHARED_OBJECT.search(path) and file.path in seen:
             continue
@@ -110,7 +117,7 @@ def _found(package: CondaPackage, data: DataFiles, whose: LibraryUser) -> Iterat
 
 
 def with_requirements(document: Document, recipe: Recipe | None) -> Document:
-    """METADATA without the requirements that a recipe drops, and with those that it adds."""
+    """The metadata without the requirements that a recipe drops, and with those that it adds."""
     if recipe is None or not (recipe.adds or recipe.drops):
         return document
     kept = [line for line in document.all("Requires-Dist") if _name(line) not in recipe.drops]
@@ -125,33 +132,36 @@ def _name(line: str) -> str | None:
 
 
 def with_license(document: Document, recipe: Recipe | None) -> Document:
-    """METADATA with the license that a recipe says."""
+    """The metadata with the license expression of a recipe."""
     if recipe is None or recipe.license is None:
         return document
     return document.replaced("License-Expression", [recipe.license]).replaced("License", [])
 
 
 def license_texts(package: CondaPackage, recipe: Recipe | None) -> list[tuple[str, PackageFile]]:
-    """(name, file) of the license texts that a recipe finds among a package's files.
+    """(name, file) of the license texts that a recipe names among a package's files.
 
-    Raises `Refused` (corrupt-archive) for a glob that finds nothing.
+    Raises:
+        Refused: corrupt-archive, if a glob matches nothing.
     """
     found: dict[str, PackageFile] = {}
     for glob in recipe.license_files if recipe else ():
         pattern = glob_pattern([glob])
         texts = {file.name: file for file in package.files if pattern.fullmatch(file.path)}
         if not texts:
-            why = f"its recipe finds license texts at {glob}, and {package.stem} has no such file"
+            why = f"its recipe names license texts {glob}, and {package.stem} has no such file"
             raise Refused("corrupt-archive", f"{package.source}: {why}", "the recipe was written for another version of it")
         found |= texts
     return sorted(found.items())
 
 
 def with_environment(path: str, source: bytes, recipe: Recipe | None) -> bytes:
-    """A Python file of the wheel; if it is the module that a recipe names, with lines that set the variables, behind its
-    docstring and what it imports from `__future__`.
+    """The source of a Python file of the wheel, with lines that set environment variables if a recipe asks for them in it.
 
-    Raises `Refused` (corrupt-archive) for one that is no Python.
+    The lines follow the docstring and the imports from `__future__`.
+
+    Raises:
+        Refused: corrupt-archive, if the file is not valid Python.
     """
     environment = recipe.environment if recipe else None
     if environment is None or path != f"{environment.module.replace('.', '/')}/__init__.py":
@@ -159,7 +169,7 @@ def with_environment(path: str, source: bytes, recipe: Recipe | None) -> bytes:
     try:
         line = _first_statement(source)
     except (SyntaxError, ValueError) as error:
-        raise Refused("corrupt-archive", f"{path}: is no Python: {error}", "its recipe wants to set variables there") from None
+        raise Refused("corrupt-archive", f"{path}: is no Python: {error}", "its recipe sets variables there") from None
     up = "/".join([".."] * (environment.module.count(".") + 2))
     setting = "".join(
         f'__import__("os").environ.setdefault("{name}", __import__("os").path.abspath(f"{{__file__}}/{up}/{where}"))'
@@ -172,7 +182,7 @@ def with_environment(path: str, source: bytes, recipe: Recipe | None) -> bytes:
 
 
 def _first_statement(source: bytes) -> int:
-    """The number of lines that must stay before anything else."""
+    """The number of lines up to the end of the docstring and the imports from `__future__`."""
     last = 0
     for at, node in enumerate(ast.parse(source).body):
         docstring = (
@@ -185,7 +195,7 @@ def _first_statement(source: bytes) -> int:
 
 
 def _comments(source: bytes) -> int:
-    """Lines of a file that begin with a comment: an encoding is only read there."""
+    """The number of comment lines at the start of a file; the declaration of its encoding is one of them."""
     count = 0
     for line in source.splitlines():
         if not line.startswith(b"#"):

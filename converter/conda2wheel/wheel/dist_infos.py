@@ -1,7 +1,7 @@
-"""The distributions that a package holds: `*.dist-info`, `*.egg-info` and `*.egg` at the canonical site-packages.
+"""Find the installed distributions in a package: `*.dist-info`, `*.egg-info` and `*.egg` directly in site-packages.
 
-Specifications: PyPA's recording-installed-projects (dist-info) and setuptools' egg formats. What lies deeper, under
-`_vendor` or anywhere else, belongs to somebody's copy and is not looked at.
+Specifications: PyPA's recording-installed-projects (dist-info) and setuptools' egg formats. Metadata folders deeper down, such as
+those under `_vendor`, belong to copies of other projects and are ignored.
 """
 
 from __future__ import annotations
@@ -28,9 +28,12 @@ Kind = Literal["dist-info", "egg-info", "egg"]
 
 @dataclass(frozen=True)
 class Distribution:
-    """One installed project: where its metadata lies (relative to site-packages) and what is in it.
+    """One installed distribution.
 
-    `files` maps names inside of the metadata folder to files; for an egg-info that is a single file, PKG-INFO.
+    Attributes:
+        folder: its metadata folder or file, relative to site-packages.
+        files: the files of the metadata folder by path in it; an egg-info that is a single file has the one name PKG-INFO.
+        document: its core metadata.
     """
 
     kind: Kind
@@ -40,33 +43,33 @@ class Distribution:
 
     @property
     def name(self) -> str | None:
-        """Its own name, None if it has none (`UNKNOWN`)."""
+        """The valid Name of its metadata, else None (`UNKNOWN`)."""
         name = self.document.get("Name")
         return name if name and is_valid_name(name) else None
 
     @property
     def project(self) -> str:
-        """What it is, as PEP 503 compares names: by its name, else by its folder."""
+        """Its normalized name (PEP 503): the metadata's, else the folder's."""
         return canonicalize_name(self.name or self.folder_name)
 
     @property
     def folder_name(self) -> str:
-        """The name as its folder has it: `foo` of foo-1.0-py3.13.egg-info and of foo.egg-info."""
+        """The name in its folder's name: `foo` of foo-1.0-py3.13.egg-info and of foo.egg-info."""
         return self.folder.removesuffix(f".{self.kind}").partition("-")[0]
 
     @property
     def root(self) -> str:
-        """What its modules lie under: an egg's own folder, else site-packages."""
+        """The prefix of its modules, relative to site-packages: an egg's folder, else empty."""
         return self.folder + "/" if self.kind == "egg" else ""
 
     def text(self, name: str) -> str | None:
-        """A file of the metadata folder as text."""
+        """A file of the metadata folder as text, None if it is absent."""
         file = self.files.get(name)
         return None if file is None else file.blob.read().decode("utf-8", "replace")
 
     @cached_property
     def recorded(self) -> set[str]:
-        """The site-packages paths that its RECORD lists, stale rows and all; an egg-info has installed-files.txt."""
+        """The paths, relative to site-packages, that its RECORD (or an egg-info's installed-files.txt) lists, existing or not."""
         if self.kind == "egg-info":
             lines = (self.text("installed-files.txt") or "").splitlines()
             return {posixpath.normpath(posixpath.join(self.folder, line.strip())) for line in lines if line.strip()}
@@ -82,7 +85,7 @@ class Distribution:
 
 
 def find_distributions(files: Mapping[str, PackageFile]) -> list[Distribution]:
-    """Every distribution, by `files` keyed relative to site-packages; sorted by folder."""
+    """Every distribution among `files`, which are keyed by path relative to site-packages; sorted by folder."""
     groups: dict[tuple[Kind, str], dict[str, PackageFile]] = {}
     for path, file in files.items():
         top, _, rest = path.partition("/")
@@ -99,13 +102,19 @@ def find_distributions(files: Mapping[str, PackageFile]) -> list[Distribution]:
     return found
 
 
-def choose(
+def choose_distribution(
     package: CondaPackage, found: list[Distribution]
 ) -> tuple[Distribution | None, list[Distribution], list[ConversionWarning]]:
-    """The distribution that the package is, the others in it, and warnings.
+    """Choose the distribution that becomes the wheel.
 
-    A dist-info beats an egg-info of the same project. Among several projects the one named as the conda package is it;
-    the others are left out with their files. Raises `Refused` (several-distributions) if none is.
+    A dist-info is preferred to an egg-info of the same project. Of several projects the one with the conda package's name is
+    chosen, and the files of the others are left out.
+
+    Returns:
+        The chosen distribution, the others, and warnings.
+
+    Raises:
+        Refused: several-distributions, if no project has the conda package's name.
     """
     if len(found) <= 1:
         return (found[0] if found else None), [], []

@@ -1,6 +1,6 @@
-"""Entry points: what the package declares, read as importlib.metadata reads it, and entry_points.txt as PyPI takes it.
+"""Entry points: parsed as importlib.metadata parses them, and written as entry_points.txt that PyPI accepts.
 
-Specification: PyPA entry points; PyPI asks of the names of scripts that they are words (warehouse utils/wheel.py).
+Specification: PyPA entry points. PyPI accepts only certain characters in the names of scripts (warehouse utils/wheel.py).
 """
 
 from __future__ import annotations
@@ -18,27 +18,29 @@ _LINE = re.compile(r"\s*([^=\s\[#;](?:[^=]*[^=\s])?)\s*=\s*(\S.*?)\s*$")
 _SCRIPT = re.compile(r"[\w.-]+")
 
 
-def read_entry_points(package: CondaPackage, distribution: Distribution | None, warnings: list[ConversionWarning]) -> EntryPoints:
-    """entry_points.txt of the distribution, and the scripts that only link.json (noarch) or the recipe declares.
+def read_entry_points(package: CondaPackage, distribution: Distribution | None) -> tuple[EntryPoints, list[ConversionWarning]]:
+    """The entry points of entry_points.txt, and the scripts that only link.json (noarch) or the conda recipe declare.
 
-    A script whose name is no word is left out and told: PyPI refuses the whole wheel for it.
+    Returns:
+        The entry points, and a warning for each script that is left out, because PyPI would refuse a wheel with its name.
     """
     found = parse_entry_points((distribution.text("entry_points.txt") if distribution else None) or "")
     for declared in (*_declared(package.link.get("noarch")), *_declared(_recipe_python(package))):
         match = _LINE.match(declared)
         if match and not any(match[1] in found.get(group, {}) for group in SCRIPT_GROUPS):
             found.setdefault("console_scripts", {})[match[1]] = match[2]
+    warnings = []
     for group in SCRIPT_GROUPS:
         for name in [name for name in found.get(group, {}) if not _SCRIPT.fullmatch(name)]:
             del found[group][name]
             warnings.append(
                 ConversionWarning("left-out", f"the script {name!r} has a name that PyPI does not take", "entry_points.txt")
             )
-    return {group: entries for group, entries in found.items() if entries}
+    return {group: entries for group, entries in found.items() if entries}, warnings
 
 
 def parse_entry_points(text: str) -> EntryPoints:
-    """Groups and what is in them; lines that are neither are passed over, as importlib.metadata does.
+    """Parse entry_points.txt: name and target by group. Other lines are ignored, as importlib.metadata does.
 
     >>> parse_entry_points("[console_scripts]\\nf2py = numpy.f2py.f2py2e:main\\n")
     {'console_scripts': {'f2py': 'numpy.f2py.f2py2e:main'}}
@@ -55,7 +57,7 @@ def parse_entry_points(text: str) -> EntryPoints:
 
 
 def entry_points_text(entry_points: EntryPoints) -> bytes:
-    """entry_points.txt, groups and names in order."""
+    """The bytes of entry_points.txt, with groups and names sorted."""
     groups = []
     for group in sorted(entry_points):
         lines = [f"{name} = {target}" for name, target in sorted(entry_points[group].items())]

@@ -1,7 +1,7 @@
-"""Where each file of a package goes in the wheel: site-packages to the root, the rest by the rules of `layout.toml`.
+"""Map the files of a package to paths in the wheel: site-packages to its root, other files by the rules of `layout.toml`.
 
-Specification: PyPA binary distribution format, "The .data directory". Pyodide copies only the data scheme, to
-sys.prefix; other installers know all of them.
+Specification: PyPA binary distribution format, "The .data directory". Pyodide installs only the data scheme, to sys.prefix; other
+installers know all schemes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from conda2wheel.conda.paths_json import SITE, glob_pattern
 from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import PackageFile
 from conda2wheel.results import ConversionWarning
-from conda2wheel.wheel.dist_infos import Distribution, choose, find_distributions
+from conda2wheel.wheel.dist_infos import Distribution, choose_distribution, find_distributions
 
 Scheme = Literal["site", "scripts", "data"]
 _EXTENSION = re.compile(r"\.(cpython-\d+[^.]*|abi3[^.]*)\.so$")
@@ -28,7 +28,7 @@ _EXTENSION = re.compile(r"\.(cpython-\d+[^.]*|abi3[^.]*)\.so$")
 
 @dataclass(frozen=True)
 class Placed:
-    """A file in its place: `path` is below site-packages, scripts or data; `origin` is its path in the package."""
+    """A file and its path below a scheme's folder (site-packages, scripts or data); `origin` is its path in the package."""
 
     scheme: Scheme
     path: str
@@ -38,9 +38,14 @@ class Placed:
 
 @dataclass(frozen=True)
 class Layout:
-    """The plan: files in their places, libraries that may have to travel, and the distribution that this is.
+    """The layout of a package.
 
-    `python` is the CPython of the site-packages folder ("3.13"), None for noarch packages, which have none in the path.
+    Attributes:
+        placed: the files that become members of the wheel.
+        libraries: shared libraries outside of site-packages, which are vendored if a side module NEEDs them.
+        distribution: the installed distribution that becomes the wheel; None if the package has no metadata.
+        python: the CPython of the site-packages folder ("3.13"); None for noarch packages, whose path names none.
+        dropped: (path, reason) of each file that is left out.
     """
 
     placed: tuple[Placed, ...]
@@ -62,8 +67,12 @@ def _rule(where: str, path: str) -> Mapping[str, Any] | None:
 
 
 def plan_layout(package: CondaPackage) -> Layout:
-    """Place every file. Raises `Refused`: abi-conflict for two interpreters' folders, several-distributions, not-python
-    where nothing is left for site-packages (bytecode alone, a zipped egg)."""
+    """Lay out every file of a package.
+
+    Raises:
+        Refused: abi-conflict for site-packages of two CPythons; several-distributions; not-python if no file remains for
+            site-packages (only bytecode, a zipped egg).
+    """
     names = {name: file for file in package.files for name in (file.path, *file.aliases)}
     pythons = {match[1] for name in names if (match := SITE.match(name)) and match[1]}
     if len(pythons) > 1:
@@ -71,7 +80,7 @@ def plan_layout(package: CondaPackage) -> Layout:
             "abi-conflict", f"{package.source}: has site-packages of CPython {' and '.join(sorted(pythons))}", "split it"
         )
     site = {name[match.end() :]: file for name, file in names.items() if (match := SITE.match(name))}
-    distribution, others, warnings = choose(package, find_distributions(site))
+    distribution, others, warnings = choose_distribution(package, find_distributions(site))
     placer = _Placer(distribution, tuple(others), warnings)
     for name, file in sorted(names.items()):
         if match := SITE.match(name):
@@ -89,7 +98,7 @@ def plan_layout(package: CondaPackage) -> Layout:
 
 @dataclass
 class _Placer:
-    """Places one package's files; lives for one call of `plan_layout`."""
+    """Collects the layout of one package during `plan_layout`."""
 
     distribution: Distribution | None
     others: tuple[Distribution, ...]
@@ -97,10 +106,10 @@ class _Placer:
     placed: list[Placed] = field(default_factory=list)
     libraries: list[PackageFile] = field(default_factory=list)
     dropped: list[tuple[str, str]] = field(default_factory=list)
-    in_site: dict[str, str] = field(default_factory=dict)  # a library's own path -> the name that it is placed under
+    in_site: dict[str, str] = field(default_factory=dict)  # the path of a file -> its name in site-packages
 
     def site(self, name: str, path: str, file: PackageFile) -> None:
-        """A name in site-packages; `path` is relative to it."""
+        """Lay out a name in site-packages; `path` is relative to it."""
         rule = _rule("site", path)
         if rule is not None:
             self._drop(name, rule)
@@ -119,7 +128,7 @@ class _Placer:
             self.placed.append(Placed("site", _without_egg(path, self.distribution), file, name))
 
     def prefix(self, path: str, file: PackageFile) -> None:
-        """A name outside of site-packages."""
+        """Lay out a name outside of site-packages."""
         rule = _rule("prefix", path)
         if rule is None or rule["action"] == "drop":
             self._drop(path, rule or {})
@@ -134,27 +143,26 @@ class _Placer:
     def _drop(self, name: str, rule: Mapping[str, Any]) -> None:
         why = str(rule.get("why", ""))
         self.dropped.append((name, why))
-        if rule.get("told"):
+        if rule.get("warn"):
             self.warnings.append(ConversionWarning("left-out", why, name))
 
     def _twin(self, name: str, file: PackageFile) -> str | None:
-        """The other name in site-packages under which this library is, or will be, in the wheel."""
+        """The other name in site-packages under which the wheel has this library."""
         if name == file.path:
             return None
         return file.path if SITE.match(file.path) else self.in_site.get(file.path)
 
     def _is_others(self, path: str) -> bool:
-        """Whether it belongs to another project in the package: by its RECORD, else by its top_level.txt; or to an egg
-        that was not taken."""
-        ours = self.distribution
+        """Whether a path belongs to another project of the package: by its RECORD, else its top_level.txt, else its egg."""
+        own = self.distribution
         for other in self.others:
             if other.kind == "egg" and path.startswith(other.root):
                 return True
-            if ours is None or other.project == ours.project or path in ours.recorded:
+            if own is None or other.project == own.project or path in own.recorded:
                 continue
             recorded = other.recorded
             top = path.partition("/")[0].partition(".")[0]
-            if path in recorded or (not recorded and top in other.top_level - ours.top_level):
+            if path in recorded or (not recorded and top in other.top_level - own.top_level):
                 return True
         return False
 

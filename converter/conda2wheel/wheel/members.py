@@ -17,7 +17,7 @@ from conda2wheel.files.packagefile import Blob, BytesBlob, PackageFile
 from conda2wheel.link.library import Library
 from conda2wheel.link.linker import Linked
 from conda2wheel.results import ConversionWarning
-from conda2wheel.wheel.apply_recipe import Carried, license_texts, with_environment
+from conda2wheel.wheel.apply_recipe import AddedFile, license_texts, with_environment
 from conda2wheel.wheel.entry_points import entry_points_text
 from conda2wheel.wheel.layout import Placed
 from conda2wheel.wheel.metadata import Document
@@ -42,7 +42,7 @@ LICENSE_NAMES = ("licen[cs]e*", "copying*", "notice*", "authors*", "copyright*")
 EGG_CARRIED = ("top_level.txt", "namespace_packages.txt")
 
 
-def members(plan: Plan, linked: Linked, others: Iterable[Carried] = ()) -> tuple[list[Member], list[ConversionWarning]]:
+def members(plan: Plan, linked: Linked, others: Iterable[AddedFile] = ()) -> tuple[list[Member], list[ConversionWarning]]:
     """Every member but RECORD and what tells of the wheel itself (`account`), each with its origin.
 
     Side modules are taken as `linked` made them; its libraries join, and so do the licenses of their packages. `others` are files
@@ -59,7 +59,7 @@ def members(plan: Plan, linked: Linked, others: Iterable[Carried] = ()) -> tuple
     for each in others:
         blob = without_prefix(each.file.blob, (each.package,), (each.origin, each.file.path), warnings)
         origin = MemberOrigin.copied(MemberSource.of(each.package), each.origin, each.file.blob, blob, {"prefix": "/"})
-        _add(plan, out, Member(each.place(plan.stem), blob, origin=origin))
+        _add(plan, out, Member(each.member_path(plan.stem), blob, origin=origin))
     info = f"{plan.stem}.dist-info"
     licenses, document = _licenses(plan, linked, others, warnings)
     for name, (blob, origin) in {**_carried(plan, source, warnings), **licenses}.items():
@@ -176,7 +176,7 @@ def _is_license(document: Document, name: str) -> bool:
 
 
 def _licenses(
-    plan: Plan, linked: Linked, others: Iterable[Carried], warnings: list[ConversionWarning]
+    plan: Plan, linked: Linked, others: Iterable[AddedFile], warnings: list[ConversionWarning]
 ) -> tuple[dict[str, tuple[Blob, MemberOrigin]], Document]:
     """License files as `licenses/...`, and the metadata whose License-File fields name them all (PEP 639).
 

@@ -1,19 +1,38 @@
-"""Core metadata as a document of fields: read it leniently, write it strictly.
+"""Core metadata: parse METADATA leniently, write it strictly, correct invalid fields, and generate what is missing.
 
-Specification: PyPA core metadata 2.4. Written Title-Case and unfolded, because micropip reads METADATA line by line and
-finds `Requires-Dist:` only so (`packaging`'s own writer loses every requirement there: measured), and with a body in
-which no line can be taken for a field.
+Specification: PyPA core metadata 2.4. Field names are written Title-Case and unfolded, because micropip reads METADATA line by
+line and finds `Requires-Dist:` only in that form (`packaging`'s own writer loses every requirement there: measured). No line of
+the body can be taken for a field.
+
+Values are checked against the rules of PyPI (warehouse, forklift/metadata.py): known classifiers, one of License and
+License-Expression, summaries of one line up to 512 characters, labels up to 32, http addresses, valid specifiers.
 """
 
 from __future__ import annotations
 
 import email.parser
 import email.policy
+import email.utils
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
+
+from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
+
+from conda2wheel.conda.package import CondaPackage
+from conda2wheel.results import ConversionWarning
 
 METADATA_VERSION = "2.4"
+MAX_SUMMARY = 512
+MAX_LABEL = 32
+CONTENT_TYPES = ("text/plain", "text/x-rst", "text/markdown")
+DYNAMIC_FORBIDDEN = ("name", "version", "metadata-version")
+OBSOLETE = ("Requires", "Provides", "Obsoletes")  # deprecated by PEP 314; PyPI refuses them together with newer fields
+TOO_NEW = ("Import-Name", "Import-Namespace")  # fields of metadata 2.5
 
 FIELDS = (
     "Metadata-Version", "Name", "Version", "Dynamic", "Platform", "Supported-Platform", "Summary", "Description",
@@ -29,20 +48,20 @@ SINGLE = frozenset(FIELDS) - {
     "Import-Namespace",
 }  # fmt: skip
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # all that str.splitlines() breaks a line at, and worse
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # all line breaks of str.splitlines(), and other control characters
 _LOOKS_LIKE_FIELD = re.compile(r"(?i)(" + "|".join(map(re.escape, FIELDS)) + r")\s*:")
-WORD_JOINER = "\u2060"  # invisible, of no width, no white space: it moves a word from the start of its line and no pixel
+WORD_JOINER = "\u2060"  # invisible, without width, and not white space
 
 
 @dataclass(frozen=True)
 class Document:
-    """Fields in their order, spelled as the specification does, and the description."""
+    """A METADATA file: its fields in order, spelled as in the specification, and `body`, the description."""
 
     fields: tuple[tuple[str, str], ...] = ()
     body: str = ""
 
     def get(self, name: str) -> str | None:
-        """The first value of a field."""
+        """The first value of a field, None if it is absent."""
         return next((value for key, value in self.fields if key == name), None)
 
     def all(self, name: str) -> list[str]:
@@ -50,11 +69,11 @@ class Document:
         return [value for key, value in self.fields if key == name]
 
     def without(self, *names: str) -> Document:
-        """The same without some fields."""
+        """The document without some fields."""
         return Document(tuple(pair for pair in self.fields if pair[0] not in names), self.body)
 
     def replaced(self, name: str, values: Iterable[str]) -> Document:
-        """The same with other values of a field, in the place of its first one, else at the end."""
+        """The document with other values of a field, at the position of its first value, else at the end."""
         new = [(name, value) for value in values]
         out: list[tuple[str, str]] = []
         for pair in self.fields:
@@ -66,19 +85,22 @@ class Document:
         return Document(tuple(out + new), self.body)
 
     def encode(self) -> bytes:
-        """The file: one line a field, a blank line, the description."""
+        """The bytes of the file: one line per field, a blank line, the description."""
         lines = [f"{name}: {_one_line(value)}" for name, value in self.fields]
         text = "\n".join(lines) + "\n"
         if self.body.strip():
             text += "\n" + guard(self.body)
             if not text.endswith("\n"):
                 text += "\n"
-        return text.encode("utf-8", "replace")  # JSON may have brought half a surrogate pair
+        return text.encode("utf-8", "replace")  # a description from JSON may hold a lone surrogate
 
 
 def parse(data: bytes) -> Document:
-    """Read METADATA or PKG-INFO of any age: folded fields are unfolded, `UNKNOWN` values dropped, a Description field
-    becomes the body, bytes that are not UTF-8 are taken as Latin-1."""
+    """Parse METADATA or PKG-INFO of any metadata version.
+
+    Folded fields are unfolded, `UNKNOWN` values and unknown fields are dropped, a Description field becomes the body, and bytes
+    that are not UTF-8 are decoded as Latin-1.
+    """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -106,12 +128,312 @@ def _one_line(value: str) -> str:
 
 
 def _undent(value: str) -> str:
-    """A description folded into a field: continuation lines begin with 8 spaces, or 7 and a bar."""
+    """Unfold a description that was a field: continuation lines begin with 8 spaces, or 7 and a bar."""
     lines = value.splitlines()
     return "\n".join([lines[0]] + [re.sub(r"^( {7}\|| {8}|\t)", "", line) for line in lines[1:]]) if lines else ""
 
 
 def guard(body: str) -> str:
-    """The description with every line that a line-based reader would take for a field moved off its line's start."""
+    """Put a word joiner before every line of a description that a line-based parser would take for a field."""
     lines = body.replace("\r\n", "\n").replace("\r", "\n").splitlines(keepends=True)
     return "".join(WORD_JOINER + line if _LOOKS_LIKE_FIELD.match(line) else line for line in lines)
+
+
+def corrected(
+    document: Document, package: CondaPackage, name: str, version: str, requires: Iterable[str] | None
+) -> tuple[Document, tuple[ConversionWarning, ...]]:
+    """Upstream's fields with Name, Version and Metadata-Version set, invalid values corrected or removed, and gaps filled.
+
+    Args:
+        document: upstream's metadata.
+        package: the conda package, whose index and about.json supply a missing summary and license.
+        name: the distribution's name.
+        version: its PEP 440 version.
+        requires: the new values of Requires-Dist; None keeps upstream's.
+
+    Returns:
+        The metadata, and one warning for each value that was corrected or removed.
+    """
+    head = (("Metadata-Version", METADATA_VERSION), ("Name", name), ("Version", version))
+    replaced = {field for field, _ in head} | {*OBSOLETE, *TOO_NEW}
+    fields = document.without(*replaced)
+    if requires is not None:
+        fields = fields.replaced("Requires-Dist", requires)
+    warnings: list[ConversionWarning] = []
+    for field, (check, repair) in _CHECKS.items():
+        fields, found = _checked(fields, field, check, repair)
+        warnings += found
+    fields, found = _with_license(_with_summary(fields, package), package)
+    warnings += found
+    fields, found = _with_valid_urls(fields)
+    warnings += found
+    fields = _with_content_type(fields)
+    return Document(head + fields.fields, fields.body), tuple(warnings)
+
+
+def generated(package: CondaPackage, requires_python: str | None) -> Document:
+    """Metadata from about.json and the conda recipe, for a package that has none.
+
+    The recipe's maintainers are packagers, not authors, and are left out.
+    """
+    about = {**_recipe_about(package), **{k: v for k, v in package.about.items() if v}}
+    fields: list[tuple[str, str]] = []
+    if requires_python:
+        fields.append(("Requires-Python", requires_python))
+    for label, keys in (
+        ("Homepage", ("home", "homepage")),
+        ("Documentation", ("doc_url", "documentation")),
+        ("Repository", ("dev_url", "repository")),
+    ):
+        url = next((u for key in keys for u in _texts(about.get(key)) if _is_url(u)), None)
+        if url:
+            fields.append(("Project-URL", f"{label}, {url}"))
+    body = next(iter(_texts(about.get("description"))), "")
+    if body:
+        fields.append(("Description-Content-Type", "text/markdown"))
+    return Document(tuple(fields), body)
+
+
+def _recipe_about(package: CondaPackage) -> dict[str, Any]:
+    recipe = package.rendered_recipe.get("recipe")
+    for source in (recipe if isinstance(recipe, dict) else {}, package.recipe):
+        about = source.get("about")
+        if isinstance(about, dict):
+            return {str(k): v for k, v in about.items() if v and "${{" not in str(v)}
+    return {}
+
+
+def _texts(value: Any) -> list[str]:
+    """The values of an entry of about.json: a string, or a list of them."""
+    return [str(v).strip() for v in (value if isinstance(value, list) else [value]) if v and str(v).strip()]
+
+
+def _is_url(text: str) -> bool:
+    return bool(re.fullmatch(r"https?://[^\s/]+\S*", text))
+
+
+Check = Callable[[str], str | None]
+
+
+def _checked(document: Document, field: str, check: Check, repair: Check) -> tuple[Document, list[ConversionWarning]]:
+    """Replace a field's invalid values by repaired ones, or remove them; remove duplicates."""
+    values = document.all(field)
+    if not values:
+        return document, []
+    valid: list[str] = []
+    warnings = []
+    for value in values:
+        fine = check(value)
+        if fine is None:
+            fine = repair(value)
+            done = f"written as {fine!r}" if fine else "left out"
+            warnings.append(
+                ConversionWarning("metadata-field", f"{field} {value[:80]!r} is not valid and was {done}", "METADATA")
+            )
+        if fine and fine not in valid:
+            valid.append(fine)
+    return document.replaced(field, valid), warnings
+
+
+def _no_repair(_: str) -> None:
+    """For fields whose invalid values are removed."""
+
+
+def _requirement(value: str) -> str | None:
+    try:
+        parsed = Requirement(value)
+    except InvalidRequirement:
+        return None
+    if parsed.url:
+        return None  # PyPI refuses `name @ url`; the URL is often a folder of the build machine
+    return value if "(" not in value.partition(";")[0] else str(parsed)  # the old form `name (>=1)`
+
+
+def _repaired_requirement(value: str) -> str | None:
+    """The requirement without its URL, with `>=1.7.*` as `>=1.7`, or without its version."""
+    match = re.match(r"\s*([A-Za-z0-9][\w.-]*\s*(?:\[[^\]]*\])?)\s*(?=[(<>=!~@])", value)
+    marker = value.partition(" ;" if "@" in value else ";")[2].strip()
+    bare = f"{match[1].strip()} ; {marker}".removesuffix(" ; ") if match else ""
+    for text in (_unglobbed(value), bare):
+        if text and (fine := _requirement(text)):
+            return fine
+    return None
+
+
+def _unglobbed(specifiers: str) -> str:
+    """Specifiers with `>=3.6.*`, which is common but invalid, as `>=3.6`."""
+    return re.sub(r"([<>]=?\s*[\d.]+?)\.\*", r"\1", specifiers)
+
+
+def _requires_python(value: str) -> str | None:
+    try:
+        SpecifierSet(value)
+    except InvalidSpecifier:
+        return None
+    return value
+
+
+def _repaired_python(value: str) -> str | None:
+    return _requires_python(_unglobbed(value.strip("'\" ")))
+
+
+def _classifier(value: str) -> str | None:
+    from trove_classifiers import classifiers
+
+    return value if value in classifiers or value.startswith("Private :: ") else None
+
+
+def _newer_classifier(value: str) -> str | None:
+    from trove_classifiers import deprecated_classifiers
+
+    replacements = deprecated_classifiers.get(value, [])
+    return replacements[0] if len(replacements) == 1 else None
+
+
+def _extra(value: str) -> str | None:
+    return value if re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", value) else None
+
+
+def _dynamic(value: str) -> str | None:
+    known = value.lower() in (field.lower() for field in FIELDS)
+    return value if known and value.lower() not in DYNAMIC_FORBIDDEN else None
+
+
+def _url(value: str) -> str | None:
+    return value if _is_url(value) else None
+
+
+def _email(value: str) -> str | None:
+    """The value if its first address, as PyPI parses it, is valid, or if it has none."""
+    address = email.utils.parseaddr(value)[1]
+    return value if not address or re.fullmatch(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+", address) else None
+
+
+_CHECKS: dict[str, tuple[Check, Check]] = {
+    "Requires-Dist": (_requirement, _repaired_requirement),
+    "Requires-Python": (_requires_python, _repaired_python),
+    "Classifier": (_classifier, _newer_classifier),
+    "Provides-Extra": (_extra, _no_repair),
+    "Dynamic": (_dynamic, _no_repair),
+    "Home-page": (_url, _no_repair),
+    "Download-URL": (_url, _no_repair),
+    "Author-email": (_email, _no_repair),
+    "Maintainer-email": (_email, _no_repair),
+}
+
+
+def _with_summary(document: Document, package: CondaPackage) -> Document:
+    """A summary of one line of at most `MAX_SUMMARY` characters; the conda package's where upstream has none."""
+    summary = document.get("Summary")
+    if summary is None:
+        texts = _texts(package.about.get("summary")) or _texts(_recipe_about(package).get("summary"))
+        if not texts:
+            return document
+        summary = " ".join(texts[0].split())
+        document = Document((("Summary", summary), *document.fields), document.body)
+    short = summary if len(summary) <= MAX_SUMMARY else summary[: MAX_SUMMARY - 1].rstrip() + "…"
+    return document.replaced("Summary", [short])
+
+
+def _with_license(document: Document, package: CondaPackage) -> tuple[Document, list[ConversionWarning]]:
+    """License-Expression if it is valid SPDX, else License; never both (PEP 639)."""
+    expression = document.get("License-Expression")
+    if expression is not None:
+        spdx = spdx_expression(expression)
+        if spdx:
+            classifiers = [c for c in document.all("Classifier") if not c.startswith("License ::")]
+            without = document.without("License").replaced("License-Expression", [spdx])
+            return without.replaced("Classifier", classifiers), []
+        warning = ConversionWarning(
+            "metadata-field", f"License-Expression {expression!r} is not SPDX; kept as License", "METADATA"
+        )
+        return document.without("License-Expression", "License").replaced("License", [expression]), [warning]
+    if document.get("License") or any(c.startswith("License ::") for c in document.all("Classifier")):
+        return document, []
+    texts = (
+        _texts(package.index.get("license"))
+        or _texts(package.about.get("license"))
+        or _texts(_recipe_about(package).get("license"))
+    )
+    if not texts:
+        return document, []
+    spdx = spdx_expression(texts[0])
+    return document.replaced("License-Expression" if spdx else "License", [spdx or texts[0]]), []
+
+
+def spdx_expression(text: str) -> str | None:
+    """The canonical form of an SPDX license expression, None for any other text ("BSD", "MIT/X11", "any-OSI").
+
+    >>> spdx_expression("mit and Apache-2.0"), spdx_expression("BSD-3")
+    ('MIT AND Apache-2.0', None)
+    """
+    try:
+        return str(canonicalize_license_expression(text))
+    except InvalidLicenseExpression:
+        return None
+
+
+def _with_valid_urls(document: Document) -> tuple[Document, list[ConversionWarning]]:
+    """Remove Project-URL values without a label or a URL, and those whose label is already used."""
+    valid: dict[str, str] = {}
+    warnings = []
+    for value in document.all("Project-URL"):
+        label, comma, url = (part.strip() for part in value.partition(","))
+        if not comma or not label or not _is_url(url) or label in valid:
+            warnings.append(
+                ConversionWarning("metadata-field", f"Project-URL {value[:80]!r} is not valid and was left out", "METADATA")
+            )
+            continue
+        valid.setdefault(label[:MAX_LABEL].strip(), f"{label[:MAX_LABEL].strip()}, {url}")
+    return document.replaced("Project-URL", valid.values()), warnings
+
+
+def _with_content_type(document: Document) -> Document:
+    """Set a Description-Content-Type that PyPI accepts, with the parameters that it accepts."""
+    declared = document.get("Description-Content-Type")
+    if not document.body.strip():
+        return document.without("Description-Content-Type")
+    if declared is None:  # the specification's default, written because `twine check --strict` requires the field
+        return document.replaced("Description-Content-Type", ["text/x-rst"])
+    base = declared.partition(";")[0].strip().lower()
+    if base not in CONTENT_TYPES:
+        return document.replaced("Description-Content-Type", ["text/plain"])
+    variant = re.search(r"variant\s*=\s*\"?(GFM|CommonMark)\b", declared)
+    text = base + ("; charset=UTF-8" if "charset" in declared.lower() else "")
+    if base == "text/markdown" and variant:
+        text += f"; variant={variant[1]}"
+    return document.replaced("Description-Content-Type", [text])
+
+
+def with_provides_extra(document: Document) -> Document:
+    """Add Provides-Extra for every extra that a requirement's marker names, as those of setuptools' requires.txt do."""
+    markers = (value.partition(";")[2] for value in document.all("Requires-Dist"))
+    named = {m for marker in markers for m in re.findall(r"extra\s*==\s*['\"]([^'\"]+)", marker) if _extra(m)}
+    have = {canonicalize_name(extra) for extra in document.all("Provides-Extra")}
+    missing = sorted(extra for extra in named if canonicalize_name(extra) not in have)
+    return document.replaced("Provides-Extra", [*document.all("Provides-Extra"), *missing]) if missing else document
+
+
+def egg_requirements(text: str) -> list[str]:
+    """The lines of setuptools' requires.txt as Requires-Dist: sections `[extra]`, `[:marker]` and `[extra:marker]`.
+
+    >>> egg_requirements("numpy\\n\\n[test:python_version<'3.12']\\npytest>=7")
+    ['numpy', "pytest>=7 ; (python_version<'3.12') and extra == 'test'"]
+    """
+    marker = ""
+    found = []
+    for raw in text.splitlines():
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        if line.startswith("[") and line.endswith("]"):
+            extra, _, condition = line[1:-1].partition(":")
+            parts = [f"({condition})"] if condition else []
+            if extra:
+                parts.append(f"extra == '{extra}'")
+            marker = " and ".join(parts)
+            continue
+        requirement, _, own = (part.strip() for part in line.partition(";"))
+        markers = " and ".join(part for part in (f"({own})" if own else "", marker) if part)
+        found.append(f"{requirement} ; {markers}" if markers else requirement)
+    return found

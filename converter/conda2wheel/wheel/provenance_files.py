@@ -10,7 +10,7 @@ from conda2wheel.conda.package import CondaPackage
 from conda2wheel.link.linker import Linked
 from conda2wheel.wheel import provenance as account
 from conda2wheel.wheel import sbom
-from conda2wheel.wheel.apply_recipe import Carried
+from conda2wheel.wheel.apply_recipe import AddedFile
 from conda2wheel.wheel.members import library_source
 from conda2wheel.wheel.provenance import Made
 from conda2wheel.wheel.writer import Member
@@ -22,7 +22,7 @@ def told(
     members: Sequence[Member],
     package: CondaPackage | None,
     linked: Linked,
-    others: Iterable[Carried] = (),
+    others: Iterable[AddedFile] = (),
 ) -> list[Member]:
     """These members, and those that tell of them; `package` is what they were made from (None: a wheel)."""
     taken = {member.path for member in members}
@@ -30,14 +30,14 @@ def told(
     first = Member(
         bill,
         sbom.sbom(
-            made, members, _compiled(package, linked), {each.place(dist_info.removesuffix(".dist-info")) for each in others}
+            made, members, _compiled(package, linked), {each.member_path(dist_info.removesuffix(".dist-info")) for each in others}
         ),
     )
     kept = [member for member in members if member.path != f"{dist_info}/{account.NAME}"]
     return [*kept, first, Member(f"{dist_info}/{account.NAME}", account.account(made, [*kept, first]))]
 
 
-def consulted(linked: Linked, others: Iterable[Carried] = ()) -> tuple[MemberSource, ...]:
+def consulted(linked: Linked, others: Iterable[AddedFile] = ()) -> tuple[MemberSource, ...]:
     """What the libraries came from that linking looked at, and the files of other packages that a recipe takes along."""
     libraries = (library_source(library) for library in linked.consulted)
     return tuple(dict.fromkeys([*libraries, *(MemberSource.of(each.package) for each in others)]))

@@ -18,7 +18,7 @@ from conda2wheel._version import __version__
 from conda2wheel.conda.abi_evidence import channel_name
 from conda2wheel.conda.origin import MemberSource
 from conda2wheel.files.packagefile import Blob, BytesBlob
-from conda2wheel.wheel.fix_metadata import spdx_expression
+from conda2wheel.wheel.metadata import spdx_expression
 from conda2wheel.wheel.provenance import TOOL, Made
 from conda2wheel.wheel.writer import Member
 

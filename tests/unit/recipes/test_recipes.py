@@ -277,7 +277,7 @@ def test_a_license_is_that_of_the_recipe_with_its_texts(tmp_path: Path) -> None:
     assert wheel.fields("License-Expression") == ["Zlib OR LicenseRef-own"]
     assert wheel.read("licenses/COPYING") == b"do as you like\n"
     missing = folder(tmp_path, license={"files": ["share/nowhere/**"]})
-    refused(source, tmp_path / "no", "corrupt-archive", "finds license texts at share/nowhere", recipes=[missing])
+    refused(source, tmp_path / "no", "corrupt-archive", "names license texts share/nowhere", recipes=[missing])
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,15 @@ from packaging.metadata import Metadata
 from packaging.requirements import Requirement
 
 from conda2wheel.conda.package import CondaPackage
-from conda2wheel.results import ConversionWarning
-from conda2wheel.wheel.fix_metadata import egg_requires, generate, mend, spdx_expression, with_extras
-from conda2wheel.wheel.metadata import Document, parse
+from conda2wheel.wheel.metadata import (
+    Document,
+    corrected,
+    egg_requirements,
+    generated,
+    parse,
+    spdx_expression,
+    with_provides_extra,
+)
 from tests.helpers import shapes
 from tests.helpers.conda import Content
 from tests.helpers.shapes import MODULE, dist_info, made, package
@@ -23,10 +29,10 @@ from tests.helpers.shapes import MODULE, dist_info, made, package
 
 def mended(*lines: str, body: str = "", **words: Mapping[str, Any]) -> tuple[Document, list[str]]:
     """A document with these lines, mended, and what was told; `words` are the package's index, about, recipe ..."""
-    warnings: list[ConversionWarning] = []
     index = {"name": "demo", "version": "1.0", **words.pop("index", {})}
     document = parse("\n".join([*lines, "", body]).encode())
-    result = mend(document, CondaPackage("demo", (), index, **words), "demo", "1.0", None, warnings)  # type: ignore[arg-type]
+    package = CondaPackage("demo", (), index, **words)  # type: ignore[arg-type]
+    result, warnings = corrected(document, package, "demo", "1.0", None)
     Metadata.from_email(result.encode(), validate=True)
     return result, [warning.message for warning in warnings]
 
@@ -58,7 +64,7 @@ def test_valid_fields_stay_as_they_are_and_in_order() -> None:
         "Requires-Dist: numpy >=1.0 ; python_version<'3.12'",
         "Provides-Extra: test",
         "Requires-Dist: pytest; extra == 'test'",
-        "Project-URL: Source, https://example.org/source?a=b,c",
+        "Project-URL: MemberSource, https://example.org/source?a=b,c",
         "Dynamic: License-File",
         "License-Expression: MIT",
     ]
@@ -84,7 +90,7 @@ def test_valid_fields_stay_as_they_are_and_in_order() -> None:
         ("Requires-Dist", "not a requirement", []),
         ("Requires-Dist", "https://example.org/foo.whl", []),
         ("Classifier", "Natural Language :: Ukranian", ["Natural Language :: Ukrainian"]),
-        ("Classifier", "License :: OSI Approved :: Intel Open Source License", []),
+        ("Classifier", "License :: OSI Approved :: Intel Open MemberSource License", []),
         ("Classifier", "Made :: Up", []),
         ("Provides-Extra", "not an extra", []),
         ("Dynamic", "Version", []),
@@ -95,7 +101,7 @@ def test_valid_fields_stay_as_they_are_and_in_order() -> None:
         ("Author-email", "j at example dot org", []),
         ("Maintainer-email", "J Doe <j@localhost>", []),
         ("Project-URL", "https://example.org", []),
-        ("Project-URL", "Source, see there", []),
+        ("Project-URL", "MemberSource, see there", []),
     ],
 )
 def test_what_is_invalid_is_repaired_or_left_out_and_told(field: str, value: str, kept: list[str]) -> None:
@@ -199,7 +205,7 @@ def test_generated_metadata_uses_all_that_conda_knows() -> None:
     }
     recipe = {"about": {"documentation": "https://docs.org", "license": "MIT"}, "extra": {}}
     package = CondaPackage("demo", (), {"name": "demo", "version": "1.0"}, about=about, recipe=recipe)
-    document = mend(generate(package, ">=3.9"), package, "demo", "1.0", ["numpy>=2"], [])
+    document, _ = corrected(generated(package, ">=3.9"), package, "demo", "1.0", ["numpy>=2"])
     assert dict(document.fields) == {
         "Metadata-Version": "2.4",
         "Name": "demo",
@@ -222,7 +228,8 @@ def test_generated_metadata_uses_all_that_conda_knows() -> None:
 )
 def test_odd_types_in_about_are_no_crash(about: dict[str, Any]) -> None:
     package = CondaPackage("demo", (), {"name": "demo", "version": "1.0"}, about=about, recipe={"about": "x"})
-    Metadata.from_email(mend(generate(package, None), package, "demo", "1.0", None, []).encode(), validate=True)
+    document, _ = corrected(generated(package, None), package, "demo", "1.0", None)
+    Metadata.from_email(document.encode(), validate=True)
 
 
 def test_a_recipe_with_templates_left_in_it_says_nothing() -> None:
@@ -235,8 +242,8 @@ def test_setuptools_requires_txt_has_extras_and_markers() -> None:
         "numpy>=1\n# comment\n\n[:python_version < '3.12']\nsix\n[test]\npytest (>=7)\n"
         "[docs:sys_platform == 'linux' or os_name == 'nt']\nsphinx; python_version > '3'\n[odd extra]\nfoo\n"
     )
-    requires = egg_requires(text)
-    document = with_extras(mend(Document(), CondaPackage("d", (), {}), "d", "1", requires, []))
+    requires = egg_requirements(text)
+    document = with_provides_extra(corrected(Document(), CondaPackage("d", (), {}), "d", "1", requires)[0])
     parsed = [Requirement(r) for r in document.all("Requires-Dist")]
     assert [r.name for r in parsed] == ["numpy", "six", "pytest", "sphinx", "foo"]
     assert document.all("Provides-Extra") == ["docs", "test"]
@@ -249,11 +256,11 @@ def test_setuptools_requires_txt_has_extras_and_markers() -> None:
 
 
 def test_an_extra_that_only_a_marker_names_is_provided() -> None:
-    document = with_extras(
+    document = with_provides_extra(
         mended("Requires-Dist: a; extra == 'Fast_Path'", "Provides-Extra: other", "Provides-Extra: fast-path")[0]
     )
     assert document.all("Provides-Extra") == ["other", "fast-path"]
-    document = with_extras(mended("Requires-Dist: a; python_version > '3' and extra=='x'", "Provides-Extra: other")[0])
+    document = with_provides_extra(mended("Requires-Dist: a; python_version > '3' and extra=='x'", "Provides-Extra: other")[0])
     assert document.all("Provides-Extra") == ["other", "x"]
 
 

@@ -15,14 +15,14 @@ from packaging.version import Version
 
 from conda2wheel import Failed, convert, verify
 from conda2wheel.abi.platforms import marker_environment
-from conda2wheel.wheel.pins import compare
+from conda2wheel.wheel.requirements import reconcile
 from tests.helpers.shapes import ABI, MODULE, dist_info, made, package
 
 HERE = marker_environment("3.13", "4.0.9")
 
 
 def told(own: list[str], depends: list[str]) -> list[str]:
-    return [warning.message for warning in compare(own, depends, HERE).warnings]
+    return [warning.message for warning in reconcile(own, depends, HERE).warnings]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_each_difference_is_told_with_both_texts() -> None:
 
 def test_conda_s_bounds_join_metadata_s_where_somebody_wants_them() -> None:
     own = ["numpy>=1.25,!=2.3", 'numpy<2; sys_platform == "win32"', "jedi>=0.16", "pytest; extra == 'test'", "odd !!"]
-    found = compare(own, ["numpy >=2.2,<3", "backcall >=1", "jedi"], HERE, "conda").requires
+    found = reconcile(own, ["numpy >=2.2,<3", "backcall >=1", "jedi"], HERE, "conda").requires
     assert found == (
         "numpy!=2.3,<3,>=1.25,>=2.2",
         'numpy<2; sys_platform == "win32"',
@@ -68,7 +68,7 @@ def test_conda_s_bounds_join_metadata_s_where_somebody_wants_them() -> None:
         "odd !!",
         "backcall>=1",
     )
-    assert compare(own, ["numpy >=2.2,<3"], HERE).requires == tuple(own)
+    assert reconcile(own, ["numpy >=2.2,<3"], HERE).requires == tuple(own)
 
 
 versions = st.tuples(st.integers(0, 3), st.integers(0, 3)).map(lambda pair: f"{pair[0]}.{pair[1]}")
@@ -81,7 +81,7 @@ def test_a_joined_requirement_admits_what_both_admit_and_a_difference_is_one(
 ) -> None:
     ours = Requirement("foo" + ",".join(operator + version for operator, version in own))
     spec = f"foo {','.join(operator + version for operator, version in conda)}"
-    compared = compare([str(ours)], [spec], HERE, "conda")
+    compared = reconcile([str(ours)], [spec], HERE, "conda")
     (line,) = compared.requires
     theirs = Requirement("foo" + ",".join(operator + version for operator, version in conda))
     for version in map(Version, tried):

@@ -14,7 +14,7 @@ from packaging.version import Version
 from rattler import MatchSpec, VersionSpec
 from rattler import Version as CondaVersion
 
-from conda2wheel.wheel.requirements import Requirements, from_depends
+from conda2wheel.wheel.requirements import CondaRequirements, from_depends
 from tests.helpers import shapes
 from tests.helpers.shapes import MODULE, made, package
 
@@ -26,7 +26,7 @@ SPECS = {
 }
 
 
-def told(result: Requirements) -> list[str]:
+def told(result: CondaRequirements) -> list[str]:
     return [warning.code for warning in result.warnings]
 
 
