@@ -1,4 +1,4 @@
-"""How the loaders of Pyodide's versions behave: the rows of `loaders.toml`, each with its platform."""
+"""How the loader of each Pyodide version behaves: the rows of `loaders.toml`, each with its platform."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from conda2wheel.abi.platforms import Platform, for_pyodide, release
 
 
 @dataclass(frozen=True)
-class Loader:
+class PyodideLoader:
     """One row of `loaders.toml`, for one Pyodide version; its fields are explained there."""
 
     pyodide: str
@@ -30,13 +30,13 @@ class Loader:
 
     @property
     def searches_by_path(self) -> bool:
-        """Whether NEEDED libraries are searched for by dlopen's own rules (LD_LIBRARY_PATH, then RUNTIME_PATH), each from where
-        its user lies; else in folders that follow from the module that is opened."""
+        """Whether NEEDED libraries are looked for by dlopen's own rules (LD_LIBRARY_PATH, then RUNTIME_PATH), each from the
+        folder of its user; else in folders that depend on the module that is opened."""
         return self.platform.runtime_path
 
     @property
     def suffixes(self) -> tuple[str, ...]:
-        """What the file name of a module that Python imports may end with; any other CPython's tag is passed over."""
+        """The endings of the file names of modules that Python imports; it ignores files with another CPython's tag."""
         tag = (self.platform.python_tag or "").removeprefix("cp")
         newer = (".abi3-wasm32-emscripten.so", ".abi3t-wasm32-emscripten.so", ".abi3t.so")  # CPython 3.15, PEP 803
         also = newer if release(self.platform.python or "0") >= (3, 15) else ()
@@ -44,14 +44,14 @@ class Loader:
 
 
 @cache
-def loader(pyodide: str) -> Loader:
+def loader(pyodide: str) -> PyodideLoader:
     """The loader of a Pyodide version. Raises `ValueError` for one that is in no row of the ABI table."""
     platform = for_pyodide(pyodide)
     rows = [row for row in _rows() if release(row["since"]) <= release(pyodide)]
     if platform is None or not rows:
         raise ValueError(f"the loader of Pyodide {pyodide} is not known")
     row = rows[-1]
-    return Loader(pyodide=pyodide, platform=platform, **{**row, "synthesised": tuple(row["synthesised"])})
+    return PyodideLoader(pyodide=pyodide, platform=platform, **{**row, "synthesised": tuple(row["synthesised"])})
 
 
 @cache

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conda2wheel.abi import symbols
-from conda2wheel.abi.audit.engine import audit_units, passed_over
+from conda2wheel.abi.audit.engine import audit_units, findings_if_ignored
 from conda2wheel.abi.audit.findings import Finding
 from conda2wheel.abi.choice import forced_platform
 from conda2wheel.abi.platforms import Platform, for_pyodide, platforms
@@ -145,7 +145,7 @@ class _Court:
             self.judged[pyodide] = self._judge(mates, pyodide) if mates else {}
         found = self.judged[pyodide]
         if subject not in found:
-            quick = passed_over(subject.unit(_platform_of(pyodide)), pyodide)
+            quick = findings_if_ignored(subject.unit(_platform_of(pyodide)), pyodide)
             found[subject] = quick or self._judge([subject], pyodide)[subject]
         return found[subject]
 

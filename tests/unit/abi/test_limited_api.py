@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from abi3info import DATAS, FUNCTIONS
 
-from conda2wheel.abi.audit.cpython import _limited
+from conda2wheel.abi.audit.checks import _limited_api
 
 
 def test_the_data_is_abi3infos() -> None:
     entries = (*FUNCTIONS.values(), *DATAS.values())
     theirs = {entry.symbol.name: (entry.added.major, entry.added.minor) for entry in entries}
-    assert _limited() == theirs
-    assert _limited()["PyType_GetFullyQualifiedName"] == (3, 13)
+    assert _limited_api() == theirs
+    assert _limited_api()["PyType_GetFullyQualifiedName"] == (3, 13)

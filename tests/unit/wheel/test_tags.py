@@ -26,7 +26,7 @@ def test_the_suffix_names_the_interpreter(tmp_path: Path) -> None:
 
 def test_a_suffix_that_no_pyodide_imports_is_refused_by_the_audit(tmp_path: Path) -> None:
     source = package({**MODULE, "demo/_demo.cpython-313.so": extension(), **dist_info("demo-1.0")})
-    refused(source, tmp_path / "refused", "abi-conflict", r"\.cpython-313: the import system of CPython 3\.13 passes it over")
+    refused(source, tmp_path / "refused", "abi-conflict", r"\.cpython-313: the import system of CPython 3\.13 ignores it")
     result = made(source, tmp_path, allow=["abi-conflict"]).result
     assert result.filename == f"demo-1.0-cp313-cp313-{PLATFORM}.whl"
 

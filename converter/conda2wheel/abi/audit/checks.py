@@ -1,35 +1,43 @@
-"""What a module's own bytes say, whatever else is loaded: its form, its memory, its instructions, its way of throwing."""
+"""The findings about one module by itself: its form, memory, instructions, exceptions, and its use of CPython.
+
+Nothing here depends on what else is loaded.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import cache
+from importlib.resources import files
 
-from conda2wheel.abi.audit.findings import Finding, Severity
-from conda2wheel.abi.audit.load import foreign_tag
+from conda2wheel.abi.audit.dependencies import PYTHON
+from conda2wheel.abi.audit.findings import Finding, Severity, listed
+from conda2wheel.abi.audit.simulation import foreign_tag
 from conda2wheel.abi.audit.unit import AuditUnit, InstalledModule
-from conda2wheel.abi.loaders import Loader
+from conda2wheel.abi.loaders import PyodideLoader
 from conda2wheel.wasm.binary import FileKind, Kind
 from conda2wheel.wasm.code import Feature
 
 PAGE = 1 << 16
 LARGEST = 1 << 16  # pages: Pyodide's memory may grow to 4 GiB
 SHORTEST = 24  # bytes that the loaders before 0.28 look at, four at a time
-# What the headers of libc++ throw themselves, in code that is inlined into every user of a vector, a string or a map. A module
-# that throws nothing else has no exceptions of its own: where such a one is thrown, a program is at its end on any platform.
+# The exceptions that libc++'s headers throw, in code that is inlined into every user of a vector, a string or a map. A module
+# that throws nothing else has no exceptions of its own: where one of these is thrown, a program ends on any platform.
 OF_THE_STANDARD_LIBRARY = re.compile(
     r"_ZTISt(12length_error|12out_of_range|9bad_alloc|20bad_array_new_length|9exception|8bad_cast|10bad_typeid)"
     r"|_ZTINSt3__2(17bad_function_call|12bad_weak_ptr)E|_ZTISt(19bad_optional_access|18bad_variant_access)"
 )
-UNWINDING = ("_Z", "__cxa_", "_Unwind_")  # who takes nothing of the C++ runtime is no C++, nor Rust that unwinds
+UNWINDING = ("_Z", "__cxa_", "_Unwind_")  # a module that imports none of these is neither C++ nor Rust that unwinds
 THROWN = re.compile(r"_ZTI\w+|_ZTVN10__cxxabiv1\w*class_type_infoE")  # types that are thrown or derived from
 
-Check = Callable[[InstalledModule, Loader], Iterator[Finding]]
+Version = tuple[int, int]
+LIMITED_API = "limited_api.txt"  # made by scripts/update-abi
+Check = Callable[[InstalledModule, PyodideLoader], Iterator[Finding]]
 
 
-def own(module: InstalledModule, unit: AuditUnit, loader: Loader) -> Iterator[Finding]:
-    """Every finding about one file by itself. Only the file's own form is judged where it is no side module, and only its tag
-    where another interpreter would import it."""
+def own_findings(module: InstalledModule, unit: AuditUnit, loader: PyodideLoader) -> Iterator[Finding]:
+    """Every finding about one file by itself: its form alone if it is no side module, its tag alone if another interpreter would
+    import it."""
     found = list(_form(module, loader))
     yield from found
     if module.side.is_intact and not any(finding.code == "wrong-python" for finding in found):
@@ -38,14 +46,14 @@ def own(module: InstalledModule, unit: AuditUnit, loader: Loader) -> Iterator[Fi
         yield from _cannot_catch(module, unit)
 
 
-def wrong_python(module: InstalledModule, loader: Loader) -> Iterator[Finding]:
+def wrong_python(module: InstalledModule, loader: PyodideLoader) -> Iterator[Finding]:
     """The finding about a file with another interpreter's tag, where it has one."""
     tag = foreign_tag(module.name, loader)
     if tag is not None:
         yield from _of_another(module, tag, loader)
 
 
-def _form(module: InstalledModule, loader: Loader) -> Iterator[Finding]:
+def _form(module: InstalledModule, loader: PyodideLoader) -> Iterator[Finding]:
     file = module.name
     tag = foreign_tag(file, loader)
     if tag is not None:
@@ -56,30 +64,30 @@ def _form(module: InstalledModule, loader: Loader) -> Iterator[Finding]:
         yield _no_side_module(module, loader)
 
 
-def _of_another(module: InstalledModule, tag: str, loader: Loader) -> Iterator[Finding]:
-    """A file with another interpreter's tag: Pyodide leaves it alone, and so does its import system."""
+def _of_another(module: InstalledModule, tag: str, loader: PyodideLoader) -> Iterator[Finding]:
+    """A file with another interpreter's tag: Pyodide does not open it, and its import system ignores it."""
     python = loader.platform.python
     if module.side.kind.is_wasm:
-        why = f"is tagged {tag}: the import system of CPython {python} passes it over, and the loader does not open it"
+        why = f"is tagged {tag}: the import system of CPython {python} ignores it, and the loader does not open it"
         yield Finding("wrong-python", Severity.LOAD, module.path, why, hint=f"take the build for CPython {python}")
     elif module.side.kind.is_foreign:
         why = f"is {module.side.kind}, for another platform ({tag}): nothing in Pyodide opens it"
         yield Finding("fake-dylib", Severity.LOAD, module.path, why)
 
 
-def _no_side_module(module: InstalledModule, loader: Loader) -> Finding:
+def _no_side_module(module: InstalledModule, loader: PyodideLoader) -> Finding:
     what = "an empty file" if module.side.kind is FileKind.EMPTY else f"no side module ({module.side.kind})"
     hint = "an object file or archive is linked, not loaded: link it with -sSIDE_MODULE" if _is_linkable(module.side.kind) else ""
     short = (
         module.side.file.blob.size < SHORTEST and module.side.file.blob.size % 4
-    )  # the loader stumbles over it before it knows what it is
+    )  # the loader fails on it before it knows what it is
     if loader.skips_foreign and not module.side.kind.is_wasm and not short:
         if _is_library(module):
-            why = f"is {what}: this loader passes it over with a line on the console"
+            why = f"is {what}: this loader skips it with a line on the console"
             return Finding("fake-dylib", Severity.NOTE, module.path, why, hint=hint)
-        why = f"is {what}: this loader passes it over, and its import fails"
+        why = f"is {what}: this loader skips it, and its import fails"
         return Finding("fake-dylib", Severity.LOAD, module.path, why, hint=hint)
-    return Finding("fake-dylib", Severity.LOAD, module.path, f"is {what}: not loaded, and its whole package is not", hint=hint)
+    return Finding("fake-dylib", Severity.LOAD, module.path, f"is {what}: not loaded, and nor is its whole package", hint=hint)
 
 
 def _is_linkable(kind: FileKind) -> bool:
@@ -87,18 +95,18 @@ def _is_linkable(kind: FileKind) -> bool:
 
 
 def _is_library(module: InstalledModule) -> bool:
-    """Whether a file that cannot be read is no extension module, as far as its name tells."""
+    """Whether the name of a file that cannot be read is that of a library, not of an extension module."""
     file = module.name
     return file.startswith("lib") or re.search(r"\.so\.\d", file) is not None
 
 
-def _legacy(module: InstalledModule, loader: Loader) -> Iterator[Finding]:
+def _legacy(module: InstalledModule, loader: PyodideLoader) -> Iterator[Finding]:
     if module.side.kind is FileKind.LEGACY_SIDE_MODULE and not loader.platform.legacy_dylink:
         why = "has a section `dylink`, of Emscripten before 2.0.31, and no `dylink.0`: not loaded"
         yield Finding("legacy-dylink", Severity.LOAD, module.path, why, hint="build it again")
 
 
-def _memory(module: InstalledModule, loader: Loader) -> Iterator[Finding]:
+def _memory(module: InstalledModule, loader: PyodideLoader) -> Iterator[Finding]:
     for memory in module.side.memories:
         if memory.is64:
             why = "imports a 64-bit memory; Pyodide is wasm32: not loaded"
@@ -107,11 +115,11 @@ def _memory(module: InstalledModule, loader: Loader) -> Iterator[Finding]:
             why = "imports a shared memory (built with -pthread); Pyodide has no threads: not loaded"
             yield Finding("shared-memory", Severity.LOAD, module.path, why, hint="build without -pthread")
         elif memory.maximum is not None and memory.maximum < LARGEST:
-            why = f"wants a memory of at most {_size(memory.maximum)}, and Pyodide's may grow to {_size(LARGEST)}: not loaded"
+            why = f"imports a memory of at most {_size(memory.maximum)}, and Pyodide's may grow to {_size(LARGEST)}: not loaded"
             yield Finding("memory-limits", Severity.LOAD, module.path, why, hint="link without --max-memory")
         elif memory.minimum * PAGE > loader.memory_pages * PAGE + module.side.data_size:
             starts = _size(loader.memory_pages)
-            why = f"wants a memory of at least {_size(memory.minimum)}, and Pyodide starts with {starts}: not loaded"
+            why = f"imports a memory of at least {_size(memory.minimum)}, and Pyodide starts with {starts}: not loaded"
             yield Finding("memory-limits", Severity.LOAD, module.path, why, hint="link without --initial-memory")
 
 
@@ -119,7 +127,7 @@ def _size(pages: int) -> str:
     return f"{pages * PAGE / (1 << 20):g} MiB"
 
 
-def _instructions(module: InstalledModule, loader: Loader) -> Iterator[Finding]:
+def _instructions(module: InstalledModule, loader: PyodideLoader) -> Iterator[Finding]:
     if Feature.EXNREF in module.side.newer_features:
         # Measured: node 20 and 22 refuse the type. Engines without it are the ones that this tool, Pyodide's own tests and
         # most servers run, hence LOAD; newer browsers take such a module, and --allow exnref lets it pass.
@@ -134,27 +142,27 @@ def _instructions(module: InstalledModule, loader: Loader) -> Iterator[Finding]:
         yield Finding("simd", Severity.NOTE, module.path, why)
 
 
-def _legalised(module: InstalledModule, loader: Loader) -> Iterator[Finding]:
+def _legalised(module: InstalledModule, loader: PyodideLoader) -> Iterator[Finding]:
     if any(name.startswith("orig$") for name in module.side.exports):
-        why = "exports orig$ functions (i64 in two halves, built without WASM_BIGINT): who calls it with i64 does so wrongly"
+        why = "exports orig$ functions (i64 in two halves, built without WASM_BIGINT): callers that pass i64 use the wrong type"
         yield Finding("no-bigint", Severity.SUSPICIOUS, module.path, why, hint="build with -sWASM_BIGINT")
 
 
 def _cannot_catch(module: InstalledModule, unit: AuditUnit) -> Iterator[Finding]:
-    """Throwing without a way to catch: Emscripten's default for C++ without -fexceptions or -fwasm-exceptions.
+    """A module that throws without a way to catch: Emscripten's default for C++ without -fexceptions or -fwasm-exceptions.
 
-    Nothing can be caught where a module has no exception tag, calls nothing through invoke_* and has no instruction of try,
+    Nothing can be caught where a module imports no exception tag, calls nothing through invoke_* and has no instruction try,
     catch or catch_all (a leaf built with -fwasm-exceptions may have no tag, but it has those where something must be cleaned
-    up: awkward-cpp's kernels). A library may leave catching to its users, hence only modules that Python imports and what these
-    NEED, in units where nothing can catch. Measured: kiwisolver of 3.1.73 and of 3.1.45 end the interpreter at their first
-    exception, and so does plain C that calls a library like it.
+    up: awkward-cpp's kernels). A library may leave catching to its users, so only modules that Python imports and what these
+    NEED are judged, in units where no module can catch. Measured: kiwisolver of 3.1.73 and of 3.1.45 end the interpreter at their
+    first exception, and so does plain C that calls a library like it.
     """
     names = {wanted.name for wanted in module.side.imports if wanted.kind == Kind.FUNC}
     if (
         "__cxa_throw" not in names
-        or not _is_reached(module, unit)
-        or _says_that_it_catches(unit)
-        or any(map(catches, unit.installed))
+        or not _is_imported(module, unit)
+        or _has_catching_imports(unit)
+        or any(map(_catches, unit.installed))
     ):
         return
     types = sorted(wanted.name for wanted in module.side.imports if THROWN.fullmatch(wanted.name))
@@ -169,8 +177,8 @@ def _cannot_catch(module: InstalledModule, unit: AuditUnit) -> Iterator[Finding]
         yield Finding("cannot-catch", Severity.NOTE, module.path, why, "__cxa_throw")
 
 
-def _is_reached(module: InstalledModule, unit: AuditUnit) -> bool:
-    """Whether Python imports a module, or one that NEEDs it in the end; a library that nobody here NEEDs is for others."""
+def _is_imported(module: InstalledModule, unit: AuditUnit) -> bool:
+    """Whether Python imports a module, or one that NEEDs it, directly or not; other libraries are for other wheels."""
     by_file = {each.name: each for each in unit.installed}
     todo = [each for each in unit.installed if each.side.is_extension]
     seen: set[str] = set()
@@ -184,8 +192,8 @@ def _is_reached(module: InstalledModule, unit: AuditUnit) -> bool:
     return False
 
 
-def _says_that_it_catches(unit: AuditUnit) -> bool:
-    """Whether the imports alone tell that something in a unit can catch."""
+def _has_catching_imports(unit: AuditUnit) -> bool:
+    """Whether a module of a unit has imports that only code that catches has."""
     return any(
         wanted.kind == Kind.TAG or wanted.name.startswith("invoke_")
         for module in unit.installed
@@ -193,14 +201,60 @@ def _says_that_it_catches(unit: AuditUnit) -> bool:
     )
 
 
-def catches(module: InstalledModule) -> bool:
-    """Whether there are instructions in a module that can catch."""
+def _catches(module: InstalledModule) -> bool:
+    """Whether a module has instructions that catch."""
     unwinds = any(
         wanted.name.startswith(UNWINDING) for wanted in module.side.imports
     )  # plain C has no try; reading its code takes long
     return unwinds and bool({Feature.LEGACY_EXCEPTIONS, Feature.EXNREF} & module.side.features)
 
 
-def broken(findings: Sequence[Finding]) -> bool:
-    """Whether a module with these findings is not loaded."""
-    return any(finding.severity is Severity.LOAD for finding in findings)
+def cpython_findings(module: InstalledModule, abi3: str | None) -> Iterator[Finding]:
+    """The findings about the CPython functions that a module imports beyond the public interface: private ones, and those that
+    the limited API does not have.
+
+    Args:
+        module: a module that is loaded.
+        abi3: the version in its wheel's abi3 tag, such as `cp312`. A module named `.abi3.so` is abi3 whatever its wheel is
+            tagged, for a version that is not known.
+    """
+    names = tuple(dict.fromkeys(wanted.name for wanted in module.side.imports if PYTHON.fullmatch(wanted.name)))
+    claims = abi3 is not None or ".abi3" in module.name
+    if claims and module.side.is_extension:
+        yield from _abi3(module, names, _version(abi3))
+    else:
+        private = tuple(name for name in names if name.startswith("_Py") and name not in _limited_api())
+        if private:
+            why = f"imports private functions of CPython, which change without notice: {listed(private)}"
+            yield Finding("private-api", Severity.NOTE, module.path, why, symbols=private)
+
+
+def _abi3(module: InstalledModule, names: tuple[str, ...], version: Version | None) -> Iterator[Finding]:
+    limited = _limited_api()
+    outside = tuple(name for name in names if name not in limited)
+    newer = tuple(name for name in names if version is not None and name in limited and limited[name] > version)
+    if outside:
+        why = f"is abi3 and imports what is not in the limited API of any version: {listed(outside)}"
+        yield Finding("not-abi3", Severity.SUSPICIOUS, module.path, why, symbols=outside)
+    if newer and version is not None:
+        why = f"is abi3 for CPython {version[0]}.{version[1]} and imports what was added later: {listed(newer)}"
+        yield Finding("not-abi3", Severity.SUSPICIOUS, module.path, why, symbols=newer)
+
+
+def _version(abi3: str | None) -> Version | None:
+    """`cp312` as (3, 12); None where nothing is claimed."""
+    match = re.fullmatch(r"cp(\d)(\d+)", abi3 or "")
+    return (int(match[1]), int(match[2])) if match else None
+
+
+@cache
+def _limited_api() -> dict[str, Version]:
+    """The names of the stable ABI (PEP 384) with the version that added each: `data/limited_api.txt`, a line a version."""
+    text = files("conda2wheel.abi").joinpath("data", LIMITED_API).read_text(encoding="utf-8")
+    found = {}
+    for line in text.splitlines():
+        version, *names = line.split()
+        if version != "#":
+            major, minor = version.split(".")
+            found.update(dict.fromkeys(names, (int(major), int(minor))))
+    return found

@@ -1,34 +1,45 @@
-"""One symbol, several definitions: whose is taken, and who is told wrong.
+"""Symbols and libraries that are defined more than once, and whose definition is used.
 
 Functions that a module calls come from the main module or from its own scope; function pointers and addresses of data come from
-one table for the whole interpreter, by name, the first definition that was loaded. So a library whose names are also another's
-is that other one in part (measured: tests/runtime/test_signals.py). Names that C++ headers define in every module do
-not count (`mangled`), nor does what no module takes through the table.
+one table for the whole interpreter (the GOT), by name: the first definition that was loaded. So a library whose symbols another
+module defines, too, is that other one in part (measured: tests/runtime/test_signals.py). Symbols that C++ headers define in every
+module do not count (`is_vague`), nor do those that no module imports through the GOT.
+
+Vague linkage (Itanium C++ ABI 5.2): what a header defines (templates, inline functions, their local statics, typeinfo) is in
+every module that uses it, and all copies are equivalent. After linking nothing marks such a definition, but its mangled name does
+in most cases.
 """
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from conda2wheel.abi.audit.findings import Finding, Severity, listed
-from conda2wheel.abi.audit.load import INTERNAL, Instance, Session
-from conda2wheel.abi.audit.mangled import is_vague
+from conda2wheel.abi.audit.simulation import INTERNAL, Instance, Simulation
 from conda2wheel.abi.audit.unit import InstalledModule
 from conda2wheel.wasm.binary import Kind
+
+# After _Z: the special names of a type (vtable, VTT, typeinfo, its name, construction vtable, guard, reference temporary).
+_SPECIAL = re.compile(r"_Z(?:T[VTISC]|GV|GR|Th|Tv|Tc)")
+_STANDARD = re.compile(r"(?:N[KVrRO]*)?(?:St|S[absiod])|N[KVrRO]*(?:9__gnu_cxx|10__cxxabiv1)")
+_ALLOCATION = re.compile(r"_Z(?:n[wa]|d[la])")
+_GENERATED = ("__pyx_", "__Pyx_")  # Cython writes them into each of its modules
+_LENGTH = re.compile(r"\d+")
 
 Definers = dict[str, list[InstalledModule]]
 
 
-def main_wins(session: Session, judged: frozenset[str]) -> Iterator[tuple[str, Finding]]:
+def main_wins(simulation: Simulation, judged: frozenset[str]) -> Iterator[tuple[str, Finding]]:
     """(unit, finding) for the libraries of which a user takes a name that the main module has too."""
     taken: dict[InstalledModule, dict[str, None]] = defaultdict(dict)
-    for instance in session.loaded:
+    for instance in simulation.loaded:
         wanted = {want.name for want in instance.module.side.imports if want.kind == Kind.FUNC} | instance.module.side.got_imports
         sources = {found for found in instance.needed.values() if found is not None}
         for source in sources:
-            _note(taken[source.module], wanted, source.module, session)
-        _note(taken[instance.module], instance.module.side.got_imports, instance.module, session)
+            _note(taken[source.module], wanted, source.module, simulation)
+        _note(taken[instance.module], instance.module.side.got_imports, instance.module, simulation)
     for module, names in taken.items():
         if names and module.unit in judged:
             symbols = tuple(sorted(names))
@@ -37,44 +48,44 @@ def main_wins(session: Session, judged: frozenset[str]) -> Iterator[tuple[str, F
             yield module.unit, _finding("main-wins", Severity.SUSPICIOUS, module, why, symbols, hint)
 
 
-def _note(names: dict[str, None], wanted: set[str] | frozenset[str], module: InstalledModule, session: Session) -> None:
-    for name in wanted & module.side.exports.keys() & session.main.keys():
+def _note(names: dict[str, None], wanted: set[str] | frozenset[str], module: InstalledModule, simulation: Simulation) -> None:
+    for name in wanted & module.side.exports.keys() & simulation.main.keys():
         if name not in INTERNAL and not is_vague(name):
             names.setdefault(name)
 
 
-def symbol_clashes(session: Session, judged: frozenset[str]) -> Iterator[tuple[str, Finding]]:
+def symbol_clashes(simulation: Simulation, judged: frozenset[str]) -> Iterator[tuple[str, Finding]]:
     """(unit, finding) for each pair of modules that define the same names, where those go through the table (or, on loaders
     that load libraries globally, are called)."""
-    modules = list(dict.fromkeys(instance.module for instance in session.loaded))
+    modules = list(dict.fromkeys(instance.module for instance in simulation.loaded))
     definers: Definers = defaultdict(list)
     for module in modules:
         for name in module.side.exports:
-            if name not in INTERNAL and name not in session.main and not name.startswith(("PyInit_", "__em_js__")):
+            if name not in INTERNAL and name not in simulation.main and not name.startswith(("PyInit_", "__em_js__")):
                 definers[name].append(module)
     used = {name for module in modules for name in module.side.got_imports}
-    if session.loader.nested == "global":
+    if simulation.loader.nested == "global":
         used |= {
             want.name
             for module in modules
             for want in module.side.imports
-            if want.kind == Kind.FUNC and want.name in session.everyones
+            if want.kind == Kind.FUNC and want.name in simulation.global_functions
         }
     pairs: dict[tuple[InstalledModule, InstalledModule], list[str]] = defaultdict(list)
     groups: dict[tuple[InstalledModule, ...], list[str]] = defaultdict(list)
     for name in sorted(used & definers.keys()):
         if is_vague(name):
             continue
-        those = definers[name]
-        for place, one in enumerate(those):
-            siblings = tuple(other for other in those if _are_siblings(one, other))
+        modules_with = definers[name]
+        for position, one in enumerate(modules_with):
+            siblings = tuple(other for other in modules_with if _are_siblings(one, other))
             if siblings and siblings[0] is one and len(siblings) > 1:
                 groups[siblings].append(name)
-            for other in those[place + 1 :]:
+            for other in modules_with[position + 1 :]:
                 if one.digest != other.digest and not _are_siblings(one, other):
                     pairs[one, other].append(name)
     for (one, other), names in pairs.items():
-        severity = Severity.NOTE if _are_linked(one, other, session) else Severity.SUSPICIOUS
+        severity = Severity.NOTE if _are_linked(one, other, simulation) else Severity.SUSPICIOUS
         yield from _clash(one, other, tuple(names), judged, severity)
     for siblings, names in groups.items():
         if siblings[0].unit in judged:
@@ -88,12 +99,12 @@ def _are_siblings(one: InstalledModule, other: InstalledModule) -> bool:
     return one.unit == other.unit and one.side.is_extension and other.side.is_extension
 
 
-def _are_linked(one: InstalledModule, other: InstalledModule, session: Session) -> bool:
+def _are_linked(one: InstalledModule, other: InstalledModule, simulation: Simulation) -> bool:
     """Whether one of two modules of a wheel NEEDs the other in the end: what both define is inline code of one header."""
     if one.unit != other.unit:
         return False
     needs: dict[InstalledModule, set[InstalledModule]] = defaultdict(set)
-    for instance in session.loaded:
+    for instance in simulation.loaded:
         needs[instance.module] |= {found.module for found in instance.needed.values() if found is not None}
     for here, there in ((one, other), (other, one)):
         seen: set[InstalledModule] = set()
@@ -123,9 +134,9 @@ def _clash(
         yield here.unit, _finding("symbol-clash", severity, here, why, names, hint)
 
 
-def library_clashes(session: Session, judged: frozenset[str]) -> Iterator[tuple[str, Finding]]:
+def library_clashes(simulation: Simulation, judged: frozenset[str]) -> Iterator[tuple[str, Finding]]:
     """(unit, finding) for NEEDED libraries that another unit brings, while its own has one of that name."""
-    for instance in session.loaded:
+    for instance in simulation.loaded:
         module = instance.module
         if module.unit not in judged:
             continue
@@ -133,30 +144,30 @@ def library_clashes(session: Session, judged: frozenset[str]) -> Iterator[tuple[
             if found is None or found.module.unit == module.unit:
                 continue
             file = name.rpartition("/")[2]
-            own = [s for s in session.files.values() if s.unit == module.unit and s.name == file]
+            own = [s for s in simulation.files.values() if s.unit == module.unit and s.name == file]
             if own and own[0].digest != found.module.digest:
                 why = (
                     f"NEEDs {name}, which is {own[0].path} here; but that of {found.module.unit}, loaded before, is taken for it"
                 )
                 yield (
                     module.unit,
-                    Finding("library-clash", Severity.SUSPICIOUS, module.path, why, hint="give it a name of its own"),
+                    Finding("library-clash", Severity.SUSPICIOUS, module.path, why, hint="give it a unique name"),
                 )
 
 
-def duplicates(session: Session, judged: frozenset[str]) -> Iterator[tuple[str, Finding]]:
+def duplicates(simulation: Simulation, judged: frozenset[str]) -> Iterator[tuple[str, Finding]]:
     """(unit, finding) for the libraries of which there is more than one instance: by two names, two files, or two spellings
     of one path. That matters where more than one is used, or where pointers lead into another one than calls do."""
     instances: dict[str, list[Instance]] = defaultdict(list)
-    for instance in session.loaded:
+    for instance in simulation.loaded:
         instances[instance.module.digest].append(instance)
     for copies in instances.values():
         units = {copy.module.unit for copy in copies} & judged
         if len(copies) < 2 or not units:
             continue
         users = [copy for copy in copies if copy.users]
-        split = [name for copy in users for name in _through_table(copy) if session.owners.get(name, copy) is not copy]
-        apart = bool(split) and any(session.owners.get(name) in copies for name in split)
+        split = [name for copy in users for name in _through_table(copy) if simulation.owners.get(name, copy) is not copy]
+        apart = bool(split) and any(simulation.owners.get(name) in copies for name in split)
         state = any(copy.module.side.data_size for copy in copies)
         matters = state and (len(users) > 1 or apart)
         keys = sorted(copy.key for copy in copies)
@@ -183,3 +194,37 @@ def _through_table(copy: Instance) -> set[str]:
 
 def _finding(code: str, severity: Severity, module: InstalledModule, why: str, symbols: tuple[str, ...], hint: str) -> Finding:
     return Finding(code, severity, module.path, why, symbols[0] if len(symbols) == 1 else None, hint, symbols)
+
+
+def is_vague(name: str) -> bool:
+    """Whether a symbol is one that many modules may well define alike: of the standard library, a template's, an inline
+    function's local, typeinfo, or Cython's. Other names of C are not, nor is a class's vtable or a plain method.
+
+    >>> [is_vague(name) for name in ("deflate", "_ZTVN3lib5ShapeE", "_ZN3lib5Shape4areaEv")]
+    [False, False, False]
+    >>> [is_vague(name) for name in ("_ZTIN3lib5ShapeE", "_ZNSt3__26vectorIiE9push_backEi", "_ZN3lib3BoxIiE3getEv", "_Znwm")]
+    [True, True, True, True]
+    """
+    if not name.startswith("_Z"):
+        return name.startswith(_GENERATED)
+    if name.startswith(("_ZTI", "_ZTS", "_ZZ", "_ZGV", "_ZGR")) or _ALLOCATION.match(name):
+        return True
+    special = _SPECIAL.match(name)
+    rest = name[special.end() :] if special else name[2:]
+    return _STANDARD.match(rest) is not None or _is_template(rest)
+
+
+def _is_template(rest: str) -> bool:
+    """Whether the entity's own name, or a class that it is in, has template arguments."""
+    nested = rest.startswith("N")
+    position = len(rest) - len(rest[1:].lstrip("KVrRO")) if nested else 0
+    while number := _LENGTH.match(rest, position):
+        position = number.end() + int(number[0])
+        if rest[position : position + 1] == "B":  # an ABI tag
+            tag = _LENGTH.match(rest, position + 1)
+            position = tag.end() + int(tag[0]) if tag else position
+        if rest[position : position + 1] == "I":
+            return True
+        if not nested:
+            break
+    return False

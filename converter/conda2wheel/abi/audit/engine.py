@@ -1,9 +1,9 @@
-"""Would it run there? Every import of every module of a wheel, judged against one Pyodide, without running anything.
+"""Judges every import of every module of a wheel against one Pyodide, without running anything.
 
-The rules are those of Emscripten's loader (libdylink.js) in the versions that Pyodide ships: it is played through (`load`), and
-what would become of each import is read from the result (`resolve`, `libraries`, `clashes`); what a module's own bytes say comes
-first (`checks`, `cpython`). Each rule was measured in the real thing (tests/runtime/test_signals.py): where a run contradicts a
-verdict, the verdict is wrong.
+The rules are those of Emscripten's loader (libdylink.js) in the versions that Pyodide ships. Each module is checked by itself
+(`checks`); then loading is simulated (`simulation`), and the result shows what each import and NEEDED entry gets (`dependencies`)
+and which definitions collide (`clashes`). Each rule was measured in a real Pyodide (tests/runtime/test_signals.py): where a run
+contradicts a verdict, the verdict is wrong.
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from conda2wheel.abi.audit import checks, clashes, libraries, resolve
-from conda2wheel.abi.audit.cpython import interface
+from conda2wheel.abi.audit import checks, clashes, dependencies
+from conda2wheel.abi.audit.dependencies import ImportIssue
 from conda2wheel.abi.audit.findings import Finding, Severity, listed
-from conda2wheel.abi.audit.load import Session, play
-from conda2wheel.abi.audit.resolve import Issue
+from conda2wheel.abi.audit.simulation import Simulation, simulate
 from conda2wheel.abi.audit.unit import AuditUnit, InstalledModule
 from conda2wheel.abi.loaders import loader
 from conda2wheel.abi.symbols import symbols
 
-SINGLE = 4  # symbols with the same trouble that get a finding each; more get one together
+SINGLE = 4  # symbols with the same problem that get a finding each; more get one together
 PLURAL = {
     "function": "functions",
     "function pointer": "function pointers",
@@ -42,22 +41,22 @@ def audit_units(units: Sequence[AuditUnit], pyodide: str, beside: Sequence[Audit
     if len({unit.name for unit in everything}) < len(everything):
         raise ValueError("two units have the same name")
     try:
-        session = play(loader(pyodide), symbols(pyodide), everything)
+        simulation = simulate(loader(pyodide), symbols(pyodide), everything)
     except LookupError as error:
         raise ValueError(str(error)) from None
     found: dict[str, list[Finding]] = {unit.name: [] for unit in units}
     for unit in units:
-        found[unit.name] += _unit(unit, session)
+        found[unit.name] += _unit(unit, simulation)
     judged = frozenset(found)
     for rule in (clashes.main_wins, clashes.symbol_clashes, clashes.library_clashes, clashes.duplicates):
-        for name, finding in rule(session, judged):
+        for name, finding in rule(simulation, judged):
             found[name].append(finding)
     return {name: tuple(sorted(dict.fromkeys(findings), key=_order)) for name, findings in found.items()}
 
 
-def passed_over(unit: AuditUnit, pyodide: str) -> tuple[Finding, ...]:
-    """What is found in a unit of which that Pyodide's CPython passes every extension module over, by their names: nothing else
-    of it matters there. Empty where it would open one."""
+def findings_if_ignored(unit: AuditUnit, pyodide: str) -> tuple[Finding, ...]:
+    """The findings about a unit if that Pyodide's CPython ignores all of its extension modules because of their names: nothing
+    else of it matters there. Empty where it imports one."""
     there = loader(pyodide)
     extensions = [module for module in unit.installed if module.side.is_extension]
     found = [finding for module in extensions for finding in checks.wrong_python(module, there)]
@@ -73,40 +72,43 @@ def _order(finding: Finding) -> tuple[int, str, str, str]:
     return finding.severity.rank, finding.module, finding.code, finding.message
 
 
-def _unit(unit: AuditUnit, session: Session) -> Iterator[Finding]:
-    """What one unit's own modules come to. A module whose NEEDED library is broken is told so once."""
+def _unit(unit: AuditUnit, simulation: Simulation) -> Iterator[Finding]:
+    """The findings about one unit's modules by themselves; a module whose NEEDED library is broken gets one about that
+    library."""
     broken: set[InstalledModule] = set()
     found: dict[InstalledModule, list[Finding]] = {}
     for module in unit.installed:
-        found[module] = [*checks.own(module, unit, session.loader), *_imports(module, session)]
-        if session.of(module):
-            found[module] += interface(module, unit.abi3)
+        found[module] = [*checks.own_findings(module, unit, simulation.loader), *_imports(module, simulation)]
+        if simulation.of(module):
+            found[module] += checks.cpython_findings(module, unit.abi3)
         if any(finding.severity is Severity.LOAD for finding in found[module]):
             broken.add(module)
     for module in unit.installed:
         yield from found[module]
-        for instance in session.of(module):
-            yield from libraries.needed(instance, session, broken)
+        for instance in simulation.of(module):
+            yield from dependencies.needed_findings(instance, simulation, broken)
 
 
-def _imports(module: InstalledModule, session: Session) -> Iterator[Finding]:
-    """The imports of every instance that is used; of one that an installation opens and nobody uses, only what keeps it from
-    being loaded."""
-    instances = session.of(module)
+def _imports(module: InstalledModule, simulation: Simulation) -> Iterator[Finding]:
+    """The findings about the imports of every instance that is used; of one that an installation opens and no module uses, only
+    those that keep it from being loaded."""
+    instances = simulation.of(module)
     used = [instance for instance in instances if instance.users] or instances
-    issues: dict[Issue, None] = {}
+    issues: dict[ImportIssue, None] = {}
     for instance in instances:
-        for issue in resolve.issues(instance, session):
+        for issue in dependencies.issues(instance, simulation):
             if instance in used or issue.severity is Severity.LOAD:
                 issues.setdefault(issue)
     groups: dict[tuple[str, Severity, str, str], list[str]] = defaultdict(list)
     for issue in issues:
         groups[issue.code, issue.severity, issue.what, issue.why].append(issue.symbol)
     for (code, severity, what, why), names in groups.items():
-        yield from _told(module, code, severity, what, why, names)
+        yield from _symbol_findings(module, code, severity, what, why, names)
 
 
-def _told(module: InstalledModule, code: str, severity: Severity, what: str, why: str, names: Sequence[str]) -> Iterator[Finding]:
+def _symbol_findings(
+    module: InstalledModule, code: str, severity: Severity, what: str, why: str, names: Sequence[str]
+) -> Iterator[Finding]:
     if len(names) <= SINGLE:
         for name in names:
             yield Finding(code, severity, module.path, f"imports {what} {name}, which {why}", name)

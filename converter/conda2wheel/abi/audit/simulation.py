@@ -1,15 +1,15 @@
-"""The loader, played through: which modules are loaded in which order, under what names, and what each can see.
+"""Simulates the loader: which modules are loaded in which order, under which names, and which symbols each finds.
 
-Played is what Pyodide does with wheels that it installs: every shared object of each is opened in the order of the wheel's
-members (dlopen, RTLD_LOCAL), and what those NEED is loaded before them. The rules are libdylink.js's:
+Simulated is what Pyodide does with wheels that it installs: it opens every shared object of each (dlopen, RTLD_LOCAL), in the
+order of the wheel's members, and loads what those NEED first. The rules are those of libdylink.js:
 
 - A library is known by the path that it was found by; what is known is not loaded again.
 - One opening has one scope: the module and all that was loaded for it, or was known already. A library that was known
   brings its own exports into the scope, but not those of what it NEEDs itself.
-- A function import that the main module has is bound to that. Any other becomes a function in JavaScript that looks, when it
-  is first called, into the main module, the scope (the last one that has the name), and the module's own exports.
-- Function pointers and addresses of data go through one global offset table, by name alone: the main module's names are in
-  it, then the first module that is loaded with an export of that name, whoever asked for it.
+- A function import that the main module has is bound to that. Any other becomes a JavaScript function that, when it is first
+  called, looks into the main module, the scope (the last module that has the name), and the module's own exports.
+- Function pointers and addresses of data go through one global offset table (GOT), by name alone: the main module's names are in
+  it, then the first module that is loaded with an export of that name, whichever module imports it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 
 from conda2wheel.abi.audit.unit import AuditUnit, InstalledModule
 from conda2wheel.abi.loader_search import SitePackages
-from conda2wheel.abi.loaders import Loader
+from conda2wheel.abi.loaders import PyodideLoader
 from conda2wheel.abi.symbols import Symbol
 from conda2wheel.wasm.binary import Kind
 
-# What a module exports for its loader; none of these reaches the table (isInternalSym of libdylink.js).
+# Exports that are meant for the loader; none of them is entered into the GOT (isInternalSym of libdylink.js).
 INTERNAL = frozenset(
     (
         *("memory", "__memory_base", "__table_base", "__stack_pointer", "__indirect_function_table"),
@@ -38,11 +38,17 @@ INTERNAL = frozenset(
 
 @dataclass(eq=False)
 class Instance:
-    """One loaded copy of a module. `key` is the name that the loader knows it by, `scope` what it was loaded with.
+    """One loaded copy of a module.
 
-    `needed` are its NEEDED entries with what was found for them (None: nothing). `undefined` are the names of the table that
-    it must have and that nothing had when it was loaded; `forgotten` those of them that it may do without, which the loader
-    forgot. `bound` are the functions of others that its imports were bound to directly.
+    Attributes:
+        module: the file.
+        key: the name or path that the loader knows it by.
+        scope: the instances that it was loaded with.
+        needed: the instance for each NEEDED entry; None: no library was found.
+        users: the instances that NEED it.
+        undefined: the names that it imports through the GOT and that no module had defined when it was loaded.
+        forgotten: the weak imports that the loader took for strong ones.
+        bound: the functions of other modules that its imports were bound to directly.
     """
 
     module: InstalledModule
@@ -54,8 +60,8 @@ class Instance:
     forgotten: set[str] = field(default_factory=set)
     bound: dict[str, Instance] = field(default_factory=dict)
 
-    def seen(self, name: str) -> Instance | None:
-        """Whose function a call of `name` reaches that the main module does not have; None for nobody's."""
+    def lookup(self, name: str) -> Instance | None:
+        """The instance whose function a call of `name` reaches, if the main module does not have it; None if there is none."""
         for instance in reversed(self.scope):
             if name in instance.module.side.exports:
                 return instance
@@ -63,11 +69,24 @@ class Instance:
 
 
 @dataclass(eq=False)
-class Session:
-    """What is loaded once everything is installed. `owners` says who fills an entry of the global offset table (None: the main
-    module); `everyones` are the functions of globally loaded libraries."""
+class Simulation:
+    """The interpreter's state while units are installed.
 
-    loader: Loader
+    Attributes:
+        loader: the rules.
+        main: the main module's symbols.
+        site: where libraries are looked up.
+        files: every module below site-packages, by path; of two units with one path, the last one's, as after two installations.
+        distributions: the distribution of each unit.
+        loaded: the instances, in the order in which they were loaded.
+        known: the instances by the names that the loader knows them by.
+        owners: the instance that defines an entry of the GOT.
+        global_functions: the instances that define the functions of globally loaded libraries.
+        weak: the weak imports of the module that the loader read last.
+        unchecked: GOT entries that the loader checks at the end of an installation only.
+    """
+
+    loader: PyodideLoader
     main: Mapping[str, Symbol]
     site: SitePackages
     files: Mapping[str, InstalledModule]
@@ -75,20 +94,12 @@ class Session:
     loaded: list[Instance] = field(default_factory=list)
     known: dict[str, Instance] = field(default_factory=dict)
     owners: dict[str, Instance | None] = field(default_factory=dict)
-    everyones: dict[str, Instance] = field(default_factory=dict)
-    weak: frozenset[str] = frozenset()  # of the module that was read last
-    late: list[tuple[Instance, str]] = field(default_factory=list)
-
-    def owner(self, name: str) -> Instance | None:
-        """Who fills an entry of the table; None for the main module. Raises `KeyError` where nobody does."""
-        if name in self.owners:
-            return self.owners[name]
-        if name in self.main:
-            return None
-        raise KeyError(name)
+    global_functions: dict[str, Instance] = field(default_factory=dict)
+    weak: frozenset[str] = frozenset()
+    unchecked: list[tuple[Instance, str]] = field(default_factory=list)
 
     def defined(self, name: str) -> bool:
-        """Whether anyone fills an entry of the table."""
+        """Whether the main module or a loaded one defines an entry of the GOT."""
         return name in self.owners or name in self.main
 
     def of(self, module: InstalledModule) -> list[Instance]:
@@ -96,7 +107,7 @@ class Session:
         return [instance for instance in self.loaded if instance.module is module]
 
     def open(self, module: InstalledModule, everywhere: bool) -> None:
-        """dlopen by path."""
+        """dlopen a file by its path; `everywhere`: globally."""
         key = self.site.absolute(module.path)
         if key not in self.known:
             self._load(key, module, [], everywhere, module)
@@ -105,11 +116,11 @@ class Session:
             self.known.setdefault(name, self.known[key])
 
     def finish(self) -> None:
-        """The end of an installation."""
-        for instance, name in self.late:
+        """End an installation: check the GOT entries that were not checked yet."""
+        for instance, name in self.unchecked:
             if not self.defined(name):
                 instance.undefined.append(name)
-        self.late.clear()
+        self.unchecked.clear()
 
     def _load(
         self, key: str, module: InstalledModule, scope: list[Instance], everywhere: bool, opened: InstalledModule
@@ -124,7 +135,7 @@ class Session:
         self._define(instance, everywhere)
         for name in sorted(module.side.got_imports - weak):
             if self.loader.late_check:
-                self.late.append((instance, name))
+                self.unchecked.append((instance, name))
             elif not self.defined(name):
                 instance.undefined.append(name)
         instance.forgotten = set(module.side.weak - weak)
@@ -161,10 +172,10 @@ class Session:
         return self.site.absolute(self.site.relative(place) or "")
 
     def _define(self, instance: Instance, everywhere: bool) -> None:
-        """Bind its imports, and put its exports where others find them."""
+        """Bind its imports, and enter its exports where other modules find them."""
         for wanted in instance.module.side.imports:
-            if wanted.kind == Kind.FUNC and wanted.name in self.everyones and wanted.name not in self.main:
-                instance.bound[wanted.name] = self.everyones[wanted.name]
+            if wanted.kind == Kind.FUNC and wanted.name in self.global_functions and wanted.name not in self.main:
+                instance.bound[wanted.name] = self.global_functions[wanted.name]
         for name, offered in instance.module.side.exports.items():
             symbol = self.main.get(name)
             held = symbol is not None and symbol.kind in ("func", "data")
@@ -175,32 +186,32 @@ class Session:
 
     def _share(self, instance: Instance) -> None:
         for name in instance.module.side.exports:
-            self.everyones.setdefault(name, instance)
+            self.global_functions.setdefault(name, instance)
 
 
-def play(loader: Loader, main: Mapping[str, Symbol], units: Sequence[AuditUnit]) -> Session:
-    """Install `units` one after another into one site-packages, where all their files lie already."""
+def simulate(loader: PyodideLoader, main: Mapping[str, Symbol], units: Sequence[AuditUnit]) -> Simulation:
+    """Install `units` one after another into one site-packages, in which all their files are already."""
     files = {module.path: module for unit in units for module in unit.installed}
     site = SitePackages(loader.platform, files)
-    session = Session(loader, main, site, files, {unit.name: unit.distribution for unit in units})
+    simulation = Simulation(loader, main, site, files, {unit.name: unit.distribution for unit in units})
     for unit in units:
         modules = [module for module in unit.installed if module.side.is_intact and is_opened(module, loader)]
         needed = {name for module in modules for name in module.side.loaded_needed} if loader.needed_first else set()
         first = [module for module in modules if module.name in needed]
         for module in first:
-            session.open(module, everywhere=True)
+            simulation.open(module, everywhere=True)
         for module in modules:
-            session.open(module, everywhere=module in first)
-        session.finish()
-    return session
+            simulation.open(module, everywhere=module in first)
+        simulation.finish()
+    return simulation
 
 
-def is_opened(module: InstalledModule, loader: Loader) -> bool:
-    """Whether an installation opens that file: one with another interpreter's tag is left to lie (`_package_loader.py`)."""
+def is_opened(module: InstalledModule, loader: PyodideLoader) -> bool:
+    """Whether an installation opens that file: one with another interpreter's tag is skipped (`_package_loader.py`)."""
     return foreign_tag(module.name, loader) is None
 
 
-def foreign_tag(file: str, loader: Loader) -> str | None:
+def foreign_tag(file: str, loader: PyodideLoader) -> str | None:
     """The tag in a file name that belongs to another interpreter or platform, such as `.cpython-312-darwin`; else None."""
     stem = re.sub(r"\.so(\.\d+)*$", "", file)
     tag = posixpath.splitext(stem)[1]
