@@ -1,4 +1,4 @@
-"""Wheels for a mirror to publish, a reader that looks whether an index is whole, and publishers that are killed."""
+"""Wheels for a mirror to publish, a reader that checks that an index is complete, and publishers that can be killed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CHANNEL = "https://channel.invalid/forge"
 
 
 def entry(project: str, version: str = "1.0", build: int = 0, timestamp: float | None = 1e9, text: str = "") -> IndexEntry:
-    """An entry of the index; its wheel is `content(entry)`."""
+    """An entry of the index, for a wheel that `put` writes."""
     package_hash = sha(f"{project} {version} {build} {text}".encode())
     data = _bytes(package_hash)
     name = f"{project}-{version}-py3-none-any.whl"
@@ -56,27 +56,27 @@ def _metadata(project: str, version: str) -> bytes:
 
 
 def put(store: Store, *entries: IndexEntry) -> tuple[IndexEntry, ...]:
-    """Put the wheels of entries where they belong."""
+    """Write the wheels of entries to the store."""
     for each in entries:
         put_wheel(store, each.wheel, _bytes(each.package.sha256), _metadata(each.wheel.project, each.wheel.version))
     return entries
 
 
 def release(number: int) -> tuple[IndexEntry, ...]:
-    """What a channel has on its Nth night: some projects stay, one gets a version, one comes, one goes, one is built anew."""
+    """The Nth state of a channel: some projects stay, one gets a version, one appears, one vanishes, one is rebuilt."""
     stay = [entry(f"stay-{each}", "1.0") for each in range(4)]
     grows = [entry("grows", f"1.{minor}") for minor in range(max(0, number - 3), number + 1)]
-    return (*stay, *grows, entry(f"night-{number % 3}", f"{number}.0"), entry("rebuilt", "2.0", build=number))
+    return (*stay, *grows, entry(f"some-{number % 3}", f"{number}.0"), entry("rebuilt", "2.0", build=number))
 
 
 def publish_release(store: Store, number: int) -> PublishResult:
-    """One night's work."""
+    """Publish the Nth state of the channel."""
     entries = put(store, *release(number))
-    return publish(store, entries, {"night": number}, now=1.8e9 + number * 86400, grace=2.5 * 86400)
+    return publish(store, entries, {"release": number}, now=1.8e9 + number * 86400, grace=2.5 * 86400)
 
 
 def served(store: Store) -> dict[str, bytes]:
-    """All that readers see at the store's top, but wheels."""
+    """The index pages at the store's top, by path."""
     top = store.links()
     if "simple" in top:
         return {
@@ -102,60 +102,62 @@ class _Links(HTMLParser):
 
 
 class Reader:
-    """Reads an index over HTTP as installers do, and follows every link. `requests` counts; what was wrong is in `wrong`."""
+    """Reads an index over HTTP as installers do, and follows every link. `requests` is their number, `errors` what was wrong."""
 
     def __init__(self, base: str) -> None:
         self.base = base.rstrip("/") + "/"
         self.requests = 0
         self.rounds = 0
-        self.wrong: list[str] = []
+        self.errors: list[str] = []
 
     def read(self) -> None:
-        """The whole index once: where readers look, and the generation that the pointer names."""
+        """Read the whole index once: at the store's top, and in the current generation."""
         self.rounds += 1
         root = self._get("simple/index.html")
         if root is not None:
-            self._projects("simple/", root)
-        self._pointed()
+            self._read_projects("simple/", root)
+        self._read_generation()
 
-    def _projects(self, place: str, root: bytes) -> None:
+    def _read_projects(self, folder: str, root: bytes) -> None:
         page = _Links(root.decode())
-        self._must(page.ended, f"half a page: {place}")
+        self._check(page.ended, f"a partial page: {folder}")
         for link in page.found:
-            path = f"{place}{link['href']}index.html"
+            path = f"{folder}{link['href']}index.html"
             text = self._get(path)
-            if text is None:  # it went with the project, in between
-                again = self._get(f"{place}index.html") or b""
-                self._must(f'href="{link["href"]}"'.encode() not in again, f"a dangling link to {path}")
+            if text is None:  # removed with the project meanwhile
+                root_now = self._get(f"{folder}index.html") or b""
+                self._check(f'href="{link["href"]}"'.encode() not in root_now, f"a dangling link to {path}")
                 continue
-            self._files(path, text.decode())
+            self._read_files(path, text.decode())
 
-    def _files(self, path: str, text: str) -> None:
+    def _read_files(self, path: str, text: str) -> None:
         page = _Links(text)
-        self._must(page.ended and bool(page.found), f"half a page: {path}")
+        self._check(page.ended and bool(page.found), f"a partial page: {path}")
         for link in page.found:
             target, _, wanted = link["href"].partition("#sha256=")
             wheel = urljoin(self.base + path, target).removeprefix(self.base)
-            self._must(sha(self._get(wheel) or b"") == wanted, f"{path} links {wheel}, which is not it")
+            self._check(sha(self._get(wheel) or b"") == wanted, f"{path} links {wheel}, whose hash differs")
             metadata = sha(self._get(f"{wheel}.metadata") or b"")
-            self._must(f"sha256={metadata}" == link["data-core-metadata"], f"{path} links metadata of {wheel}, which are not it")
+            self._check(
+                f"sha256={metadata}" == link["data-core-metadata"], f"{path} links metadata of {wheel}, whose hash differs"
+            )
 
-    def _pointed(self) -> None:
+    def _read_generation(self) -> None:
         pointer = self._get("current.json")
         if pointer is None:
             return
-        told = json.loads(pointer)
-        manifest = self._get(f"generations/{told['generation']}/generation.json") or b""
-        self._must(sha(manifest) == told["sha256"], f"the pointer's {told['generation']} is not it")
+        document = json.loads(pointer)
+        manifest = self._get(f"generations/{document['generation']}/generation.json") or b""
+        self._check(sha(manifest) == document["sha256"], f"the pointer's {document['generation']} has another hash")
         for path, wanted in json.loads(manifest)["files"].items():
-            page = self._get(f"generations/{told['generation']}/{path}") or b""
-            self._must(sha(page) == wanted, f"{path} of {told['generation']} is not it")
+            page = self._get(f"generations/{document['generation']}/{path}") or b""
+            self._check(sha(page) == wanted, f"{path} of {document['generation']} has another hash")
             if path.endswith("index.html") and path != "simple/index.html":
-                self._files(path, page.decode())
+                self._read_files(path, page.decode())
 
-    def _must(self, holds: bool, wrong: str) -> None:
+    def _check(self, holds: bool, wrong: str) -> None:
         if not holds:
-            self.wrong.append(wrong)
+            self.errors.append(wrong)
 
     def _get(self, path: str) -> bytes | None:
         self.requests += 1
@@ -174,12 +176,12 @@ class Reader:
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
-        """Nobody reads it."""
+        """Log nothing."""
 
 
 @contextmanager
-def over_http(folder: Path) -> Iterator[str]:
-    """Serve a folder, and follow its links; yields the address."""
+def served_folder(folder: Path) -> Iterator[str]:
+    """Serve a folder over HTTP, following links; yields the address."""
     handler = functools.partial(_Quiet, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -188,8 +190,8 @@ def over_http(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def polled(base: str) -> Iterator[Reader]:
-    """A reader that reads on and on, until the end."""
+def continuous_reader(base: str) -> Iterator[Reader]:
+    """A reader that reads the index repeatedly during the block, and has found no errors at its end."""
     reader = Reader(base)
     ended = threading.Event()
     errors: list[BaseException] = []
@@ -198,7 +200,7 @@ def polled(base: str) -> Iterator[Reader]:
         try:
             while not ended.is_set():
                 reader.read()
-        except BaseException as error:  # noqa: BLE001 - told below
+        except BaseException as error:  # noqa: BLE001 - asserted below
             errors.append(error)
 
     thread = threading.Thread(target=poll)
@@ -209,22 +211,22 @@ def polled(base: str) -> Iterator[Reader]:
         ended.set()
         thread.join()
     assert errors == []
-    assert reader.wrong == []
+    assert reader.errors == []
 
 
 class Publishers:
-    """Forks processes that publish releases, out of one that has all imported. See `publishers`."""
+    """Forks publishers from a process that has imported everything. See `publishers`."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def start(self, *told: Any) -> None:
+    def start(self, *document: Any) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(told) + "\n")
+        self._process.stdin.write(json.dumps(document) + "\n")
         self._process.stdin.flush()
 
     def publish(self, number: int, killed_after: float | None = None) -> tuple[str, float]:
-        """Publish a release; SIGKILL after so many seconds, if it still runs. Gives back what became of it, and the seconds."""
+        """Publish a release, with SIGKILL after some seconds if it still runs; the generation or error, and the seconds."""
         self.start(number, killed_after)
         assert self._process.stdout is not None
         what, seconds = json.loads(self._process.stdout.readline())
@@ -233,7 +235,7 @@ class Publishers:
 
 @contextmanager
 def publishers(url: str) -> Iterator[Publishers]:
-    """Publishers of a store, each a process of its own."""
+    """A process that forks publishers of a store."""
     command = [sys.executable, "-m", "tests.helpers.mirror_index", url]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield Publishers(process)
@@ -269,13 +271,13 @@ def _publish_in_a_child(url: str, number: int, killed_after: float | None) -> tu
     return what, time.monotonic() - began
 
 
-def _serve(url: str, lines: Iterable[str], tell: Callable[[str], object]) -> None:
+def _serve(url: str, lines: Iterable[str], write: Callable[[str], object]) -> None:
     import conda2wheel.mirror.store.bucket
     import conda2wheel.mirror.store.folder  # noqa: F401
 
     for line in lines:
         number, killed_after = json.loads(line)
-        tell(json.dumps(_publish_in_a_child(url, number, killed_after)))
+        write(json.dumps(_publish_in_a_child(url, number, killed_after)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Reports without a mirror: a channel of any size with every kind of item in it, the same every time."""
+"""Reports without a mirror: a channel of any size with every kind of item, reproducibly."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STARTED = 1_790_000_000.0  # 2026-09-21 14:13:20 UTC
 NATIVE = "pyemscripten_2025_0_wasm32"
 NEEDS = ("numpy<2", "absent>=1", "cffi", "gone; python_version < '3'", "libpure")
 NAMES = Path(__file__).parents[1] / "data" / "channel_4x_names.json"
-# What nobody should be able to do to a page, a terminal, an XML reader or a collector of metrics.
+# A name that attacks a page, a terminal, an XML reader or a collector of metrics.
 HOSTILE = '</script><img src=x onerror="alert(1)">]]>&amp;\x1b[2J\n\u202e\ud800\x00{}\\ [bold]$title'
 
 
@@ -29,7 +29,7 @@ def sha256(text: str) -> str:
 
 def package(name: str, version: str = "1.0", build: str = "py313h0_0", **more: Any) -> ChannelPackage:
     stem = f"{name}-{version}-{build}"
-    told: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "sha256": sha256(stem),
         "url": f"https://me:secret@repo.example/t/tk-secret/emscripten-forge-4x/emscripten-wasm32/{stem}.tar.bz2",
         "channel": "https://me:secret@repo.example/t/tk-secret/emscripten-forge-4x",
@@ -41,14 +41,18 @@ def package(name: str, version: str = "1.0", build: str = "py313h0_0", **more: A
         "size": 1_000_000,
         "timestamp": STARTED - 86400,
     }
-    return ChannelPackage(name=name, version=version, build=build, **{**told, **more})
+    return ChannelPackage(name=name, version=version, build=build, **{**defaults, **more})
 
 
 def wheel(project: str, version: str = "1.0", platform: str = NATIVE, **more: Any) -> MirrorWheel:
     tag = "py3-none-any" if platform == "any" else f"cp313-cp313-{platform}"
     filename = f"{project.replace('-', '_')}-{version}-{tag}.whl"
-    told: dict[str, Any] = {"sha256": sha256(filename), "size": 1_234_567, "metadata_sha256": sha256("metadata of " + filename)}
-    return MirrorWheel(project=project, version=version, filename=filename, platform=platform, **{**told, **more})
+    defaults: dict[str, Any] = {
+        "sha256": sha256(filename),
+        "size": 1_234_567,
+        "metadata_sha256": sha256("metadata of " + filename),
+    }
+    return MirrorWheel(project=project, version=version, filename=filename, platform=platform, **{**defaults, **more})
 
 
 def done(of: ChannelPackage, status: ResultStatus = "done", code: str | None = None, **more: Any) -> ItemResult:
@@ -56,12 +60,12 @@ def done(of: ChannelPackage, status: ResultStatus = "done", code: str | None = N
 
 
 def item(name: str, status: ResultStatus | None = "done", code: str | None = None, **more: Any) -> ReportItem:
-    """One of a status; `more` goes to the package (version, build, ...), the Done (message, wheel, ...) or the item."""
+    """An item of a status; `more` goes to the package (version, build, ...), the result (message, wheel, ...) or the item."""
     of = package(name, **{key: more.pop(key) for key in (*ChannelPackage.__dataclass_fields__,) if key in more})
-    ends = {key: more.pop(key) for key in (*ItemResult.__dataclass_fields__,) if key in more}
+    result = {key: more.pop(key) for key in (*ItemResult.__dataclass_fields__,) if key in more}
     if status == "done":
-        ends.setdefault("wheel", wheel(name, of.version))
-    return ReportItem(of, None if status is None else done(of, status, code, **ends), **more)
+        result.setdefault("wheel", wheel(name, of.version))
+    return ReportItem(of, None if status is None else done(of, status, code, **result), **more)
 
 
 def runtime(version: str = "0.29.3", **packages: str) -> Runtime:
@@ -70,7 +74,7 @@ def runtime(version: str = "0.29.3", **packages: str) -> Runtime:
 
 
 def every_kind() -> list[ReportItem]:
-    """Few items, and all that can become of one."""
+    """A few items, with every kind of result."""
     spent = {"download": 0.5, "convert": 2.0, "store": 0.25}
     return [
         item("numpy", version="2.4.4", worked=True, seconds=spent, downloaded=9_000_000),
@@ -134,7 +138,7 @@ def report(items: list[ReportItem] | None = None, **more: Any) -> MirrorReport:
 
 
 def channel(count: int = 2600) -> MirrorReport:
-    """A report of as many packages as a real channel has, with a history of 40 runs."""
+    """A report of as many packages as a real channel has, with 40 earlier runs."""
     return report(
         list(_channel(count)),
         generation="000041-1a2b3c4d",
@@ -151,21 +155,21 @@ def _earlier(count: int, day: int) -> RunSummary:
 
 
 def _channel(count: int) -> Iterator[ReportItem]:
-    dice = random.Random(0)  # noqa: S311 - the same every time
-    told = json.loads(NAMES.read_text(encoding="utf-8"))
-    names = sorted({*told["python"], *told["other"]})
+    dice = random.Random(0)  # noqa: S311 - reproducible, not secret
+    defaults = json.loads(NAMES.read_text(encoding="utf-8"))
+    names = sorted({*defaults["python"], *defaults["other"]})
     codes = list(REFUSAL_CODES)
     yield from every_kind()[:-1]
-    for place in range(count - len(every_kind()) + 1):
-        name, version = names[place % len(names)], f"{1 + place // len(names)}.{dice.randrange(30)}.{place}"
+    for number in range(count - len(every_kind()) + 1):
+        name, version = names[number % len(names)], f"{1 + number // len(names)}.{dice.randrange(30)}.{number}"
         spent = {"download": dice.random(), "convert": dice.expovariate(0.5), "store": dice.random() / 5}
-        fate = dice.random()
-        if fate < 0.7:
+        share = dice.random()
+        if share < 0.7:
             pure = dice.random() < 0.3
-            needs = tuple(f"{other}>=1" for other in dice.sample(told["python"], dice.randrange(6)))
+            needs = tuple(f"{other}>=1" for other in dice.sample(defaults["python"], dice.randrange(6)))
             made = wheel(name, version, "any" if pure else NATIVE, size=int(dice.lognormvariate(13, 2)), requires=needs)
-            yield item(name, version=version, worked=place % 9 == 0, seconds=spent, wheel=made, downloaded=10**6)
-        elif fate < 0.98:
+            yield item(name, version=version, worked=number % 9 == 0, seconds=spent, wheel=made, downloaded=10**6)
+        elif share < 0.98:
             code = codes[min(int(dice.expovariate(0.4)), len(codes) - 1)]
             message = f"{name}: {REFUSAL_CODES[code].meaning}"
             yield item(name, "refused", code, version=version, message=message, seconds=spent, previous_status="refused")

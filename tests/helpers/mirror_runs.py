@@ -1,4 +1,4 @@
-"""A small channel over HTTP, and its mirror, for tests of what becomes of it night after night."""
+"""A small channel over HTTP and its mirror, for tests of one run after the other."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from tests.helpers.mirror_index import served as pages
 from tests.helpers.served import Served, serve
 
 DAY = 86400.0
-NIGHT = 1.9e9
-REAL = ("numpy", "bzip2", "r-arrow")  # side modules; refused for what is in it; refused by its name
+FIRST_DAY = 1.9e9
+REAL = ("numpy", "bzip2", "r-arrow")  # with side modules; refused by its contents; refused by its name
 PURE = ("one", "two", "three")
 
 
 class Mirror:
-    """A channel over HTTP, and its mirror; each `run` is a night later."""
+    """A channel over HTTP and its mirror; each `run` is a day later than the one before."""
 
     def __init__(self, folder: Path, channel: Served) -> None:
         self.folder, self.channel = folder, channel
         self.path = folder / "mirror.toml"
         self.configure()
-        self.nights = 0
+        self.day = 0
         self.logged: list[str] = []
 
     def configure(self, more: str = "") -> None:
@@ -41,21 +41,21 @@ class Mirror:
     def store(self) -> Store:
         return open_store(str(self.folder / "public"))
 
-    def run(self, **how: object) -> MirrorReport:
-        self.nights += 1
+    def run(self, **options: object) -> MirrorReport:
+        self.day += 1
         self.channel.forget()
-        night = NIGHT + self.nights * DAY
-        given = {"executor": InProcessExecutor(), "log": self.logged.append, "now": lambda: night, **how}
+        now = FIRST_DAY + self.day * DAY
+        given = {"executor": InProcessExecutor(), "log": self.logged.append, "now": lambda: now, **options}
         return run(load(self.path), RunOptions(**given))  # type: ignore[arg-type]
 
     def files(self, project: str) -> dict[str, object]:
-        """What the index has of a project, by file name: why it is yanked, or False."""
+        """The files of a project in the index: why each is yanked, or False, by name."""
         page = json.loads(pages(self.store)[f"simple/{project}/index.json"])
         return {file["filename"]: file["yanked"] for file in page["files"]}
 
     def add(self, *packages: Path) -> None:
-        for known in self.channel.root.glob("*/repodata*"):  # or rattler believes what it once read of a file name
-            known.unlink()
+        for path in self.channel.root.glob("*/repodata*"):  # rattler would use what it has cached for a file name
+            path.unlink()
         sets.indexed(self.channel.root, packages)
 
     def remove(self, pattern: str) -> None:
@@ -64,21 +64,21 @@ class Mirror:
         self.add()
 
     def index(self) -> dict[str, bytes]:
-        """All of it but the wheels, with what pages say of these: no clock is in it."""
+        """All pages and lock files of the index, by path; they contain no times of runs."""
         found = dict(pages(self.store))
         for name in self.store.links():
             if name.startswith("pyodide-lock"):
                 found[name] = self.store.get(name) or b""
         return found
 
-    def asked(self) -> list[str]:
-        """The packages that the channel was asked for since the last run began."""
+    def requested_packages(self) -> list[str]:
+        """The package files that were requested from the channel since the last run began."""
         return self.channel.asked("*.tar.bz2") + self.channel.asked("*.conda")
 
 
 @contextmanager
-def nights(folder: Path) -> Iterator[Mirror]:
-    """A mirror in a folder, and its channel, which is served while the block runs."""
+def small_mirror(folder: Path) -> Iterator[Mirror]:
+    """Make a mirror in a folder, and serve its channel during the block."""
     whole = channel4x.shared_channel()
     root = folder / "channel"
     sets.indexed(root, [*(whole.file(each) for each in whole.builds if each.name in REAL), *map(sets.pure, PURE)])

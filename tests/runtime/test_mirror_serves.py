@@ -132,7 +132,7 @@ def test_every_page_and_every_wheel_is_there_and_stays_where_a_generation_is_nam
     reader.read()
     rollback(store, "000002-" + store.folders("generations")[1][-8:], now=NOW)
     reader.read()
-    assert reader.wrong == []
+    assert reader.errors == []
     assert reader.requests > 60
 
 

@@ -1,1 +1,1 @@
-"""A whole channel as a wheel index, again and again: plan, work, store, publish, report, with a state that survives anything."""
+"""Mirror a whole channel as a wheel index: plan, convert, store, publish and report, with a state that survives interruptions."""

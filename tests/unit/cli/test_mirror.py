@@ -1,4 +1,4 @@
-"""`conda2wheel mirror` as a person and a cron job meet it."""
+"""`conda2wheel mirror` for people and for scheduled jobs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from typer.testing import CliRunner, Result
 
 from conda2wheel.cli import app
 from tests.helpers import sets
-from tests.helpers.mirror_runs import Mirror, nights
+from tests.helpers.mirror_runs import Mirror, small_mirror
 
 
 @pytest.fixture
 def mirror(tmp_path: Path) -> Iterator[Mirror]:
-    with nights(tmp_path) as made:
+    with small_mirror(tmp_path) as made:
         yield made
 
 
@@ -28,7 +28,7 @@ def command(*words: object) -> Result:
     return CliRunner().invoke(app, ["mirror", *map(str, words)])
 
 
-def told(*words: object) -> Any:
+def json_of(*words: object) -> Any:
     done = command(*words, "--json")
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)
@@ -36,7 +36,7 @@ def told(*words: object) -> Any:
 
 def test_a_mirror_from_its_first_command_to_its_last(mirror: Mirror, tmp_path: Path) -> None:
     config = mirror.path
-    plan = told("plan", config)
+    plan = json_of("plan", config)
     assert (plan["schema"], plan["kind"], plan["items"], len(plan["to_do"])) == (1, "mirror-plan", 6, 5)
     assert {each["why"] for each in plan["to_do"]} == {"new"}
     assert [each["code"] for each in plan["verdicts"]] == ["not-python"]
@@ -48,7 +48,7 @@ def test_a_mirror_from_its_first_command_to_its_last(mirror: Mirror, tmp_path: P
     assert "4 wheels of 4 projects" in ran.stdout
     assert "5 of 5; 4 done, 1 refused" in ran.stderr
 
-    status = told("status", config)
+    status = json_of("status", config)
     assert {(each["status"], each["code"]): each["items"] for each in status["counts"]} == {
         ("done", None): 4,
         ("refused", "not-python"): 1,
@@ -56,20 +56,22 @@ def test_a_mirror_from_its_first_command_to_its_last(mirror: Mirror, tmp_path: P
     }
     assert (status["busy"], status["waiting"], status["problem"]) == (None, [], None)
     assert command("report", config).stdout == (tmp_path / "mirror.report" / "report.txt").read_text()
-    assert told("report", config)["generation"] == status["generation"]
+    assert json_of("report", config)["generation"] == status["generation"]
     out = tmp_path / "out"
     assert command("report", config, "--junit", out / "r.xml", "--html", out / "r.html", "--metrics", out / "m").stdout == ""
     assert ET.parse(out / "r.xml").getroot().get("tests") == "6"  # noqa: S314 - our own
     assert sorted(path.name for path in out.iterdir()) == ["m", "r.html", "r.xml", "report.css", "report.js"]
 
     assert command("retry", config, "bzip2").stdout.startswith("emscripten-wasm32/bzip2-")
-    assert [each["why"] for each in told("plan", config)["to_do"]] == ["not done yet"]
+    assert [each["why"] for each in json_of("plan", config)["to_do"]] == ["not done yet"]
     assert command("publish", config).stdout.strip() == status["generation"]
-    assert [each["current"] for each in told("rollback", config)["generations"]] == [True]
-    assert told("gc", config)["generations"] == []
+    assert [each["current"] for each in json_of("rollback", config)["generations"]] == [True]
+    assert json_of("gc", config)["generations"] == []
 
 
-def test_a_run_says_by_its_status_whether_a_person_must_look(mirror: Mirror, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_exit_status_of_a_run_says_whether_something_needs_attention(
+    mirror: Mirror, capfd: pytest.CaptureFixture[str]
+) -> None:
     mirror.channel.fault("*/two-*", status=404)
     mirror.configure('[notify]\ncommand = ["echo", "heard of it"]\n')
     failed = command("run", mirror.path, "--workers", "1", "--json")
@@ -80,7 +82,7 @@ def test_a_run_says_by_its_status_whether_a_person_must_look(mirror: Mirror, cap
     assert command("run", mirror.path, "--workers", "1").exit_code == 0
 
 
-def test_generations_are_listed_and_gone_back_to(mirror: Mirror) -> None:
+def test_generations_are_listed_and_rolled_back_to(mirror: Mirror) -> None:
     mirror.run()
     mirror.add(sets.pure("four"))
     mirror.run()
@@ -92,7 +94,7 @@ def test_generations_are_listed_and_gone_back_to(mirror: Mirror) -> None:
     assert command("rollback", mirror.path, "000009-aaaaaaaa").exit_code == 2
 
 
-def test_the_configuration_to_begin_with_is_written_once_and_valid(tmp_path: Path) -> None:
+def test_init_writes_a_valid_configuration_and_overwrites_nothing(tmp_path: Path) -> None:
     path = tmp_path / "mirror.toml"
     assert command("init", path).stdout.strip() == str(path)
     again = command("init", path)
@@ -109,7 +111,7 @@ def test_the_configuration_to_begin_with_is_written_once_and_valid(tmp_path: Pat
         (("retry",), "give match specs, or --all"),
     ],
 )
-def test_what_is_wrong_with_a_command_line_is_one_message_and_status_2(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
+def test_a_wrong_command_line_has_one_message_and_status_2(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
     path = tmp_path / "mirror.toml"
     path.write_text('[channel]\n[output]\nstore = "x"\n')
     verb, *options = words
@@ -126,7 +128,7 @@ def test_nothing_heavy_is_imported_for_help() -> None:
 
 
 @pytest.mark.parametrize(("module", "extra"), [("pebble", "mirror"), ("distributed", "dask")])
-def test_an_extra_that_is_not_installed_is_one_line(mirror: Mirror, module: str, extra: str) -> None:
+def test_an_extra_that_is_not_installed_has_one_line(mirror: Mirror, module: str, extra: str) -> None:
     options = ["--dask", "tcp://127.0.0.1:9"] if extra == "dask" else []
     code = f"import sys; sys.modules[{module!r}] = None; from conda2wheel.cli import main; main()"
     words = ["mirror", "run", str(mirror.path), *options]

@@ -1,4 +1,4 @@
-"""Whatever becomes of a run, the next one ends in the same bytes, and who reads the index meanwhile never meets a part of it."""
+"""After any accident the next run leads to the same bytes, and a reader of the index meanwhile never sees a partial one."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ import pytest
 from conda2wheel.errors import Failed
 from conda2wheel.mirror.report.model import MirrorReport
 from tests.helpers import channel4x, sets
-from tests.helpers.mirror_index import Reader, over_http, polled
-from tests.helpers.mirror_runs import Mirror, nights
+from tests.helpers.mirror_index import Reader, continuous_reader, served_folder
+from tests.helpers.mirror_runs import Mirror, small_mirror
 from tests.helpers.mounts import tmpfs
 from tests.helpers.served import serve
 
 RUN = [sys.executable, "-m", "conda2wheel", "mirror", "run", "--workers", "2"]
 KILLS = 200
 KILLS_A_NIGHT = 8
-ROOM = 2  # MiB of a file system that is too small for what is written there
+ROOM = 2  # MiB of a file system that is too small for what is written to it
 
 
 @pytest.fixture
 def mirror(tmp_path: Path) -> Iterator[Mirror]:
-    with nights(tmp_path) as made:
+    with small_mirror(tmp_path) as made:
         yield made
 
 
 class Undisturbed(Mirror):
-    """Of the same channel, with downloads of its own: what it has must not spare the other the network."""
+    """A mirror of the same channel with a download cache of its own, so that it does not spare the other mirror the network."""
 
     def run(self, **how: object) -> MirrorReport:
         with pytest.MonkeyPatch.context() as patch:
@@ -49,23 +49,23 @@ def undisturbed(mirror: Mirror, tmp_path_factory: pytest.TempPathFactory) -> Mir
 
 
 @contextmanager
-def read_meanwhile(mirror: Mirror) -> Iterator[Reader]:
-    """Somebody reads the index all the time, and everything that it names."""
+def continuous_reads(mirror: Mirror) -> Iterator[Reader]:
+    """Read the index and everything that it links to, continuously."""
     place = Path(mirror.store.url)
-    with over_http(place) as address, polled(address) as reader:
+    with served_folder(place) as address, continuous_reader(address) as reader:
         yield reader
 
 
-def second_night(mirror: Mirror) -> None:
-    """What the channel has of news: five packages, one of them anew, one gone; real side modules among them."""
+def change_channel(mirror: Mirror) -> None:
+    """Change the channel: four new packages, one rebuilt, one gone; some have real side modules."""
     whole = channel4x.shared_channel()
     more = [whole.file(each) for each in whole.builds if each.name in ("pandas", "regex")]
     mirror.add(*more, sets.pure("four"), sets.pure("five"), sets.pure("two", "1.0", requires=["one"]))
     mirror.remove("three-*")
 
 
-def tried(mirror: Mirror) -> str:
-    """One run; what it complains of, if anything."""
+def attempt(mirror: Mirror) -> str:
+    """Run once; the code, problem or reasons for attention, or an empty string."""
     try:
         report = mirror.run()
     except Failed as failed:
@@ -77,14 +77,14 @@ def test_a_network_that_is_cut_in_the_middle(mirror: Mirror, undisturbed: Mirror
     for each in (mirror, undisturbed):
         each.run()
     before = mirror.index()
-    second_night(mirror)
+    change_channel(mirror)
     undisturbed.run()
-    with read_meanwhile(mirror) as reader:
+    with continuous_reads(mirror) as reader:
         mirror.channel.fault("*.tar.bz2", cut=0.5, times=4)
         mirror.channel.fault("*/pandas-*", cut=0.0)
-        assert "1 failed" in tried(mirror)
+        assert "1 failed" in attempt(mirror)
         mirror.channel.fault("*", status=503)
-        assert "repodata" in tried(mirror)
+        assert "repodata" in attempt(mirror)
         assert before.keys() - mirror.index().keys() == set()
         mirror.channel.heal()
         mirror.run()
@@ -104,19 +104,19 @@ def test_a_disk_that_is_full(what: str, mirror: Mirror, undisturbed: Mirror, mon
             (mirror.folder / "public").symlink_to(folder / "store")
             (folder / "store").mkdir()
         mirror.run()
-        second_night(mirror)
+        change_channel(mirror)
         undisturbed.run()
-        ballast, told = folder / "ballast", 0
-        with read_meanwhile(mirror) as reader:
+        ballast, problems = folder / "ballast", 0
+        with continuous_reads(mirror) as reader:
             for room in (0, 16384, 65536, 163840):
                 free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
                 with ballast.open("wb") as file:
                     file.write(b"x" * max(0, free - room))
-                told += bool(tried(mirror))
+                problems += bool(attempt(mirror))
                 ballast.unlink()
             mirror.run()
         assert mirror.index() == undisturbed.index()
-    assert told > 0
+    assert problems > 0
     assert reader.requests > 100
 
 
@@ -125,11 +125,11 @@ def test_a_store_that_becomes_read_only(mirror: Mirror, undisturbed: Mirror) -> 
         for each in (mirror, undisturbed):
             each.run()
         before = mirror.index()
-        second_night(mirror)
+        change_channel(mirror)
         undisturbed.run()
-        with read_meanwhile(mirror):
+        with continuous_reads(mirror):
             subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
-            assert "Read-only" in tried(mirror)
+            assert "Read-only" in attempt(mirror)
             assert mirror.index() == before
             subprocess.run(["mount", "-o", "remount,rw", folder], check=True)
             mirror.run()
@@ -139,10 +139,10 @@ def test_a_store_that_becomes_read_only(mirror: Mirror, undisturbed: Mirror) -> 
 def test_a_clock_that_goes_back_years(mirror: Mirror, undisturbed: Mirror) -> None:
     for each in (mirror, undisturbed):
         each.run()
-    second_night(mirror)
+    change_channel(mirror)
     undisturbed.run()
     mirror.channel.fault("*/pandas-*", status=503)
-    with read_meanwhile(mirror):
+    with continuous_reads(mirror):
         mirror.run()
         mirror.channel.heal()
         mirror.run(now=lambda: 1.0e9)
@@ -156,7 +156,7 @@ def test_a_state_that_was_written_over_anywhere(mirror: Mirror, undisturbed: Mir
     for each in (mirror, undisturbed):
         each.run()
     state = mirror.folder / "mirror.sqlite"
-    with read_meanwhile(mirror):
+    with continuous_reads(mirror):
         for number in range(6):
             mirror.add(sets.pure(f"more-{number}"))
             data = bytearray(state.read_bytes())
@@ -174,11 +174,11 @@ def test_runs_that_are_killed_at_200_random_moments(mirror: Mirror, undisturbed:
     whole = channel4x.shared_channel(2600)
     news = [whole.file(each) for each in whole.builds if each.kind == "python"]
     undisturbed.run()
-    killed, whole_runs, seconds, nights_done = 0, 0, 6.0, 0
+    killed, whole_runs, seconds, days = 0, 0, 6.0, 0
     command = [*RUN, str(mirror.path)]
     subprocess.run(command, capture_output=True, check=True)
     assert mirror.index() == undisturbed.index()
-    with read_meanwhile(mirror) as reader:
+    with continuous_reads(mirror) as reader:
         while killed < KILLS:
             mirror.add(*dice.sample(news, 5))
             for _ in range(KILLS_A_NIGHT):
@@ -193,19 +193,17 @@ def test_runs_that_are_killed_at_200_random_moments(mirror: Mirror, undisturbed:
             last = subprocess.run(command, capture_output=True, text=True, check=False)
             seconds = time.monotonic() - began + 1.0
             undisturbed.run()
-            nights_done += 1
+            days += 1
             assert last.returncode == 0, last.stderr
             assert mirror.index() == undisturbed.index()
-    print(
-        f"{killed} kills, {whole_runs} runs that ended before theirs, {nights_done} nights; {reader.rounds} rounds of a reader,"
-    )
+    print(f"{killed} kills, {whole_runs} runs that ended before theirs, {days} days; {reader.rounds} rounds of a reader,")
     print(f"{reader.requests} requests; {resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime:.0f} s of processor time")
-    assert reader.wrong == []
+    assert reader.errors == []
 
 
 @pytest.mark.long
 def test_a_whole_channel_whose_first_run_is_killed_again_and_again(tmp_path: Path) -> None:
-    """The 2,600 artifacts: one first run, killed at ever other places of it; a reader has the first 200 items already."""
+    """2,600 packages: a first run that is killed at different points, while a reader reads the index of the first 200."""
     dice = random.Random(7)  # noqa: S311 - reproducible, not secret
     whole = channel4x.shared_channel(2600)
     with serve(whole.root, prefix="/forge") as channel:
@@ -219,7 +217,7 @@ def test_a_whole_channel_whose_first_run_is_killed_again_and_again(tmp_path: Pat
         subprocess.run(commands["undisturbed"], env=environ["undisturbed"], capture_output=True, check=True)
         subprocess.run([*commands["killed"], "--limit", "200"], env=environ["killed"], capture_output=True, check=True)
         killed, ended = 0, False
-        with read_meanwhile(mirrors["killed"]) as reader:
+        with continuous_reads(mirrors["killed"]) as reader:
             while not ended:
                 with subprocess.Popen(commands["killed"], env=environ["killed"], stdout=subprocess.DEVNULL) as process:
                     try:
@@ -229,4 +227,4 @@ def test_a_whole_channel_whose_first_run_is_killed_again_and_again(tmp_path: Pat
                         killed += 1
         assert mirrors["killed"].index() == mirrors["undisturbed"].index()
     print(f"{killed} kills; {reader.rounds} rounds of a reader, {reader.requests} requests")
-    assert (reader.wrong, killed > 5) == ([], True)
+    assert (reader.errors, killed > 5) == ([], True)

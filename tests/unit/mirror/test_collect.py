@@ -1,4 +1,4 @@
-"""A report made of a real state: what stands there is what it tells, also of wheels that stay and of runs that were."""
+"""Reports collected from a real state, with older wheels that stay and earlier runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def finish(state: MirrorState, key: ItemKey, done: ItemResult, now: float) -> No
     state.finish(replace(done, key=key), now)
 
 
-def test_a_report_tells_what_the_state_knows_and_a_wheel_that_stays(tmp_path: Path) -> None:
+def test_a_report_has_the_results_of_the_state_and_older_wheels(tmp_path: Path) -> None:
     good, bad, old, new = (reports.package(name) for name in ("good", "bad", "old", "new"))
     with MirrorState.open(tmp_path / "state.sqlite") as state:
         state.record_listing([good, bad, old], 1.0)
@@ -42,21 +42,21 @@ def test_a_report_tells_what_the_state_knows_and_a_wheel_that_stays(tmp_path: Pa
             worked={key_of(good), key_of(bad), key_of(old)},
             yanked={reports.wheel("good").filename: "gone"},
         )
-        told = {item.package.name: item for item in found}
+        by_name = {item.package.name: item for item in found}
     assert [(item.status, item.previous_status, item.worked) for item in found] == [
         ("done", None, True),
         ("refused", None, True),
         ("failed", "done", True),
         ("pending", None, False),
     ]
-    assert told["good"].yanked == "gone"
-    assert (told["old"].attempts, told["old"].older_wheel) == (1, reports.wheel("old"))
+    assert by_name["good"].yanked == "gone"
+    assert (by_name["old"].attempts, by_name["old"].older_wheel) == (1, reports.wheel("old"))
     report = reports.report(found)
-    assert (report.counts["failed"], report.counts["wheels"]) == (1, 2)  # failed, and yet in the index
+    assert (report.counts["failed"], report.counts["wheels"]) == (1, 2)  # failed, but in the index
     assert report.attention == ("1 failed, and had not failed before: emscripten-wasm32/old-1.0-py313h0_0",)
 
 
-def test_the_next_report_knows_the_run_before(tmp_path: Path) -> None:
+def test_the_next_report_has_the_counts_of_the_run_before(tmp_path: Path) -> None:
     first: MirrorReport = reports.report([reports.item("a")], generation="000001-00000000")
     with MirrorState.open(tmp_path / "state.sqlite") as state:
         number = state.begin_run(10.0)

@@ -1,4 +1,4 @@
-"""The configuration of a mirror: what is wrong is told with its line, and only what changes bytes converts again."""
+"""The configuration of a mirror: mistakes are reported with their lines, and only options that change bytes convert again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def write(tmp_path: Path, text: str = LEAST) -> Path:
     return path
 
 
-def told(tmp_path: Path, text: str) -> str:
+def error_of(tmp_path: Path, text: str) -> str:
     with pytest.raises(Failed) as caught:
         load(write(tmp_path, text))
     assert caught.value.code == "usage"
@@ -34,7 +34,7 @@ def uncommented() -> str:
     return re.sub(r"^# (?=\w+ = )", "", template(), flags=re.MULTILINE)
 
 
-def test_the_template_is_valid_and_what_it_comments_out_is_the_default(tmp_path: Path) -> None:
+def test_the_template_is_valid_and_its_comments_show_the_defaults(tmp_path: Path) -> None:
     made = load(write(tmp_path, template()))
     assert made.select.versions == 3
     assert made.output.store == str(tmp_path / "public")
@@ -42,17 +42,17 @@ def test_the_template_is_valid_and_what_it_comments_out_is_the_default(tmp_path:
     whole = "".join(line for line in uncommented().splitlines(True) if not line.startswith(examples))
     spelled = load(write(tmp_path, whole))
     assert replace(spelled, limits=made.limits) == made
-    assert replace(spelled.limits, download=made.limits.download) == made.limits  # who bounds the one bounds the other
+    assert replace(spelled.limits, download=made.limits.download) == made.limits  # the limit of the one is the limit of the other
 
 
-def test_the_template_has_every_key_that_there_is() -> None:
+def test_the_template_has_every_key() -> None:
     document = tomllib.loads(uncommented())
     assert {name: set(keys) for name, keys in document.items()} == {
         name: set(keys) for name, keys in mirror_config.SECTIONS.items()
     }
 
 
-def test_what_is_not_said_has_defaults_and_paths_are_beside_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_keys_have_defaults_and_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, LEAST.replace("emscripten-forge-4x", "./channel"))
     monkeypatch.chdir(tmp_path.parent)
     made = load(f"{tmp_path.name}/mirror.toml")
@@ -91,29 +91,29 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("text", "line", "why"), WRONG)
-def test_a_mistake_is_told_with_its_line(text: str, line: int, why: str, tmp_path: Path) -> None:
-    message = told(tmp_path, LEAST + text)
+def test_a_mistake_is_reported_with_its_line(text: str, line: int, why: str, tmp_path: Path) -> None:
+    message = error_of(tmp_path, LEAST + text)
     assert message.startswith(f"{tmp_path / 'mirror.toml'}:{line}: ")
     assert why in message
 
 
-def test_all_mistakes_are_told_at_once_in_the_order_of_their_lines(tmp_path: Path) -> None:
-    message = told(tmp_path, '[work]\nworkres = 1\n[channel]\nplatforms = ["pyodide_1066_0"]\n[output]\nstore = ""\n')
+def test_all_mistakes_are_reported_together_in_the_order_of_their_lines(tmp_path: Path) -> None:
+    message = error_of(tmp_path, '[work]\nworkres = 1\n[channel]\nplatforms = ["pyodide_1066_0"]\n[output]\nstore = ""\n')
     assert re.findall(r"toml:(\d+): ", message) == ["2", "3", "4", "6"]
     assert "[channel] has no urls" in message
 
 
 def test_no_toml_and_no_file(tmp_path: Path) -> None:
-    assert "line 1" in told(tmp_path, "channel = \n")
+    assert "line 1" in error_of(tmp_path, "channel = \n")
     with pytest.raises(Failed, match="no such file") as caught:
         load(tmp_path / "none.toml")
     assert "mirror init" in caught.value.hint
 
 
-def test_a_wrong_recipe_is_told_where_it_is_wrong(tmp_path: Path) -> None:
+def test_a_mistake_in_a_recipe_is_reported_with_its_file_and_line(tmp_path: Path) -> None:
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "demo.toml").write_text('package = "demo"\nwhy = "a test"\ncolour = 1\n')
-    assert "recipes/demo.toml:3: " in told(tmp_path, LEAST + '[convert]\nrecipes = ["recipes"]\n')
+    assert "recipes/demo.toml:3: " in error_of(tmp_path, LEAST + '[convert]\nrecipes = ["recipes"]\n')
 
 
 BYTES = ["compat_tags = false", 'pins = "conda"', "isolate = false", "provided = false", 'allow = ["abi-conflict"]', "level = 9"]
@@ -145,7 +145,7 @@ def test_nothing_else_changes_the_digest(tmp_path: Path) -> None:
     assert after.options_digest == before.options_digest
 
 
-def test_source_date_epoch_is_in_the_bytes_and_so_in_the_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_source_date_epoch_changes_the_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = load(write(tmp_path)).digest_of("numpy")
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     assert load(write(tmp_path)).digest_of("numpy") != before

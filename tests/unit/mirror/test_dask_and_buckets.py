@@ -1,4 +1,4 @@
-"""Runs whose work or whose store is elsewhere: three Dask workers, one of them killed; a bucket, two runs racing for it."""
+"""Runs on a Dask cluster with a killed worker, and runs into a bucket, two of them concurrent."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ import pytest
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.mirror.store.open import open_store
 from tests.helpers import sets
-from tests.helpers.mirror_index import polled
+from tests.helpers.mirror_index import continuous_reader
 from tests.helpers.mirror_index import served as pages
-from tests.helpers.mirror_runs import Mirror, nights
+from tests.helpers.mirror_runs import Mirror, small_mirror
 from tests.helpers.seaweed import S3
 from tests.helpers.served import Served
 
-PATIENCE = 60.0  # seconds for a cluster
+TIMEOUT = 60.0  # seconds for a cluster
 RUN = [sys.executable, "-m", "conda2wheel", "mirror", "run", "--json"]
 
 
 @pytest.fixture
 def mirror(tmp_path: Path) -> Iterator[Mirror]:
-    with nights(tmp_path) as made:
+    with small_mirror(tmp_path) as made:
         yield made
 
 
-def a_run(path: Path, *options: str) -> subprocess.Popen[str]:
+def start_run(path: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen([*RUN, str(path), *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def told(run: subprocess.Popen[str]) -> Any:
-    """The report of a run that ended well."""
+def report_of(run: subprocess.Popen[str]) -> Any:
+    """The report of a run that ended with status 0."""
     out, err = run.communicate()
     assert run.returncode == 0, err + out[-2000:]
     return json.loads(out)
 
 
 @contextmanager
-def part(folder: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A part of a cluster: a process with a working folder, a home and a cache of its own."""
+def cluster_process(folder: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of a cluster, with a working folder, a home and a cache of its own."""
     folder.mkdir()
     environ = {**os.environ, "HOME": str(folder), "TMPDIR": str(folder), "CONDA2WHEEL_CACHE": str(folder / "cache")}
     command = [sys.executable, "-m", f"distributed.cli.dask_{words[0]}", *words[1:], "--no-dashboard"]
@@ -64,27 +64,29 @@ def part(folder: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
 
 @contextmanager
 def cluster(folder: Path, workers: int) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """The address of a scheduler, and its workers, which nobody starts again."""
+    """The address of a scheduler, and its workers, which are not restarted."""
     known = folder / "scheduler.json"
     with ExitStack() as stack:
         scheduler = ("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(known))
-        stack.enter_context(part(folder / "scheduler", *scheduler))
-        deadline = time.monotonic() + PATIENCE
+        stack.enter_context(cluster_process(folder / "scheduler", *scheduler))
+        deadline = time.monotonic() + TIMEOUT
         while not known.exists():
             assert time.monotonic() < deadline, (folder / "scheduler" / "log").read_text()
             time.sleep(0.1)
         address = json.loads(known.read_text())["address"]
         single = ("--nthreads", "1", "--no-nanny", "--host", "127.0.0.1")
-        made = [stack.enter_context(part(folder / f"worker-{each}", "worker", address, *single)) for each in range(workers)]
+        made = [
+            stack.enter_context(cluster_process(folder / f"worker-{each}", "worker", address, *single)) for each in range(workers)
+        ]
         from distributed import Client
 
         with Client(address) as client:  # type: ignore[no-untyped-call]
-            client.wait_for_workers(workers, timeout=PATIENCE)
+            client.wait_for_workers(workers, timeout=TIMEOUT)
         yield address, made
 
 
 def wait_for(channel: Served, pattern: str, count: int) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while len(channel.asked(pattern)) < count:
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -98,20 +100,20 @@ def test_three_dask_workers_of_which_one_is_killed_make_the_same_index(
     mirror.channel.forget()
     mirror.channel.fault("*-*.tar.bz2", wait=2)
     with cluster(tmp_path_factory.mktemp("cluster"), 3) as (address, workers):
-        run = a_run(mirror.path, "--dask", address)
+        run = start_run(mirror.path, "--dask", address)
         wait_for(mirror.channel, "*.tar.bz2", 3)
         workers[0].send_signal(signal.SIGKILL)
-        report = told(run)
+        report = report_of(run)
         assert [each.poll() for each in workers] == [-signal.SIGKILL, None, None]
     assert report["counts"]["done"] == 4
     assert report["counts"]["failed"] == 0
     assert mirror.index() == here.index()
-    assert max(mirror.channel.requests[path] for path in mirror.asked()) > 1  # what the dead one had was done again
+    assert max(mirror.channel.requests[path] for path in mirror.requested_packages()) > 1  # the killed worker's item was repeated
 
 
 @pytest.fixture
 def bucket(s3: S3, mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> tuple[Store, str]:
-    """The mirror's store in a bucket, and where anybody reads it."""
+    """The mirror's store in a bucket, and the URL for readers."""
     for name, value in s3.environ().items():
         monkeypatch.setenv(name, value)
     open_store("s3://mirrors/made").put("bucket", b"")
@@ -124,7 +126,7 @@ def into(mirror: Mirror, url: str) -> None:
     mirror.path.write_text(mirror.path.read_text().replace('store = "public"', f'store = "{url}"'), encoding="utf-8")
 
 
-def test_runs_into_a_bucket_that_are_killed_end_in_the_index_of_a_folder(
+def test_killed_runs_into_a_bucket_lead_to_the_same_index_as_in_a_folder(
     bucket: tuple[Store, str], mirror: Mirror, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     store, address = bucket
@@ -132,43 +134,41 @@ def test_runs_into_a_bucket_that_are_killed_end_in_the_index_of_a_folder(
     folder.run()
     mirror.channel.fault("*-*.tar.bz2", wait=0.2)
     dice = random.Random(3)  # noqa: S311 - reproducible, not secret
-    with polled(address) as reader:
+    with continuous_reader(address) as reader:
         for _ in range(5):
-            run = a_run(mirror.path, "--workers", "2")
+            run = start_run(mirror.path, "--workers", "2")
             time.sleep(dice.uniform(1.0, 5.0))
             run.kill()
             run.communicate()
-        report = told(a_run(mirror.path, "--workers", "2"))
+        report = report_of(start_run(mirror.path, "--workers", "2"))
         reader.read()
     assert report["counts"]["done"] == 4
     assert pages(store) == pages(folder.store)
     assert reader.requests > 20
 
 
-def test_of_two_runs_that_race_for_a_bucket_none_spoils_the_other_s(
+def test_two_concurrent_runs_into_one_bucket_publish_the_index_once(
     bucket: tuple[Store, str], mirror: Mirror, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     store, address = bucket
     folder, second = (Mirror(tmp_path_factory.mktemp(name), mirror.channel) for name in ("folder", "second"))
     folder.run()
     into(second, store.url)
-    with polled(address) as reader:
-        both = [a_run(each.path, "--workers", "1") for each in (mirror, second)]
+    with continuous_reader(address) as reader:
+        both = [start_run(each.path, "--workers", "1") for each in (mirror, second)]
         ends = [run.communicate() for run in both]
         assert 0 in [run.returncode for run in both], ends
         for run, (out, err) in zip(both, ends, strict=True):
             assert run.returncode == 0 or "is publishing" in out + err, out + err
-        assert [told(a_run(each.path))["run"]["worked"] for each in (mirror, second)] == [0, 0]
+        assert [report_of(start_run(each.path))["run"]["worked"] for each in (mirror, second)] == [0, 0]
         reader.read()
     assert pages(store) == pages(folder.store)
     assert len(store.folders("generations")) == 1
 
 
-def test_credentials_that_may_only_read_change_nothing_and_end_the_run_before_any_work(
-    bucket: tuple[Store, str], mirror: Mirror, s3: S3
-) -> None:
+def test_read_only_credentials_end_the_run_before_any_work(bucket: tuple[Store, str], mirror: Mirror, s3: S3) -> None:
     store, _ = bucket
-    told(a_run(mirror.path, "--workers", "1"))
+    report_of(start_run(mirror.path, "--workers", "1"))
     before = pages(store)
     mirror.add(sets.pure("four"))
     mirror.channel.forget()
@@ -178,5 +178,5 @@ def test_credentials_that_may_only_read_change_nothing_and_end_the_run_before_an
     assert "check the credentials" in json.loads(done.stdout)["problem"]
     assert "Traceback" not in done.stderr
     assert "reader-secret" not in done.stdout + done.stderr
-    assert mirror.asked() == []
+    assert mirror.requested_packages() == []
     assert pages(store) == before

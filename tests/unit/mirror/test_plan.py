@@ -1,4 +1,4 @@
-"""What a run plans: everything that is new, nothing that is done, and each package that is left out with its reason."""
+"""Plans: everything new, nothing that is done, and every skipped package with the reason."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def state(tmp_path: Path) -> Iterator[MirrorState]:
 
 @pytest.fixture(scope="module")
 def listed() -> list[ChannelPackage]:
-    """All that the test channel lists, read as a run reads it."""
+    """All packages of the test channel, listed as a run lists them."""
     return list_packages([channel4x.shared_channel().urls[0]], Downloads(cache=None))
 
 
-def run(there: list[ChannelPackage], config: MirrorConfig, state: MirrorState, now: float = NOW) -> MirrorPlan:
-    """A run in which every item ends done."""
-    made = make_plan(there, config, state, now, state.record_listing(there, now))
+def run(listing: list[ChannelPackage], config: MirrorConfig, state: MirrorState, now: float = NOW) -> MirrorPlan:
+    """Plan a run, and finish every item with a wheel."""
+    made = make_plan(listing, config, state, now, state.record_listing(listing, now))
     for verdict in made.verdicts:
         state.finish(verdict, now)
     for task in made.to_do:
@@ -51,12 +51,12 @@ def names(tasks: Any) -> list[str]:
     return [f"{task.package.name} {task.package.version}: {task.why}" for task in tasks]
 
 
-def test_a_whole_channel_is_listed_with_all_that_the_work_needs(listed: list[ChannelPackage]) -> None:
+def test_a_channel_is_listed_with_all_fields_of_its_packages(listed: list[ChannelPackage]) -> None:
     channel = channel4x.shared_channel()
-    there = {(each.name, each.version, each.build) for each in channel.builds}
+    listing = {(each.name, each.version, each.build) for each in channel.builds}
     found = {(each.name, each.version, each.build) for each in listed}
-    assert found == {each for each in there if each[0] == each[0].lower()}  # py-rattler's Gateway finds no r-caTools
-    assert len(there - found) == 1
+    assert found == {each for each in listing if each[0] == each[0].lower()}  # py-rattler's Gateway finds no r-caTools
+    assert len(listing - found) == 1
     numpy = next(each for each in listed if each.name == "numpy")
     assert numpy.url == f"{channel.urls[0]}/emscripten-wasm32/{numpy.stem}.tar.bz2"
     assert (numpy.channel, numpy.noarch) == (channel.urls[0], False)
@@ -86,33 +86,33 @@ def test_a_patch_of_repodata_converts_nothing(listed: list[ChannelPackage], conf
     assert (made.to_do, made.verdicts, len(made.changes.patched)) == ((), (), len(listed))
 
 
-def test_a_run_that_was_cut_off_goes_on(config: MirrorConfig, state: MirrorState) -> None:
-    """What was seen and not done is due, though no change shows any more."""
-    there = [package("one"), package("two"), package("three")]
-    first = make_plan(there, config, state, NOW, state.record_listing(there, NOW))
+def test_the_next_run_continues_an_interrupted_one(config: MirrorConfig, state: MirrorState) -> None:
+    """Items that are not done are due, though the listing has no more changes."""
+    listing = [package("one"), package("two"), package("three")]
+    first = make_plan(listing, config, state, NOW, state.record_listing(listing, NOW))
     assert names(first.to_do) == ["one 1.0: new", "three 1.0: new", "two 1.0: new"]
     keys = [task.key for task in first.to_do]
     state.add_items(keys)
     state.finish(done(keys[0]), NOW)
     state.start(keys[1], NOW)
     state.reset_interrupted()
-    assert names(make_plan(there, config, state, NOW + 1).to_do) == [
+    assert names(make_plan(listing, config, state, NOW + 1).to_do) == [
         "two 1.0: not done yet",
         "three 1.0: interrupted when a run was killed",
     ]
 
 
-def test_what_failed_waits_and_then_comes_last(config: MirrorConfig, state: MirrorState) -> None:
-    there = [package("poison", size=99), package("good", size=1), package("dead")]
-    first = make_plan(there, config, state, NOW, state.record_listing(there, NOW))
+def test_failed_items_wait_and_then_come_last(config: MirrorConfig, state: MirrorState) -> None:
+    listing = [package("poison", size=99), package("good", size=1), package("dead")]
+    first = make_plan(listing, config, state, NOW, state.record_listing(listing, NOW))
     by_name = {task.package.name: task.key for task in first.to_do}
     state.finish(failed(by_name["poison"]), NOW)
     state.finish(failed(by_name["dead"], "internal"), NOW, tries=1)
-    soon = make_plan(there, config, state, NOW + 1)
+    soon = make_plan(listing, config, state, NOW + 1)
     assert names(soon.to_do) == ["good 1.0: new"]
     assert names(soon.waiting) == ["poison 1.0: failed 1 times (network)"]
     assert [task.package.name for task in soon.quarantined] == ["dead"]
-    later = make_plan(there, config, state, NOW + 1e6)
+    later = make_plan(listing, config, state, NOW + 1e6)
     assert names(later.to_do) == ["good 1.0: new", "poison 1.0: failed 1 times (network)"]
 
 
@@ -121,16 +121,16 @@ def test_a_plan_writes_nothing(config: MirrorConfig, state: MirrorState) -> None
     assert (state.packages(), state.items()) == ([], {})
 
 
-def test_new_options_convert_again_what_they_concern(config: MirrorConfig, state: MirrorState) -> None:
-    there = [package("one"), package("two")]
-    run(there, config, state)
+def test_new_options_convert_the_packages_again_that_they_concern(config: MirrorConfig, state: MirrorState) -> None:
+    listing = [package("one"), package("two")]
+    run(listing, config, state)
     recipe = dataclasses.replace(config, recipes=(*config.recipes, ("two", '{"package": "two", "why": "w"}')))
-    assert names(run(there, recipe, state).to_do) == ["two 1.0: another converter, options or platform"]
+    assert names(run(listing, recipe, state).to_do) == ["two 1.0: another converter, options or platform"]
     level = dataclasses.replace(config, convert=dataclasses.replace(config.convert, level=9))
-    assert len(run(there, level, state).to_do) == 2
+    assert len(run(listing, level, state).to_do) == 2
 
 
-def test_each_platform_is_an_item_but_for_what_has_none(config: MirrorConfig, state: MirrorState) -> None:
+def test_each_platform_is_an_item_except_for_noarch_packages(config: MirrorConfig, state: MirrorState) -> None:
     both = dataclasses.replace(config, platforms=("pyodide_2024_0", "pyodide_2025_0"))
     made = make_plan([package("one"), package("pure", subdir="noarch", noarch=True)], both, state, NOW)
     assert sorted((task.package.name, task.key.platform) for task in made.to_do) == [
@@ -140,51 +140,51 @@ def test_each_platform_is_an_item_but_for_what_has_none(config: MirrorConfig, st
     ]
 
 
-def test_a_library_that_comes_at_last_is_looked_for_again(config: MirrorConfig, state: MirrorState) -> None:
+def test_a_refusal_for_a_missing_library_is_retried_when_the_library_appears(config: MirrorConfig, state: MirrorState) -> None:
     user, other = package("user", depends=("python", "libgeos >=3")), package("other", depends=("python", "libgone"))
-    there = [user, other]
-    for task in make_plan(there, config, state, NOW, state.record_listing(there, NOW)).to_do:
+    listing = [user, other]
+    for task in make_plan(listing, config, state, NOW, state.record_listing(listing, NOW)).to_do:
         state.finish(ItemResult(task.key, "refused", "missing-library", "libgeos.so is nowhere"), NOW)
-    there.append(package("libgeos"))
-    state.record_listing(there, NOW + 1)
-    made = make_plan(there, config, state, NOW + 1)  # as after a kill: nothing is new any more
+    listing.append(package("libgeos"))
+    state.record_listing(listing, NOW + 1)
+    made = make_plan(listing, config, state, NOW + 1)  # as after a kill: the listing has no more changes
     assert names(made.to_do) == ["libgeos 1.0: new", "user 1.0: not done yet"]
 
 
 def test_the_newest_versions_come_first_and_the_largest_of_them(config: MirrorConfig, state: MirrorState) -> None:
-    there = [
+    listing = [
         package("small", "1.0", size=1),
         package("large", "1.9", size=50),
         package("large", "1.10", size=10),
         package("middle", "2", size=5),
     ]
-    made = make_plan(there, config, state, NOW)
+    made = make_plan(listing, config, state, NOW)
     order = [f"{task.package.name} {task.package.version}" for task in made.to_do]
     assert order == ["large 1.10", "middle 2", "small 1.0", "large 1.9"]
-    assert made.to_do == make_plan(there[::-1], config, state, NOW).to_do
+    assert made.to_do == make_plan(listing[::-1], config, state, NOW).to_do
     assert made.bytes == 66
 
 
-def kept(there: list[ChannelPackage], **asked: Any) -> tuple[list[str], dict[str, str]]:
-    chosen, left = select(there, SelectConfig(**asked))
+def kept(listing: list[ChannelPackage], **options: Any) -> tuple[list[str], dict[str, str]]:
+    chosen, left = select(listing, SelectConfig(**options))
     return [each.url.rpartition("/")[2] for each in chosen], {each.url.rpartition("/")[2]: why for each, why in left}
 
 
 def test_newest_versions_and_builds() -> None:
-    there = [package("a", version) for version in ("1.9", "1.10", "1.10.0", "2.0rc1")]
+    listing = [package("a", version) for version in ("1.9", "1.10", "1.10.0", "2.0rc1")]
     builds = [
         package("b", "1", build=f"py{python}h_{number}", build_number=number, url=f"https://c/b-{python}-{number}.conda")
         for python in ("312", "313")
         for number in (0, 1)
     ]
-    chosen, left = kept([*there, *builds], versions=2, builds=1)
+    chosen, left = kept([*listing, *builds], versions=2, builds=1)
     assert chosen == ["a-2.0rc1-h0_0.conda", "a-1.10.0-h0_0.conda", "a-1.10-h0_0.conda", "b-313-1.conda", "b-312-1.conda"]
     assert left["a-1.9-h0_0.conda"] == "not among the 2 newest versions"
     assert left["b-313-0.conda"] == "not among the 1 newest builds of its version"
-    assert len(kept([*there, *builds], versions=0, builds=0)[0]) == 8
+    assert len(kept([*listing, *builds], versions=0, builds=0)[0]) == 8
 
 
-def test_versions_that_nobody_can_read_are_the_oldest() -> None:
+def test_versions_that_conda_cannot_parse_are_the_oldest() -> None:
     assert ranks([package("a", version) for version in ("1.0", "1.0.0", "0.9", "@@@")]) == {
         "1.0": 2,
         "1.0.0": 2,
@@ -194,14 +194,14 @@ def test_versions_that_nobody_can_read_are_the_oldest() -> None:
 
 
 def test_include_and_exclude_are_match_specs() -> None:
-    there = [package("numpy", "1.26"), package("numpy", "2.4"), package("passagemath-gap"), package("six")]
-    chosen, left = kept(there, include=("numpy >=2", "passagemath-*"), exclude=("passagemath-g*",))
+    listing = [package("numpy", "1.26"), package("numpy", "2.4"), package("passagemath-gap"), package("six")]
+    chosen, left = kept(listing, include=("numpy >=2", "passagemath-*"), exclude=("passagemath-g*",))
     assert chosen == ["numpy-2.4-h0_0.conda"]
     assert left["six-1.0-h0_0.conda"] == "not among [select] include"
     assert left["passagemath-gap-1.0-h0_0.conda"] == "excluded"
 
 
-def test_of_several_formats_and_channels_a_build_is_taken_once() -> None:
+def test_a_build_in_several_formats_and_channels_is_selected_once() -> None:
     one = package("a")
     same = dataclasses.replace(one, url=one.url.replace(".conda", ".tar.bz2"))
     elsewhere = dataclasses.replace(one, channel="https://example.org/d", sha256="e" * 64)
@@ -210,8 +210,8 @@ def test_of_several_formats_and_channels_a_build_is_taken_once() -> None:
     assert [why.partition(" as ")[0] for _, why in left] == ["the same build"] * 2
 
 
-def test_what_might_be_python_is_never_left_out_for_what_repodata_say(listed: list[ChannelPackage]) -> None:
-    """python-xxhash and its like have no word of Python in their repodata: every Python package of the channel is selected."""
+def test_repodata_never_exclude_a_package_that_may_be_python(listed: list[ChannelPackage]) -> None:
+    """Repodata of python-xxhash and others do not mention Python: every Python package of the channel is selected."""
     pythons = {(each.name, each.version) for each in channel4x.shared_channel().builds if each.kind == "python"}
     chosen = {(each.name, each.version) for each in select(listed, SelectConfig())[0] if refused(each) is None}
     assert len(pythons) > 150
@@ -224,7 +224,7 @@ def test_what_might_be_python_is_never_left_out_for_what_repodata_say(listed: li
     assert kept([silent], classes=("python",))[1] == {silent.url.rpartition("/")[2]: "its class is maybe"}
 
 
-def test_names_that_decide_are_refused_without_a_download(
+def test_packages_refused_by_name_are_not_downloaded(
     listed: list[ChannelPackage], config: MirrorConfig, state: MirrorState
 ) -> None:
     made = make_plan(listed, config, state, NOW)

@@ -1,4 +1,4 @@
-"""Who watches a run sees how far it is, how long it takes still, and what each worker does; a log gets lines."""
+"""Progress shows how far a run is, the estimated time and what each worker does; a log has lines."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def ended(status: ResultStatus = "done", downloaded: int = 0) -> ItemResult:
     )
 
 
-def test_the_time_left_follows_the_last_minute_and_not_the_whole_night() -> None:
+def test_the_estimated_time_follows_the_rate_of_the_last_minute() -> None:
     progress = RunProgress(1000, began=0.0)
-    for second in range(100):  # a hundred quick ones, one a second
+    for second in range(100):  # a hundred items, one a second
         progress.finish(None, ended(), float(second))
     assert progress.seconds_left(99.0) == pytest.approx(900, rel=0.05)
     for second in range(100, 220, 12):  # then five a minute
@@ -60,7 +60,7 @@ def test_the_time_left_follows_the_last_minute_and_not_the_whole_night() -> None
     assert progress.seconds_left(219.0) == pytest.approx(890 * 12, rel=0.1)
 
 
-def test_too_few_tell_nothing_of_the_time_left_nor_do_those_of_an_hour_ago() -> None:
+def test_no_time_is_estimated_from_few_or_old_items() -> None:
     progress = RunProgress(10, began=0.0)
     assert progress.rates(0.0) == (0.0, 0.0)
     for second in range(4):
@@ -71,7 +71,7 @@ def test_too_few_tell_nothing_of_the_time_left_nor_do_those_of_an_hour_ago() -> 
     assert progress.seconds_left(3600.0) is None
 
 
-def test_bytes_on_their_way_count_once() -> None:
+def test_bytes_of_running_items_are_counted_once() -> None:
     progress = RunProgress(2, began=0.0)
     progress.start("1", "x", 0.0)
     progress.stage("1", "download", 300)
@@ -80,11 +80,11 @@ def test_bytes_on_their_way_count_once() -> None:
     assert (progress.bytes(), progress.rates(10.0)[1]) == (1000, 100.0)
     assert progress.workers["1"].what is None
     progress.remove_worker("1")
-    progress.stage("1", "download", 5)  # late news of a worker that is gone
+    progress.stage("1", "download", 5)  # a late event of a worker that is gone
     assert progress.workers == {}
 
 
-def test_a_log_gets_a_line_now_and_then_and_one_for_each_failure() -> None:
+def test_a_log_has_a_line_at_intervals_and_for_each_failure() -> None:
     clock, log = Clock(), io.StringIO()
     view = ProgressView(20, log, every=10.0, clock=clock)
     for _ in range(12):
@@ -101,21 +101,21 @@ def test_a_log_gets_a_line_now_and_then_and_one_for_each_failure() -> None:
     ]
 
 
-def test_lines_have_the_time_of_day_only_where_it_is_asked_for() -> None:
+def test_lines_have_the_time_of_day_only_with_stamps() -> None:
     log = io.StringIO()
     with show_progress(1, log, stamps=True) as view:
         view.finished(None, "x", ended())
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d{4} 1 of 1; 1 done.*\n", log.getvalue())
 
 
-def test_quiet_says_nothing_and_counts_all_the_same() -> None:
+def test_quiet_prints_nothing_and_counts() -> None:
     log = io.StringIO()
     with show_progress(1, log, quiet=True) as view:
         view.finished(None, "x", ended("failed"))
     assert (log.getvalue(), view.progress.ended) == ("", 1)
 
 
-def test_the_last_line_comes_also_when_the_run_was_broken_off() -> None:
+def test_the_last_line_is_printed_after_an_exception() -> None:
     log = io.StringIO()
 
     def broken() -> None:
@@ -130,7 +130,7 @@ def test_the_last_line_comes_also_when_the_run_was_broken_off() -> None:
 
 @dataclass
 class Terminal:
-    """What a terminal was sent."""
+    """Records what is sent to a terminal."""
 
     shown: list[bytes] = field(default_factory=list)
 
@@ -142,7 +142,7 @@ class Terminal:
             return
 
 
-def test_a_terminal_shows_a_bar_and_what_each_worker_does_and_keeps_failures_and_the_last_word() -> None:
+def test_a_terminal_shows_a_bar_and_the_workers_and_keeps_failures_and_the_last_line() -> None:
     leader, follower = pty.openpty()
     terminal = Terminal()
     reader = threading.Thread(target=terminal.read, args=(leader,))
@@ -160,7 +160,7 @@ def test_a_terminal_shows_a_bar_and_what_each_worker_does_and_keeps_failures_and
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
     assert re.search(r"^worker 1 +numpy-\d +download 3\.0 MB +0\.\d\d s", plain, re.M), plain
     assert re.search(r"^5 of 8; 5 done; .* left", plain, re.M), plain
-    assert "\x1b[2J" not in shown  # which a package is called
-    last = shown.rpartition("\x1b[2K")[2].replace("\r", "")  # what stays when all that moved is wiped away
+    assert "\x1b[2J" not in shown  # an escape sequence in a package's name
+    last = shown.rpartition("\x1b[2K")[2].replace("\r", "")  # what remains after the live view is removed
     assert "signal 11" in shown
     assert re.search(r"7 of 8; 6 done, 1 failed; .*\n$", last)

@@ -1,4 +1,4 @@
-"""Publishing: readers see one whole index or another, whatever becomes of those who publish."""
+"""Publishing: readers see one complete index or another, whatever happens to publishers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,17 @@ from conda2wheel.mirror.publish.rollback import gc, rollback
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.mirror.store.lease import Lease
 from conda2wheel.mirror.store.open import open_store
-from tests.helpers.mirror_index import CHANNEL, entry, over_http, polled, publish_release, publishers, put, release, served
+from tests.helpers.mirror_index import (
+    CHANNEL,
+    continuous_reader,
+    entry,
+    publish_release,
+    publishers,
+    put,
+    release,
+    served,
+    served_folder,
+)
 from tests.helpers.mounts import tmpfs
 from tests.helpers.seaweed import S3
 
@@ -33,12 +43,12 @@ NOW = 1.8e9
 
 
 def files(store: Store, project: str) -> dict[str, object]:
-    """What a project's page says: each file's name, and why it is yanked."""
+    """The files of a project's page: why each is yanked, or False, by name."""
     page = json.loads(served(store)[f"simple/{project}/index.json"])
     return {file["filename"]: file["yanked"] for file in page["files"]}
 
 
-def test_what_is_published_is_served_at_the_top(store: Store) -> None:
+def test_the_published_index_is_served_at_the_top(store: Store) -> None:
     entries = put(store, entry("demo", "1.0"), entry("demo", "1.10"), entry("other"))
     done = publish(store, entries, {"results": []}, now=NOW, grace=DAY)
     assert done.new
@@ -49,7 +59,7 @@ def test_what_is_published_is_served_at_the_top(store: Store) -> None:
     assert pointer.generation == done.generation == f"000001-{done.generation[-8:]}"
     manifest = json.loads(store.get(f"generations/{done.generation}/generation.json") or b"")
     assert manifest["state"] == {"results": []}
-    assert [IndexEntry.from_json(told) for told in manifest["entries"]] == list(done.entries)
+    assert [IndexEntry.from_json(document) for document in manifest["entries"]] == list(done.entries)
 
 
 def test_an_index_that_did_not_change_makes_no_generation(store: Store) -> None:
@@ -72,7 +82,7 @@ def test_the_order_of_work_does_not_change_the_bytes(tmp_path: Path) -> None:
     assert found[0] == found[1] == found[2]
 
 
-def test_a_package_that_vanished_is_yanked_and_then_goes(store: Store) -> None:
+def test_the_wheel_of_a_vanished_package_is_yanked_and_later_removed(store: Store) -> None:
     stays, goes = put(store, entry("stays"), entry("goes"))
     publish(store, [stays, goes], {}, now=NOW, grace=3 * DAY)
     done = publish(store, [stays], {}, now=NOW + DAY, grace=3 * DAY)
@@ -88,7 +98,7 @@ def test_a_package_that_vanished_is_yanked_and_then_goes(store: Store) -> None:
     assert b"goes" not in served(store)["simple/index.html"]
 
 
-def test_a_package_that_comes_back_is_not_yanked_any_more(store: Store) -> None:
+def test_the_wheel_of_a_package_that_is_listed_again_is_no_longer_yanked(store: Store) -> None:
     both = put(store, entry("stays"), entry("comes"))
     publish(store, both, {}, now=NOW, grace=DAY)
     publish(store, both[:1], {}, now=NOW + 1, grace=DAY)
@@ -96,14 +106,14 @@ def test_a_package_that_comes_back_is_not_yanked_any_more(store: Store) -> None:
     assert files(store, "comes") == {"comes-1.0-py3-none-any.whl": False}
 
 
-def test_a_wheel_that_could_not_be_made_again_today_stays(store: Store) -> None:
+def test_a_wheel_whose_replacement_failed_stays(store: Store) -> None:
     both = put(store, entry("stays"), entry("fails"))
     publish(store, both, {}, now=NOW, grace=DAY)
     done = publish(store, both[:1], {}, now=NOW + 9 * DAY, grace=DAY, yank_reason=lambda _: None)
     assert (done.new, files(store, "fails")) == (False, {"fails-1.0-py3-none-any.whl": False})
 
 
-def test_a_clock_that_goes_back_neither_loses_nor_keeps_files_for_ever(store: Store) -> None:
+def test_a_clock_that_is_set_back_neither_removes_nor_keeps_yanked_wheels(store: Store) -> None:
     both = put(store, entry("stays"), entry("goes"))
     publish(store, both, {}, now=NOW + 100 * DAY, grace=DAY)
     publish(store, both[:1], {}, now=NOW + 100 * DAY, grace=DAY)
@@ -111,7 +121,7 @@ def test_a_clock_that_goes_back_neither_loses_nor_keeps_files_for_ever(store: St
     assert publish(store, both[:1], {}, now=NOW + 102 * DAY, grace=DAY).removed != ()
 
 
-def test_of_builds_with_one_file_name_the_newest_is_taken_and_the_others_are_told(store: Store) -> None:
+def test_the_newest_build_of_a_file_name_is_chosen_and_the_others_are_reported(store: Store) -> None:
     old, new, late = put(
         store, entry("demo", build=1), entry("demo", build=2), entry("demo", build=2, timestamp=2e9, text="late")
     )
@@ -123,7 +133,7 @@ def test_of_builds_with_one_file_name_the_newest_is_taken_and_the_others_are_tol
     assert page["files"][0]["upload-time"] == "2033-05-18T03:33:20Z"
 
 
-def test_a_wheel_that_is_not_in_the_store_is_left_out_and_told(store: Store) -> None:
+def test_a_wheel_that_is_missing_in_the_store_is_left_out_and_reported(store: Store) -> None:
     whole, lost = put(store, entry("whole"), entry("lost"))
     cut = put(store, entry("cut"))[0]
     store.delete([lost.wheel.blob])
@@ -147,25 +157,25 @@ def test_further_files_are_served_and_belong_to_the_generation(store: Store) -> 
     assert store.get("pyodide-lock-x.json") is None
 
 
-def test_a_rollback_serves_what_was_before_and_stays(store: Store) -> None:
-    nights = []
+def test_a_rollback_serves_the_earlier_index_until_another_is_published(store: Store) -> None:
+    indexes = []
     for number in (1, 2):
         publish_release(store, number)
-        nights.append(served(store))
+        indexes.append(served(store))
     assert rollback(store, None, now=NOW) == generations(store)[0]
-    assert served(store) == nights[0]
+    assert served(store) == indexes[0]
     held = publish_release(store, 2)
-    assert (held.new, held.withdrawn, served(store)) == (False, True, nights[0])
+    assert (held.new, held.withdrawn, served(store)) == (False, True, indexes[0])
     third = publish_release(store, 3)
     assert (third.new, third.generation[:6]) == (True, "000003")
     assert rollback(store, generations(store)[1], now=NOW) == generations(store)[1]
-    assert served(store) == nights[1]
+    assert served(store) == indexes[1]
     with pytest.raises(Failed, match="has no generation 000009-nothing") as caught:
         rollback(store, "000009-nothing", now=NOW)
     assert caught.value.code == "usage"
 
 
-def test_a_rollback_to_what_is_not_whole_is_refused(store: Store) -> None:
+def test_a_rollback_to_an_incomplete_generation_is_an_error(store: Store) -> None:
     publish_release(store, 1)
     publish_release(store, 2)
     store.delete([release(1)[0].wheel.blob])
@@ -173,7 +183,7 @@ def test_a_rollback_to_what_is_not_whole_is_refused(store: Store) -> None:
         rollback(store, None, now=NOW)
 
 
-def test_gc_removes_what_no_kept_generation_names_and_nothing_in_its_grace(store: Store) -> None:
+def test_gc_removes_unneeded_generations_and_wheels_after_their_grace(store: Store) -> None:
     for number in range(1, 7):
         publish_release(store, number)
     nothing = gc(store, keep=2, grace=DAY)
@@ -185,20 +195,20 @@ def test_gc_removes_what_no_kept_generation_names_and_nothing_in_its_grace(store
     assert swept.blobs > 0
     for name in names[4:]:
         manifest = json.loads(store.get(f"generations/{name}/generation.json") or b"")
-        assert missing(store, [IndexEntry.from_json(told) for told in manifest["entries"]]) == ()
+        assert missing(store, [IndexEntry.from_json(document) for document in manifest["entries"]]) == ()
     left = {meta.path.split("/")[2] for meta in store.list("blobs")}
     assert release(1)[-1].wheel.sha256 not in left
     assert gc(store, keep=2, grace=DAY, now=store.clock() + 2 * DAY).generations == ()
 
 
-def test_gc_clears_an_unfinished_generation(store: Store) -> None:
+def test_gc_removes_an_incomplete_generation(store: Store) -> None:
     publish_release(store, 1)
     store.put("generations/000002-abcdabcd/simple/index.html", b"half")
     assert gc(store, keep=1, grace=DAY).generations == ("000002-abcdabcd",)
     assert list(store.list("generations/000002-abcdabcd")) == []
 
 
-def test_what_a_damaged_pointer_or_manifest_says_is_not_believed(store: Store) -> None:
+def test_a_damaged_pointer_or_manifest_is_an_error(store: Store) -> None:
     done = publish_release(store, 1)
     publish_release(store, 2)
     pointer = current(store)
@@ -214,7 +224,7 @@ def test_what_a_damaged_pointer_or_manifest_says_is_not_believed(store: Store) -
         publish_release(store, 4)
 
 
-def test_one_publishes_at_a_time(store: Store) -> None:
+def test_only_one_process_publishes_at_a_time(store: Store) -> None:
     with Lease(store, "alice on host-a"), pytest.raises(Failed, match="alice on host-a is publishing to") as caught:
         publish_release(store, 1)
     assert caught.value.code == "locked"
@@ -223,7 +233,7 @@ def test_one_publishes_at_a_time(store: Store) -> None:
 
 
 @pytest.mark.parametrize("store", ["folder", "s3"], indirect=True)
-def test_a_lock_that_is_renewed_outlives_its_seconds(store: Store) -> None:
+def test_a_renewed_lease_outlives_its_seconds(store: Store) -> None:
     with Lease(store, "alice", seconds=1) as lock:
         time.sleep(4.2)
         lock.check()
@@ -232,17 +242,17 @@ def test_a_lock_that_is_renewed_outlives_its_seconds(store: Store) -> None:
 
 
 @pytest.mark.parametrize("store", ["folder", "s3"], indirect=True)
-def test_a_lock_whose_owner_is_gone_ends(store: Store) -> None:
-    """Its owner ran on another machine: nobody can ask whether it lives."""
-    told = {"schema": 1, "owner": "alice on host-a", "token": "x", "seconds": 1, "process": {"boot": "another"}}
-    store.put("lock.json", json.dumps(told).encode())
+def test_a_lease_whose_owner_is_gone_expires(store: Store) -> None:
+    """Its owner ran on another machine, so that it is not known whether it lives."""
+    document = {"schema": 1, "owner": "alice on host-a", "token": "x", "seconds": 1, "process": {"boot": "another"}}
+    store.put("lock.json", json.dumps(document).encode())
     with pytest.raises(Failed, match="alice on host-a is publishing"):
         publish_release(store, 1)
     time.sleep(4.2)
     assert publish_release(store, 1).new
 
 
-def test_many_who_want_the_lock_at_once_get_it_one_by_one(store: Store) -> None:
+def test_concurrent_publishers_hold_the_lease_one_at_a_time(store: Store) -> None:
     codes: set[str] = set()
     inside: list[int] = []
     most: list[int] = []
@@ -268,7 +278,7 @@ def test_many_who_want_the_lock_at_once_get_it_one_by_one(store: Store) -> None:
 
 
 def _stopped(store: Store, number: int) -> subprocess.Popen[str]:
-    """A publisher that is stopped when it has written its generation, right before the pointer."""
+    """Start a publisher that is stopped after it has written its generation, right before the pointer."""
     code = """
 import functools, os, signal, sys
 from conda2wheel.mirror.publish import publisher
@@ -287,7 +297,7 @@ publish_release(open_store(sys.argv[1]), int(sys.argv[2]))
 
 
 @pytest.mark.parametrize("store", ["folder", "s3"], indirect=True)
-def test_one_who_sleeps_through_its_lock_loses_to_who_took_it_over(store: Store) -> None:
+def test_a_publisher_whose_lease_expired_loses_to_the_one_that_took_it_over(store: Store) -> None:
     publish_release(store, 1)
     child = _stopped(store, 2)
     try:
@@ -313,10 +323,10 @@ def test_one_who_sleeps_through_its_lock_loses_to_who_took_it_over(store: Store)
 
 @pytest.mark.parametrize("following", [2, 3], ids=["the same index", "another one"])
 @pytest.mark.parametrize("steps", range(1, 11, 2))
-def test_a_copy_that_was_cut_off_at_any_page_is_finished(
+def test_a_copy_that_was_interrupted_at_any_page_is_finished(
     steps: int, following: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, undisturbed = open_store(f"memory://{tmp_path}/a"), open_store(f"memory://{tmp_path}/b")
+    store, reference = open_store(f"memory://{tmp_path}/a"), open_store(f"memory://{tmp_path}/b")
     publish_release(store, 1)
     left = iter(range(steps))
 
@@ -334,60 +344,63 @@ def test_a_copy_that_was_cut_off_at_any_page_is_finished(
     monkeypatch.undo()
     publish_release(store, following)
     for number in sorted({1, 2, following}):
-        publish_release(undisturbed, number)
-    assert served(store) == served(undisturbed)
+        publish_release(reference, number)
+    assert served(store) == served(reference)
 
 
-def killed_and_killed(url: str, base: str, moments: int, undisturbed: Store) -> tuple[int, int]:
-    """Publish night after night, each killed at a random moment and then done by another; how many were killed in the middle, and
-    how many requests the reader made meanwhile."""
+def publish_with_kills(url: str, base: str, moments: int, reference: Store) -> tuple[int, int]:
+    """Publish releases, each with a publisher that is killed at a random moment and then again with another one.
+
+    Returns:
+        How many publishers were killed while publishing, and how many requests the reader made meanwhile.
+    """
     chance = random.Random(moments)  # noqa: S311
     store = open_store(url)
     cut = 0
-    with publishers(url) as who, polled(base) as reader:
-        for number in (1, 2):  # the first makes the bucket, and takes longer
+    with publishers(url) as who, continuous_reader(base) as reader:
+        for number in (1, 2):  # the first creates the bucket, and takes longer
             _, longest = who.publish(number)
-            publish_release(undisturbed, number)
+            publish_release(reference, number)
         for number in range(3, moments + 3):
             what, _ = who.publish(number, killed_after=chance.uniform(0, longest * 1.1))
             cut += what == ""
             what, seconds = who.publish(number)
             assert what.startswith("0"), what
             longest = (seconds + longest) / 2
-            publish_release(undisturbed, number)
-            assert served(store) == served(undisturbed), f"night {number}"
+            publish_release(reference, number)
+            assert served(store) == served(reference), f"release {number}"
     gc(store, keep=1, grace=0, now=store.clock() + DAY)
     assert len(generations(store)) == 1
     return cut, reader.requests
 
 
 @pytest.mark.parametrize("moments", [15, pytest.param(200, marks=pytest.mark.long)])
-def test_publishers_killed_at_random_moments_never_show_half_an_index(tmp_path: Path, moments: int) -> None:
+def test_killed_publishers_never_leave_a_partial_index(tmp_path: Path, moments: int) -> None:
     folder = tmp_path / "store"
     folder.mkdir()
-    with over_http(folder) as base:
-        cut, requests = killed_and_killed(str(folder), base, moments, open_store(f"memory://{tmp_path}"))
+    with served_folder(folder) as base:
+        cut, requests = publish_with_kills(str(folder), base, moments, open_store(f"memory://{tmp_path}"))
     print(f"{moments} publishers, {cut} killed at work, {requests} requests of a reader")
     assert cut > moments / 3
     assert requests > moments * 10
 
 
 @pytest.mark.parametrize("moments", [6, pytest.param(100, marks=pytest.mark.long)])
-def test_publishers_killed_at_random_moments_never_show_half_an_index_of_a_bucket(
+def test_killed_publishers_never_leave_a_partial_index_in_a_bucket(
     s3: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, moments: int
 ) -> None:
     for name, value in s3.environ().items():
         monkeypatch.setenv(name, value)
     place = f"killed/{time.time_ns()}"
-    cut, requests = killed_and_killed(f"s3://{place}", s3.url(place), moments, open_store(f"memory://{tmp_path}"))
+    cut, requests = publish_with_kills(f"s3://{place}", s3.url(place), moments, open_store(f"memory://{tmp_path}"))
     print(f"{moments} publishers, {cut} killed at work, {requests} requests of a reader")
     assert cut > moments / 4
     assert requests > moments * 10
 
 
 @pytest.mark.parametrize("store", ["folder", "s3"], indirect=True)
-def test_two_who_publish_at_once_do_not_both_win(store: Store, tmp_path: Path) -> None:
-    undisturbed = open_store(f"memory://{tmp_path}/undisturbed")
+def test_of_two_concurrent_publishers_one_publishes(store: Store, tmp_path: Path) -> None:
+    reference = open_store(f"memory://{tmp_path}/reference")
     locked = 0
     with publishers(store.url) as one, publishers(store.url) as two:
         for number in range(1, 6):
@@ -396,18 +409,18 @@ def test_two_who_publish_at_once_do_not_both_win(store: Store, tmp_path: Path) -
             locked += sum(text.startswith("locked: ") for text in said)
             assert all(text.startswith(("0", "locked: ")) for text in said), said
             assert len({text for text in said if text.startswith("0")}) == 1, said
-            publish_release(undisturbed, number)
-            assert served(store) == served(undisturbed)
+            publish_release(reference, number)
+            assert served(store) == served(reference)
     assert locked > 0
     assert len(generations(store)) == 5
 
 
-def test_a_disk_that_runs_full_leaves_the_index_as_it_was_and_the_next_publish_is_whole(tmp_path: Path) -> None:
-    undisturbed = open_store(f"memory://{tmp_path}")
+def test_a_full_disk_leaves_the_index_unchanged_and_the_next_publish_is_complete(tmp_path: Path) -> None:
+    reference = open_store(f"memory://{tmp_path}")
     with tmpfs(tmp_path / "small", "size=4m") as folder:
         store = open_store(str(folder / "store"))
         publish_release(store, 1)
-        publish_release(undisturbed, 1)
+        publish_release(reference, 1)
         expected = served(store)
         ballast = folder / "ballast"
         left, said = 0, list[str]()
@@ -424,13 +437,13 @@ def test_a_disk_that_runs_full_leaves_the_index_as_it_was_and_the_next_publish_i
                 break
             left = len(said)
         publish_release(store, 2)
-        publish_release(undisturbed, 2)
+        publish_release(reference, 2)
         assert left >= 3
         assert all("No space left" in message for message in said)
-        assert served(store) == served(undisturbed)
+        assert served(store) == served(reference)
 
 
-def test_a_store_that_refuses_writes_is_told_and_stays(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_refuses_writes_is_an_error_and_stays_unchanged(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in s3.environ().items():
         monkeypatch.setenv(name, value)
     url = f"s3://refuses/{time.time_ns()}"

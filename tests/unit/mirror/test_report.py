@@ -1,4 +1,4 @@
-"""The report of a run says what happened, what is missing and whether a person must look, in every form and for any name."""
+"""Reports: counts, changes, missing distributions and what needs attention, in every format and for any name."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def test_counts_are_of_packages_and_of_wheels(full: MirrorReport) -> None:
         "pending": 1,
         "quarantined": 1,
         "projects": 4,
-        "wheels": 5,  # one of which stays though its package failed since
+        "wheels": 5,  # one of them of a package whose last conversion failed
         "bytes": 35_000_000 + 3 * 1_234_567 + 7,
     }
 
 
-def test_stages_and_bytes_are_of_this_run_and_the_slowest_of_all(full: MirrorReport) -> None:
+def test_stages_and_bytes_are_of_this_run_and_the_slowest_items_of_all_runs(full: MirrorReport) -> None:
     assert [(stage.name, stage.items, stage.seconds) for stage in full.stages] == [
         ("download", 2, 1.0),
         ("convert", 2, 4.0),
@@ -59,7 +59,7 @@ def test_stages_and_bytes_are_of_this_run_and_the_slowest_of_all(full: MirrorRep
     assert full.largest(1)[0].package.name == "scipy"
 
 
-def test_the_order_in_which_items_come_does_not_show() -> None:
+def test_the_order_of_items_does_not_change_the_report() -> None:
     assert json_text(report(reports.every_kind()[::-1])) == json_text(report())
 
 
@@ -68,20 +68,20 @@ def test_versions_are_in_their_own_order(full: MirrorReport) -> None:
 
 
 def test_no_credentials_of_a_channel_are_in_any_form(full: MirrorReport) -> None:
-    for told in (json_text(full), junit(full), metrics(full), text(full)):
-        assert "secret" not in told
-        assert "https://repo.example/emscripten-forge-4x" in told or told == metrics(full)
+    for made in (json_text(full), junit(full), metrics(full), text(full)):
+        assert "secret" not in made
+        assert "https://repo.example/emscripten-forge-4x" in made or made == metrics(full)
 
 
-# Whether a person must look
+# What needs attention
 
 
-def test_a_person_must_look_at_new_failures_lost_wheels_and_what_is_quarantined(full: MirrorReport) -> None:
+def test_new_failures_lost_wheels_and_quarantined_items_need_attention(full: MirrorReport) -> None:
     assert [reason.partition(",")[0] for reason in full.attention] == ["1 failed", "1 had a wheel before", "1 quarantined"]
     assert full.exit_status == 1
 
 
-def test_what_was_told_before_wakes_nobody_again() -> None:
+def test_failures_and_refusals_that_were_reported_before_need_no_attention() -> None:
     quiet = report(
         [
             item("old-failure", "failed", "network", previous_status="failed", worked=True),
@@ -93,13 +93,13 @@ def test_what_was_told_before_wakes_nobody_again() -> None:
     assert (quiet.attention, quiet.exit_status) == ((), 0)
 
 
-def test_a_run_that_could_not_publish_wakes_somebody() -> None:
-    told = report([item("fine")], problem="store: s3://wheels: access denied")
-    assert told.attention == ("nothing was published: store: s3://wheels: access denied",)
-    assert told.exit_status == 1
+def test_a_run_that_could_not_publish_needs_attention() -> None:
+    made = report([item("fine")], problem="store: s3://wheels: access denied")
+    assert made.attention == ("nothing was published: store: s3://wheels: access denied",)
+    assert made.exit_status == 1
 
 
-def test_an_unknown_change_is_a_mistake_of_the_caller() -> None:
+def test_an_unknown_kind_of_change_is_an_error() -> None:
     with pytest.raises(ValueError, match="no such change: odd"):
         report(changes={"odd": []})
 
@@ -107,12 +107,12 @@ def test_an_unknown_change_is_a_mistake_of_the_caller() -> None:
 # What is missing
 
 
-def kinds(told: MirrorReport) -> dict[str, tuple[str, tuple[str, ...], str | None]]:
-    assert told.missing is not None
-    return {each.name: (each.kind, each.available, each.code) for each in told.missing}
+def kinds(made: MirrorReport) -> dict[str, tuple[str, tuple[str, ...], str | None]]:
+    assert made.missing is not None
+    return {each.name: (each.kind, each.available, each.code) for each in made.missing}
 
 
-def test_what_is_missing_comes_with_what_is_known_of_it(full: MirrorReport) -> None:
+def test_missing_distributions_are_reported_with_what_is_known_of_them(full: MirrorReport) -> None:
     assert kinds(full) == {
         "numpy": ("version", ("2.4.4 here", "2.10.0 here"), None),
         "absent": ("elsewhere", (), None),
@@ -140,24 +140,24 @@ def test_what_is_missing_comes_with_what_is_known_of_it(full: MirrorReport) -> N
         ("zlib", {"zlib": "elsewhere"}),
     ],
 )
-def test_a_requirement_is_looked_up_as_that_pyodide_would(needs: str, expected: dict[str, str]) -> None:
-    told = report(
+def test_a_requirement_is_evaluated_as_in_that_pyodide(needs: str, expected: dict[str, str]) -> None:
+    made = report(
         [
             item("asks", wheel=wheel("asks", requires=(needs,))),
             item("later", None),
             item("broken", "failed", "crash"),
             item("native", wheel=wheel("native", platform="pyemscripten_2026_0_wasm32")),
             item("yanked", yanked="gone"),
-            item("matplotlib-base", "refused", "fake-dylib"),  # whose name on PyPI is another
-            item("zlib", "refused", "not-python"),  # a C library, which is no PyPI project's
+            item("matplotlib-base", "refused", "fake-dylib"),  # which has another name on PyPI
+            item("zlib", "refused", "not-python"),  # a C library, without a PyPI name
         ],
         runtimes=[runtime(**{"in-pyodide": "2.1"})],
     )
-    assert {name: kind for name, (kind, _, _) in kinds(told).items()} == expected
-    assert told.unjudged == 1  # `native`, of another platform
+    assert {name: kind for name, (kind, _, _) in kinds(made).items()} == expected
+    assert made.unjudged == 1  # `native`, of another platform
 
 
-def test_a_wheel_that_its_python_shuts_out_neither_gives_nor_needs() -> None:
+def test_a_wheel_for_another_python_neither_provides_nor_requires() -> None:
     items = [
         item("asks", wheel=wheel("asks", requires=("old",))),
         item("old", wheel=wheel("old", requires=("nowhere",), requires_python="<3.13")),
@@ -165,41 +165,41 @@ def test_a_wheel_that_its_python_shuts_out_neither_gives_nor_needs() -> None:
     assert kinds(report(items, runtimes=[runtime()])) == {"old": ("platform", (reports.NATIVE,), None)}
 
 
-def test_pyodides_that_lack_the_same_share_a_line() -> None:
-    told = report(
+def test_pyodides_that_miss_the_same_distribution_share_a_line() -> None:
+    made = report(
         [item("asks", wheel=wheel("asks", platform="any", requires=("absent",)))], runtimes=[runtime("0.29.3"), runtime("0.29.5")]
     )
-    assert told.missing is not None
-    assert [each.pyodide for each in told.missing] == [("0.29.3", "0.29.5")]
+    assert made.missing is not None
+    assert [each.pyodide for each in made.missing] == [("0.29.3", "0.29.5")]
 
 
-def test_without_a_pyodide_nothing_is_said_to_be_missing() -> None:
+def test_without_a_pyodide_nothing_is_reported_as_missing() -> None:
     assert report().json()["missing"] is None
 
 
-# Its forms
+# Formats
 
 
-def test_json_has_everything_and_survives_any_reader(full: MirrorReport) -> None:
-    told = json.loads(json_text(full).encode("ascii"))
-    assert told["schema"] == 1
-    assert len(told["items"]) == 13
-    assert told["before"]["packages"] == 10
-    assert told["refused"]["fake-dylib"] == {
+def test_json_is_complete_and_ascii(full: MirrorReport) -> None:
+    made = json.loads(json_text(full).encode("ascii"))
+    assert made["schema"] == 1
+    assert len(made["items"]) == 13
+    assert made["before"]["packages"] == 10
+    assert made["refused"]["fake-dylib"] == {
         "count": 1,
         "meaning": REFUSAL_CODES["fake-dylib"].meaning,
         "advice": "link it with `-sSIDE_MODULE`",
     }
-    assert told["failed"]["network"] == {
+    assert made["failed"]["network"] == {
         "count": 2,
         "meaning": "the channel did not answer, or the connection was interrupted",
         "package": "emscripten-wasm32/flaky-1.0-py313h0_0",
         "message": "timed out",
     }
-    assert told["changes"]["vanished"] == ["emscripten-wasm32/old-1.0-py313h0_0"]
+    assert made["changes"]["vanished"] == ["emscripten-wasm32/old-1.0-py313h0_0"]
 
 
-def test_what_is_served_is_every_form_and_the_same_bytes_each_time(full: MirrorReport) -> None:
+def test_all_files_are_served_and_the_same_bytes_each_time(full: MirrorReport) -> None:
     served = files(full)
     assert sorted(served) == ["report.css", "report.html", "report.js", "report.json", "report.txt", "report.xml"]
     assert served == files(full)
@@ -207,10 +207,10 @@ def test_what_is_served_is_every_form_and_the_same_bytes_each_time(full: MirrorR
 
 
 def test_every_key_of_the_json_is_in_the_manual(full: MirrorReport) -> None:
-    told = full.json()
-    assert told["missing"]
-    wheels = [each["wheel"] for each in told["items"] if each["wheel"]]
-    keys = {*told, *told["items"][0], *wheels[0], *told["history"][0], *told["missing"][0], *COUNTS, *CHANGES, *KINDS}
+    made = full.json()
+    assert made["missing"]
+    wheels = [each["wheel"] for each in made["items"] if each["wheel"]]
+    keys = {*made, *made["items"][0], *wheels[0], *made["history"][0], *made["missing"][0], *COUNTS, *CHANGES, *KINDS}
     assert sorted(key for key in keys if f"`{key}`" not in DOCS) == []
 
 
@@ -220,7 +220,7 @@ def test_every_metric_is_in_the_manual(full: MirrorReport) -> None:
     assert sorted(name for name in names if f"`{name}`" not in DOCS) == []
 
 
-def test_junit_counts_an_accident_as_error_a_lost_wheel_as_failure_and_a_verdict_as_skipped(full: MirrorReport) -> None:
+def test_junit_has_failures_as_errors_lost_wheels_as_failures_and_refusals_as_skipped(full: MirrorReport) -> None:
     root = ET.fromstring(junit(full).encode())  # noqa: S314 - our own
     (suite,) = root
     assert suite.attrib == {
@@ -252,13 +252,13 @@ def test_prometheus_reads_the_metrics(full: MirrorReport, tmp_path: Path) -> Non
     }
     assert found["items", "done"].value == 4
     assert found["refused", "fake-dylib"].value == 1
-    assert found["refused", "too-large"].value == 0  # so that a rule over time sees it come
+    assert found["refused", "too-large"].value == 0  # so that an alerting rule sees it appear
     assert found["failed", "network"].value == 2
     assert found["missing", "elsewhere"].value == 1
     assert found["start_time_seconds",].value == reports.STARTED
     assert found["published",].value == 1
     assert found["look",].value == 3
-    assert all(sample.timestamp is None for sample in found.values())  # the collector refuses a file that has one
+    assert all(sample.timestamp is None for sample in found.values())  # the collector does not accept a file with time stamps
 
 
 def test_metrics_of_a_failed_publish_say_so() -> None:
@@ -266,16 +266,16 @@ def test_metrics_of_a_failed_publish_say_so() -> None:
 
 
 @pytest.mark.parametrize("form", [junit, metrics, text])
-def test_no_name_breaks_a_line_moves_a_cursor_or_turns_the_line_around(form: object, full: MirrorReport) -> None:
-    told = form(full)  # type: ignore[operator]
-    assert "\\u202e" in told
-    assert not CONTROLS.search(told)
-    assert told.encode("utf-8")
+def test_control_characters_in_names_are_escaped(form: object, full: MirrorReport) -> None:
+    made = form(full)  # type: ignore[operator]
+    assert "\\u202e" in made
+    assert not CONTROLS.search(made)
+    assert made.encode("utf-8")
 
 
-def test_plain_text_names_what_matters(full: MirrorReport) -> None:
-    told = text(full)
-    assert told.startswith(
+def test_plain_text_has_all_sections(full: MirrorReport) -> None:
+    made = text(full)
+    assert made.startswith(
         f"13 packages of {reports.CHANNEL}: 5 wheels of 4 projects; 4 worked on in 1 min 23 s; generation 000002-0a1b2c3d\n\n"
         "Needs attention\n  1 failed, and had not failed before: emscripten-wasm32/flaky-1.0-py313h0_0\n"
     )
@@ -286,11 +286,11 @@ def test_plain_text_names_what_matters(full: MirrorReport) -> None:
         "  convert     2   4.0 s   2.0 s",
         "   35 MB  scipy-1.0-cp313-cp313-pyemscripten_2025_0_wasm32.whl",
     ):
-        assert line in told.splitlines(), told
-    assert "in the channel, but refused (bad-version)" in told
+        assert line in made.splitlines(), made
+    assert "in the channel, but refused (bad-version)" in made
 
 
-def test_long_lists_are_cut_unless_all_is_asked_for() -> None:
+def test_long_lists_are_shortened_unless_all_is_requested() -> None:
     many = report([], changes={"new": [reports.package(f"p{number:02}") for number in range(30)]})
     assert "and 20 more" in text(many)
     assert "p29" not in text(many)
@@ -303,13 +303,13 @@ def test_a_terminal_gets_tables_and_a_file_lines(full: MirrorReport) -> None:
     show(full, Console(file=drawn, width=160, force_terminal=True))
     assert plain.getvalue() == text(full)
     assert "─" in drawn.getvalue()
-    assert "[bold]$title" in drawn.getvalue()  # a name, no markup of rich's
+    assert "[bold]$title" in drawn.getvalue()  # a name, not markup for rich
     assert "was 10" in drawn.getvalue()
 
 
-def test_a_channel_of_2600_is_told_in_every_form() -> None:
-    told = reports.channel()
-    assert told.counts["packages"] == 2600
-    assert len(ET.fromstring(junit(told).encode())[0]) == 2600  # noqa: S314 - our own
-    assert len(json.loads(json_text(told))["items"]) == 2600
-    assert len(text(told).splitlines()) < 100
+def test_a_channel_of_2600_packages_is_reported_in_every_format() -> None:
+    made = reports.channel()
+    assert made.counts["packages"] == 2600
+    assert len(ET.fromstring(junit(made).encode())[0]) == 2600  # noqa: S314 - our own
+    assert len(json.loads(json_text(made))["items"]) == 2600
+    assert len(text(made).splitlines()) < 100

@@ -1,4 +1,4 @@
-"""A mirror's nights: what its channel does, what becomes of the index, and how much work that was."""
+"""Runs of a mirror: changes of its channel, the resulting index, and the work done."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from conda2wheel.mirror import operations
 from conda2wheel.mirror.config import load
 from tests.helpers import sets
 from tests.helpers.mirror_index import served as pages
-from tests.helpers.mirror_runs import Mirror, nights
+from tests.helpers.mirror_runs import Mirror, small_mirror
 
 RUN = [sys.executable, "-m", "conda2wheel", "mirror", "run", "--workers", "2"]
 
 
 @pytest.fixture
 def mirror(tmp_path: Path) -> Iterator[Mirror]:
-    with nights(tmp_path) as made:
+    with small_mirror(tmp_path) as made:
         yield made
 
 
-def test_the_first_night_brings_everything_and_the_second_asks_for_nothing_but_the_list(mirror: Mirror) -> None:
+def test_the_first_run_converts_everything_and_the_second_requests_only_the_listing(mirror: Mirror) -> None:
     first = mirror.run()
     assert first.exit_status == 0, first.attention
     assert (first.counts["done"], first.counts["refused"], first.counts["pending"]) == (4, 2, 0)
@@ -44,7 +44,7 @@ def test_the_first_night_brings_everything_and_the_second_asks_for_nothing_but_t
     second = mirror.run()
     assert second.run is not None
     assert (second.run.worked, second.generation, second.exit_status) == (0, first.generation, 0)
-    assert mirror.channel.asked() != mirror.asked() == []
+    assert mirror.channel.asked() != mirror.requested_packages() == []
     assert mirror.store.folders("generations") == generations
 
 
@@ -55,26 +55,26 @@ def test_one_changed_package_among_many_is_one_conversion(mirror: Mirror) -> Non
     report = mirror.run()
     assert report.run is not None
     assert (report.run.worked, [each.name for each in report.changes["changed"]]) == (1, ["two"])
-    assert mirror.asked() == mirror.channel.asked("*/two-1.0-*") != []
+    assert mirror.requested_packages() == mirror.channel.asked("*/two-1.0-*") != []
     after = pages(mirror.store)
     assert {path for path in before if before[path] != after[path]} == {"simple/two/index.html", "simple/two/index.json"}
 
 
-def test_a_patch_of_repodata_is_seen_and_converts_nothing(mirror: Mirror) -> None:
+def test_a_repodata_patch_is_reported_and_converts_nothing(mirror: Mirror) -> None:
     mirror.run()
     for path in mirror.channel.root.glob("noarch/repodata.json"):
-        told = json.loads(path.read_text())
-        for each in told["packages"].values():
+        document = json.loads(path.read_text())
+        for each in document["packages"].values():
             each["license"] = "other"
         for other in path.parent.glob("repodata*"):
             other.unlink()
-        path.write_text(json.dumps(told))
+        path.write_text(json.dumps(document))
     report = mirror.run()
     assert report.run is not None
-    assert (len(report.changes["patched"]), report.run.worked, mirror.asked()) == (3, 0, [])
+    assert (len(report.changes["patched"]), report.run.worked, mirror.requested_packages()) == (3, 0, [])
 
 
-def test_what_vanishes_is_yanked_first_and_gone_later_and_may_come_back(mirror: Mirror) -> None:
+def test_a_vanished_package_is_yanked_then_removed_and_may_be_listed_again(mirror: Mirror) -> None:
     mirror.run()
     mirror.remove("two-*")
     report = mirror.run()
@@ -82,7 +82,7 @@ def test_what_vanishes_is_yanked_first_and_gone_later_and_may_come_back(mirror: 
     assert mirror.files("two") == {"two-1.0-py3-none-any.whl": f"no longer in {mirror.channel.url}"}
     mirror.add(sets.pure("two"))
     assert [each.name for each in mirror.run().changes["back"]] == ["two"]
-    assert mirror.asked() == []
+    assert mirror.requested_packages() == []
     assert mirror.files("two") == {"two-1.0-py3-none-any.whl": False}
     mirror.remove("two-*")
     for _ in range(4):  # grace is three days
@@ -93,7 +93,7 @@ def test_what_vanishes_is_yanked_first_and_gone_later_and_may_come_back(mirror: 
     assert "simple/two/index.html" not in pages(mirror.store)
 
 
-def test_a_channel_that_lists_next_to_nothing_yanks_nothing_without_a_word(mirror: Mirror) -> None:
+def test_a_channel_that_lists_next_to_nothing_yanks_nothing(mirror: Mirror) -> None:
     mirror.add(*(sets.pure(f"pure-{number}") for number in range(12)))
     mirror.run()
     before = mirror.index()
@@ -105,23 +105,23 @@ def test_a_channel_that_lists_next_to_nothing_yanks_nothing_without_a_word(mirro
     assert len(mirror.run(accept_vanished=True).changes["yanked"]) == 12
 
 
-def test_a_bad_package_stops_nobody_is_told_once_waits_and_is_tried_again(mirror: Mirror) -> None:
+def test_a_failed_package_stops_no_other_is_reported_once_and_tried_again(mirror: Mirror) -> None:
     mirror.channel.fault("*/two-*", status=404)
     report = mirror.run()
     assert (report.exit_status, list(report.failed), report.counts["done"]) == (1, ["not-found"], 3)
     assert report.generation is not None
-    mirror.nights -= 1  # the same night again: it waits
+    mirror.day -= 1  # the same day again: the item waits
     assert mirror.run().exit_status == 0
-    assert mirror.asked() == []
+    assert mirror.requested_packages() == []
     assert [task for task, _, _ in operations.status(load(mirror.path)).waiting] == ["noarch/two-1.0-pyh1234567_0"]
     assert operations.retry(load(mirror.path), "two") == ["noarch/two-1.0-pyh1234567_0"]
     mirror.channel.heal()
-    mirror.nights -= 1
+    mirror.day -= 1
     assert mirror.run().counts["done"] == 4
-    assert mirror.asked() == mirror.channel.asked("*/two-*")
+    assert mirror.requested_packages() == mirror.channel.asked("*/two-*")
 
 
-def test_a_newer_build_that_cannot_be_had_leaves_the_older_wheel_as_it_was(mirror: Mirror) -> None:
+def test_a_newer_build_that_cannot_be_downloaded_leaves_the_older_wheel(mirror: Mirror) -> None:
     mirror.run()
     mirror.add(sets.pure("two", "1.0", requires=["one"]))
     mirror.channel.fault("*/two-*", status=404)
@@ -132,7 +132,7 @@ def test_a_newer_build_that_cannot_be_had_leaves_the_older_wheel_as_it_was(mirro
     assert "one" in (mirror.store.get("pyodide-lock-pyemscripten_2025_0.json") or b"").decode()
 
 
-def test_a_channel_that_does_not_answer_changes_nothing_and_is_told(mirror: Mirror) -> None:
+def test_a_channel_that_does_not_answer_changes_nothing_and_is_reported(mirror: Mirror) -> None:
     first, before = mirror.run(), mirror.index()
     mirror.channel.fault("*", status=403)
     report = mirror.run()
@@ -144,17 +144,17 @@ def test_a_channel_that_does_not_answer_changes_nothing_and_is_told(mirror: Mirr
     assert mirror.run().changes["vanished"] == ()
 
 
-def test_a_store_that_takes_nothing_costs_no_attempts(mirror: Mirror) -> None:
+def test_a_store_that_refuses_writes_costs_no_attempts(mirror: Mirror) -> None:
     public = mirror.folder / "public"
     public.write_text("in the way")
-    with pytest.raises(Failed, match="Not a directory"):  # nobody can tell what it has, and there is no state
+    with pytest.raises(Failed, match="Not a directory"):  # without a state, the store must be read
         mirror.run()
     public.unlink()
     mirror.run(limit=0, publish=False)
     public.rmdir()
     public.write_text("in the way")
     report = mirror.run()
-    assert (report.exit_status, mirror.asked(), report.counts["failed"]) == (1, [], 0)
+    assert (report.exit_status, mirror.requested_packages(), report.counts["failed"]) == (1, [], 0)
     assert (report.problem or "").startswith("store: cannot write")
     public.unlink()
     assert mirror.run().exit_status == 0
@@ -171,12 +171,12 @@ def test_a_broken_or_lost_state_is_rebuilt_from_the_index(mirror: Mirror, how: s
         state.write_bytes(b"nothing of the kind" * 999 if how == "garbage" else data[: len(data) // 2 // 4096 * 4096])
     report = mirror.run()
     assert report.exit_status == 0, report.attention
-    assert (mirror.asked(), mirror.index()) == ([], before)
+    assert (mirror.requested_packages(), mirror.index()) == ([], before)
     assert any("rebuilt from generation" in line for line in mirror.logged)
     assert (mirror.folder / "mirror.sqlite.broken-1").exists() == (how != "lost")
 
 
-def test_a_wheel_that_the_store_lost_is_made_again(mirror: Mirror) -> None:
+def test_a_wheel_that_is_missing_in_the_store_is_converted_again(mirror: Mirror) -> None:
     mirror.run()
     before = mirror.index()
     [wheel] = [meta.path for meta in mirror.store.list("blobs") if meta.path.endswith("two-1.0-py3-none-any.whl")]
@@ -186,7 +186,7 @@ def test_a_wheel_that_the_store_lost_is_made_again(mirror: Mirror) -> None:
     assert mirror.index() == before
 
 
-def test_other_options_convert_again_and_a_wider_selection_only_what_is_new(mirror: Mirror) -> None:
+def test_other_options_convert_everything_again_and_a_wider_selection_only_new_packages(mirror: Mirror) -> None:
     mirror.configure('[select]\nexclude = ["three"]\n')
     assert mirror.run().counts["packages"] == 5
     mirror.configure()
@@ -196,14 +196,14 @@ def test_other_options_convert_again_and_a_wider_selection_only_what_is_new(mirr
     assert mirror.files("one") == {"one-1.0-py3-none-any.whl": False}
 
 
-def test_what_is_no_longer_selected_is_yanked_with_the_reason(mirror: Mirror) -> None:
+def test_packages_that_are_no_longer_selected_are_yanked_with_the_reason(mirror: Mirror) -> None:
     mirror.run()
     mirror.configure('[select]\nexclude = ["three"]\n')
     mirror.run()
     assert mirror.files("three") == {"three-1.0-py3-none-any.whl": "no longer mirrored: excluded"}
 
 
-def test_a_rollback_stays_until_there_is_another_index(mirror: Mirror) -> None:
+def test_a_rollback_stays_until_another_index_is_published(mirror: Mirror) -> None:
     first = mirror.run()
     mirror.add(sets.pure("four"))
     second = mirror.run()
@@ -219,7 +219,7 @@ def test_a_rollback_stays_until_there_is_another_index(mirror: Mirror) -> None:
 
 def test_a_limit_takes_the_first_and_the_next_run_the_rest(mirror: Mirror) -> None:
     first = mirror.run(limit=1, publish=False)
-    assert (first.counts["done"] + first.counts["refused"], first.generation) == (2, None)  # one by its name
+    assert (first.counts["done"] + first.counts["refused"], first.generation) == (2, None)  # one of them refused by its name
     assert operations.republish(load(mirror.path)).new
     assert mirror.run().counts["pending"] == 0
 
@@ -237,20 +237,20 @@ class _Hook(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_who_wants_to_know_is_told_and_may_fail(mirror: Mirror) -> None:
+def test_the_command_and_the_webhook_get_the_report_and_may_fail(mirror: Mirror) -> None:
     handler = type("Hook", (_Hook,), {"got": [], "status": 200})
     server = http.server.HTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    script = "import os, sys; open('told', 'w').write(os.environ['CONDA2WHEEL_STATUS'] + sys.stdin.read()); sys.exit(3)"
+    script = "import os, sys; open('report', 'w').write(os.environ['CONDA2WHEEL_STATUS'] + sys.stdin.read()); sys.exit(3)"
     command = json.dumps([sys.executable, "-c", f"import os; os.chdir({str(mirror.folder)!r}); {script}"])
     hook = f"http://127.0.0.1:{server.server_port}/hook"
     mirror.configure(f'[notify]\ncommand = {command}\nwebhook = "{hook}"\nwhen = "always"\nmetrics = "m.prom"\n')
     try:
         assert mirror.run().exit_status == 0
         assert mirror.logged == [f"[notify] command: {sys.executable} ended with 3"]
-        told = (mirror.folder / "told").read_text()
-        assert told[0] == "0"
-        assert len(json.loads(told[1:])["items"]) == 6
+        document = (mirror.folder / "report").read_text()
+        assert document[0] == "0"
+        assert len(json.loads(document[1:])["items"]) == 6
         [posted] = map(json.loads, handler.got)  # type: ignore[attr-defined]
         assert (posted["counts"]["done"], "items" in posted) == (4, False)
         assert "conda2wheel_mirror_look 0" in (mirror.folder / "m.prom").read_text()
@@ -262,7 +262,7 @@ def test_who_wants_to_know_is_told_and_may_fail(mirror: Mirror) -> None:
         server.server_close()
 
 
-def test_of_two_runs_at_once_one_says_that_the_other_is_at_work(mirror: Mirror) -> None:
+def test_a_second_concurrent_run_is_busy(mirror: Mirror) -> None:
     with (
         mirror.channel.hold("*/two-*") as held,
         subprocess.Popen([*RUN, mirror.path], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first,
@@ -279,7 +279,7 @@ def test_of_two_runs_at_once_one_says_that_the_other_is_at_work(mirror: Mirror) 
     assert operations.status(load(mirror.path)).busy is None
 
 
-def test_a_signal_lets_what_is_under_way_end_and_the_next_run_goes_on(mirror: Mirror) -> None:
+def test_a_signal_lets_running_items_end_and_the_next_run_continues(mirror: Mirror) -> None:
     command = [*RUN[:-1], "1", str(mirror.path)]
     with (
         mirror.channel.hold("*/numpy-*") as held,  # the largest comes first
@@ -308,7 +308,7 @@ STEPS_BEFORE_WHICH_IT_IS_KILLED = (
 )
 
 
-def test_runs_that_are_killed_end_in_the_same_index(
+def test_killed_runs_lead_to_the_same_index(
     mirror: Mirror, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     undisturbed = Mirror(tmp_path_factory.mktemp("undisturbed"), mirror.channel)
@@ -320,18 +320,18 @@ def test_runs_that_are_killed_end_in_the_same_index(
             subprocess.Popen([*RUN, mirror.path], stderr=subprocess.DEVNULL, start_new_session=True) as process,
         ):
             held.arrived(process)
-            os.killpg(process.pid, signal.SIGKILL)  # with its workers, which would go on for a moment
+            os.killpg(process.pid, signal.SIGKILL)  # with its workers, which would continue for a moment
         assert process.returncode == -signal.SIGKILL
     for pattern, number in STEPS_BEFORE_WHICH_IT_IS_KILLED:
         command = [sys.executable, "-m", "tests.helpers.killed", pattern, str(number), *RUN[2:], str(mirror.path)]
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         assert ended.returncode == -signal.SIGKILL, f"{pattern}: {ended.stderr}"
     assert mirror.run().exit_status == 0
-    assert mirror.asked() == []
+    assert mirror.requested_packages() == []
     assert mirror.index() == undisturbed.index()
 
 
-def test_no_state_in_a_folder_that_cannot_be_is_one_line(mirror: Mirror) -> None:
+def test_a_state_that_cannot_be_created_is_an_error(mirror: Mirror) -> None:
     mirror.configure('[state]\npath = "mirror.toml/state"\n')
     with pytest.raises(Failed) as failed:
         mirror.run()

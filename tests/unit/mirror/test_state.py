@@ -1,4 +1,4 @@
-"""The state of a mirror: what it knows survives kills, broken files, clocks and two runs at once."""
+"""The state of a mirror survives kills, damaged files, clocks that are set back and concurrent runs."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def state(tmp_path: Path) -> Iterator[MirrorState]:
         yield opened
 
 
-def test_change_is_seen_by_hash_and_by_record_never_by_name_alone(state: MirrorState) -> None:
+def test_changes_are_recognised_by_hash_and_by_record(state: MirrorState) -> None:
     one, two, three = package("one"), package("two"), package("three")
     assert state.record_listing([one, two, three], NOW) == ChannelChanges(new=(one, two, three))
     assert state.record_listing([one, two, three], NOW + 1) == ChannelChanges()
@@ -84,7 +84,7 @@ def test_change_is_seen_by_hash_and_by_record_never_by_name_alone(state: MirrorS
     assert state.packages()[2].package == patched
 
 
-def test_a_plan_only_looks(state: MirrorState) -> None:
+def test_comparing_writes_nothing(state: MirrorState) -> None:
     assert state.compare([package("one")]) == ChannelChanges(new=(package("one"),))
     assert state.packages() == []
 
@@ -96,14 +96,14 @@ def test_the_same_package_of_two_channels_is_two(state: MirrorState) -> None:
     assert state.record_listing([one], NOW).vanished == (other,)
 
 
-def test_what_is_gone_since_tomorrow_is_gone_since_today(state: MirrorState) -> None:
+def test_a_package_that_is_gone_since_a_future_time_is_gone_since_now(state: MirrorState) -> None:
     state.record_listing([package("one")], NOW)
     state.record_listing([], NOW + 9e6)  # the clock was wrong
     state.record_listing([], NOW + 60)
     assert state.packages()[0].gone == NOW + 60
 
 
-def test_results_come_back_as_they_were(state: MirrorState) -> None:
+def test_results_are_read_back_unchanged(state: MirrorState) -> None:
     made, lost = key(package("one")), key(package("two"))
     state.add_items([made, lost, key(package("three"))])
     state.finish(done(made), NOW)
@@ -113,7 +113,7 @@ def test_results_come_back_as_they_were(state: MirrorState) -> None:
     assert state.counts([made, key(package("four"))]) == {("done", None): 1, ("pending", None): 1}
 
 
-def test_what_failed_waits_longer_each_time_and_is_then_put_aside(state: MirrorState) -> None:
+def test_failed_items_wait_longer_each_time_and_are_then_quarantined(state: MirrorState) -> None:
     at, other = key(package("poison")), key(package("good"))
     state.add_items([at, other])
     now, pauses = NOW, []
@@ -124,7 +124,7 @@ def test_what_failed_waits_longer_each_time_and_is_then_put_aside(state: MirrorS
         assert item.attempts == attempt
         assert item.next_try is not None
         pauses.append(item.next_try - now)
-        assert state.due([at, other], now) == [other], "a poisoned item holds nobody back"
+        assert state.due([at, other], now) == [other], "a failing item does not delay others"
         assert state.due([at, other], item.next_try - 1) == [other]
         assert state.due([at, other], item.next_try) == [at, other]
         now = item.next_try
@@ -134,17 +134,17 @@ def test_what_failed_waits_longer_each_time_and_is_then_put_aside(state: MirrorS
     assert state.due([at, other], now + 1e9) == [other]
 
 
-def test_a_configuration_may_put_aside_sooner(state: MirrorState) -> None:
+def test_the_configuration_may_quarantine_sooner(state: MirrorState) -> None:
     assert state.finish(failed(key(package("one"))), NOW, tries=1) == "quarantined"
 
 
-def test_an_unknown_class_of_failure_is_a_bug_of_ours(state: MirrorState) -> None:
+def test_an_unknown_class_of_failure_has_the_rule_of_internal(state: MirrorState) -> None:
     at = key(package("one"))
     state.finish(failed(at, "astonishment"), NOW)
     assert state.items()[at].next_try == NOW + retries()["internal"].base
 
 
-def test_a_clock_that_goes_back_stalls_nothing(state: MirrorState) -> None:
+def test_a_clock_that_is_set_back_stalls_nothing(state: MirrorState) -> None:
     at = key(package("one"))
     state.finish(failed(at), NOW + 365 * 86400)
     assert state.due([at], NOW) == [at]
@@ -152,7 +152,7 @@ def test_a_clock_that_goes_back_stalls_nothing(state: MirrorState) -> None:
     assert state.due([at], NOW - longest_pause() / 2) == [], "within a pause, it may be right"
 
 
-def test_a_late_twin_changes_no_verdict(state: MirrorState) -> None:
+def test_a_late_failure_does_not_change_a_result(state: MirrorState) -> None:
     at = key(package("one"))
     state.finish(done(at), NOW)
     assert state.finish(failed(at, "lost"), NOW + 1) == "done"
@@ -175,7 +175,7 @@ def test_retry_by_spec_and_all(state: MirrorState) -> None:
         state.retry(">>")
 
 
-def test_a_converter_that_fails_takes_nothing_out_of_the_index(state: MirrorState) -> None:
+def test_a_converter_that_fails_removes_nothing_from_the_index(state: MirrorState) -> None:
     one, two = package("one"), package("two")
     for each in (one, two):
         state.finish(done(key(each)), NOW)
@@ -188,7 +188,7 @@ def test_a_converter_that_fails_takes_nothing_out_of_the_index(state: MirrorStat
     assert found[new[1]].status == "refused", "a verdict counts"
 
 
-def test_what_was_under_way_is_due_again_and_counted(state: MirrorState) -> None:
+def test_interrupted_items_are_due_again_and_counted(state: MirrorState) -> None:
     at = key(package("one"))
     state.add_items([at])
     state.start(at, NOW)
@@ -199,7 +199,7 @@ def test_what_was_under_way_is_due_again_and_counted(state: MirrorState) -> None
     assert state.reset_interrupted() == ()
 
 
-def test_runs_are_kept(state: MirrorState) -> None:
+def test_runs_are_recorded(state: MirrorState) -> None:
     first, second = state.begin_run(NOW), state.begin_run(NOW + 5)
     state.end_run(second, NOW + 9, 4.0, {"done": 3})
     runs = state.runs()
@@ -207,7 +207,7 @@ def test_runs_are_kept(state: MirrorState) -> None:
     assert (runs[0].seconds, runs[0].counts, runs[1].ended) == (4.0, {"done": 3}, None)
 
 
-def test_items_of_older_converters_can_be_forgotten_but_not_their_wheels(state: MirrorState) -> None:
+def test_items_of_older_converters_can_be_deleted_but_not_their_wheels(state: MirrorState) -> None:
     old, kept, wheel = key(package("a"), "0"), key(package("a")), key(package("b"), "0")
     state.add_items([old, kept])
     state.finish(done(wheel), NOW)
@@ -216,7 +216,7 @@ def test_items_of_older_converters_can_be_forgotten_but_not_their_wheels(state: 
 
 
 def write_on(path: Path, pipe: int) -> None:
-    """Finish one item after the other, and say after each how many there are; without end."""
+    """Finish items without end, writing their number to a pipe after each."""
     with MirrorState.open(path) as state, state.lock(NOW):
         state.reset_interrupted()
         state.record_listing([package(f"p{n}") for n in range(30)], NOW)
@@ -230,11 +230,11 @@ def write_on(path: Path, pipe: int) -> None:
             os.write(pipe, b"%d\n" % number)
 
 
-def test_a_writer_killed_at_any_moment_loses_nothing_that_it_had_done(tmp_path: Path) -> None:
-    """Each child goes on where the one before was killed; what it said it had done is there."""
+def test_a_killed_writer_loses_nothing_that_it_committed(tmp_path: Path) -> None:
+    """Each child continues where the one before was killed; every item that it reported is in the state."""
     path = tmp_path / "mirror.sqlite"
     chance = random.Random(5)  # noqa: S311 - no secret
-    told = 0
+    reported = 0
     for turn in range(KILLS):
         ours, childs = os.pipe()
         if (child := os.fork()) == 0:
@@ -244,18 +244,18 @@ def test_a_writer_killed_at_any_moment_loses_nothing_that_it_had_done(tmp_path: 
                 os._exit(1)
         os.close(childs)
         with os.fdopen(ours) as pipe:
-            first = pipe.readline().split() if turn % 2 else []  # the others while they open it
+            first = pipe.readline().split() if turn % 2 else []  # the others are killed while they open it
             time.sleep(chance.uniform(0, 0.03))
             os.kill(child, signal.SIGKILL)
             assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-            told = max([told, *map(int, [*first, *pipe.read().split()])])
+            reported = max([reported, *map(int, [*first, *pipe.read().split()])])
         with MirrorState.open(path) as state, state.lock(NOW):
-            assert len(state.results()) >= told
+            assert len(state.results()) >= reported
             assert state.due(list(state.results()), NOW) == []
-    assert told >= KILLS / 2
+    assert reported >= KILLS / 2
 
 
-def test_two_runs_at_once_exclude_each_other_until_the_first_is_gone(tmp_path: Path) -> None:
+def test_a_state_is_locked_until_its_process_ends(tmp_path: Path) -> None:
     path = tmp_path / "mirror.sqlite"
     code = """if True:
         import sys, time
@@ -274,7 +274,7 @@ def test_two_runs_at_once_exclude_each_other_until_the_first_is_gone(tmp_path: P
             assert caught.value.code == "busy"
             assert f"process {first.pid} on " in caught.value.message
             assert "since 2027-01-15 08:00:00 UTC" in caught.value.message
-            assert second.packages() == []  # to look is allowed
+            assert second.packages() == []  # reading is allowed
             first.kill()
             first.wait()
             with second.lock(NOW):
@@ -317,7 +317,7 @@ def filled(path: Path, number: int = 60) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("how", BROKEN)
-def test_a_broken_file_is_seen_kept_and_rebuilt(how: str, tmp_path: Path) -> None:
+def test_a_damaged_file_is_recognised_kept_and_rebuilt(how: str, tmp_path: Path) -> None:
     path = tmp_path / "mirror.sqlite"
     manifest = filled(path)
     BROKEN[how](path)
@@ -335,7 +335,7 @@ def test_a_broken_file_is_seen_kept_and_rebuilt(how: str, tmp_path: Path) -> Non
     assert (tmp_path / "mirror.sqlite.broken-2").read_bytes() == b"again"
 
 
-def test_a_manifest_that_is_none_breaks_nothing(tmp_path: Path) -> None:
+def test_an_invalid_manifest_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "mirror.sqlite"
     filled(path)
     for manifest in ({}, {"schema": 1, "packages": [{}], "items": []}, {"schema": 9}):
@@ -345,7 +345,7 @@ def test_a_manifest_that_is_none_breaks_nothing(tmp_path: Path) -> None:
         assert len(state.packages()) == 60
 
 
-def test_other_programs_files_and_newer_versions_are_left_alone(tmp_path: Path) -> None:
+def test_files_of_other_programs_and_newer_versions_are_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "mirror.sqlite"
     with closing(sqlite3.connect(path)) as db:
         db.execute("CREATE TABLE precious (x)")
@@ -360,7 +360,7 @@ def test_other_programs_files_and_newer_versions_are_left_alone(tmp_path: Path) 
         MirrorState.open(other)
 
 
-def test_a_state_of_every_older_version_is_brought_to_this_one(tmp_path: Path) -> None:
+def test_a_state_of_every_older_version_is_migrated(tmp_path: Path) -> None:
     for version in range(1, database.VERSION):
         path = tmp_path / f"{version}.sqlite"
         with closing(sqlite3.connect(path, isolation_level=None)) as db:
@@ -368,11 +368,11 @@ def test_a_state_of_every_older_version_is_brought_to_this_one(tmp_path: Path) -
         filled(path)
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
         database.migrate(db)
-        database.migrate(db)  # once is enough
+        database.migrate(db)  # a second time changes nothing
         assert db.execute("PRAGMA user_version").fetchone() == (database.VERSION,)
 
 
-def test_no_room_is_the_disks_fault(tmp_path: Path) -> None:
+def test_a_state_that_cannot_be_written_is_a_disk_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Failed) as caught:
         MirrorState.open(tmp_path / "file" / "mirror.sqlite")

@@ -1,4 +1,4 @@
-"""One contract for every kind of store: folders, memory, and S3 over HTTP with credentials from the environment."""
+"""The interface of every kind of store: folders, memory, and S3 over HTTP with credentials from the environment."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def version(store: Store, path: str) -> str:
     return found.version
 
 
-def test_what_is_put_is_there_whole_and_what_is_not_is_none(store: Store) -> None:
+def test_objects_are_written_whole_and_missing_ones_are_none(store: Store) -> None:
     assert store.get("a/b.txt") is None
     assert store.head("a/b.txt") is None
     store.put("a/b.txt", b"one")
@@ -44,7 +44,7 @@ def test_what_is_put_is_there_whole_and_what_is_not_is_none(store: Store) -> Non
     assert abs(meta.modified - store.clock()) < 30
 
 
-def test_a_file_is_put_from_where_it_lies(store: Store, tmp_path: Path) -> None:
+def test_a_file_is_written_from_its_path(store: Store, tmp_path: Path) -> None:
     source = tmp_path / "demo-1.0+local.1-py3-none-any.whl"
     source.write_bytes(os.urandom(3 << 20))
     store.put(f"blobs/ab/{source.name}", source)
@@ -52,14 +52,14 @@ def test_a_file_is_put_from_where_it_lies(store: Store, tmp_path: Path) -> None:
     assert [meta.path for meta in store.list("blobs")] == [f"blobs/ab/{source.name}"]
 
 
-def test_of_many_who_put_something_new_one_wins(store: Store) -> None:
+def test_of_many_concurrent_put_new_one_succeeds(store: Store) -> None:
     with ThreadPoolExecutor(MANY) as pool:
         won = list(pool.map(lambda number: store.put_new("lock", f"writer {number}".encode()), range(MANY)))
     assert won.count(True) == 1
     assert store.get("lock") == f"writer {won.index(True)}".encode()
 
 
-def test_of_many_who_replace_a_version_one_wins(store: Store) -> None:
+def test_of_many_concurrent_put_if_one_succeeds(store: Store) -> None:
     store.put("pointer", b"old")
     known = version(store, "pointer")
     with ThreadPoolExecutor(MANY) as pool:
@@ -71,7 +71,7 @@ def test_of_many_who_replace_a_version_one_wins(store: Store) -> None:
     assert store.get("pointer") == b"next"
 
 
-def test_a_write_whose_answer_was_lost_went_through_when_it_is_made_again(store: Store) -> None:
+def test_a_repeated_write_whose_answer_was_lost_succeeds(store: Store) -> None:
     assert store.put_new("lock", b"mine: token") is True
     assert store.put_new("lock", b"mine: token") is True
     known = version(store, "lock")
@@ -80,7 +80,7 @@ def test_a_write_whose_answer_was_lost_went_through_when_it_is_made_again(store:
     assert store.put_new("lock", b"another's") is False
 
 
-def test_a_version_of_something_that_is_gone_is_no_version(store: Store) -> None:
+def test_the_version_of_a_deleted_object_does_not_match(store: Store) -> None:
     store.put("pointer", b"old")
     known = version(store, "pointer")
     store.delete(["pointer"])
@@ -88,14 +88,14 @@ def test_a_version_of_something_that_is_gone_is_no_version(store: Store) -> None
     assert store.get("pointer") is None
 
 
-def test_a_blob_that_is_there_is_not_put_again(store: Store) -> None:
+def test_an_existing_blob_is_not_written_again(store: Store) -> None:
     assert store.put_blob("blobs/ab/x.whl", b"whole") is True
     assert store.put_blob("blobs/ab/x.whl", b"WHOLE") is False
     assert store.get("blobs/ab/x.whl") == b"whole"
     assert store.put_blob("blobs/ab/x.whl", b"not as long") is True
 
 
-def test_lists_have_what_lies_below_a_folder_alone(store: Store) -> None:
+def test_lists_have_only_objects_below_the_folder(store: Store) -> None:
     store.put_all((path, path.encode()) for path in ("g/1/a", "g/1/b/c", "g/2/a", "gg/x", "top"))
     assert sorted((meta.path, meta.size) for meta in store.list("g")) == [("g/1/a", 5), ("g/1/b/c", 7), ("g/2/a", 5)]
     assert sorted(meta.path for meta in store.list()) == ["g/1/a", "g/1/b/c", "g/2/a", "gg/x", "top"]
@@ -103,14 +103,14 @@ def test_lists_have_what_lies_below_a_folder_alone(store: Store) -> None:
     assert (store.folders("g"), store.folders("none")) == (("1", "2"), ())
 
 
-def test_what_is_deleted_is_gone_and_its_neighbours_are_not(store: Store) -> None:
+def test_deleting_removes_only_the_given_objects(store: Store) -> None:
     store.put_all((path, b"x") for path in ("g/1/a", "g/1/b", "g/2/c/d", "h"))
     store.delete(["g/1/a", "g/2/c/d", "never/there"])
     assert sorted(meta.path for meta in store.list()) == ["g/1/b", "h"]
     store.delete([])
 
 
-def test_folders_that_became_empty_are_gone(tmp_path: Path) -> None:
+def test_empty_folders_are_removed(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"))
     store.put_all((path, b"x") for path in ("g/1/a", "g/2/c/d", "g/2/e"))
     store.set_link("g/2/link", "../1")
@@ -120,7 +120,7 @@ def test_folders_that_became_empty_are_gone(tmp_path: Path) -> None:
     assert list((tmp_path / "store").iterdir()) == []
 
 
-def test_many_files_are_put_until_one_may_not(store: Store) -> None:
+def test_writing_many_files_stops_at_an_error(store: Store) -> None:
     put = iter(range(1000))
 
     def each() -> None:
@@ -132,20 +132,20 @@ def test_many_files_are_put_until_one_may_not(store: Store) -> None:
     assert 0 < len(list(store.list("g"))) <= 20
 
 
-def test_a_store_travels_to_another_worker(store: Store) -> None:
+def test_a_store_can_be_pickled(store: Store) -> None:
     store.put("a", b"1")
     again = pickle.loads(pickle.dumps(store))  # noqa: S301
     assert (again.url, again.get("a")) == (store.url, b"1")
 
 
 @pytest.mark.parametrize("url", ["ftp://host/x", "s3://", "s4://b", "http://h/x"])
-def test_an_address_that_is_none_is_told(url: str) -> None:
+def test_the_url_of_no_store_is_an_error(url: str) -> None:
     with pytest.raises(Failed, match="not the address of a store") as caught:
         open_store(url)
     assert caught.value.code == "usage"
 
 
-def test_killed_writers_leave_nothing_that_counts(tmp_path: Path) -> None:
+def test_partial_files_of_killed_writers_are_ignored_and_deleted(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"))
     store.put("a/b", b"1")
     left = tmp_path / "store" / "a" / ".conda2wheel-1-abc.part"
@@ -156,7 +156,7 @@ def test_killed_writers_leave_nothing_that_counts(tmp_path: Path) -> None:
     assert not left.exists()
 
 
-def test_files_of_a_folder_can_be_read_by_a_web_server(tmp_path: Path) -> None:
+def test_files_of_a_folder_are_readable_for_a_web_server(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"))
     store.put("a/b", b"1")
     assert (tmp_path / "store" / "a" / "b").stat().st_mode & 0o777 == 0o644
@@ -169,7 +169,7 @@ def _one_line(error: Failed) -> str:
     return error.message
 
 
-def test_a_full_disk_is_told_and_leaves_nothing_half(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_and_leaves_no_partial_file(tmp_path: Path) -> None:
     with tmpfs(tmp_path / "small", "size=1m") as folder:
         store = open_store(str(folder / "store"))
         store.put("a", b"x" * 1000)
@@ -181,7 +181,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half(tmp_path: Path) -> None:
         assert [path.name for path in (folder / "store").iterdir()] == ["a"]
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_read_only_folder_is_an_error(tmp_path: Path) -> None:
     with tmpfs(tmp_path / "ro", "size=1m") as folder:
         store = open_store(str(folder / "store"))
         store.put("a", b"1")
@@ -200,7 +200,7 @@ def s3_environment(s3: S3, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatc
     return monkeypatch
 
 
-def test_a_bucket_tells_browsers_what_a_file_is_and_for_how_long(s3: S3, s3_environment: object, tmp_path: Path) -> None:
+def test_objects_in_a_bucket_have_content_types_and_caching(s3: S3, s3_environment: object, tmp_path: Path) -> None:
     place = f"headers/{time.time_ns()}"
     store = open_store(f"s3://{place}")
     store.put("blobs/ab/x.whl", b"1")
@@ -208,11 +208,11 @@ def test_a_bucket_tells_browsers_what_a_file_is_and_for_how_long(s3: S3, s3_envi
     store.put("simple/x/index.json", b"{}")
     store.put("simple/x/index.html", b"<html>")
     store.put("current.json", b"{}")
-    told = {}
+    headers = {}
     for path in ("blobs/ab/x.whl", "blobs/ab/x.whl.metadata", "simple/x/index.json", "simple/x/index.html", "current.json"):
         with urllib.request.urlopen(s3.url(f"{place}/{path}")) as answer:
-            told[path] = (answer.headers["Content-Type"], answer.headers["Cache-Control"])
-    assert told == {
+            headers[path] = (answer.headers["Content-Type"], answer.headers["Cache-Control"])
+    assert headers == {
         "blobs/ab/x.whl": ("application/octet-stream", IMMUTABLE),
         "blobs/ab/x.whl.metadata": ("text/plain; charset=utf-8", IMMUTABLE),
         "simple/x/index.json": ("application/vnd.pypi.simple.v1+json", SHORT),
@@ -222,7 +222,7 @@ def test_a_bucket_tells_browsers_what_a_file_is_and_for_how_long(s3: S3, s3_envi
 
 
 @pytest.mark.parametrize(("user", "secret", "why"), [("reader", None, "403 Forbidden: Access"), ("writer", "wrong", "signature")])
-def test_a_bucket_that_refuses_is_told_in_one_line(
+def test_a_bucket_that_refuses_access_is_an_error(
     s3: S3, s3_environment: pytest.MonkeyPatch, user: str, secret: str | None, why: str
 ) -> None:
     open_store("s3://refusing/x").put("a", b"1")
@@ -239,14 +239,14 @@ def test_a_bucket_that_refuses_is_told_in_one_line(
     assert open_store("s3://refusing/x").get("a") == b"1"
 
 
-def test_a_bucket_out_of_reach_is_told_after_some_tries(s3_environment: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_bucket_is_an_error_after_some_tries(s3_environment: pytest.MonkeyPatch) -> None:
     s3_environment.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(Failed, match=r"error sending request|onnection refused") as caught:
         open_store("s3://nowhere/x", retries=1, retry_seconds=2).put("a", b"1")
     _one_line(caught.value)
 
 
-def test_requests_that_are_cut_off_are_made_again(s3: S3, s3_environment: pytest.MonkeyPatch) -> None:
+def test_interrupted_requests_are_retried(s3: S3, s3_environment: pytest.MonkeyPatch) -> None:
     with wire(s3.address, lambda number, _: "pass" if number % 3 == 2 else "cut") as (address, seen):
         s3_environment.setenv("AWS_ENDPOINT_URL", address)
         store = open_store(f"s3://wires/{time.time_ns()}")
@@ -255,8 +255,8 @@ def test_requests_that_are_cut_off_are_made_again(s3: S3, s3_environment: pytest
         assert len(seen) >= 6
 
 
-def test_a_decision_whose_answer_was_lost_is_told_right(s3: S3, s3_environment: pytest.MonkeyPatch) -> None:
-    """The server did it, nobody heard of it: the same writer has won, and another has not."""
+def test_a_conditional_write_whose_answer_was_lost_is_decided_correctly(s3: S3, s3_environment: pytest.MonkeyPatch) -> None:
+    """The write succeeded but its answer was lost: the same writer has succeeded, and another has not."""
     place = f"s3://wires/{time.time_ns()}"
     direct = open_store(place)
     lost: list[bytes] = []
@@ -281,10 +281,10 @@ def test_a_decision_whose_answer_was_lost_is_told_right(s3: S3, s3_environment: 
         assert direct.get("lock") == b"renewed"
 
 
-def test_an_upload_in_parts_that_is_cut_off_is_no_object_and_goes_through_later(
+def test_an_interrupted_multipart_upload_leaves_no_object_and_can_be_repeated(
     s3: S3, s3_environment: object, tmp_path: Path
 ) -> None:
-    """A wheel of more than one part, from a process that is killed between the first part and the last."""
+    """A wheel of several parts, uploaded by a process that is killed between the first part and the last."""
     wheel = tmp_path / "large.whl"
     with wheel.open("wb") as file:
         file.write(os.urandom(bucket.SINGLE))
@@ -312,7 +312,7 @@ def test_an_upload_in_parts_that_is_cut_off_is_no_object_and_goes_through_later(
 
 
 def _uploads(s3: S3, url: str) -> list[str]:
-    """The uploads in parts that S3 knows to have begun in a bucket, by what the server keeps of them."""
+    """The multipart uploads that have begun in a bucket, by the server's own files."""
     name = url.removeprefix("s3://").partition("/")[0]
     request = urllib.request.Request(f"{s3.inside}/buckets/{name}/.uploads/", headers={"Accept": "application/json"})
     try:

@@ -1,4 +1,4 @@
-"""Workers: what one item meets, a crash, too little memory, a server that never answers, is its own misfortune alone."""
+"""Workers: a crash, too little memory or a server that never answers fails one item, and no other."""
 
 from __future__ import annotations
 
@@ -42,29 +42,29 @@ def config(tmp_path: Path) -> MirrorConfig:
     return load(tmp_path / "mirror.toml")
 
 
-def order(package: ChannelPackage, config: MirrorConfig) -> ConversionJob:
+def make_job(package: ChannelPackage, config: MirrorConfig) -> ConversionJob:
     return ConversionJob.of(config.key(package.sha256, package.name, "auto"), package, config)
 
 
 @pytest.fixture
 def good(listed: dict[str, ChannelPackage], config: MirrorConfig) -> list[ConversionJob]:
-    return [order(listed[name], config) for name in GOOD]
+    return [make_job(listed[name], config) for name in GOOD]
 
 
 @pytest.fixture
 def tarpit(listed: dict[str, ChannelPackage], config: MirrorConfig) -> Iterator[ConversionJob]:
-    """An order whose server takes the connection and never says a word."""
+    """A job whose server accepts the connection and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/x-1-0.conda"
-        yield dataclasses.replace(order(listed["numpy"], config), url=url)
+        yield dataclasses.replace(make_job(listed["numpy"], config), url=url)
 
 
-def told(results: Iterator[ItemResult]) -> dict[str, tuple[str, str | None]]:
+def status_by_package(results: Iterator[ItemResult]) -> dict[str, tuple[str, str | None]]:
     return {each.key.package: (each.status, each.code) for each in results}
 
 
 def test_a_wheel_is_stored_with_its_metadata_and_described(listed: dict[str, ChannelPackage], config: MirrorConfig) -> None:
-    made = work(order(listed["numpy"], config))
+    made = work(make_job(listed["numpy"], config))
     assert (made.status, made.code) == ("done", None), made.message
     assert made.wheel is not None
     assert (made.wheel.project, made.wheel.imports) == ("numpy", ("numpy",))
@@ -76,15 +76,15 @@ def test_a_wheel_is_stored_with_its_metadata_and_described(listed: dict[str, Cha
     assert hashlib.sha256(metadata).hexdigest() == made.wheel.metadata_sha256
     assert made.seconds.keys() >= {"convert", "store"}
     assert ItemResult.from_json(made.json()) == made
-    assert work(pickle.loads(pickle.dumps(order(listed["numpy"], config)))).wheel == made.wheel  # noqa: S301
+    assert work(pickle.loads(pickle.dumps(make_job(listed["numpy"], config)))).wheel == made.wheel  # noqa: S301
 
 
 def test_source_date_epoch_is_that_of_the_job_and_not_of_the_worker(
     listed: dict[str, ChannelPackage], config: MirrorConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = work(order(listed["zarr"], config)).wheel
+    plain = work(make_job(listed["zarr"], config)).wheel
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    job = order(listed["zarr"], config)
+    job = make_job(listed["zarr"], config)
     dated = work(job).wheel
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1800000000")
     assert plain is not None
@@ -92,9 +92,9 @@ def test_source_date_epoch_is_that_of_the_job_and_not_of_the_worker(
     assert work(job).wheel == dated != plain
 
 
-def test_accidents_and_verdicts_have_their_names(listed: dict[str, ChannelPackage], config: MirrorConfig, tmp_path: Path) -> None:
-    good = order(listed["numpy"], config)
-    assert work(order(listed["bzip2"], config)).status == "refused"
+def test_failures_and_refusals_have_their_codes(listed: dict[str, ChannelPackage], config: MirrorConfig, tmp_path: Path) -> None:
+    good = make_job(listed["numpy"], config)
+    assert work(make_job(listed["bzip2"], config)).status == "refused"
     assert work(dataclasses.replace(good, url="https://127.0.0.1:9/x.conda")).code == "network"
     (tmp_path / "file").write_text("")
     assert work(dataclasses.replace(good, store=str(tmp_path / "file" / "store"))).code in ("store", "disk")
@@ -103,16 +103,16 @@ def test_accidents_and_verdicts_have_their_names(listed: dict[str, ChannelPackag
     assert "ValueError" in (broken.message or "")
 
 
-def test_processes_and_this_one_do_the_same(good: list[ConversionJob]) -> None:
+def test_worker_processes_and_this_process_give_the_same_results(good: list[ConversionJob]) -> None:
     here = {each.key: (each.status, each.code, each.wheel) for each in InProcessExecutor().run(good)}
     apart = {each.key: (each.status, each.code, each.wheel) for each in ProcessExecutor(2).run(good)}
     assert here == apart
     assert len(here) == len(good)
 
 
-def test_a_server_that_never_answers_costs_its_own_item_alone(good: list[ConversionJob], tarpit: ConversionJob) -> None:
+def test_a_server_that_never_answers_fails_only_its_own_item(good: list[ConversionJob], tarpit: ConversionJob) -> None:
     slow = dataclasses.replace(tarpit, timeout=3.0, key=dataclasses.replace(tarpit.key, package="slow"))
-    found = told(ProcessExecutor(1).run([slow, *good]))
+    found = status_by_package(ProcessExecutor(1).run([slow, *good]))
     assert found.pop("slow") == ("failed", "timeout")
     assert {status for status, _ in found.values()} <= {"done", "refused"}
     assert len(found) == len(good)
@@ -123,7 +123,7 @@ def children() -> list[int]:
     return [pid for pid in map(int, ours) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
-def test_a_worker_that_is_killed_loses_its_own_item_alone(good: list[ConversionJob], tarpit: ConversionJob) -> None:
+def test_a_killed_worker_fails_only_its_own_item(good: list[ConversionJob], tarpit: ConversionJob) -> None:
     stuck = dataclasses.replace(tarpit, timeout=60.0, key=dataclasses.replace(tarpit.key, package="stuck"))
     found: dict[str, tuple[str, str | None]] = {}
 
@@ -143,8 +143,8 @@ def test_a_worker_that_is_killed_loses_its_own_item_alone(good: list[ConversionJ
     assert {status for status, _ in found.values()} <= {"done", "refused"}
 
 
-def test_workers_do_not_outlive_a_run_that_is_killed(tarpit: ConversionJob) -> None:
-    """The timeout of what they do would be seen to by nobody."""
+def test_workers_end_when_their_run_is_killed(tarpit: ConversionJob) -> None:
+    """Otherwise nothing would enforce the timeouts of their jobs."""
     ours, childs = os.pipe()
     if (run := os.fork()) == 0:
         try:
@@ -165,7 +165,7 @@ def test_workers_do_not_outlive_a_run_that_is_killed(tarpit: ConversionJob) -> N
         time.sleep(0.1)
 
 
-def test_a_package_that_unpacks_to_more_than_its_memory_costs_itself_alone(
+def test_a_package_that_needs_too_much_memory_fails_only_itself(
     good: list[ConversionJob], config: MirrorConfig, tmp_path: Path
 ) -> None:
     bomb = conda.assemble(
@@ -174,13 +174,13 @@ def test_a_package_that_unpacks_to_more_than_its_memory_costs_itself_alone(
     package = dataclasses.replace(
         good[0].package, name="bomb", sha256=hashlib.sha256(bomb.read_bytes()).hexdigest(), url=bomb.as_uri()
     )
-    heavy = dataclasses.replace(order(package, config), memory=200 << 20, limits=Limits(ratio=10**7))
-    found = told(ProcessExecutor(1).run([heavy, *good]))
+    heavy = dataclasses.replace(make_job(package, config), memory=200 << 20, limits=Limits(ratio=10**7))
+    found = status_by_package(ProcessExecutor(1).run([heavy, *good]))
     assert found.pop(package.sha256) == ("failed", "memory")
     assert {status for status, _ in found.values()} <= {"done", "refused"}
 
 
-def test_after_a_signal_no_order_is_taken_and_what_is_under_way_ends(good: list[ConversionJob]) -> None:
+def test_after_a_signal_no_job_is_started_and_the_running_one_ends(good: list[ConversionJob]) -> None:
     executor = InProcessExecutor()
     results = []
     with stopped_by_signals(executor.stop):
@@ -191,18 +191,18 @@ def test_after_a_signal_no_order_is_taken_and_what_is_under_way_ends(good: list[
             break
         assert executor.stop.is_set()
         assert list(executor.run(good)) == []
-        with pytest.raises(KeyboardInterrupt):  # whoever asks twice means it
+        with pytest.raises(KeyboardInterrupt):  # a second signal ends the run at once
             signal.raise_signal(signal.SIGINT)
     assert [each.status for each in results] == ["done"]
 
 
-def test_a_scheduler_that_is_not_there_is_one_line(good: list[ConversionJob]) -> None:
+def test_an_unreachable_scheduler_is_an_error(good: list[ConversionJob]) -> None:
     with pytest.raises(Failed, match="no Dask scheduler at tcp://") as caught:
         list(DaskExecutor("tcp://127.0.0.1:9", connect_timeout=1).run(good))
     assert caught.value.code == "network"
 
 
-def test_a_real_dask_cluster_makes_the_same_wheels_though_a_worker_is_killed(good: list[ConversionJob]) -> None:
+def test_a_dask_cluster_gives_the_same_results_though_a_worker_is_killed(good: list[ConversionJob]) -> None:
     from distributed import LocalCluster
 
     here = {each.key: (each.status, each.code, each.wheel) for each in InProcessExecutor().run(good)}
