@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from conda2wheel.conda.archive import ARCHIVE_ERRORS, StrictTarInfo
+from conda2wheel.conda.formats import format_named, format_of
 from conda2wheel.conda.paths_json import path_rows
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.reading import corrupt, not_found, unreadable
@@ -55,10 +56,11 @@ def read_local_info(path: Path, source: str) -> PackageInfo:
     """What a package file lists. Raises `Refused` (corrupt-archive, too-large) and `Failed` (not-found, unreadable)."""
     try:
         with path.open("rb") as stream:
-            if stream.read(4) == b"PK\x03\x04":
+            found = format_of(stream.read(4))
+            stream.seek(0)
+            if found is not None and found.decompress is None:
                 with _reading(source), zipfile.ZipFile(stream) as outer:
                     return _conda(source, outer)
-            stream.seek(0)
             return _tar_bz2(source, stream)
     except FileNotFoundError:
         raise not_found(source) from None
@@ -72,12 +74,14 @@ def read_remote_info(url: str) -> PackageInfo | None:
     A connection that breaks is tried again. Raises `Refused` as `read_local_info` does, and `Failed` (network, not-found).
     """
     shown = redacted(url)
+    found = format_named(url)
+    is_zip = found is not None and found.decompress is None
     with open_ranges(url) as ask:
         for attempt in range(TRIES + 1):
             if attempt:
                 time.sleep(BACKOFF * 2 ** (attempt - 1))
             try:
-                return _remote_conda(shown, ask) if url.partition("#")[0].endswith(".conda") else _remote_tar(shown, ask)
+                return _remote_conda(shown, ask) if is_zip else _remote_tar(shown, ask)
             except _CutError:
                 continue
     raise Failed("network", f"{shown}: the connection broke, {TRIES + 1} times", "try again later")
@@ -253,7 +257,7 @@ def _conda(source: str, outer: zipfile.ZipFile) -> PackageInfo:
         return _listed(source, unpacker.stream_reader(packed, read_across_frames=True))
 
 
-class _Bounded(io.RawIOBase):
+class _BoundedInfo(io.RawIOBase):
     """A decompressed stream of at most MAX_INFO bytes."""
 
     def __init__(self, source: str, inner: IO[bytes]) -> None:
@@ -278,7 +282,7 @@ def _listed(source: str, stream: IO[bytes]) -> PackageInfo:
     """info/ of a tar. What comes after it is read only where it lists no files: then they are what the tar has."""
     found: dict[str, bytes] = {}
     others = []
-    with tarfile.open(fileobj=_Bounded(source, stream), mode="r|", tarinfo=StrictTarInfo) as archive:
+    with tarfile.open(fileobj=_BoundedInfo(source, stream), mode="r|", tarinfo=StrictTarInfo) as archive:
         for member in archive:
             name = member.name.removeprefix("./")
             if name in _WANTED and member.isreg():

@@ -26,7 +26,8 @@ from conda2wheel._version import __version__
 from conda2wheel.channels.open import open_package
 from conda2wheel.commands.pipeline import Opened, build, prepare_package
 from conda2wheel.commands.repair import repair_wheel
-from conda2wheel.conda.open import PACKAGE_SUFFIXES, expand
+from conda2wheel.conda.formats import PACKAGE_SUFFIXES
+from conda2wheel.conda.open import expand
 from conda2wheel.conda.origin import MemberSource
 from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from conda2wheel.files.packagefile import Limits

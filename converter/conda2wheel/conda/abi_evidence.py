@@ -9,7 +9,9 @@ from typing import Any
 
 from conda2wheel.abi.choice import Claim
 from conda2wheel.abi.platforms import known_emscriptens, toolchains
+from conda2wheel.conda.formats import CHANNEL_SUFFIXES
 from conda2wheel.conda.package import CondaPackage
+from conda2wheel.conda.recipe_yaml import resolved_records
 
 ABI_PACKAGE = "emscripten-abi"
 COMPILER_PACKAGES = ("emscripten_emscripten-wasm32", "emscripten")
@@ -39,7 +41,7 @@ def channel_address(channel: str) -> str:
     """A channel's address without the query, the subdir and the file name that may follow it."""
     scheme, mark, rest = channel.strip().partition("#")[0].partition("?")[0].rpartition("://")
     parts = [part for part in rest.split("/") if part]
-    while parts and (parts[-1] in SUBDIRS or parts[-1].endswith((".conda", ".bz2"))):
+    while parts and (parts[-1] in SUBDIRS or parts[-1].endswith(CHANNEL_SUFFIXES)):
         parts.pop()
     return scheme + mark + "/".join(parts)
 
@@ -99,17 +101,12 @@ def _texts(value: Any) -> list[str]:
 
 
 def _finalized(package: CondaPackage) -> Iterator[Claim]:
-    finalized = package.rendered_recipe.get("finalized_dependencies")
-    for part in ("build", "host"):
-        section = finalized.get(part) if isinstance(finalized, dict) else None
-        resolved = section.get("resolved") if isinstance(section, dict) else None
-        for record in resolved if isinstance(resolved, list) else ():
-            if not isinstance(record, dict):
-                continue
-            text = record.get("version")
-            version = _VERSION.match(text) if isinstance(text, str) else None
-            if record.get("name") in (*COMPILER_PACKAGES, ABI_PACKAGE) and version:
-                yield Claim("package", f"was built with {record['name']} {version[0]}", frozenset({version[0]}))
+    recipe = package.rendered_recipe
+    for record in [*resolved_records(recipe, "build"), *resolved_records(recipe, "host")]:
+        text = record.get("version")
+        version = _VERSION.match(text) if isinstance(text, str) else None
+        if record["name"] in (*COMPILER_PACKAGES, ABI_PACKAGE) and version:
+            yield Claim("package", f"was built with {record['name']} {version[0]}", frozenset({version[0]}))
 
 
 def _timestamp(package: CondaPackage) -> Iterator[Claim]:

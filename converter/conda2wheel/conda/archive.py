@@ -7,9 +7,7 @@ out of the archive while it does (measured), which is why it is not used here.
 
 from __future__ import annotations
 
-import bz2
 import errno
-import gzip
 import io
 import lzma
 import stat
@@ -19,8 +17,9 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
+from conda2wheel.conda.formats import format_of
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.packagefile import (
     CHUNK,
@@ -36,7 +35,6 @@ from conda2wheel.files.packagefile import (
 from conda2wheel.files.reading import corrupt, not_found, unreadable
 
 _TAR_BLOCK = 512
-_FORMATS = {b"BZh": "tar.bz2", b"PK\x03\x04": "zip", b"\x1f\x8b": "tar.gz"}
 # What the standard library raises for damaged archives. tarfile follows chains of headers by recursion (RuntimeError has
 # RecursionError), zipfile has RuntimeError for encrypted members and NotImplementedError for unknown methods.
 ARCHIVE_ERRORS = (
@@ -82,16 +80,14 @@ def _open(stream: IO[bytes], path: Path, source: str, limits: Limits) -> tuple[P
     stream.seek(0)
     if not head:
         raise corrupt(source, "the file is empty")
-    kind = next((kind for magic, kind in _FORMATS.items() if head.startswith(magic)), None)
+    found = format_of(head)
+    if found is None:
+        raise corrupt(source, "not a conda package (neither .tar.bz2 nor .conda nor .tar.gz by its first bytes)", NO_PACKAGE)
     reader = _Members(source, limits, path.stat().st_size)
-    if kind == "tar.bz2":
-        reader.read_tar(bz2.BZ2File(stream))
-    elif kind == "tar.gz":
-        reader.read_tar(cast("IO[bytes]", gzip.GzipFile(fileobj=stream)))
-    elif kind == "zip":
+    if found.decompress is None:
         reader.read_conda(stream)
     else:
-        raise corrupt(source, "not a conda package (neither .tar.bz2 nor .conda nor .tar.gz by its first bytes)", NO_PACKAGE)
+        reader.read_tar(found.decompress(stream))
     return resolve_links(source, reader.entries, limits)
 
 
@@ -108,7 +104,7 @@ class StrictTarInfo(tarfile.TarInfo):
             raise
 
 
-class _Bounded(io.RawIOBase):
+class _MemberStream(io.RawIOBase):
     """A decompressed stream that refuses to give more than the limits allow, and remembers its last block."""
 
     def __init__(self, inner: IO[bytes], members: _Members) -> None:
@@ -182,7 +178,7 @@ class _Members:
                         raise corrupt(self.source, f"{name}: {error}") from error
 
     def read_tar(self, stream: IO[bytes]) -> None:
-        bounded = _Bounded(stream, self)
+        bounded = _MemberStream(stream, self)
         with tarfile.open(fileobj=bounded, mode="r|", errorlevel=2, tarinfo=StrictTarInfo) as archive:
             for member in archive:
                 bounded.headers = None

@@ -11,13 +11,14 @@ from importlib.resources import files
 from typing import Any
 
 from conda2wheel.abi.side_module import SHARED_OBJECT
+from conda2wheel.conda.formats import format_named
+from conda2wheel.conda.match_spec import spec_name
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
 
 _SITE = re.compile(r"^(?:lib/python\d+\.\d+t?/)?site-packages/(?!README\.txt$)")
 _PROGRAM = re.compile(r"^(?:s?bin/.*\.(?:js|mjs|wasm)|libexec/.*)$")
 _STATIC = re.compile(r"\.(?:a|la|lo|o|h|hh|hpp|hxx|inc|pc|cmake|pxd)$|^include/|/cmake/|/pkgconfig/")
-_NAME_END = re.compile(r"[\s<>=!~\[]")
 
 EMPTIED = "take the channel's package if it should have some, since empack leaves files out; else leave it out"
 
@@ -33,7 +34,7 @@ def refuse_unless_python(package: CondaPackage) -> None:
     name = package.name
     if (refused := refused_by_name(name, package.source)) is not None:
         raise refused
-    bound = [spec for spec in package.depends if _NAME_END.split(spec, maxsplit=1)[0] in _rows()["bound_to"]["names"]]
+    bound = [spec for spec in package.depends if spec_name(spec) in _rows()["bound_to"]["names"]]
     if bound:
         raise Refused(
             "interpreter", f"{package.source}: {name} depends on {bound[0]}, another main module than Pyodide's", "leave it out"
@@ -59,11 +60,12 @@ def refused_by_name(name: str, source: str) -> Refused | None:
 def _without_files(package: CondaPackage) -> Refused:
     where = f"{package.source}: {package.name} has no files of its own"
     everybodys = _rows()["everybodys"]["names"]
-    needs = [spec for spec in package.depends if _NAME_END.split(spec, maxsplit=1)[0] not in everybodys]
+    needs = [spec for spec in package.depends if spec_name(spec) not in everybodys]
     if needs:
         return Refused("metapackage", f"{where}; it stands for {', '.join(needs[:3])}", "convert what it depends on")
     # empack filters by name: of widgetsnbextension and xeus-lite it leaves nothing, and nothing says that there was something.
-    emptied = (package.filename or "").endswith(".tar.gz") and package.name not in everybodys
+    archive = format_named(package.filename or "")
+    emptied = archive is not None and not archive.complete and package.name not in everybodys
     return Refused("metapackage", where, EMPTIED if emptied else "leave it out")
 
 

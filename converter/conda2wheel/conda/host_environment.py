@@ -7,56 +7,46 @@ NEEDED is inside, if it has code at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from conda2wheel.conda.abi_evidence import ABI_PACKAGE, COMPILER_PACKAGES, SUBDIRS
+from conda2wheel.conda.match_spec import spec_name
 from conda2wheel.conda.origin import MemberSource
 from conda2wheel.conda.package import CondaPackage
+from conda2wheel.conda.recipe_yaml import environment, resolved_records
 
 TOOLS = frozenset({ABI_PACKAGE, "python", "python_abi", "cross-python_emscripten-wasm32", *COMPILER_PACKAGES})
 
 
 def host_libraries(package: CondaPackage) -> tuple[MemberSource, ...]:
-    """The libraries of the host environment that the recipe asked for, and those that they asked for, by name.
+    """Return the libraries of the host environment that the recipe asked for, and those that they depend on, by name.
 
-    Python, packages of Python code (they depend on python) and what only these brought along are none; nor are packages for no
-    particular system, which have no machine code.
+    Left out are Python, packages of Python code (they depend on python) with the dependencies that only they have, and noarch
+    packages, which have no machine code.
     """
-    section = package.rendered_recipe.get("finalized_dependencies")
-    host = section.get("host") if isinstance(section, dict) else None
-    if not isinstance(host, dict):
-        return ()
-    records = {str(record["name"]): record for record in _records(host.get("resolved")) if isinstance(record.get("name"), str)}
-    depends = {name: [_first_word(spec) for spec in _texts(record.get("depends"))] for name, record in records.items()}
-    brought_along = {needed for needs in depends.values() for needed in needs}
-    asked = list(_asked(host.get("specs"))) or [name for name in records if name not in brought_along]
+    records = {str(record["name"]): record for record in resolved_records(package.rendered_recipe, "host")}
+    depends = {name: [spec_name(spec) for spec in _texts(record.get("depends"))] for name, record in records.items()}
+    dependencies = {needed for needs in depends.values() for needed in needs}
+    specs = environment(package.rendered_recipe, "host").get("specs")
+    todo = list(_requested(specs)) or [name for name in records if name not in dependencies]
     seen: set[str] = set()
-    while asked:
-        name = asked.pop()
+    while todo:
+        name = todo.pop()
         if name not in records or name in seen or name in TOOLS or "python" in depends[name]:
             continue
         seen.add(name)
-        asked += depends[name]
+        todo += depends[name]
     return tuple(MemberSource.from_record(records[name]) for name in sorted(seen) if records[name].get("subdir") in SUBDIRS[:1])
-
-
-def _records(value: Any) -> Iterator[Mapping[str, Any]]:
-    yield from (each for each in value if isinstance(each, dict)) if isinstance(value, list) else ()
 
 
 def _texts(value: Any) -> list[str]:
     return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
 
 
-def _asked(specs: Any) -> Iterable[str]:
-    """The names of what a recipe asked for: `{"source": "zlib >=1.3"}`, `{"variant": "python", "spec": "python 3.13.*"}`."""
-    for spec in _records(specs):
+def _requested(specs: Any) -> Iterable[str]:
+    """The names in the recipe's own specs: `{"source": "zlib >=1.3"}`, `{"variant": "python", "spec": "python 3.13.*"}`."""
+    for spec in specs if isinstance(specs, list) else ():
         for key in ("source", "spec"):
-            if isinstance(spec.get(key), str):
-                yield _first_word(spec[key])
-
-
-def _first_word(spec: str) -> str:
-    words = spec.rpartition("::")[2].split()
-    return words[0] if words else ""
+            if isinstance(spec, dict) and isinstance(spec.get(key), str):
+                yield spec_name(spec[key])

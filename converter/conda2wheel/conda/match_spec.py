@@ -8,9 +8,11 @@ in `depends`; they hold for the binaries all the same.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from conda2wheel.conda.recipe_yaml import resolved_records
 
 KINDS = ("weak", "strong")  # of run_exports: those that bind what was built with the package in its host environment
 
@@ -46,7 +48,7 @@ def built_with(rendered_recipe: Mapping[str, Any]) -> BuiltWith:
     """What the rendered recipe of a package tells of its host environment; nothing where it tells nothing."""
     versions: dict[str, str] = {}
     pins: dict[str, list[tuple[str, str]]] = {}
-    for record in _records(rendered_recipe):
+    for record in resolved_records(rendered_recipe, "host"):
         name, version = str(record["name"]), str(record.get("version", ""))
         versions[name] = version
         for spec in run_export_specs(record.get("run_exports")):
@@ -87,12 +89,3 @@ def spec_name(spec: str) -> str:
     """
     words = spec.rpartition("::")[2].split()
     return re.split(r"[<>=!~\[]", words[0])[0].lower() if words else ""
-
-
-def _records(rendered_recipe: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    section = rendered_recipe.get("finalized_dependencies")
-    host = section.get("host") if isinstance(section, dict) else None
-    resolved = host.get("resolved") if isinstance(host, dict) else None
-    for record in resolved if isinstance(resolved, list) else ():
-        if isinstance(record, dict) and isinstance(record.get("name"), str):
-            yield record

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from conda2wheel.conda.archive import NO_PACKAGE, open_archive
+from conda2wheel.conda.formats import PACKAGE_SUFFIXES
 from conda2wheel.conda.package import CondaPackage, from_record, read_info, several_packages
 from conda2wheel.conda.paths_json import Placeholder
 from conda2wheel.conda.prefix import open_folder, open_listed
@@ -21,7 +22,6 @@ from conda2wheel.net.download import is_url
 from conda2wheel.results import ConversionWarning
 
 ENV_META = "empack_env_meta.json"
-PACKAGE_SUFFIXES = (".conda", ".tar.bz2", ".tar.gz")
 DEFAULT_LIMITS = Limits()
 
 

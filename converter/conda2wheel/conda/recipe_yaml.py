@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from conda2wheel.files.packagefile import Blob
 
@@ -35,6 +36,21 @@ def load(blob: Blob) -> Any:
     return value
 
 
+def environment(rendered_recipe: Mapping[str, Any], name: Literal["build", "host"]) -> Mapping[str, Any]:
+    """Return `finalized_dependencies.NAME` of a rendered_recipe.yaml, empty if it has none: `specs` as the recipe asked for
+    them, and `resolved`, the repodata records of all packages in that environment."""
+    section = rendered_recipe.get("finalized_dependencies")
+    found = section.get(name) if isinstance(section, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def resolved_records(rendered_recipe: Mapping[str, Any], name: Literal["build", "host"]) -> list[Mapping[str, Any]]:
+    """Return the repodata records of the packages in the build or host environment, those with a name."""
+    resolved = environment(rendered_recipe, name).get("resolved")
+    records = resolved if isinstance(resolved, list) else ()
+    return [each for each in records if isinstance(each, dict) and isinstance(each.get("name"), str)]
+
+
 def _require_shallow(data: bytes) -> None:
     import yaml
 
@@ -51,7 +67,7 @@ def _loader() -> Any:
 
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-    class Loader(base):  # type: ignore[misc]
+    class BoundedLoader(base):  # type: ignore[misc]
         """A safe loader that bounds merge keys (`<<`), whose lists multiply, and the length of numbers."""
 
         def flatten_mapping(self, node: yaml.MappingNode) -> None:
@@ -74,11 +90,11 @@ def _loader() -> Any:
         def construct(loader: Any, node: Any) -> Any:
             return original(loader, node) if len(node.value) <= MAX_NUMBER else str(node.value)
 
-        Loader.add_constructor(f"tag:yaml.org,2002:{kind}", construct)
+        BoundedLoader.add_constructor(f"tag:yaml.org,2002:{kind}", construct)
 
     number("int")
     number("float")
-    return Loader
+    return BoundedLoader
 
 
 def _count(value: Any, known: dict[int, int], open_: set[int]) -> int:

@@ -17,8 +17,9 @@ from conda2wheel.abi.signals import contradictions
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.channels.open import open_package
 from conda2wheel.conda.abi_evidence import claims
+from conda2wheel.conda.formats import PACKAGE_SUFFIXES
 from conda2wheel.conda.match_spec import BuiltWith, built_with, excluding_spec, spec_name
-from conda2wheel.conda.open import PACKAGE_SUFFIXES, expand
+from conda2wheel.conda.open import expand
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.conda.prefix import open_folder
 from conda2wheel.errors import Failed, Refused

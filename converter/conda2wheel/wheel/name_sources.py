@@ -21,9 +21,9 @@ from conda2wheel.channels.listing import ChannelListing
 from conda2wheel.channels.open import open_package
 from conda2wheel.channels.remote_info import read_local_info
 from conda2wheel.channels.search import ChannelBuild
+from conda2wheel.conda.formats import CHANNEL_SUFFIXES, PACKAGE_SUFFIXES
 from conda2wheel.conda.match_spec import admits, spec_name
 from conda2wheel.conda.names import Names, Seen, answer, is_marker
-from conda2wheel.conda.open import PACKAGE_SUFFIXES
 from conda2wheel.errors import Conda2WheelError
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.net.download import is_url
@@ -116,7 +116,7 @@ class Surroundings:
     def _look(self, place: str) -> PackageContents | None:
         """None for what cannot be read: that is told when it is opened as what it was given for."""
         try:
-            if place.endswith((".conda", ".tar.bz2")) and not is_url(place):
+            if place.endswith(CHANNEL_SUFFIXES) and not is_url(place):
                 listed = read_local_info(Path(place), place)
                 return PackageContents.of(listed.paths)
             files = open_package(place, self._limits, self._downloads).files

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from conda2wheel._version import __version__
 from conda2wheel.conda.abi_evidence import channel_name
+from conda2wheel.conda.formats import PACKAGE_SUFFIXES
 from conda2wheel.conda.origin import MemberSource
 from conda2wheel.files.packagefile import Blob, BytesBlob
 from conda2wheel.wheel.metadata import spdx_expression
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 FOLDER = "sboms"
 NAME = "conda2wheel.cdx.json"
 _NAMESPACE = uuid.UUID("6f0e1ca6-6d3a-5a0e-9df2-2f5a3b4b6a51")  # of our serial numbers
-_ARCHIVES = (".tar.bz2", ".conda", ".tar.gz")
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def purl_of(source: MemberSource) -> PackageURL | None:
         "build": source.build,
         "channel": channel_name(source.channel) if source.channel else "",
         "subdir": source.subdir or "",
-        "type": next((end[1:] for end in _ARCHIVES if (source.filename or "").endswith(end)), ""),
+        "type": next((end[1:] for end in PACKAGE_SUFFIXES if (source.filename or "").endswith(end)), ""),
     }
     return PackageURL("conda", None, source.name, source.version or None, {key: q for key, q in qualifiers.items() if q})
 

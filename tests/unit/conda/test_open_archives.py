@@ -264,7 +264,8 @@ def test_a_folder_that_is_no_package_is_not_searched(tmp_path: Path) -> None:
 
 UNREADABLE = """
 import os, sys
-from conda2wheel.conda.open import expand, open_package
+from conda2wheel.channels.open import open_package
+from conda2wheel.conda.open import expand
 from conda2wheel.errors import Failed
 import tarfile, zipfile, zstandard
 if os.getuid() == 0:

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.channels.repodata import all_records, channel_url
 from conda2wheel.conda.classify import refused_by_name
+from conda2wheel.conda.formats import FORMATS, format_named
+from conda2wheel.conda.match_spec import spec_name
 from conda2wheel.conda.names import foreign_pattern
 from conda2wheel.errors import Refused
 from conda2wheel.mirror.config import PackageClass, SelectConfig
-from conda2wheel.mirror.state.match_specs import MatchSpecs, depends_name
+from conda2wheel.mirror.state.match_specs import MatchSpecs
 from conda2wheel.mirror.state.model import ChannelPackage
 from conda2wheel.net.download import redacted
 
@@ -72,7 +74,7 @@ def package_of(record: RepoDataRecord, channel: str) -> ChannelPackage:
 
 def class_of(package: ChannelPackage) -> PackageClass:
     """The class that repodata show: "python", or "maybe" where they do not say."""
-    names = {depends_name(spec) for spec in package.depends}
+    names = {spec_name(spec) for spec in package.depends}
     return "python" if names & {"python", "python_abi"} or _PYTHON_BUILD.search(package.build) else "maybe"
 
 
@@ -105,8 +107,8 @@ def _one_format(packages: Sequence[ChannelPackage]) -> Selection:
     skipped: list[SkippedPackage] = []
     channels = {channel: number for number, channel in enumerate(dict.fromkeys(package.channel for package in packages))}
 
-    def preference(package: ChannelPackage) -> tuple[int, bool, str]:
-        return channels[package.channel], not package.url.endswith(".conda"), package.url
+    def preference(package: ChannelPackage) -> tuple[int, int, str]:
+        return channels[package.channel], _preference(package.url), package.url
 
     for package in sorted(packages, key=preference):
         same = chosen.setdefault((package.subdir, package.name, package.version, package.build), package)
@@ -171,5 +173,11 @@ def _build(package: ChannelPackage) -> tuple[int, float, str, str]:
 def _variant(package: ChannelPackage) -> tuple[str, ...]:
     """The Python and the Emscripten that a build is for; builds of one version with different ones are all selected."""
     match = _PYTHON_BUILD.search(package.build)
-    abis = sorted(" ".join(spec.split()) for spec in package.depends if depends_name(spec) in ("python_abi", "emscripten-abi"))
+    abis = sorted(" ".join(spec.split()) for spec in package.depends if spec_name(spec) in ("python_abi", "emscripten-abi"))
     return (match[1] if match else "", *abis)
+
+
+def _preference(url: str) -> int:
+    """The position of an archive's format in the table of formats, which begins with the preferred one."""
+    found = format_named(url)
+    return FORMATS.index(found) if found is not None else len(FORMATS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,17 +10,6 @@ from conda2wheel.mirror.state.model import ChannelPackage
 
 if TYPE_CHECKING:
     from rattler import MatchSpec
-
-_NAME_END = re.compile(r"[\s<>=!~\[]")
-
-
-def depends_name(spec: str) -> str:
-    """The name in an entry of `depends`.
-
-    >>> depends_name("conda-forge::numpy >=2,<3")
-    'numpy'
-    """
-    return _NAME_END.split(spec.strip().rpartition("::")[2], maxsplit=1)[0].lower()
 
 
 def parse_match_spec(text: str) -> MatchSpec:

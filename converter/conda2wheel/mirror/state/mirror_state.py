@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from conda2wheel.conda.match_spec import spec_name
 from conda2wheel.errors import Failed
 from conda2wheel.mirror.state.database import StateCorruptedError, connect, converted_errors, rename_broken, transaction
-from conda2wheel.mirror.state.match_specs import MatchSpecs, depends_name
+from conda2wheel.mirror.state.match_specs import MatchSpecs
 from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult
 from conda2wheel.mirror.state.process_lock import process_lock
 from conda2wheel.mirror.state.retries import longest_pause, retry_of
@@ -354,7 +355,7 @@ _DELETE = f"DELETE FROM item {_ITEM}"  # noqa: S608
 def _reset_missing_libraries(db: sqlite3.Connection, new: set[str]) -> None:
     """Reset refusals for a missing library, the one verdict that depends on the rest of the channel."""
     rows = db.execute(_REFUSED_FOR_LIBRARY) if new else ()
-    found = [_key(row) for row in rows if new & {depends_name(spec) for spec in json.loads(row["listed"])["depends"]}]
+    found = [_key(row) for row in rows if new & {spec_name(spec) for spec in json.loads(row["listed"])["depends"]}]
     db.executemany(_RESET, map(dataclasses.astuple, found))
 
 
