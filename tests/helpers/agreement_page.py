@@ -1,4 +1,4 @@
-"""docs/agreement.md: what the audit says of published wheels, beside what real Pyodides do with them."""
+"""docs/explanation/agreement.md: what the audit says of published wheels, beside what real Pyodides do with them."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from tests.helpers.pyemscripten import PUBLISHED, Published
 
 VERDICTS = {"runs": "runs", "fatal": "fatal", "load": "does not load"}
 HEAD = """\
-# The verdict and the run
+# Verdict and run
 
-`./scripts/agreement` makes this page: it takes {wheels} wheels of {projects} projects that are on PyPI for a `pyemscripten`
-platform (the newest of each in November 2026, pinned by hash in `tests/helpers/pyemscripten.py`) and asks of each of their
-side modules, in each of {pyodides} Pyodides, what the audit says; and then what that Pyodide does with it under node.
+`./scripts/agreement` makes this page. It takes {wheels} wheels of {projects} projects that are on PyPI for a `pyemscripten`
+platform (the newest of each in November 2026, pinned by hash in `tests/helpers/pyemscripten.py`), audits each of their
+side modules for each of {pyodides} Pyodides, and loads the modules in these Pyodides under node.
 
 - **does not load**: `dlopen` of the module by its path fails. Audit and run agree if the symbol that the loader names is one
-  that the audit says it fails for (its own, or that of a library which it NEEDs: the loader comes to that first).
-- **fatal**: it loads, and functions that it imports are nowhere: the loader puts in their place stubs that end the
-  interpreter. Each stub was called, and threw the loader's "cannot resolve symbol". They agree if these are exactly the
-  functions that the audit names, none more and none less.
-- **runs**: it loads and no import is left open.
+  that the audit gives as a reason (its own, or that of a library which it NEEDs: the loader comes to that first).
+- **fatal**: it loads, and functions that it imports are not defined: the loader replaces them with stubs that end the
+  interpreter. Each stub was called, and threw the loader's "cannot resolve symbol". Audit and run agree if these are exactly the
+  functions that the audit names.
+- **runs**: it loads, and every import is resolved.
 
-The suffix for one CPython (`.cpython-313-wasm32-emscripten.so`) is taken off for this, since it would hide every module from
+The suffix for one CPython (`.cpython-313-wasm32-emscripten.so`) is removed for this, since it would hide every module from
 another CPython, and nothing would be learned; `conda2wheel audit` itself says `wrong-python` there. The modules of one wheel
 are opened one after the other in one interpreter, libraries first, and in a new one after each failure to load. In the wheel's
-own Pyodide each extension module is imported as well, or, where its package asks for what is not there (numpy above all, which
+own Pyodide each extension module is imported as well, or, if its package imports what is not there (numpy above all, which
 PyPI does not have for Pyodide), initialised by itself.
 
-What is not asked here: whether a module that loads computes what it should, and throwing where nothing can catch, which no
+Not tested here: whether a module that loads computes what it should, and throwing where nothing can catch, which no
 published wheel does (`tests/helpers/signals*.py` has modules for that and for each other rule).
 """
 
@@ -82,7 +82,7 @@ def comparisons(report: Callable[[Comparison], None] = lambda each: None) -> lis
 
 
 def page(found: Sequence[Comparison]) -> str:
-    """The text of docs/agreement.md."""
+    """The text of docs/explanation/agreement.md."""
     projects = {each.wheel.project for each in found}
     pyodides = {each.pyodide for each in found}
     head = HEAD.format(wheels=len({each.wheel for each in found}), projects=len(projects), pyodides=len(pyodides))
@@ -105,7 +105,7 @@ def _numbers(found: Sequence[Comparison]) -> Iterable[str]:
     clean = sum(not each.above_note for each in own)
     count = sum(len(each.modules) for each in own)
     yield ""
-    yield f"In their own Pyodide ({len(own)} pairs, {count} modules), {clean} of {len(own)} have no finding above a note."
+    yield f"In the Pyodide of their tag ({len(own)} pairs, {count} modules), {clean} of {len(own)} have no finding above a note."
 
 
 def _disagreements(found: Sequence[Comparison]) -> Iterable[str]:
@@ -121,7 +121,7 @@ def _disagreements(found: Sequence[Comparison]) -> Iterable[str]:
 
 
 def _initialised(found: Sequence[Comparison]) -> Iterable[str]:
-    yield "## What its own Pyodide made of each"
+    yield "## In the Pyodide of each wheel's tag"
     yield ""
     yield "| wheel | Pyodide | extension modules |"
     yield "| --- | --- | --- |"
@@ -149,7 +149,7 @@ def _asks(text: str) -> str:
 def _table(found: Sequence[Comparison]) -> Iterable[str]:
     yield "## Every wheel in every Pyodide"
     yield ""
-    yield "Its own Pyodides are in bold. Of several symbols the first is named."
+    yield "The Pyodides of the wheel's tag are in bold. Of several symbols the first is named."
     yield ""
     yield "| wheel | modules | Pyodide | predicted | seen | agree |"
     yield "| --- | ---: | --- | --- | --- | --- |"

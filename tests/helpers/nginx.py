@@ -1,4 +1,4 @@
-"""nginx with the configuration that docs/index.md gives, on loopback. Debian's, installed or unpacked beside."""
+"""nginx with the configuration that docs/how-to/serve.md gives, on loopback. Debian's, installed or unpacked beside."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def find() -> str | None:
 
 def snippet() -> str:
     """The configuration in the manual."""
-    text = (REPOSITORY / "docs" / "index.md").read_text()
+    text = (REPOSITORY / "docs" / "how-to" / "serve.md").read_text()
     (found,) = re.findall(r"^```nginx\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return str(found)
 

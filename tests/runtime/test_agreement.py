@@ -12,7 +12,7 @@ from tests.helpers.agreement_page import comparison, comparisons, page
 from tests.helpers.pyemscripten import PUBLISHED, published
 
 pytestmark = pytest.mark.runtime
-PAGE = Path(__file__).parents[2] / "docs" / "agreement.md"
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "agreement.md"
 
 # What happens, as (runs, fatal, does not load): written down, so that verdict and run cannot be wrong together.
 EXPECTED = {

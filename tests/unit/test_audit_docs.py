@@ -1,4 +1,4 @@
-"""docs/audit.md explains every code, and with the severities that the engine gives it."""
+"""docs/reference/findings.md explains every code, and with the severities that the engine gives it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from conda2wheel.abi.audit.findings import RULES, Severity
 from tests.helpers.signals import VERSIONS, signals
 from tests.runtime.test_signals import judged
 
-PAGE = (Path(__file__).parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "findings.md").read_text(encoding="utf-8")
 ROWS = {
     match[1]: set(match[2].split(", "))
     for match in re.finditer(r"^\| `([a-z0-9-]+)` \| ([a-z, ]+) \|", PAGE.partition("## What is found")[2], re.MULTILINE)

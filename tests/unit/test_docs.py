@@ -1,48 +1,166 @@
-"""The README tells the truth: every code, option and warning that the program knows is in it."""
+"""The documentation agrees with the code, and builds."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
+import typer.main
+import yaml
 
+import conda2wheel
+from conda2wheel.abi.platforms import platforms
+from conda2wheel.cli import app
 from conda2wheel.errors import REFUSAL_CODES
 
-REPO = Path(__file__).parents[2]
-README = (REPO / "README.md").read_text(encoding="utf-8")
-SOURCES = "\n".join(path.read_text(encoding="utf-8") for path in sorted((REPO / "converter").rglob("*.py")))
-MANUAL = {"--out": "-o", "--verbose": "-v"}  # what the manual calls them
+REPOSITORY = Path(__file__).parents[2]
+DOCS = REPOSITORY / "docs"
+REFERENCE = DOCS / "reference"
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+SOURCES = "\n".join(path.read_text(encoding="utf-8") for path in sorted((REPOSITORY / "converter").rglob("*.py")))
 
 
-def section(command: str) -> str:
-    return README.partition(f"## {command}\n")[2].partition("\n## ")[0]
+def page(*names: str) -> str:
+    return REFERENCE.joinpath(*names).read_text(encoding="utf-8")
 
 
-def test_every_refusal_code_is_explained_as_the_mirror_explains_it() -> None:
+@pytest.fixture(scope="module")
+def hooks() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_hooks", REPOSITORY / "scripts" / "docs_hooks.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built strictly: a warning, a broken link or a missing anchor fails."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [str(REPOSITORY / "scripts" / "docs"), "--site-dir", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+class Resources(HTMLParser):
+    """What a page loads when it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag in ("script", "img", "iframe") or (tag == "link" and given.get("rel") in ("stylesheet", "preconnect", "icon")):
+            self.found += [value for value in (given.get("src"), given.get("href")) if value]
+
+
+def test_the_site_builds_and_loads_nothing_from_elsewhere(site: Path) -> None:
+    pages = sorted(site.rglob("*.html"))
+    assert len(pages) > 30
+    for path in pages:
+        resources = Resources()
+        resources.feed(path.read_text(encoding="utf-8"))
+        assert resources.found
+        assert [each for each in resources.found if "//" in each] == []
+
+
+def test_the_site_documents_what_is_exported(site: Path) -> None:
+    text = (site / "reference" / "api.html").read_text(encoding="utf-8")
+    names = [name for name in conda2wheel.__all__ if not name.startswith("__")]
+    assert [name for name in names if f'id="conda2wheel.{name}"' not in text] == []
+
+
+def commands(found: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    below = getattr(found, "commands", None)
+    if below is None:
+        yield words
+    else:
+        for name, each in below.items():
+            yield from commands(each, (*words, name))
+
+
+@pytest.mark.parametrize("words", list(commands(typer.main.get_command(app))), ids=" ".join)
+def test_every_command_has_a_page_with_its_options(hooks: ModuleType, words: tuple[str, ...]) -> None:
+    text = hooks.on_page_markdown(page("commands", f"{words[0]}.md"))
+    asked = [sys.executable, "-m", "conda2wheel", *words, "--help"]
+    shown = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", shown))
+    assert "--help" in options
+    assert sorted(option for option in options if option not in text) == []
+
+
+def test_a_marker_that_is_none_stays(hooks: ModuleType) -> None:
+    assert hooks.on_page_markdown("<!-- a comment -->\n") == "<!-- a comment -->\n"
+    left = [path for path in DOCS.rglob("*.md") if "<!-- " in hooks.on_page_markdown(path.read_text(encoding="utf-8"))]
+    assert left == []
+
+
+def test_every_refusal_is_explained(hooks: ModuleType) -> None:
+    text = hooks.on_page_markdown(page("codes.md"))
     rows = [f"| `{code}` | {row.meaning} | {row.advice} |" for code, row in REFUSAL_CODES.items()]
-    assert [row for row in rows if row not in README.splitlines()] == []
+    assert [row for row in rows if row not in text.splitlines()] == []
 
 
-@pytest.mark.parametrize(("kind", "least"), [("ConversionWarning", 25), ("Failed", 6)])
-def test_every_warning_and_every_accident_is_explained(kind: str, least: int) -> None:
-    codes = set(re.findall(kind + r'\(\s*"([a-z-]+)"', SOURCES))
+@pytest.mark.parametrize(("pattern", "name", "least"), [(r"Warning|Warned", "warnings.md", 25), (r"Failed", "codes.md", 6)])
+def test_every_warning_and_every_failure_is_explained(pattern: str, name: str, least: int) -> None:
+    codes = set(re.findall(rf'\b\w*(?:{pattern})\(\s*"([a-z-]+)"', SOURCES))
     assert len(codes) >= least
-    assert sorted(code for code in codes if f"`{code}`" not in README) == []
+    text = page(name) + page("findings.md")
+    assert sorted(code for code in codes if f"`{code}`" not in text) == []
 
 
-COMMANDS = ("convert", "inspect", "audit", "repair", "verify", "check", "names", "bundle")
-OF_MIRROR = ("run", "plan", "status", "report", "retry", "rollback", "gc")
+def test_no_warning_is_explained_that_there_is_not() -> None:
+    codes = {
+        code for row in re.findall(r"^\|([^|]*)\|", page("warnings.md"), re.MULTILINE) for code in re.findall(r"`([a-z-]+)`", row)
+    }
+    assert len(codes) > 40
+    assert sorted(code for code in codes if f'"{code}"' not in SOURCES) == []
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *(f"mirror {each}" for each in OF_MIRROR)])
-def test_every_option_is_in_the_manual(command: str) -> None:
-    command, *own = command.split()
-    asked = [sys.executable, "-m", "conda2wheel", command, *own, "--help"]
-    told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
-    options = {MANUAL.get(option, option) for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", told)} - {"--help"}
-    assert options
-    manual = section(command) + (section("convert") if command in ("inspect", "bundle") else "")  # their bounds are convert's
-    assert sorted(option for option in options if option not in manual) == []
+def test_every_environment_variable_is_explained() -> None:
+    text = page("environment.md")
+    names = set(re.findall(r'"((?:CONDA2WHEEL|SOURCE_DATE|RATTLER|NETRC|XDG)[A-Z_]*)"', SOURCES))
+    assert {"CONDA2WHEEL_CACHE", "SOURCE_DATE_EPOCH"} <= names
+    assert sorted(name for name in names if name not in text) == []
+
+
+def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
+    assert len(README.splitlines()) <= 120
+    assert len(README.split()) <= 900
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert len(links) > 20
+    assert [link for link in links if not (REPOSITORY / link).exists()] == []
+
+
+def test_the_readme_says_what_runs_where() -> None:
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in README.splitlines()
+        if line.startswith("| emscripten-forge")
+    ]
+    assert len(rows) == 3
+    known = {row.tag: row for row in platforms()}
+    for channel, tag, runs, _ in rows:
+        platform = known.get(tag.strip("`"))
+        versions = [] if platform is None else [version.rpartition(".")[0] for version, _ in platform.pyodide]
+        assert re.findall(r"0\.\d+", runs.partition(";")[0]) == versions, channel
+        if platform is not None:
+            assert f"CPython {platform.python}" in channel
+            assert f"Emscripten {platform.emscripten}" in channel
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    text = re.sub(r"!!python\S+", "", (REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8"))
+    named = re.findall(r"[\w/-]+\.md", str(yaml.safe_load(text)["nav"]))
+    assert sorted(named) == sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))

@@ -1,6 +1,6 @@
 """`pyodide-lock.json` for wheels: what `loadPackage` reads, alone or merged with what a Pyodide has itself.
 
-Measured in the npm packages of 0.26.4, 0.27.7, 0.28.3, 0.29.5 and 314.0.7, and by running them (docs/index.md has the table):
+Measured in the npm packages of 0.26.4, 0.27.7, 0.28.3, 0.29.5 and 314.0.7, and by running them (table: docs/how-to/serve.md):
 the version (before 0.28) or the ABI (since) must be the runtime's own; `depends` alone decides what comes along and what waits
 for what, without any version, extra or marker, and a circle in it never ends; nothing looks at tags. All of that is decided here.
 """

@@ -2,7 +2,7 @@
 
 Specifications: PyPA's simple repository API (PEP 503 HTML, PEP 691 JSON, PEP 592 yanked, PEP 658/714 metadata files, PEP 700
 versions and sizes, PEP 740 provenance, PEP 792 project status). pip, uv and micropip take the HTML from any server of files; a
-server that can negotiate gives `index.json` as `application/vnd.pypi.simple.v1+json`. docs/index.md says how to serve it, and why
+server that can negotiate gives `index.json` as `application/vnd.pypi.simple.v1+json`. docs/how-to/serve.md says how, and why
 micropip wants absolute addresses in the JSON.
 """
 

@@ -1,4 +1,4 @@
-"""Conversion recipes: what a package needs beyond the rules, one TOML file for a conda name (docs/recipes.md).
+"""Conversion recipes: what a package needs beyond the rules, one TOML file for a conda name (docs/reference/recipes.md).
 
 Ours are in the package; a caller's folders come after them, and a later file for the same package wins. A recipe that is not as
 it should be is told with its file and line, and nothing is converted by it.
@@ -141,7 +141,7 @@ def read_recipe(path: Path) -> Recipe:
     if not problems and document["package"] != path.stem:
         problems = [Problem(("package",), f"says {document['package']}, and the file is called {path.name}")]
     if problems:
-        raise invalid_document(path, text, problems, "docs/recipes.md says what a recipe may have")
+        raise invalid_document(path, text, problems, "docs/reference/recipes.md says what a recipe may have")
     return from_document(document)
 
 

@@ -13,7 +13,7 @@ from conda2wheel.abi.platforms import Platform, integrity, platforms
 from conda2wheel.abi.symbols import Symbol, encode, known, newest_pyodide, origin, symbols
 from conda2wheel.wasm.binary import HEADER
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "abi.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "platforms.md"
 MARKS = {
     "zlib": "deflate",
     "bzip2": "BZ2_bzCompress",

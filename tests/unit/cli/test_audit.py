@@ -23,7 +23,7 @@ from tests.helpers.foreign import Foreign
 CLI = [sys.executable, "-m", "conda2wheel", "audit"]
 TAG = "cp313-cp313-pyemscripten_2025_0_wasm32"
 SUFFIX = zig.suffix("313")
-README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "json.md").read_text(encoding="utf-8")
 SHARED = "extern int shared(void);"
 
 
@@ -147,7 +147,7 @@ def test_json_is_one_document_with_the_keys_of_the_manual(tmp_path: Path) -> Non
     done = run(*paths, "--json")
     assert done.returncode == 1
     audited, refused = told(done)
-    (manual,) = re.findall(r"`audit` gives `(\{[^`]*\})`", " ".join(README.split()))
+    (manual,) = re.findall(r"## audit `(\{[^`]*\})`", " ".join(PAGE.split()))
     keys: list[str] = []
     for key, value in {**audited, "warnings": [{"code": "", "message": "", "file": None}]}.items():
         keys += [key, *(value[0] if isinstance(value, list) else ())]

@@ -1,6 +1,6 @@
 """Beside auditwheel-emscripten on the same inputs: ours is right in each, theirs is what was measured.
 
-What it does is pinned: a newer version that does better makes a test fail, and docs/peers.md wants to be mended then. What ours
+What it does is pinned: a newer version that does better fails a test; docs/explanation/peers.md needs a change then. What ours
 wrote is read with our own reader and with two that are not: the one below, and theirs.
 """
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.helpers import conda, judges, zig
 from tests.helpers.foreign import cibuildwheel, unvendored
 
-# What docs/repair.md tells people to write.
+# What docs/how-to/cibuildwheel.md tells people to write.
 PROJECT = """
 [project]
 name = "pkg"

@@ -20,7 +20,7 @@ from conda2wheel.mirror.report.text import show, text
 from tests.helpers import mirror_reports as reports
 from tests.helpers.mirror_reports import item, report, runtime, wheel
 
-DOCS = (Path(__file__).parents[3] / "docs" / "mirror.md").read_text(encoding="utf-8")
+DOCS = (Path(__file__).parents[3] / "docs" / "reference" / "mirror-report.md").read_text(encoding="utf-8")
 CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202e\ud800-\udfff]")
 
 

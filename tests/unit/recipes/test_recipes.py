@@ -330,5 +330,9 @@ def test_the_commands_check_and_use_recipes(tmp_path: Path) -> None:
 
 
 def test_the_page_tells_of_each_of_ours() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "recipes.md").read_text(encoding="utf-8").partition("## Ours")[2]
+    page = (
+        (Path(__file__).parents[3] / "docs" / "reference" / "recipes.md")
+        .read_text(encoding="utf-8")
+        .partition("## The recipes")[2]
+    )
     assert [path.stem for path in OURS if f"`{path.stem}`" not in page] == []

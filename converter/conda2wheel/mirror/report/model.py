@@ -75,7 +75,7 @@ class ReportItem:
         return sum(self.result.seconds.values()) if self.result else 0.0
 
     def json(self) -> dict[str, Any]:
-        """An element of `items`, as docs/mirror.md describes it."""
+        """An element of `items`, as docs/reference/mirror-report.md describes it."""
         package, result = self.package, self.result
         wheel = self.wheel
         contents: dict[str, Any] | None = None
@@ -122,7 +122,7 @@ class RunSummary:
     generation: str | None = None
 
     def json(self) -> dict[str, Any]:
-        """An element of `history`, as docs/mirror.md describes it."""
+        """An element of `history`, as docs/reference/mirror-report.md describes it."""
         return {
             "started": round(self.started, 3),
             "seconds": round(self.seconds, 3),
@@ -290,7 +290,7 @@ class MirrorReport:
         return 1 if self.attention else 0
 
     def json(self) -> dict[str, Any]:
-        """The JSON form, as docs/mirror.md describes it. Keys are added, never removed."""
+        """The JSON form, as docs/reference/mirror-report.md describes it. Keys are added, never removed."""
         return {
             "schema": SCHEMA_VERSION,
             "kind": "mirror-report",

@@ -80,7 +80,7 @@ class BucketStore(Store):
                 },
             )
         except (obstore.exceptions.BaseError, ValueError) as error:
-            raise Failed("usage", f"{self.url}: {_line(error)}", "see docs/mirror.md for the addresses of stores") from None
+            raise Failed("usage", f"{self.url}: {_line(error)}", "addresses of stores: docs/reference/mirror-store.md") from None
 
     def fetch(self, path: str) -> StoredObject | None:
         import obstore

@@ -1,0 +1,82 @@
+"""Hooks of the documentation's build: tables that follow from the code replace their markers.
+
+A page has a marker of its own line, and the site has the table:
+
+    <!-- options: mirror run -->    the arguments and options of a command
+    <!-- refusals -->               the refusal codes, what they mean and what to do
+    <!-- retries -->                the classes of a mirror's failures, with their pauses
+    <!-- api -->                    every name that `conda2wheel` exports
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+MARKER = re.compile(r"^<!-- (options|refusals|retries|api)(?:: ([^>]+?))? -->$", re.MULTILINE)
+sys.path.insert(0, str(ROOT / "converter"))
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """MkDocs asks for each page's text before it renders it."""
+    return MARKER.sub(lambda match: _TABLES[match[1]](match[2] or ""), markdown)
+
+
+def options(command: str) -> str:
+    """What `conda2wheel COMMAND --help` prints."""
+    from typer.testing import CliRunner
+
+    from conda2wheel.cli import app
+
+    words = command.split()
+    shown = CliRunner(env={"COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}).invoke(
+        app, [*words, "--help"], prog_name="conda2wheel", catch_exceptions=False
+    )
+    return f"```text\n{shown.output.strip()}\n```"
+
+
+def refusals(_: str) -> str:
+    """The table of refusal codes."""
+    from conda2wheel.errors import REFUSAL_CODES
+
+    rows = [_row(f"`{code}`", row.meaning, row.advice) for code, row in REFUSAL_CODES.items()]
+    return "\n".join(["| code | meaning | what to do |", "| --- | --- | --- |", *rows])
+
+
+def retries(_: str) -> str:
+    """The classes of a mirror's failures."""
+    (path,) = (ROOT / "converter").rglob("retry.toml")
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    rows = [
+        _row(f"`{name}`", row["why"], *(str(row[key]) for key in ("base", "factor", "longest", "tries")))
+        for name, row in table.items()
+    ]
+    head = "| class | meaning | first pause (s) | factor | longest pause (s) | tries |"
+    return "\n".join([head, "| --- | --- | ---: | ---: | ---: | ---: |", *rows])
+
+
+def api(_: str) -> str:
+    """mkdocstrings' directive for every exported name."""
+    import conda2wheel
+
+    names = [name for name in conda2wheel.__all__ if not name.startswith("__")]
+    kinds: dict[str, list[str]] = {"Functions": [], "Classes": [], "Tables": []}
+    for name in names:
+        value = getattr(conda2wheel, name)
+        kinds["Classes" if inspect.isclass(value) else "Functions" if callable(value) else "Tables"].append(name)
+    parts = []
+    for heading, those in kinds.items():
+        parts += [f"## {heading}", *(f"::: conda2wheel.{name}" for name in those)] if those else []
+    return "\n\n".join(parts)
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(' '.join(cell.replace('|', chr(92) + '|').split()) for cell in cells)} |"
+
+
+_TABLES = {"options": options, "refusals": refusals, "retries": retries, "api": api}
