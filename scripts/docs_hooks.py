@@ -4,6 +4,7 @@ A page has a marker of its own line, and the site has the table:
 
     <!-- options: mirror run -->    the arguments and options of a command
     <!-- refusals -->               the refusal codes, what they mean and what to do
+    <!-- failures -->               the failure codes, what they mean and what to do
     <!-- retries -->                the classes of a mirror's failures, with their pauses
     <!-- api -->                    every name that `conda2wheel` exports
 """
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-MARKER = re.compile(r"^<!-- (options|refusals|retries|api)(?:: ([^>]+?))? -->$", re.MULTILINE)
+MARKER = re.compile(r"^<!-- (options|refusals|failures|retries|api)(?:: ([^>]+?))? -->$", re.MULTILINE)
 sys.path.insert(0, str(ROOT / "converter"))
 
 
@@ -42,9 +43,18 @@ def options(command: str) -> str:
 
 def refusals(_: str) -> str:
     """The table of refusal codes."""
-    from conda2wheel.errors import REFUSAL_CODES
+    return _codes("refused")
 
-    rows = [_row(f"`{code}`", row.meaning, row.advice) for code, row in REFUSAL_CODES.items()]
+
+def failures(_: str) -> str:
+    """The table of failure codes."""
+    return _codes("failed")
+
+
+def _codes(kind: str) -> str:
+    from conda2wheel.errors import CODES
+
+    rows = [_row(f"`{code}`", row.meaning, row.advice) for code, row in CODES.items() if row.kind == kind]
     return "\n".join(["| code | meaning | what to do |", "| --- | --- | --- |", *rows])
 
 
@@ -79,4 +89,4 @@ def _row(*cells: str) -> str:
     return f"| {' | '.join(' '.join(cell.replace('|', chr(92) + '|').split()) for cell in cells)} |"
 
 
-_TABLES = {"options": options, "refusals": refusals, "retries": retries, "api": api}
+_TABLES = {"options": options, "refusals": refusals, "failures": failures, "retries": retries, "api": api}

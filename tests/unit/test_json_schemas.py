@@ -1,0 +1,173 @@
+"""What the commands print with `--json` is what docs/reference/schemas says, with no key more and none less."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from typer.testing import CliRunner
+
+from conda2wheel.cli import app
+from conda2wheel.pyodide.report import Checked, Crash, Imported, Ran
+from conda2wheel.results import ConversionWarning, document
+from tests.helpers import mirror_reports, sets, zig
+from tests.helpers.foreign import Foreign
+from tests.helpers.mirror_runs import Mirror, nights
+
+FOLDER = Path(__file__).parents[2] / "docs" / "reference" / "schemas"
+SCHEMAS = sorted(path.stem for path in FOLDER.glob("*.json"))
+MISSING = "gone-1.0-py3-none-any.whl"
+
+
+def schema(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def closed(value: Any) -> Any:
+    """The schema without the freedom to grow: an object has the keys that are named and no others."""
+    if isinstance(value, dict):
+        made = {key: closed(each) for key, each in value.items()}
+        return {"additionalProperties": False, **made} if value.get("type") == "object" and "properties" in value else made
+    return [closed(each) for each in value] if isinstance(value, list) else value
+
+
+def check(name: str, found: Any) -> None:
+    jsonschema.Draft202012Validator(closed(schema(name))).validate(found)
+
+
+def run(name: str, *words: object) -> Any:
+    """The document that a command prints, valid by its schema."""
+    done = CliRunner().invoke(app, [*map(str, words), "--json"])
+    found = json.loads(done.stdout)
+    check(name, found)
+    return found
+
+
+def statuses(found: Any) -> list[str]:
+    return [each["status"] for each in found["results"]]
+
+
+@pytest.fixture(scope="module")
+def channel(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return sets.indexed(tmp_path_factory.mktemp("channel"), sets.packages())
+
+
+@pytest.fixture
+def mirror(tmp_path: Path) -> Iterator[Mirror]:
+    with nights(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    module = zig.side_module("_x", zig.extension("_x", {"answer": zig.integer("nope()")}, declarations="extern int nope(void);"))
+    name = f"pkg/{module.name}"
+    return Foreign("cp313-cp313-pyodide_2025_0_wasm32", {name: module}).write(tmp_path_factory.mktemp("foreign"))
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_the_schemas_are_valid_and_named_in_the_manual(name: str) -> None:
+    jsonschema.Draft202012Validator.check_schema(schema(name))
+    assert f"schemas/{name}.json" in (FOLDER.parent / "json.md").read_text(encoding="utf-8")
+
+
+def test_a_key_more_or_less_is_found() -> None:
+    good = document([{"conda": "a", "pypi": None, "source": "nobody", "note": None}])
+    check("names", good)
+    more, less = copy.deepcopy(good), copy.deepcopy(good)
+    more["results"][0]["more"] = 1
+    del less["results"][0]["note"]
+    for bad in (more, less):
+        with pytest.raises(jsonschema.ValidationError):
+            check("names", bad)
+    jsonschema.validate(more, schema("names"))  # as published, it may grow
+
+
+def test_convert_inspect_and_verify(tmp_path: Path) -> None:
+    package = sets.native("numeric", "2.4.0")
+    found = run("convert", "convert", package, tmp_path / "gone.conda", "-o", tmp_path)
+    assert statuses(found) == ["converted", "failed"]
+    wheel = found["results"][0]["wheel"]
+    assert statuses(run("convert", "convert", package, "--dry-run")) == ["converted"]
+    assert statuses(run("verify", "verify", wheel, "--from", package)) == ["verified"]
+    assert statuses(run("verify", "verify", wheel, "--from", sets.pure("other"))) == ["failed"]
+    kinds = [each["kind"] for each in run("inspect", "inspect", package, wheel)["results"]]
+    assert kinds == ["package", "wheel"]
+
+
+def test_repair_and_audit(foreign: Path, tmp_path: Path) -> None:
+    pure = Foreign("py3-none-any", {"pure.py": "x = 1\n"}, name="pure", purelib=True).write(tmp_path)
+    found = run("convert", "repair", foreign, pure, tmp_path / MISSING, "-o", tmp_path / "out", "--allow", "unresolved-symbol")
+    assert statuses(found) == ["repaired", "copied", "failed"]
+    assert statuses(run("convert", "repair", foreign, "-o", tmp_path / "out")) == ["refused"]
+    found = run("audit", "audit", foreign, pure, tmp_path / MISSING)
+    assert statuses(found) == ["audited", "audited", "failed"]
+    assert [finding["code"] for finding in found["results"][0]["findings"]] == ["unresolved-symbol"]
+
+
+def test_inspect_of_a_module(tmp_path: Path) -> None:
+    module = zig.side_module("_m", zig.extension("_m", {"f": zig.integer("1")}), needed=["libz.so"], rpath=["$ORIGIN"])
+    (result,) = run("inspect", "inspect", module)["results"]
+    assert result["kind"] == "module"
+
+
+def test_bundle(channel: str, tmp_path: Path) -> None:
+    assert statuses(run("bundle", "bundle", "numeric", "--channel", channel, "-o", tmp_path / "set")) == ["bundled"]
+    assert statuses(run("bundle", "bundle", "nobody", "--channel", channel, "-o", tmp_path / "other")) == ["failed"]
+
+
+def test_names_and_recipes(tmp_path: Path) -> None:
+    run("names", "names", "matplotlib-base", "graphviz", "libpng")
+    bad = tmp_path / "bad.toml"
+    bad.write_text("package = 1\n")
+    recipes = Path(__file__).parents[2] / "recipes"
+    assert statuses(run("recipe-check", "recipe", "check", recipes / "pyproj.toml", bad)) == ["ok", "failed"]
+
+
+def test_check(tmp_path: Path) -> None:
+    """Values of the kinds that a real Pyodide gives; tests/runtime has those."""
+    crash = Crash("fatal", "the end")
+    modules = (Imported("a", True, seconds=1.0), Imported("b", False, "no", "Traceback", 1.0, crash))
+    script = Ran(False, "out", "no", "Traceback", 1.0)
+    report = Checked(
+        wheel=tmp_path / MISSING,
+        pyodide="0.29.5",
+        platform=None,
+        installer="micropip",
+        installed=("a 1",),
+        install_errors=("no",),
+        modules=modules,
+        script=script,
+        warnings=(ConversionWarning("conflict", "text"),),
+        crash=crash,
+        seconds=2.0,
+    )
+    check("check", document([report.json()]))
+    assert statuses(run("check", "check", tmp_path / MISSING)) == ["failed"]
+
+
+def test_the_mirror(mirror: Mirror) -> None:
+    run("mirror-plan", "mirror", "plan", mirror.path)
+    assert run("mirror-report", "mirror", "run", mirror.path, "--workers", "1")["generation"]
+    run("mirror-report", "mirror", "report", mirror.path)
+    assert run("mirror-status", "mirror", "status", mirror.path)["last_run"]
+    assert len(run("mirror-rollback", "mirror", "rollback", mirror.path)["generations"]) == 1
+    run("mirror-gc", "mirror", "gc", mirror.path)
+
+
+def test_a_report_with_everything_in_it() -> None:
+    made = mirror_reports.report(
+        generation="000002-0a1b2c3d",
+        changes={"new": [mirror_reports.package("numpy")], "vanished": [mirror_reports.package("old")]},
+        runtimes=[mirror_reports.runtime(cffi="1.17.1")],
+    )
+    found = made.json()
+    assert found["missing"]
+    assert found["failed"]
+    check("mirror-report", found)
