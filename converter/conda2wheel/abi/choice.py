@@ -1,8 +1,9 @@
-"""Which platform a package was built for: claims are weighed, the binaries choose and veto.
+"""Decides which platform a package was built for: evidence names candidates, the binaries choose between them and veto.
 
-In this order: what the caller says; the package's own claims, which must agree; an environment that lists the package;
-the interpreter, where emscripten-forge's channels only ever built it with one Emscripten. The binaries choose between
-candidates where they can, and contradict what cannot be. Nothing left is `unknown-abi`, never a guess.
+The evidence, in this order: the platform that the caller names; the package's own claims, which must agree; an environment that
+lists the package; the interpreter, where emscripten-forge's channels built it with one Emscripten only. The binaries choose
+between candidates where they can, and contradict impossible ones. If no candidate is left, or several, the package is refused
+(`unknown-abi`); the platform is never guessed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Modules = Sequence[tuple[str, Signals]]
 
 @dataclass(frozen=True)
 class Claim:
-    """One piece of evidence: where it stands, in words, and the Emscripten versions that it admits."""
+    """One piece of evidence: where it is from, what it says, and the Emscripten versions that it admits."""
 
     level: Level
     text: str
@@ -31,7 +32,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Decision:
-    """The platform, the evidence that led to it, and what a person should know of it."""
+    """The platform, the evidence for it, and warnings about it."""
 
     platform: Platform
     evidence: tuple[str, ...]
@@ -47,30 +48,37 @@ def decide(
     exact: bool = True,
     tolerant: bool = False,
 ) -> Decision:
-    """The platform for native `modules` (name, signals) built with CPython `python` ("3.13"; None: nothing names one).
-    `exact`: they run on that CPython only; not so for abi3 and for libraries. `tolerant`: what the binaries contradict is a
-    warning (`allowed`) instead of a refusal.
+    """Decide the platform of a package with native modules.
 
-    Raises `Refused`: `unknown-abi` where the evidence leads nowhere, with the candidates in the hint; `abi-conflict`
-    where two of the package's own claims, the interpreter or the binaries contradict each other.
+    Args:
+        source: the package, for messages.
+        claims: the evidence.
+        python: the CPython that it was built with, such as "3.13"; None if nothing names one.
+        modules: its side modules (name, signals).
+        forced: the platform that the caller names.
+        exact: the modules run on that CPython only; false for abi3 and for libraries.
+        tolerant: what the binaries contradict is a warning (`allowed`) instead of a refusal.
+
+    Raises:
+        Refused: unknown-abi if the evidence leads to no platform or to several, with the candidates in the hint; abi-conflict if
+            two of the package's own claims, the interpreter or the binaries contradict each other.
     """
     if forced is not None:
         allowed = _veto(source, forced, python if exact else None, modules, tolerant)
         return Decision(forced, ("--platform",), (*_doubts(forced, modules), *allowed))
-    texts: list[str] = []
-    candidates, weak = _claimed(source, claims, texts)
+    candidates, texts, weak = _claimed(source, claims)
     if weak:
-        candidates = _by_interpreter(candidates, python, texts)
+        candidates, texts = _by_interpreter(candidates, texts, python)
     names = sorted(candidates or (), key=release)
     if python is not None and len(names) > 1:
         names = [name for name in names if python in _pythons(name)] or names
     fit = [for_emscripten(name) for name in names]
     if len(fit) > 1:
         left = choose(fit, modules)
-        if not left:  # no need to ask which of them it is
+        if not left:  # none of them, so the refusal is the same for each
             _veto(source, fit[-1], None, modules, tolerant)
         if len(left) == 1:
-            texts.append("the binaries' unwinding")
+            texts = [*texts, "the binaries' unwinding"]
         fit = left
     if len(fit) != 1:
         raise _unknown(source, claims, python, fit)
@@ -93,23 +101,24 @@ def _doubts(platform: Platform, modules: Modules) -> list[ConversionWarning]:
     return found
 
 
-def _claimed(source: str, claims: Sequence[Claim], texts: list[str]) -> tuple[frozenset[str] | None, bool]:
-    """What the claims admit together, and whether nothing but a date stands behind it.
+def _claimed(source: str, claims: Sequence[Claim]) -> tuple[frozenset[str] | None, list[str], bool]:
+    """The Emscriptens that the claims admit together, the texts of those that count, and whether a date is the only evidence.
 
-    The package's own words count first; an environment and then a date only choose among what those admit.
+    The package's own claims count first; an environment and then a date only choose among what those admit.
     """
-    candidates = _own(source, [c for c in claims if c.level == "package"], texts)
+    candidates, texts = _own(source, [c for c in claims if c.level == "package"])
     for claim in (c for c in claims if c.level == "environment"):
-        candidates = _narrow(candidates, claim, texts)
+        candidates, texts = _narrow(candidates, texts, claim)
     weak = candidates is None
     for claim in (c for c in claims if c.level == "timestamp"):
-        candidates = _narrow(candidates, claim, texts)
-    return candidates, weak
+        candidates, texts = _narrow(candidates, texts, claim)
+    return candidates, texts, weak
 
 
-def _own(source: str, claims: Sequence[Claim], texts: list[str]) -> frozenset[str] | None:
-    """What all of the package's own claims admit together; None without any."""
+def _own(source: str, claims: Sequence[Claim]) -> tuple[frozenset[str] | None, list[str]]:
+    """The Emscriptens that all of the package's own claims admit together (None without any), and the claims' texts."""
     candidates: frozenset[str] | None = None
+    texts: list[str] = []
     for claim in claims:
         if not claim.emscriptens:
             raise Refused(
@@ -126,27 +135,26 @@ def _own(source: str, claims: Sequence[Claim], texts: list[str]) -> frozenset[st
             )
         candidates = both
         texts.append(claim.text)
-    return candidates
+    return candidates, texts
 
 
-def _narrow(candidates: frozenset[str] | None, claim: Claim, texts: list[str]) -> frozenset[str]:
+def _narrow(candidates: frozenset[str] | None, texts: list[str], claim: Claim) -> tuple[frozenset[str], list[str]]:
+    """The candidates that a weaker claim admits, too, with its text if it excludes one; all of them if it excludes all."""
     both = claim.emscriptens if candidates is None else candidates & claim.emscriptens
     if not both or both == candidates:
-        return candidates or both
-    texts.append(claim.text)
-    return both
+        return candidates or both, texts
+    return both, [*texts, claim.text]
 
 
-def _by_interpreter(candidates: frozenset[str] | None, python: str | None, texts: list[str]) -> frozenset[str]:
-    """The Emscriptens that the channels ever built this CPython with; none for abi3, which says nothing."""
+def _by_interpreter(candidates: frozenset[str] | None, texts: list[str], python: str | None) -> tuple[frozenset[str], list[str]]:
+    """The Emscriptens with which the channels built this CPython; none for abi3, which does not name one."""
     if python is None:
-        return frozenset()
+        return frozenset(), texts
     built = frozenset(t.emscripten for t in toolchains() if python in t.pythons)
     both = built & candidates if candidates is not None else built
-    if not both:  # a date that does not fit says nothing
-        texts.clear()
-    texts.append(f"CPython {python}")
-    return both or built
+    if not both:  # the date fits no build of this CPython: it does not count
+        texts = []
+    return both or built, [*texts, f"CPython {python}"]
 
 
 def _pythons(emscripten: str) -> set[str]:
@@ -156,7 +164,7 @@ def _pythons(emscripten: str) -> set[str]:
 
 
 def _veto(source: str, platform: Platform, python: str | None, modules: Modules, tolerant: bool) -> list[ConversionWarning]:
-    """Refuse what cannot be; what was allowed all the same, as warnings."""
+    """Refuse an impossible platform; with `tolerant`, return what contradicts it as warnings."""
     # Only PEP 783 ties a platform to one CPython.
     if platform.on_pypi and python is not None and python != platform.python:
         raise Refused(
@@ -170,7 +178,7 @@ def _veto(source: str, platform: Platform, python: str | None, modules: Modules,
         raise Refused(
             "abi-conflict",
             f"{source}: {found[0]}{more}",
-            f"it was not built for {platform.tag}; take a build that was, or --allow abi-conflict if you know better",
+            f"it was not built for {platform.tag}; take a build that was, or --allow abi-conflict",
         )
     return [ConversionWarning(ALLOWED, f"abi-conflict: {text}") for text in found]
 
@@ -180,7 +188,7 @@ def _tags(rows: Sequence[Platform]) -> str:
 
 
 def _unknown(source: str, claims: Sequence[Claim], python: str | None, fit: Sequence[Platform]) -> Refused:
-    said = "; ".join(f"it {claim.text}" for claim in claims) or "the package says nothing of it"
+    said = "; ".join(f"it {claim.text}" for claim in claims) or "the package has no evidence"
     built = f"CPython {python}" if python else "no version of CPython"
     if fit:
         hint = f"give --platform, one of {_tags(fit)}"
@@ -190,7 +198,11 @@ def _unknown(source: str, claims: Sequence[Claim], python: str | None, fit: Sequ
 
 
 def forced_platform(platform: str | Platform) -> Platform | None:
-    """The platform that a caller names, None for "auto". Raises `Failed` (usage) for one that nobody knows."""
+    """The platform that a caller names, None for "auto".
+
+    Raises:
+        Failed: usage, for a platform that is not known.
+    """
     if isinstance(platform, Platform) or platform == "auto":
         return None if isinstance(platform, str) else platform
     found = parse(platform)

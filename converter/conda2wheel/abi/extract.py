@@ -1,7 +1,7 @@
-"""What a Pyodide's main module provides to side modules, read from its npm package alone: nothing is run.
+"""Reads from the npm package of a Pyodide what its main module provides to side modules; nothing is run.
 
 At run time it is the object that `pyodide._module.LDSO.loadedLibsByName.__main__.exports` holds: the object literal
-`wasmImports` of pyodide.asm.js (what JavaScript brings) and, over it, the exports of pyodide.asm.wasm. JavaScript functions
+`wasmImports` of pyodide.asm.js (the functions in JavaScript) and, over it, the exports of pyodide.asm.wasm. JavaScript functions
 that only forward to a wasm export that is not there carry `NAME.stub=true` and do not count. Compared with that object for
 every version of the table (tests/runtime/test_symbol_data.py).
 """
@@ -27,12 +27,12 @@ _ARRAY = re.compile(r"\b(?:var|let|const)\s+([\w$]+)\s*=\s*\[")
 # Emscripten's letters for a JavaScript function: the result first; p is a pointer, e an externref.
 _LETTERS = {"i": "i", "p": "i", "j": "j", "f": "f", "d": "d", "e": "X", "v": ""}  # some write v for no parameters
 _TAG_TYPES = {"i32": "i", "i64": "j", "f32": "f", "f64": "d", "externref": "X"}
-# Names that the runtime adds under another name than the table's: `main` is exported as __main_argc_argv, `open` is open64.
+# Names that the runtime adds beside the table's: `main` is exported as __main_argc_argv, `open` is open64.
 ALIASES = {"__main_argc_argv": "main", "open": "open64"}
 
 
 class ExtractError(ValueError):
-    """The files have another shape than those of the Pyodides that are known."""
+    """The files do not have the form of the known Pyodides' files."""
 
 
 def extract(wasm: bytes, script: str) -> dict[str, Symbol]:
@@ -75,7 +75,7 @@ def _from_script(script: str) -> dict[str, Symbol]:
 
 
 class _Names:
-    """What the script says of its own names."""
+    """What the script says about its own names."""
 
     def __init__(self, script: str) -> None:
         self.stubs = set(_STUB.findall(script))
@@ -91,7 +91,7 @@ class _Names:
                 self.signatures.setdefault(name, self.signatures[alias])
 
     def symbol(self, name: str) -> Symbol:
-        """What a value of the table is."""
+        """The symbol for a value of the table."""
         seen: set[str] = set()
         known = (self.signatures, self.tags, self.objects, self.numbers)
         while not any(name in table for table in known) and name in self.aliases and name not in seen:

@@ -1,6 +1,6 @@
-"""The ABI table: platforms that a wheel can be tagged for, and the toolchains that emscripten-forge built with.
+"""The ABI table: the platforms that a wheel can be tagged for, and the toolchains of emscripten-forge's channels.
 
-The rows are `platforms.toml`; here are only their types and their look-ups. PEP 783 names the platforms
+The rows are in `platforms.toml`; this module has their types and look-ups. PEP 783 names the platforms
 (`pyemscripten_YEAR_PATCH_wasm32`); an Emscripten without such a name is tagged `emscripten_X_Y_Z_wasm32`, which
 Pyodide's own installers take and PyPI refuses.
 """
@@ -24,7 +24,8 @@ Unwinding = Literal["js", "wasm", "unknown"]
 
 @dataclass(frozen=True)
 class Platform:
-    """One row: what a wheel with this tag meets when it is loaded. `python` is None where any CPython may come."""
+    """One row: the Emscripten, CPython and loader for which a wheel with this tag is made. `python` is None if any CPython is
+    possible."""
 
     name: str
     emscripten: str
@@ -54,7 +55,7 @@ class Platform:
 
     @property
     def on_pypi(self) -> bool:
-        """PyPI takes PEP 783 tags only."""
+        """Whether PyPI accepts the tag: it takes PEP 783 tags only."""
         return self.name.startswith("pyemscripten_")
 
     @property
@@ -65,7 +66,7 @@ class Platform:
 
 @dataclass(frozen=True)
 class Toolchain:
-    """What a channel of emscripten-forge was built with, and when."""
+    """The Emscripten with which channels of emscripten-forge were built, and when."""
 
     emscripten: str
     channels: tuple[str, ...]
@@ -93,7 +94,7 @@ def platforms() -> tuple[Platform, ...]:
 
 @cache
 def toolchains() -> tuple[Toolchain, ...]:
-    """What emscripten-forge's channels were built with, oldest first."""
+    """The toolchains of emscripten-forge's channels, oldest first."""
     return tuple(
         Toolchain(**{**row, "channels": tuple(row["channels"]), "pythons": tuple(row["pythons"])})
         for row in _table()["toolchain"]
@@ -113,7 +114,7 @@ def known_emscriptens() -> tuple[str, ...]:
 def for_emscripten(version: str) -> Platform:
     """The platform of an exact Emscripten version: a row, or `emscripten_X_Y_Z` for one that no Pyodide has.
 
-    For the latter the loader's abilities follow from when Emscripten got them; nobody can run it to find out more.
+    For the latter the loader's abilities follow from the Emscripten version; there is no Pyodide to measure them with.
     """
     for row in platforms():
         if row.emscripten == version:
@@ -154,7 +155,7 @@ def integrity(pyodide: str) -> str | None:
 
 
 def parse(text: str) -> Platform | None:
-    """What `--platform` may be: a tag, with or without `_wasm32`, an alias of one, or a Pyodide version.
+    """The platform that `--platform` names: by a tag, with or without `_wasm32`, an alias of one, or a Pyodide version.
 
     >>> parse("pyodide_2025_0_wasm32").name
     'pyemscripten_2025_0'
@@ -175,14 +176,14 @@ def parse(text: str) -> Platform | None:
 
 
 def unknown(text: str) -> str:
-    """What to say of a text that `parse` knows nothing of, with what it could be: each platform with its newest Pyodide."""
+    """The message about a text that `parse` does not know, with what it could be: each platform with its newest Pyodide."""
     known = "; ".join(f"{row.tag} ({row.pyodide[-1][0]})" if row.pyodide else row.tag for row in platforms())
     return f"{text!r} is neither auto, nor a platform tag, nor a Pyodide version; known are {known}"
 
 
 def marker_environment(python: str, emscripten: str) -> dict[str, str]:
-    """What PEP 508 markers see in a Pyodide with that CPython (`3.13.2`) and Emscripten; all variables, so that none of this
-    machine's shows through."""
+    """The values of all PEP 508 marker variables in a Pyodide with that CPython (`3.13.2`) and Emscripten, so that none is taken
+    from this machine."""
     return {
         "implementation_name": "cpython",
         "implementation_version": python,

@@ -1,7 +1,7 @@
 """Side modules: what each file named like a shared object really is, and what its sections say.
 
-Every part is read when it is first asked for, and once: what a package NEEDs costs the sections' headers, its imports and its
-exports; their types, and what its instructions use, cost only those who ask.
+Every part is read when it is first used, and once: the section headers, imports and exports first; the types of imports and
+exports, and the features that the instructions use, only where a rule needs them.
 """
 
 from __future__ import annotations

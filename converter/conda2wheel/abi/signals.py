@@ -1,11 +1,11 @@
-"""What a side module's imports and exports say of how it was compiled (facts: each was built with clang and run).
+"""How a side module was compiled, by its imports and exports (each row was built with clang and run).
 
-| seen | means |
+| seen | meaning |
 | --- | --- |
 | tag import `__cpp_exception`, `__c_longjmp` | WebAssembly exception handling, wasm longjmp (Emscripten 4.0.9 builds) |
 | function import `invoke_*`, `emscripten_longjmp` | JavaScript unwinding (3.1.x builds); fatal when reached elsewhere |
 | `__cxa_throw` without either | throws but cannot catch |
-| memory import with the flags shared or 64-bit | built with -pthread, for memory64: loads nowhere |
+| memory import with the flags shared or 64-bit | built with -pthread, for memory64: no Pyodide loads it |
 | export `orig$...` | i64 legalised: not built with WASM_BIGINT, which every Pyodide has |
 
 The Emscripten version itself is nowhere in a module: -O2 strips `producers` and `target_features`.

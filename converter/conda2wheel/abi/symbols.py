@@ -1,8 +1,8 @@
-"""What the main module of each Pyodide provides to side modules: every name with its kind and type.
+"""The symbols that the main module of each Pyodide provides to side modules, each with its kind and type.
 
 One file a Pyodide version in `data/`, made by `scripts/update-abi` from its npm package (see `extract`): compressed with
-zstandard, a JSON line that tells the origin, then a line for each kind and type, `KIND SIGNATURE` and the names, separated
-by tabs. All ten versions together take about as much space as one middling wheel, and a version is read in milliseconds.
+zstandard, a JSON line with the origin, then a line for each kind and type: `KIND SIGNATURE` and the names, separated
+by tabs. All ten versions together are as large as one medium-sized wheel, and a version is read in milliseconds.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Symbol(NamedTuple):
 
 @dataclass(frozen=True)
 class Origin:
-    """What the data of one version was made from: the npm package with its integrity (sha512-...), and the sha256 of the
-    two files in it that were read."""
+    """The origin of the data of one version: the npm package with its integrity (sha512-...), and the sha256 of the two files in
+    it that were read."""
 
     pyodide: str
     integrity: str
@@ -51,7 +51,7 @@ class Origin:
 
 @cache
 def symbols(pyodide: str) -> Mapping[str, Symbol]:
-    """Every symbol by name. Raises `LookupError` for a version that there is no data of."""
+    """Every symbol by name. Raises `LookupError` for a version without data."""
     found: dict[str, Symbol] = {}
     for line in _text(pyodide).split("\n")[1:]:
         kind, signature, *names = line.split("\t")
@@ -75,7 +75,7 @@ def newest_pyodide(platform: Platform) -> str | None:
 
 
 def origin(pyodide: str) -> Origin:
-    """What the data of a version was made from. Raises `LookupError`."""
+    """The origin of the data of a version. Raises `LookupError`."""
     return Origin(**json.loads(_text(pyodide).partition("\n")[0]))
 
 

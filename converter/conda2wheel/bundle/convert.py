@@ -131,7 +131,7 @@ class BundleConverter:
         return [again.get(each.project, each) for each in wheels], written(wheel)
 
     def _index(self, libraries: Iterable[ChosenPackage]) -> LibraryIndex:
-        places = (*self.context.libraries.places, *(each.source for each in libraries))
+        places = (*self.context.libraries.libdirs, *(each.source for each in libraries))
         return LibraryIndex(places, self.context.limits, downloads=self.context.downloads)
 
     def _opened(self, step: ConversionStep, libraries: LibraryIndex) -> Opened:

@@ -203,9 +203,9 @@ def convert_each(
         libraries = (
             shared.libraries
             if isinstance(libdirs, LibraryIndex)
-            else LibraryIndex(shared.libraries.places, shared.limits, downloads=coming.downloads)
+            else LibraryIndex(shared.libraries.libdirs, shared.limits, downloads=coming.downloads)
         )
-        names = Surroundings([*libraries.places, *coming.sources], shared.limits, coming.downloads)
+        names = Surroundings([*libraries.libdirs, *coming.sources], shared.limits, coming.downloads)
         context = replace(shared, libraries=libraries, names=names, downloads=coming.downloads)
 
         def convert_one(position: int, source: str) -> Planned:

@@ -99,7 +99,7 @@ class Context:
         return cls(
             libraries=libraries,
             recipes=recipes if isinstance(recipes, RecipeBook) else RecipeBook(recipes),
-            names=Surroundings(libraries.places, bounds, downloads),
+            names=Surroundings(libraries.libdirs, bounds, downloads),
             channels=tuple(channels),
             limits=bounds,
             downloads=downloads,

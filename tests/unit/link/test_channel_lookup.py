@@ -15,7 +15,7 @@ from conda2wheel.abi.platforms import platforms
 from conda2wheel.channels.listing import ChannelListing
 from conda2wheel.channels.open import open_package
 from conda2wheel.files.packagefile import Limits
-from conda2wheel.link.channel_lookup import ChannelLibraries, _namesakes
+from conda2wheel.link.channel_lookup import ChannelLibraries, _names_for
 from tests.helpers import conda, zig
 from tests.helpers.served import Served, serve
 from tests.unit.link.test_link import chain_packages, library, modules, python
@@ -125,7 +125,7 @@ def test_a_channel_that_does_not_answer_is_the_networks_fault(tmp_path: Path) ->
     ],
 )
 def test_what_a_library_may_be_called(needed: str, names: tuple[str, ...]) -> None:
-    assert _namesakes(needed) == names
+    assert _names_for(needed) == names
 
 
 def test_markers_are_not_looked_for(tmp_path: Path) -> None:

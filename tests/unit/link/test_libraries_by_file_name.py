@@ -182,7 +182,7 @@ def test_offline_says_how_much_of_the_channel_it_does_not_know(tmp_path: Path) -
         with pytest.raises(Failed, match=r"toolbox.*is not in the cache"):  # it is known to have it, and cannot be had
             convert(user(), channels=[record.url], out=tmp_path, downloads=offline)
         (cache / FILE).unlink()
-        with pytest.raises(Refused, match="1 packages not, being offline"):
+        with pytest.raises(Refused, match="1 packages not, because of --offline"):
             convert(user(), channels=[record.url], out=tmp_path, downloads=offline)
 
 

@@ -1,4 +1,4 @@
-"""What an audit finds: a severity, a stable code, the module, and one line that says what would happen and why."""
+"""The findings of an audit: a severity, a stable code, the module, and one line that says what would happen and why."""
 
 from __future__ import annotations
 
@@ -28,40 +28,46 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True)
-class Rule:
-    """What a code means; `refusal` is the code with which `convert` refuses a package for it, where it does."""
+class FindingRule:
+    """The meaning of a finding's code; `refusal` is the code with which `convert` refuses a package for it, if it does."""
 
     meaning: str
     refusal: str | None = None
 
 
-RULES: dict[str, Rule] = {
-    "missing-library": Rule("a NEEDED library is not where the loader looks", "missing-library"),
-    "broken-library": Rule("a NEEDED library is there and cannot be loaded itself", "missing-library"),
-    "unresolved-symbol": Rule("an import that nobody provides", "unresolved-symbol"),
-    "signature-mismatch": Rule("an import whose type differs from what is provided", "signature-mismatch"),
-    "fake-dylib": Rule("a file named .so that is no side module: an object file, an archive, another system's", "fake-dylib"),
-    "damaged-module": Rule("a module that cannot be read", "corrupt-archive"),
-    "legacy-dylink": Rule("a `dylink` section of Emscripten before 2.0.31, which this loader no longer takes", "abi-conflict"),
-    "unwinding": Rule("exceptions or longjmp of the other kind, JavaScript's or WebAssembly's", "abi-conflict"),
-    "cannot-catch": Rule("throws C++ exceptions and was built without any way to catch one", "abi-conflict"),
-    "shared-memory": Rule("built with -pthread; Pyodide has no threads", "abi-conflict"),
-    "memory64": Rule("built for 64-bit memory; Pyodide is wasm32", "abi-conflict"),
-    "memory-limits": Rule("its memory's limits do not admit Pyodide's memory", "abi-conflict"),
-    "no-bigint": Rule("i64 legalised: built without WASM_BIGINT, which every Pyodide has", "abi-conflict"),
-    "exnref": Rule("the newer exception opcodes (try_table), which not every engine compiles", "abi-conflict"),
-    "simd": Rule("uses 128-bit SIMD: needs an engine that has it"),
-    "wrong-python": Rule("its file suffix or tag is of another CPython, whose import system passes it over", "abi-conflict"),
-    "cpython-symbol": Rule("a function of CPython that this version does not have", "unresolved-symbol"),
-    "private-api": Rule("takes private functions of CPython (_Py*)"),
-    "not-abi3": Rule("is tagged abi3 and takes what is not in the limited API of that version"),
-    "duplicate-instance": Rule("one library would be loaded more than once, each with its own state"),
-    "main-wins": Rule("a library's symbol that the main module has too: the main module's is taken"),
-    "symbol-clash": Rule("a symbol that another library defines too: data and function pointers of the first loaded are taken"),
-    "library-clash": Rule("a NEEDED library that another wheel brings under the same file name: that one is taken"),
-    "runtime-path-form": Rule("a RUNTIME_PATH entry that the loader does not read as it was meant"),
-    "needed-path": Rule("a NEEDED entry with a slash, which is not searched for"),
-    "weak-missing": Rule("a weak import that nobody provides: it is null, and code is expected to look"),
+RULES: dict[str, FindingRule] = {
+    "missing-library": FindingRule("a NEEDED library is not where the loader looks", "missing-library"),
+    "broken-library": FindingRule("a NEEDED library is there and cannot be loaded itself", "missing-library"),
+    "unresolved-symbol": FindingRule("an import that is not defined anywhere", "unresolved-symbol"),
+    "signature-mismatch": FindingRule("an import whose type differs from what is provided", "signature-mismatch"),
+    "fake-dylib": FindingRule(
+        "a file named .so that is no side module: an object file, an archive, another system's", "fake-dylib"
+    ),
+    "damaged-module": FindingRule("a module that cannot be read", "corrupt-archive"),
+    "legacy-dylink": FindingRule(
+        "a `dylink` section of Emscripten before 2.0.31, which this loader no longer takes", "abi-conflict"
+    ),
+    "unwinding": FindingRule("exceptions or longjmp of the other kind, JavaScript's or WebAssembly's", "abi-conflict"),
+    "cannot-catch": FindingRule("throws C++ exceptions and was built without any way to catch one", "abi-conflict"),
+    "shared-memory": FindingRule("built with -pthread; Pyodide has no threads", "abi-conflict"),
+    "memory64": FindingRule("built for 64-bit memory; Pyodide is wasm32", "abi-conflict"),
+    "memory-limits": FindingRule("its memory's limits do not admit Pyodide's memory", "abi-conflict"),
+    "no-bigint": FindingRule("i64 legalised: built without WASM_BIGINT, which every Pyodide has", "abi-conflict"),
+    "exnref": FindingRule("the newer exception opcodes (try_table), which not every engine compiles", "abi-conflict"),
+    "simd": FindingRule("uses 128-bit SIMD: needs an engine that has it"),
+    "wrong-python": FindingRule("its file suffix or tag is of another CPython, whose import system ignores it", "abi-conflict"),
+    "cpython-symbol": FindingRule("a function of CPython that this version does not have", "unresolved-symbol"),
+    "private-api": FindingRule("imports private functions of CPython (_Py*)"),
+    "not-abi3": FindingRule("is tagged abi3 and imports what is not in the limited API of that version"),
+    "duplicate-instance": FindingRule("one library would be loaded more than once, each with its own state"),
+    "main-wins": FindingRule("a library's symbol that the main module has too: the main module's is taken"),
+    "symbol-clash": FindingRule(
+        "a symbol that another library defines too: data and function pointers of the first loaded are taken"
+    ),
+    "library-clash": FindingRule("a NEEDED library that another wheel brings under the same file name: that one is taken"),
+    "runtime-path-form": FindingRule("a RUNTIME_PATH entry that the loader does not read as it was meant"),
+    "needed-path": FindingRule("a NEEDED entry with a slash, which is not searched for"),
+    "weak-missing": FindingRule("a weak import that is not defined anywhere: it is null, which the code is expected to check"),
 }
 
 
@@ -69,7 +75,7 @@ SHOWN = 4  # names in a message
 
 
 def listed(names: Sequence[str]) -> str:
-    """A few names for a message, and how many there are.
+    """The first few names for a message, and how many more there are.
 
     >>> listed(["a", "b"]), listed(["a", "b", "c", "d", "e", "f"])
     ('a, b', 'a, b, c, d and 2 more')
@@ -80,8 +86,17 @@ def listed(names: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding. `module` is a path in the wheel or package; `symbol` what it is about, where it is about one; `symbols` all
-    of them, where it is about several, of which the message names a few."""
+    """One finding.
+
+    Attributes:
+        code: one of `RULES`.
+        severity: how bad it is.
+        module: the path of the module in its wheel or package.
+        message: one line for people.
+        symbol: the symbol that it is about, if it is one.
+        hint: what to do.
+        symbols: all symbols, if there are several, of which the message names a few.
+    """
 
     code: str
     severity: Severity

@@ -93,7 +93,7 @@ class Simulation:
     distributions: Mapping[str, str]
     loaded: list[Instance] = field(default_factory=list)
     known: dict[str, Instance] = field(default_factory=dict)
-    owners: dict[str, Instance | None] = field(default_factory=dict)
+    owners: dict[str, Instance] = field(default_factory=dict)
     global_functions: dict[str, Instance] = field(default_factory=dict)
     weak: frozenset[str] = frozenset()
     unchecked: list[tuple[Instance, str]] = field(default_factory=list)
@@ -143,11 +143,11 @@ class Simulation:
         return instance
 
     def _need(self, name: str, user: Instance, opened: InstalledModule) -> Instance | None:
-        place = self._search(name, user, opened)
-        key = place if place is not None and self.loader.searches_by_path else name
+        path = self._search(name, user, opened)
+        key = path if path is not None and self.loader.searches_by_path else name
         found = self.known.get(key)
-        if found is None and place is not None:
-            module = self.files[self.site.relative(place) or ""]
+        if found is None and path is not None:
+            module = self.files[self.site.relative(path) or ""]
             found = self._load(
                 key, module, user.scope if self.loader.nested == "local" else [], self.loader.nested == "global", opened
             )
@@ -166,10 +166,10 @@ class Simulation:
                 if name in self.known
                 else self.site.find_from(name, opened.folder, self.distributions[opened.unit], self.loader.subfolders)
             )
-        place = self.site.find(name, posixpath.dirname(user.key), user.module.side.loaded_runtime_path)
-        if place is None or not self.loader.platform.normalises_paths:
-            return place
-        return self.site.absolute(self.site.relative(place) or "")
+        path = self.site.find(name, posixpath.dirname(user.key), user.module.side.loaded_runtime_path)
+        if path is None or not self.loader.platform.normalises_paths:
+            return path
+        return self.site.absolute(self.site.relative(path) or "")
 
     def _define(self, instance: Instance, everywhere: bool) -> None:
         """Bind its imports, and enter its exports where other modules find them."""
@@ -178,8 +178,8 @@ class Simulation:
                 instance.bound[wanted.name] = self.global_functions[wanted.name]
         for name, offered in instance.module.side.exports.items():
             symbol = self.main.get(name)
-            held = symbol is not None and symbol.kind in ("func", "data")
-            if not held and name not in INTERNAL and offered.kind in (Kind.FUNC, Kind.GLOBAL):
+            in_main = symbol is not None and symbol.kind in ("func", "data")
+            if not in_main and name not in INTERNAL and offered.kind in (Kind.FUNC, Kind.GLOBAL):
                 self.owners.setdefault(name, instance)
         if everywhere:
             self._share(instance)

@@ -21,7 +21,7 @@ class InstalledModule:
 
     @property
     def folder(self) -> str:
-        """The folder that it lies in, "" for site-packages."""
+        """Its folder, "" for site-packages."""
         return posixpath.dirname(self.path)
 
     @property
