@@ -107,11 +107,11 @@ class SharedLibraries:
         for member in self._contents(replace(common, version=PROVISIONAL), linked, verdict)[1]:
             digest.update(f"{member.path}\n{member.blob.sha256}\n".encode())
         common = replace(common, version=f"0.{int(digest.hexdigest()[:VERSION_DIGITS], 16)}")
-        made, contents, warnings = self._contents(common, linked, verdict)
+        provenance, contents, warnings = self._contents(common, linked, verdict)
         planned = Planned(
             source=f"--share-libs {self.name}",
             wheel=None,
-            filename=made.filename,
+            filename=provenance.filename,
             sha256=None,
             platform=self.platform.tag,
             name=self.name,
@@ -120,9 +120,9 @@ class SharedLibraries:
             vendored=linked.vendored,
         )
         if out is not None:
-            target = out / made.filename
+            target = out / provenance.filename
             level, info = self.options.level, f"{common.file_part}-{common.version}.dist-info"
-            sha256 = write_file(target, lambda: archive.build_wheel(contents, info, made.moment, level))
+            sha256 = write_file(target, lambda: archive.build_wheel(contents, info, provenance.moment, level))
             planned = Converted(**{**vars(planned), "wheel": target, "sha256": sha256})
             warnings += size_warnings(target)
         return common, replace(planned, warnings=tuple(dict.fromkeys(warnings)), seconds=time.monotonic() - started)
@@ -142,7 +142,7 @@ class SharedLibraries:
         document = _metadata(common, linked, sorted(texts))
         contents.append(archive.Member(f"{info}/METADATA", BytesBlob(document.encode())))
         contents.append(archive.Member(f"{info}/WHEEL", BytesBlob(wheel_file(self._tags(), pure=False))))
-        made = Made(
+        provenance = Made(
             command=SHARE,
             filename=wheel_filename(f"{common.file_part}-{common.version}", self._tags()),
             name=self.name,
@@ -158,7 +158,7 @@ class SharedLibraries:
             overrides=overridden(warnings),
             vendored=linked.vendored,
         )
-        return made, told(made, info, contents, None, linked), warnings
+        return provenance, told(provenance, info, contents, None, linked), warnings
 
 
 def _metadata(common: CommonWheel, linked: Linked, licenses: list[str]) -> Document:
