@@ -1,12 +1,12 @@
-"""Would it run there? Wheels, packages and side modules are opened, judged together, and each verdict explains itself.
+"""`audit`: would wheels, packages and side modules run in Pyodide?
 
-    open      auditable       wheels, packages as `convert` would write them, lone modules
-    choose    here            which Pyodide each was made for, unless the caller names one
-    judge     abi.audit       every import of every module, in that Pyodide and, for the matrix, in all others
-    tell      audited, sarif  one value for people, machines and CI
+    open      commands.audit_subjects   wheels, packages as `convert` would write them, single modules
+    choose    here                      the Pyodide that each input is built for, unless the caller names one
+    audit     abi.audit                 every import of every module, in that Pyodide and, for the matrix, in all others
+    report    audit_result, sarif       one value for people, machines and CI
 
-Nothing is run. What is asked about in one call is taken to be installed in one site-packages, as far as it was made for the
-same platform: so it shows where wheels disturb each other.
+No input is run. Inputs of one call that are built for the same platform are audited as if they were installed in one
+site-packages, so that the audit finds clashes between them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from conda2wheel.commands.pipeline import Context
     from conda2wheel.link.library_index import LibraryIndex
 
-CONSEQUENCES = frozenset({"broken-library"})  # of a finding that says more
+CONSEQUENCES = frozenset({"broken-library"})  # findings that follow from another one, which explains more
 
 
 def audit(
@@ -46,16 +46,20 @@ def audit(
     limits: Limits | None = None,
     downloads: Downloads = DOWNLOADS,
 ) -> Audited:
-    """Judge one wheel, conda package (file, unpacked folder, URL) or side module; nothing is run and nothing is written.
+    """Audit one wheel, conda package (file, unpacked folder, URL) or side module. Nothing is run and nothing is written.
 
-    platform: "auto" (a wheel's tag, a package's evidence), a platform tag, a Pyodide version, or a `Platform`; a tag stands
-        for the newest Pyodide that has it.
-    find_links: folders of wheels that are installed beside it, those that were made for the same platform.
-    libdirs: as for `convert`, where a package's NEEDED libraries may be found.
-    downloads: as for `convert`, how what lies elsewhere is had.
+    Args:
+        path: the wheel, package or module.
+        platform: "auto" (a wheel's tag, a package's evidence), a platform tag, a Pyodide version, or a `Platform`. A tag selects
+            the newest Pyodide of its platform.
+        find_links: folders of wheels that are installed beside it. Wheels for other platforms are ignored.
+        libdirs: where a package's NEEDED libraries are looked up, as for `convert`.
+        limits: bounds on members, sizes and ratios of archives.
+        downloads: as for `convert`.
 
-    Raises `Refused` for damaged or hostile input, `Failed` for what cannot be read, and `Failed` (usage) for a wrong
-    `platform` and for a path that names several things, which `audit_each` takes.
+    Raises:
+        Refused: the input is damaged or hostile.
+        Failed: usage (an unknown platform, or a path with several inputs, which `audit_each` takes), not-found, unreadable.
 
     >>> audit("dist/numpy-2.4.4-cp313-cp313-pyemscripten_2025_0_wasm32.whl").ok  # doctest: +SKIP
     True
@@ -64,7 +68,7 @@ def audit(
         result for _, result in audit_each([path], platform, find_links, libdirs=libdirs, limits=limits, downloads=downloads)
     ]
     if len(results) != 1:
-        raise Failed("usage", f"{path}: there are {len(results)} things to audit in it", "audit_each takes several")
+        raise Failed("usage", f"{path}: contains {len(results)} inputs", "audit_each takes several")
     if isinstance(results[0], Conda2WheelError):
         raise results[0]
     return results[0]
@@ -79,36 +83,40 @@ def audit_each(
     limits: Limits | None = None,
     downloads: Downloads = DOWNLOADS,
 ) -> Iterator[tuple[str, Audited | Conda2WheelError]]:
-    """Judge several inputs, with the arguments of `audit`, a folder of wheels or a prefix among them: each with its result or
-    error, in order.
+    """Audit several inputs, with the arguments of `audit`. Folders of wheels and prefixes stand for what they contain.
 
-    What was made for one platform is judged as if it were installed together; of one project, the newest version. Raises
-    only for the arguments themselves: `Failed` (usage, not-found).
+    Inputs for one platform are audited as if they were installed together; of several versions of a project, the newest.
+
+    Yields:
+        Each input, in order, with its result or its error.
+
+    Raises:
+        Failed: for wrong arguments (usage, not-found), never for an input.
     """
     bounds = limits or Limits()
     request = _request(platform)
     places = tuple(libdirs) if isinstance(libdirs, Iterable) else libdirs
-    beside, notes = wheels_in(find_links, bounds)
+    installed, notes = wheels_in(find_links, bounds)
 
     @cache
     def context() -> Context:
         from conda2wheel.commands.pipeline import Context
         from conda2wheel.wheel.name_sources import Surroundings
 
-        # What dependencies are called on PyPI says nothing about whether a module loads: no place is searched for it.
+        # Whether a module loads does not depend on the PyPI names of dependencies, so nothing is searched for them.
         return replace(Context.of(places, limits=bounds, downloads=downloads), names=Surroundings((), bounds, downloads))
 
     if places:
-        context()  # a libdir that does not exist is an error, even if no library is looked for
+        context()  # a libdir that does not exist is an error, even if no library is looked up
     opened = open_subjects(map(str, paths), request.platform, bounds, context)
-    court = _Court([each for each in opened.values() if isinstance(each, Subject)], beside)
+    joint = _JointAudit([each for each in opened.values() if isinstance(each, Subject)], installed)
     for source, subject in opened.items():
-        yield source, subject if isinstance(subject, Conda2WheelError) else _tried(subject, request, court, notes)
+        yield source, subject if isinstance(subject, Conda2WheelError) else _audit_or_error(subject, request, joint, notes)
 
 
 @dataclass(frozen=True)
 class _Request:
-    """What a caller asked about: a platform, and the Pyodide that stands for it. Both None: what each input was made for."""
+    """The platform that the caller names, and the Pyodide that represents it. Both are None if each input determines its own."""
 
     platform: Platform | None = None
     pyodide: str | None = None
@@ -124,35 +132,41 @@ def _request(text: str | Platform) -> _Request:
     pyodide = symbols.newest_pyodide(platform)
     warnings: tuple[ConversionWarning, ...] = ()
     if pyodide is not None and isinstance(text, str) and for_pyodide(text) is platform:
-        why = f"what Pyodide {text} provides is not known here; it is judged as {pyodide}, of the same platform"
+        why = f"the symbols of Pyodide {text} are not known; those of {pyodide} are used, which has the same platform"
         warnings = (ConversionWarning("other-pyodide", why),)
     return _Request(platform, pyodide, warnings)
 
 
 @dataclass
-class _Court:
-    """Judges in one Pyodide after the other, those together that would be installed together; each once, and only by its
-    modules' names where another CPython is asked."""
+class _JointAudit:
+    """Audits inputs for one Pyodide after another, those of one platform together. Each input is audited once for a Pyodide, and
+    only by the names of its modules if they are built for another CPython.
+
+    Attributes:
+        subjects: the inputs.
+        installed: the wheels of --find-links.
+        audited: the findings, by Pyodide version and input.
+    """
 
     subjects: Sequence[Subject]
-    beside: Sequence[Subject]
-    judged: dict[str, dict[Subject, tuple[Finding, ...]]] = field(default_factory=dict)
+    installed: Sequence[Subject]
+    audited: dict[str, dict[Subject, tuple[Finding, ...]]] = field(default_factory=dict)
 
     def findings(self, subject: Subject, pyodide: str) -> tuple[Finding, ...]:
-        """What is found in a subject, worst first."""
-        if pyodide not in self.judged:
-            mates = newest(each for each in self.subjects if _platform_of(pyodide) in each.platforms)
-            self.judged[pyodide] = self._judge(mates, pyodide) if mates else {}
-        found = self.judged[pyodide]
+        """Return the findings about an input, worst first."""
+        if pyodide not in self.audited:
+            together = newest(each for each in self.subjects if _platform_of(pyodide) in each.platforms)
+            self.audited[pyodide] = self._audit(together, pyodide) if together else {}
+        found = self.audited[pyodide]
         if subject not in found:
             quick = findings_if_ignored(subject.unit(_platform_of(pyodide)), pyodide)
-            found[subject] = quick or self._judge([subject], pyodide)[subject]
+            found[subject] = quick or self._audit([subject], pyodide)[subject]
         return found[subject]
 
-    def _judge(self, subjects: Sequence[Subject], pyodide: str) -> dict[Subject, tuple[Finding, ...]]:
+    def _audit(self, subjects: Sequence[Subject], pyodide: str) -> dict[Subject, tuple[Finding, ...]]:
         platform = _platform_of(pyodide)
         projects = {subject.project for subject in subjects}
-        others = [each for each in newest(e for e in self.beside if platform in e.platforms) if each.project not in projects]
+        others = [each for each in newest(e for e in self.installed if platform in e.platforms) if each.project not in projects]
         units = {subject: subject.unit(platform) for subject in subjects}
         found = audit_units(list(units.values()), pyodide, [each.unit(platform) for each in others])
         return {subject: found[unit.name] for subject, unit in units.items()}
@@ -162,11 +176,13 @@ def _platform_of(pyodide: str) -> Platform:
     return next(row for row in platforms() if any(version == pyodide for version, _ in row.pyodide))
 
 
-def _tried(subject: Subject, request: _Request, court: _Court, notes: Sequence[ConversionWarning]) -> Audited | Conda2WheelError:
-    """The verdict, or why there is none; a bug of ours does not stop the other inputs."""
+def _audit_or_error(
+    subject: Subject, request: _Request, joint: _JointAudit, notes: Sequence[ConversionWarning]
+) -> Audited | Conda2WheelError:
+    """Return the result or the error. A bug does not stop the audit of the other inputs."""
     started = time.monotonic()
     try:
-        return _audited(subject, request, court, notes, started)
+        return _audit_subject(subject, request, joint, notes, started)
     except Conda2WheelError as error:
         return error
     except Exception as bug:  # noqa: BLE001 - it is reported whole
@@ -176,16 +192,18 @@ def _tried(subject: Subject, request: _Request, court: _Court, notes: Sequence[C
         return failed
 
 
-def _audited(subject: Subject, request: _Request, court: _Court, notes: Sequence[ConversionWarning], started: float) -> Audited:
+def _audit_subject(
+    subject: Subject, request: _Request, joint: _JointAudit, notes: Sequence[ConversionWarning], started: float
+) -> Audited:
     rows = (request.platform,) if request.platform else subject.platforms
     modules = len(subject.unit((rows or platforms())[-1]).modules)
     if not modules:
         return Audited(subject.source, subject.kind, None, None, 0, warnings=subject.warnings)
     # Where a tag names several platforms, it must run on each.
-    asked = [request.pyodide] if request.platform else [symbols.newest_pyodide(row) for row in rows]
-    pyodides = [pyodide for pyodide in asked if pyodide is not None]
-    findings = dict.fromkeys(finding for pyodide in pyodides for finding in court.findings(subject, pyodide))
-    matrix = tuple(_row(subject, pyodide, court) for pyodide in symbols.known())
+    requested = [request.pyodide] if request.platform else [symbols.newest_pyodide(row) for row in rows]
+    pyodides = [pyodide for pyodide in requested if pyodide is not None]
+    findings = dict.fromkeys(finding for pyodide in pyodides for finding in joint.findings(subject, pyodide))
+    matrix = tuple(_row(subject, pyodide, joint) for pyodide in symbols.known())
     return Audited(
         source=subject.source,
         kind=subject.kind,
@@ -202,17 +220,17 @@ def _audited(subject: Subject, request: _Request, court: _Court, notes: Sequence
 def _warnings(rows: Sequence[Platform], pyodides: Sequence[str]) -> Iterator[ConversionWarning]:
     if rows and not pyodides:
         emscriptens = " or ".join(row.emscripten for row in rows)
-        why = f"no Pyodide has Emscripten {emscriptens}, so nothing is known to run it: the matrix says what others do"
+        why = f"no Pyodide is built with Emscripten {emscriptens}; the matrix shows what other versions do"
         yield ConversionWarning("no-pyodide", why)
     if len(pyodides) > 1:
         yield ConversionWarning(
-            "several-platforms", f"made for several platforms; the findings are those of Pyodide {', '.join(pyodides)}"
+            "several-platforms", f"tagged for several platforms; the findings are those of Pyodide {', '.join(pyodides)}"
         )
 
 
-def _row(subject: Subject, pyodide: str, court: _Court) -> MatrixRow:
+def _row(subject: Subject, pyodide: str, joint: _JointAudit) -> MatrixRow:
     platform = _platform_of(pyodide)
-    findings = court.findings(subject, pyodide)
+    findings = joint.findings(subject, pyodide)
     tagged = platform in subject.platforms or not subject.platforms
     bad = [finding for finding in findings if not finding.severity.runs]
     if not bad:

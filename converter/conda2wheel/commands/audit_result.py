@@ -1,4 +1,4 @@
-"""What an audit ends in: `Audited`, which knows its own JSON, its own line and its own tables for people."""
+"""The result of an audit, as JSON, as one line and as tables."""
 
 from __future__ import annotations
 
@@ -13,22 +13,29 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-HEADINGS = {  # what a severity means, and its colour
+HEADINGS = {  # meaning and colour of each severity
     Severity.LOAD: ("does not load", "bold red"),
     Severity.FATAL: ("loads, and ends the interpreter when it is reached", "bold red"),
     Severity.SUSPICIOUS: ("runs, perhaps with wrong results", "yellow"),
     Severity.NOTE: ("worth knowing", "cyan"),
 }
-ROWS = {Severity.LOAD: 12, Severity.FATAL: 12, Severity.SUSPICIOUS: 8, Severity.NOTE: 3}  # of one severity, folded
-PLACES = 3  # modules that one row names, folded
+ROWS = {Severity.LOAD: 12, Severity.FATAL: 12, Severity.SUSPICIOUS: 8, Severity.NOTE: 3}  # of one severity, without -v
+PLACES = 3  # modules that one row names, without -v
 
 
 @dataclass(frozen=True)
 class MatrixRow:
-    """One line of the matrix: what would happen in one Pyodide.
+    """One row of the matrix: the verdict for one Pyodide.
 
-    `code`, `module` and `reason` are the worst finding's, empty where it runs, and `others` how many more of its kind there
-    are. `tagged`: it was made for that platform, as far as it says, so that micropip would take it.
+    Attributes:
+        pyodide: the version.
+        platform: its platform tag.
+        worst: the severity of the worst finding; None without findings.
+        tagged: whether the input's tags, if it has any, include the platform, so that micropip would install it.
+        code: the code of the worst finding; empty if the input runs. So are `module` and `reason`.
+        module: the module that it is about.
+        reason: its message.
+        others: how many more findings stop the input from running.
     """
 
     pyodide: str
@@ -42,11 +49,11 @@ class MatrixRow:
 
     @property
     def runs(self) -> bool:
-        """Whether nothing in it fails to load or is fatal when reached."""
+        """Whether no module fails to load and no function is fatal."""
         return self.worst is None or self.worst.runs
 
     def json(self) -> dict[str, Any]:
-        """`{"pyodide", "platform", "runs", "tagged", "worst", "code", "module", "reason", "others"}`."""
+        """Return `{"pyodide", "platform", "runs", "tagged", "worst", "code", "module", "reason", "others"}`."""
         return {
             "pyodide": self.pyodide,
             "platform": self.platform,
@@ -62,11 +69,19 @@ class MatrixRow:
 
 @dataclass(frozen=True)
 class Audited:
-    """The verdict about one wheel, package or module.
+    """The verdict about one wheel, package or side module.
 
-    `pyodide` is the version that `findings` are about, and `platform` its tag. Without one, `platform` is the tag of a
-    platform that no Pyodide has, or None where the input does not say; the matrix is the answer then. `modules` is how many
-    side modules were judged; `matrix` has a row for each known Pyodide, none where there is nothing native.
+    Attributes:
+        source: the input.
+        kind: what it is.
+        platform: the tag of the platform that it was audited for. Without a `pyodide` it is the tag of a platform that no Pyodide
+            has, or None if the input does not determine one; then the matrix is the result.
+        pyodide: the version that `findings` are about.
+        modules: the number of side modules.
+        findings: the findings, worst first.
+        matrix: a row for each known Pyodide; empty without side modules.
+        warnings: what limits the result.
+        seconds: how long it took.
     """
 
     source: str
@@ -81,18 +96,18 @@ class Audited:
 
     @property
     def ok(self) -> bool:
-        """Whether it would run in its Pyodide; without one, anywhere. What was made for a platform that no Pyodide has is
-        taken by none, whatever the matrix says."""
+        """Whether the input would run in its Pyodide; without one, in any. An input for a platform that no Pyodide has is not
+        installed by any, whatever the matrix says."""
         if self.pyodide is not None:
             return all(finding.severity.runs for finding in self.findings)
         return self.modules == 0 or (self.platform is None and any(row.runs for row in self.matrix))
 
     def count(self, severity: Severity) -> int:
-        """How many findings of a severity there are."""
+        """Return the number of findings of a severity."""
         return sum(finding.severity is severity for finding in self.findings)
 
     def json(self) -> dict[str, Any]:
-        """One entry of `results`: `{"source", "status" ("audited"), "ok", "kind", "platform", "pyodide", "modules",
+        """Return one entry of `results`: `{"source", "status" ("audited"), "ok", "kind", "platform", "pyodide", "modules",
         "findings", "matrix", "warnings", "seconds"}`."""
         return {
             "source": self.source,
@@ -109,7 +124,7 @@ class Audited:
         }
 
     def line(self) -> str:
-        """The verdict in a line, for people."""
+        """Return the verdict as one line."""
         if self.modules == 0:
             return f"{self.source}: nothing native in it, runs in any Pyodide whose Python it admits"
         if self.pyodide is None:
@@ -126,12 +141,11 @@ class Audited:
             ]
             return f"{self.source}: would run on Pyodide {self.pyodide}" + (f" ({counts[0]})" if counts else "")
         words = ((Severity.LOAD, "fail to load"), (Severity.FATAL, "fatal when reached"))
-        told = ", ".join(f"{self.count(severity)} {word}" for severity, word in words if self.count(severity))
-        return f"{self.source}: would NOT run on Pyodide {self.pyodide} ({told})"
+        found = ", ".join(f"{self.count(severity)} {word}" for severity, word in words if self.count(severity))
+        return f"{self.source}: would NOT run on Pyodide {self.pyodide} ({found})"
 
     def tables(self, everything: bool = False) -> Iterator[RenderableType]:
-        """What a person wants to see, for rich: findings by severity, then the matrix. Long lists are folded, unless
-        `everything` is asked for."""
+        """Yield tables for rich: the findings by severity, then the matrix. Long lists are shortened, unless `everything`."""
         from rich.text import Text
 
         if self.modules:
@@ -152,7 +166,7 @@ def _several(count: int, what: str) -> str:
 
 
 def _grouped(findings: Iterable[Finding]) -> list[tuple[Finding, list[str]]]:
-    """What is said of several modules alike, with these; of most modules first."""
+    """Return each finding with the modules that have it, starting with the finding of most modules."""
     groups: dict[tuple[str, str, str], tuple[Finding, list[str]]] = {}
     for finding in findings:
         groups.setdefault((finding.code, finding.message, finding.hint), (finding, []))[1].append(finding.module)
@@ -166,7 +180,7 @@ def _plain() -> Table:
 
 
 def _findings(groups: Sequence[tuple[Finding, list[str]]], limit: int | None) -> Table:
-    """A row for what is found: its code, and in the other column the message, what to do, and where it was found."""
+    """Return a table of findings: the code; beside it the message, the hint and the modules."""
     from rich.text import Text
 
     table = _plain()
@@ -187,17 +201,17 @@ def _findings(groups: Sequence[tuple[Finding, list[str]]], limit: int | None) ->
 
 
 def _matrix(rows: Sequence[MatrixRow], everything: bool) -> Table:
-    """A row for each Pyodide, in one line unless `everything` is asked for."""
+    """Return a table with a row for each Pyodide, shortened to one line unless `everything`."""
     from rich.text import Text
 
     table = _plain()
-    table.expand = True  # the last column takes what is left, instead of taking from the others
+    table.expand = True  # the last column gets the remaining width, instead of narrowing the others
     known = [(f"  {row.pyodide}", row.platform.removesuffix("_wasm32"), "runs" if row.runs else "no") for row in rows]
     for _ in range(3):
         table.add_column(no_wrap=True)
     table.add_column(no_wrap=not everything, overflow="fold" if everything else "ellipsis", ratio=1)
     for row, (pyodide, platform, verdict) in zip(rows, known, strict=True):
-        note = "" if row.tagged else "but it was not made for this platform, and micropip does not take it"
+        note = "" if row.tagged else "but it is not tagged for this platform, so micropip does not install it"
         if not row.runs:
             more = f" and {row.others} more" if row.others else ""
             place = f"{row.module} " if everything else ""

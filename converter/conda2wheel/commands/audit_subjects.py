@@ -1,8 +1,7 @@
-"""What an audit is given, opened: wheels, folders of wheels, conda packages and side modules, as units to be judged.
+"""The inputs of an audit: wheels, folders of wheels, conda packages and side modules become units with modules and platforms.
 
-Opening decides nothing about whether anything runs: it gathers the modules, and says for which platforms they were made. A
-package is judged as `convert` would write it, with what contradicts the platform let pass, since the audit is there to say
-it; one that `convert` refuses is judged as its files are.
+A package is audited as the wheel that `convert` would write. What contradicts its platform is allowed, since the audit reports
+it. A package that `convert` refuses is audited with its files as they are.
 """
 
 from __future__ import annotations
@@ -35,16 +34,25 @@ if TYPE_CHECKING:
     from conda2wheel.link.library_index import LibraryIndex
 
 Kind = Literal["wheel", "package", "module"]
-_SAID_BY_AUDIT = (ALLOWED, "cannot-catch", "no-pyodide")
+# Warnings of `convert` that the audit reports as findings or by itself.
+_REPORTED_BY_AUDIT = (ALLOWED, "cannot-catch", "no-pyodide")
 _SITE = re.compile(r"^(?:.*/)?site-packages/")
-_DATA = re.compile(r"^[^/]+\.data/(?:platlib|purelib)/")  # what installers move to site-packages
+_DATA = re.compile(r"^[^/]+\.data/(?:platlib|purelib)/")  # installers move these to site-packages
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """One input. `unit` gives its modules as they would be installed on a platform. `platforms` are those that it was made
-    for, oldest first; none where nothing says so. `project` is its normalised name, "" for a lone module: one site-packages
-    holds one version of a project."""
+    """One input of an audit.
+
+    Attributes:
+        source: its path or URL.
+        kind: what it is.
+        platforms: the platforms that it is built for, oldest first; empty if it does not determine any.
+        unit: returns its modules as they would be installed on a platform.
+        project: the normalised name; "" for a single module.
+        version: the version.
+        warnings: what limits the result.
+    """
 
     source: str
     kind: Kind
@@ -56,7 +64,7 @@ class Subject:
 
 
 def newest(subjects: Iterable[Subject]) -> list[Subject]:
-    """Of each project the newest version: what one site-packages can hold."""
+    """Return the newest version of each project, since one site-packages contains one version."""
     found: dict[str, Subject] = {}
     for subject in subjects:
         if subject.project not in found or Version(found[subject.project].version) < Version(subject.version):
@@ -67,9 +75,17 @@ def newest(subjects: Iterable[Subject]) -> list[Subject]:
 def open_subjects(
     sources: Iterable[str], forced: Platform | None, limits: Limits, context: Callable[[], Context]
 ) -> dict[str, Subject | Conda2WheelError]:
-    """What paths and URLs name, by its own name, in order: each wheel of a folder of wheels, each package of a prefix; what
-    cannot be opened as its error. `forced` is the platform that the caller names: a package is planned for it. `context` gives
-    what packages are converted with; wheels need none, and it takes a while to import."""
+    """Open inputs: a folder of wheels stands for its wheels, a prefix for its packages.
+
+    Args:
+        sources: paths and URLs.
+        forced: the platform that the caller names; packages are planned for it.
+        limits: bounds on members, sizes and ratios of archives.
+        context: returns the context in which packages are converted. Its modules are slow to import and wheels do not need them.
+
+    Returns:
+        Each input by its source, in order, or the error for one that cannot be opened.
+    """
     found: dict[str, Subject | Conda2WheelError] = {}
     for source in dict.fromkeys(each for given in sources for each in _expand(given)):
         try:
@@ -82,9 +98,13 @@ def open_subjects(
 
 
 def wheels_in(folders: Iterable[str | Path], limits: Limits) -> tuple[list[Subject], list[ConversionWarning]]:
-    """The wheels of these folders; one that cannot be read is a warning.
+    """Open the wheels of folders.
 
-    Raises `Failed` (not-found, unreadable) for a folder that is not there or closed.
+    Returns:
+        The wheels, and a warning for each that cannot be read.
+
+    Raises:
+        Failed: not-found, unreadable (a folder).
     """
     subjects: list[Subject] = []
     notes: list[ConversionWarning] = []
@@ -106,7 +126,7 @@ def _expand(source: str) -> list[str]:
 
     try:
         return _wheels(source) or expand(source)
-    except Failed:  # opening it will say so
+    except Failed:  # opening the folder raises the same error
         return [source]
 
 
@@ -141,7 +161,7 @@ def _read(path: Path, limits: Limits, size: int | None = None) -> bytes:
 
 
 def _module(path: Path, limits: Limits) -> Subject:
-    """A file by itself, with the libraries beside it that it NEEDs."""
+    """Open a single side module, with the NEEDED libraries in its folder."""
     modules: dict[str, SideModule] = {}
     wanted = [path]
     while wanted:
@@ -161,14 +181,14 @@ def _wheel(path: Path, limits: Limits) -> Subject:
     modules = {_DATA.sub("", name): found[name] for name in wheel.order if name in found}
     floors = [tag.interpreter for tag in wheel.tags if tag.abi == "abi3" and re.fullmatch(r"cp3\d+", tag.interpreter)]
     unit = AuditUnit(wheel.path.name, modules, wheel.distribution, min(floors, key=lambda tag: int(tag[3:]), default=None))
-    platforms, warnings = _made_for(wheel, found) if modules else ((), ())
+    platforms, warnings = _platforms_of(wheel, found) if modules else ((), ())
     return Subject(
         wheel.source, "wheel", platforms, lambda platform: unit, canonicalize_name(wheel.name), wheel.version, warnings
     )
 
 
-def _made_for(wheel: Wheel, modules: Mapping[str, SideModule]) -> tuple[tuple[Platform, ...], tuple[ConversionWarning, ...]]:
-    """The platforms that its tag names; where it names none, what its suffixes and binaries say, with a warning."""
+def _platforms_of(wheel: Wheel, modules: Mapping[str, SideModule]) -> tuple[tuple[Platform, ...], tuple[ConversionWarning, ...]]:
+    """Return the platforms in the tags of a wheel. If there is none, they follow from suffixes and binaries, with a warning."""
     rows = {row.name: row for tag in wheel.tags if (row := parse(tag.platform)) is not None}
     if rows:
         return tuple(sorted(rows.values(), key=lambda row: release(row.emscripten))), ()
@@ -183,13 +203,13 @@ def _made_for(wheel: Wheel, modules: Mapping[str, SideModule]) -> tuple[tuple[Pl
 
 
 def _package(source: str, forced: Platform | None, context: Context) -> Subject:
-    """The package that a path or URL names, planned as `convert` plans it; `forced` is the platform that the caller names.
+    """Open a package and plan it as `convert` does; `forced` is the platform that the caller names.
 
     Raises:
         Refused: the package is damaged, hostile or too large.
         Failed: not-found, network, unreadable, disk.
     """
-    # Wheels need nothing of this, and it takes a while to import.
+    # These modules are slow to import, and wheels do not need them.
     from conda2wheel.channels.open import open_package
     from conda2wheel.commands.pipeline import prepare_package, read_package
     from conda2wheel.options import ALLOWABLE, Options
@@ -199,29 +219,29 @@ def _package(source: str, forced: Platform | None, context: Context) -> Subject:
     try:
         prepared = prepare_package(opened)
     except Refused as refusal:
-        note = ConversionWarning("not-converted", f"convert refuses it, so its files are judged as they are: {refusal}")
-        made_for = () if forced is None else (forced,)
-        unit = _AsItIs(package, opened.libraries).unit
-        return Subject(package.source, "package", made_for, unit, canonicalize_name(package.name), warnings=(note,))
+        note = ConversionWarning("not-converted", f"convert refuses it, so its files are audited as they are: {refusal}")
+        platforms = () if forced is None else (forced,)
+        unit = _PackageFiles(package, opened.libraries).unit
+        return Subject(package.source, "package", platforms, unit, canonicalize_name(package.name), warnings=(note,))
     plan = prepared.plan
     if plan.decision is None:
         pure = AuditUnit(plan.filename, {})
         return Subject(package.source, "package", (), lambda platform: pure, canonicalize_name(plan.name), plan.version)
-    notes = tuple(warning for warning in plan.decision.warnings if warning.code not in _SAID_BY_AUDIT)
-    unit = _AsConverted(prepared).unit
+    notes = tuple(warning for warning in plan.decision.warnings if warning.code not in _REPORTED_BY_AUDIT)
+    unit = _PackageWheel(prepared).unit
     name = canonicalize_name(plan.name)
     return Subject(package.source, "package", (plan.decision.platform,), unit, name, plan.version, notes)
 
 
 @dataclass(frozen=True, eq=False)
-class _AsConverted:
-    """The wheel that `convert` would make of a package, for any platform: linked for each by its own rules."""
+class _PackageWheel:
+    """The wheel that `convert` would write, linked for each platform that is audited."""
 
     prepared: Prepared
     units: dict[str, AuditUnit] = field(default_factory=dict)
 
     def unit(self, platform: Platform) -> AuditUnit:
-        """The unit for a platform; one for all where nothing is linked, so that each module is read once."""
+        """Return the unit for a platform. If linking changes nothing, there is one for all, and each module is read once."""
         if platform.name not in self.units:
             linked = self.prepared.for_platform(platform).link()
             same = not linked.rewritten and not linked.libraries and self.units
@@ -230,16 +250,16 @@ class _AsConverted:
 
 
 @dataclass(frozen=True, eq=False)
-class _AsItIs:
-    """The shared objects of a package: those of site-packages in their place, libraries where every loader looks, by each name
-    under which they are NEEDED."""
+class _PackageFiles:
+    """The shared objects of a package that has no wheel: those of site-packages at their paths, and its libraries by each name
+    under which a module may NEED them, where every loader looks."""
 
     package: CondaPackage
     libraries: LibraryIndex
     units: dict[str, AuditUnit] = field(default_factory=dict)
 
     def unit(self, platform: Platform) -> AuditUnit:
-        """The unit for a platform: which library of a --libdir fits depends on it."""
+        """Return the unit for a platform, which determines the libraries that are taken from --libdir."""
         if platform.name not in self.units:
             modules = {path: SideModule(file) for path, file in self._files(platform).items()}
             distribution = canonicalize_name(self.package.name).replace("-", "_")
@@ -256,12 +276,12 @@ class _AsItIs:
         while wanted:
             name = wanted.pop()
             if name not in {posixpath.basename(path) for path in files}:
-                library = outside.get(name) or self._elsewhere(name, platform)
+                library = outside.get(name) or self._from_libdirs(name, platform)
                 if library is not None:
                     files[name] = library
                     wanted += SideModule(library).needed
         return files
 
-    def _elsewhere(self, name: str, platform: Platform) -> PackageFile | None:
+    def _from_libdirs(self, name: str, platform: Platform) -> PackageFile | None:
         library, _ = self.libraries.find(posixpath.basename(name), self.package, platform)
         return None if library is None else library.side.file

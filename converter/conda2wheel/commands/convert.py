@@ -1,4 +1,4 @@
-"""`convert`: one conda package, or several, become wheels. The stages are in `commands.pipeline`."""
+"""`convert`: conda packages become wheels. The stages are in `commands.pipeline`."""
 
 from __future__ import annotations
 
@@ -199,24 +199,26 @@ def convert_each(
     """
     options = Options.of(platform, compat_tags, level, isolate, provided, allow, pins)
     shared = Context.of(libdirs, channels, recipes, limits, downloads, progress)
-    with prefetch([str(source) for source in sources], shared.channels, downloads, shared.limits.download) as coming:
+    with prefetch([str(source) for source in sources], shared.channels, downloads, shared.limits.download) as prefetched:
         libraries = (
             shared.libraries
             if isinstance(libdirs, LibraryIndex)
-            else LibraryIndex(shared.libraries.libdirs, shared.limits, downloads=coming.downloads)
+            else LibraryIndex(shared.libraries.libdirs, shared.limits, downloads=prefetched.downloads)
         )
-        names = Surroundings([*libraries.libdirs, *coming.sources], shared.limits, coming.downloads)
-        context = replace(shared, libraries=libraries, names=names, downloads=coming.downloads)
+        names = Surroundings([*libraries.libdirs, *prefetched.sources], shared.limits, prefetched.downloads)
+        context = replace(shared, libraries=libraries, names=names, downloads=prefetched.downloads)
 
         def convert_one(position: int, source: str) -> Planned:
-            with coming.at(position) as brought:
-                return convert_source(source, options, replace(context, downloads=brought), None if dry_run else Path(out))
+            with prefetched.at(position) as ready_downloads:
+                return convert_source(
+                    source, options, replace(context, downloads=ready_downloads), None if dry_run else Path(out)
+                )
 
-        yield from _outcomes(coming.sources, convert_one)
+        yield from _outcomes(prefetched.sources, convert_one)
 
 
 def _outcomes(sources: Iterable[str], convert_one: Callable[[int, str], Planned]) -> Iterator[ConvertOutcome[Planned]]:
-    """The outcome of each source, as `convert_one` makes it of the position and the source."""
+    """Yield the outcome of each source. `convert_one` converts one, given its position and the source."""
     written: dict[str, str] = {}
     for position, source in enumerate(sources):
         started = time.monotonic()
@@ -233,7 +235,7 @@ def _outcomes(sources: Iterable[str], convert_one: Callable[[int, str], Planned]
             before = written.get(result.filename)
             if before is not None and before != shown:
                 note = ConversionWarning(
-                    "replaced-wheel", f"the same file name as {before} gave; that wheel is replaced", result.filename
+                    "replaced-wheel", f"the same file name as the wheel of {before}, which it replaces", result.filename
                 )
                 result = replace(result, warnings=(*result.warnings, note))
             written[result.filename] = shown
@@ -244,7 +246,7 @@ def _outcomes(sources: Iterable[str], convert_one: Callable[[int, str], Planned]
 
 
 def internal(source: str, bug: BaseException) -> Failed:
-    """An unexpected exception as a `Failed` (internal), with the exception as its cause."""
+    """Return an unexpected exception as a `Failed` (internal), with the exception as its cause."""
     failed = Failed("internal", f"{source}: {type(bug).__name__}: {bug}", "this is a bug of conda2wheel; -v shows where")
     failed.__cause__ = bug
     return failed

@@ -1,4 +1,4 @@
-"""What a package, a wheel or a side module is made of, as one value that prints itself and turns into JSON."""
+"""`inspect`: the contents of a package, a wheel or a side module, as one value with its JSON."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ GOT = ("GOT.mem", "GOT.func")
 
 @dataclass(frozen=True)
 class ModuleReport:
-    """One file named like a shared object. Counts are of entries; `unwinding` is "js", "wasm", "js and wasm" or "none"."""
+    """A file with the name of a shared object. `functions`, `got_entries` and `exports` are numbers of entries; sizes are bytes;
+    `unwinding` is "js", "wasm", "js and wasm" or "none"."""
 
     path: str
     kind: str
@@ -51,9 +52,17 @@ class ModuleReport:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found. `kind` is package, wheel or module; `facts` are label and value pairs in reading order; `files`
-    says of each file that does not simply go to site-packages what becomes of it; of a wheel that conda2wheel made, what was
-    changed in each that is not as it was. `account` is such a wheel's own."""
+    """The contents of one input.
+
+    Attributes:
+        source: the path or URL.
+        kind: package, wheel or module.
+        facts: label and value pairs, in reading order.
+        modules: the files with names of shared objects.
+        files: of a package, the files that do not go to site-packages, with the place where they go; of a wheel that conda2wheel
+            wrote, the members that it changed, with the change.
+        account: the provenance of a wheel that conda2wheel wrote.
+    """
 
     source: str
     kind: str
@@ -63,7 +72,7 @@ class Inspection:
     account: Mapping[str, Any] | None = None
 
     def json(self) -> dict[str, Any]:
-        """One entry of `results`."""
+        """Return one entry of `results`."""
         return {
             "source": self.source,
             "kind": self.kind,
@@ -75,9 +84,11 @@ class Inspection:
 
 
 def inspect(path: str | Path, limits: Limits = DEFAULT_LIMITS, downloads: Downloads = DOWNLOADS) -> Inspection:
-    """Look at a conda package (file, folder, URL), a wheel or a side module; nothing is written.
+    """Read a conda package (file, folder, URL), a wheel or a side module. Nothing is written.
 
-    Raises `Refused` for damaged or hostile input and `Failed` for what cannot be read.
+    Raises:
+        Refused: the input is damaged or hostile.
+        Failed: not-found, network, unreadable.
     """
     source = str(path)
     if not is_url(source) and Path(source).is_file():
@@ -112,8 +123,8 @@ def _wheel(path: Path, limits: Limits) -> Inspection:
     )
     if account is None:
         return Inspection(str(path), "wheel", facts, _modules(wheel.files))
-    made, changed = shown(account)
-    return Inspection(str(path), "wheel", (*facts, *made), _modules(wheel.files), changed, account)
+    provenance, changed = shown(account)
+    return Inspection(str(path), "wheel", (*facts, *provenance), _modules(wheel.files), changed, account)
 
 
 def _package(source: str, limits: Limits, downloads: Downloads) -> Inspection:
@@ -136,11 +147,11 @@ def _package(source: str, limits: Limits, downloads: Downloads) -> Inspection:
     try:
         plan = prepare_package(opened).plan
     except Refused as refusal:
-        files, distribution = _laid_out(opened.package)
+        files, distribution = _layout(opened.package)
         facts += distribution
         facts += [("refused", refusal.code), ("why", refusal.message), ("hint", refusal.hint)]
     else:
-        files = _elsewhere(plan.dropped, plan.placed)
+        files = _outside_site_packages(plan.dropped, plan.placed)
         facts += [
             ("distribution", plan.distribution.folder if plan.distribution else None),
             ("wheel", plan.filename),
@@ -151,8 +162,8 @@ def _package(source: str, limits: Limits, downloads: Downloads) -> Inspection:
     return Inspection(source, "package", tuple(facts), _modules(package.files), files)
 
 
-def _laid_out(package: CondaPackage) -> tuple[tuple[tuple[str, str], ...], list[tuple[str, Any]]]:
-    """The layout of a package that is refused for another reason; nothing where the layout itself is the reason."""
+def _layout(package: CondaPackage) -> tuple[tuple[tuple[str, str], ...], list[tuple[str, Any]]]:
+    """Return the layout of a package that `convert` refuses; nothing if the layout is the reason of the refusal."""
     from conda2wheel.conda.classify import refuse_unless_python
     from conda2wheel.wheel.layout import plan_layout
 
@@ -162,11 +173,11 @@ def _laid_out(package: CondaPackage) -> tuple[tuple[tuple[str, str], ...], list[
     except Refused:
         return (), []
     folder = layout.distribution.folder if layout.distribution else None
-    return _elsewhere(layout.dropped, layout.placed), [("distribution", folder)]
+    return _outside_site_packages(layout.dropped, layout.placed), [("distribution", folder)]
 
 
-def _elsewhere(dropped: Iterable[tuple[str, str]], placed: Iterable[Placed]) -> tuple[tuple[str, str], ...]:
-    """The files that do not go to site-packages, with the reason or the place where they go."""
+def _outside_site_packages(dropped: Iterable[tuple[str, str]], placed: Iterable[Placed]) -> tuple[tuple[str, str], ...]:
+    """Return the files that do not go to site-packages, with the place where they go or the reason why they are dropped."""
     data = ((item.origin, f".data/{item.scheme}") for item in placed if item.scheme != "site")
     return tuple(sorted((*dropped, *data)))
 
@@ -175,30 +186,30 @@ def _modules(files: Iterable[PackageFile]) -> tuple[ModuleReport, ...]:
     return tuple(report_module(file.path, SideModule(file)) for file in files if SHARED_OBJECT.search(file.name))
 
 
-def report_module(path: str, binary: SideModule) -> ModuleReport:
-    """What the sections of one module say."""
-    imports = binary.module.imports if binary.module else ()
-    dylink = binary.dylink
+def report_module(path: str, side: SideModule) -> ModuleReport:
+    """Describe the sections of one module."""
+    imports = side.module.imports if side.module else ()
+    dylink = side.dylink
     memory = dylink.mem_info if dylink else None
-    signals = binary.signals
+    signals = side.signals
     unwinding = [word for word, seen in (("js", signals.js_unwinding), ("wasm", signals.wasm_unwinding)) if seen]
     return ModuleReport(
         path=path,
-        kind=str(binary.kind),
-        size=binary.file.blob.size,
-        needed=binary.needed,
-        runtime_path=binary.runtime_path,
-        init_functions=binary.init_functions,
+        kind=str(side.kind),
+        size=side.file.blob.size,
+        needed=side.needed,
+        runtime_path=side.runtime_path,
+        init_functions=side.init_functions,
         functions=sum(entry.kind == Kind.FUNC for entry in imports),
         got_entries=sum(entry.module in GOT for entry in imports),
         weak=tuple(info.field for info in dylink.imports if info.weak) if isinstance(dylink, Dylink) else (),
         tags=tuple(entry.field for entry in imports if entry.kind == Kind.TAG),
-        exports=len(binary.module.exports) if binary.module else 0,
+        exports=len(side.module.exports) if side.module else 0,
         memory_size=memory.memory_size if memory else None,
         table_size=memory.table_size if memory else None,
         unwinding=" and ".join(unwinding) or "none",
         throws=signals.throws,
         shared_memory=signals.shared_memory,
         memory64=signals.memory64,
-        problem=binary.problem,
+        problem=side.problem,
     )

@@ -60,17 +60,24 @@ def repair(
 ) -> Repaired:
     """Vendor into a wheel what its side modules NEED, correct its tag, and audit it.
 
-    wheel: a wheel that any builder made. One that needs nothing (as pure Python never does) is copied byte for byte.
-    out: the folder for the result; made if it is not there. The input itself is never overwritten.
-    libdirs: where NEEDED libraries may be found, as for `LibraryIndex`; or an index to share between calls of one thread.
-    platform: "auto" (by its tag, else by suffixes and binaries), a platform tag, a Pyodide version, or a `Platform`.
-    compat_tags: add the platform's older aliases to the tag, for micropip before 0.11.1 on an index of your own.
-    isolate, provided: as for `convert`.
-    allow: refusal codes (one of `options.ALLOWABLE`) that shall be warnings instead.
-    downloads: as for `convert`, how libdirs that are URLs are had.
+    The same input, options and version of conda2wheel give the same bytes. The members of the wheel have the time of the newest
+    member, or SOURCE_DATE_EPOCH where it is set.
 
-    Raises `Refused` or `Failed` as `convert` does. The same input and version of this library give the same bytes; the time
-    of the members is SOURCE_DATE_EPOCH, where set, else that of the newest member.
+    Args:
+        wheel: a wheel of any build tool. A wheel that needs no change, such as one of pure Python, is copied byte for byte.
+        out: the folder for the result; made if it does not exist. The input is never overwritten.
+        libdirs: where NEEDED libraries are looked up, as for `convert`; or a `LibraryIndex` to share between calls of one thread.
+        platform: "auto" (its tag, else suffixes and binaries), a platform tag, a Pyodide version, or a `Platform`.
+        compat_tags: add the platform's older tags, for micropip before 0.11.1 with an index of your own.
+        isolate: as for `convert`.
+        provided: as for `convert`.
+        allow: refusal codes that become warnings (`ALLOWABLE`).
+        limits: bounds on members, sizes and ratios of archives.
+        downloads: as for `convert`; libdirs may be URLs.
+
+    Raises:
+        Refused: as `convert`.
+        Failed: as `convert`, and usage if the result would overwrite the input.
 
     >>> repair("demo-1.0-cp313-cp313-pyodide_2025_0_wasm32.whl", libdirs=["prefix/lib"]).filename  # doctest: +SKIP
     'demo-1.0-cp313-cp313-pyemscripten_2025_0_wasm32.whl'
@@ -83,7 +90,7 @@ def repair(
 
 @dataclass(frozen=True)
 class _Changes:
-    """What `repair` found out about a wheel: its new tags, its linked modules, the verdict for each platform, warnings."""
+    """The changes to a wheel: its new tags and linked modules, with the verdict for each platform and warnings."""
 
     tagged: Retagged
     linked: Linked
@@ -133,9 +140,13 @@ def repair_each(
     limits: Limits | None = None,
     downloads: Downloads = DOWNLOADS,
 ) -> Iterator[tuple[str, Repaired | Conda2WheelError]]:
-    """Repair wheels in order, with the arguments of `repair`. Never raises for a wheel: yields each with its result or error.
+    """Repair several wheels in order, with the arguments of `repair`.
 
-    An unexpected exception becomes `Failed` (internal), with the exception as its cause.
+    Yields:
+        Each wheel with its result or error. An unexpected exception becomes `Failed` (internal), with the exception as its cause.
+
+    Raises:
+        Failed: for wrong arguments (usage, not-found), never for a wheel.
     """
     options = Options.of(platform, compat_tags, isolate=isolate, provided=provided, allow=allow)
     bounds = limits or Limits()
@@ -150,15 +161,18 @@ def repair_each(
             yield wheel, internal(wheel, bug)
         else:
             if result.filename in written:
-                why = f"the same file name as {written[result.filename]} gave; that wheel is replaced"
+                why = f"the same file name as the wheel of {written[result.filename]}, which it replaces"
                 result = replace(result, warnings=(*result.warnings, ConversionWarning("replaced-wheel", why, result.filename)))
             written[result.filename] = wheel
             yield wheel, result
 
 
 def _modules(wheel: Wheel) -> dict[str, SideModule]:
-    """The side modules by path. Pyodide opens every file named `.so` when it loads a wheel, and gives up at the first that is
-    no side module; so a wheel with one is refused."""
+    """Return the side modules by path.
+
+    Raises:
+        Refused: a shared object is no side module. Pyodide opens every `.so` file of a wheel, and stops at such a file.
+    """
     found = {}
     for file in wheel.files:
         if not SHARED_OBJECT.search(file.name):
@@ -167,21 +181,21 @@ def _modules(wheel: Wheel) -> dict[str, SideModule]:
         if not binary.kind.is_loadable:
             what = f"{file.path} is no side module but {binary.kind}" + (f" ({binary.problem})" if binary.problem else "")
             if binary.kind.is_foreign:
-                raise Refused("abi-conflict", f"{wheel.source}: {what}", "it was built for another system")
+                raise Refused("abi-conflict", f"{wheel.source}: {what}", "it is built for another system")
             raise Refused("fake-dylib", f"{wheel.source}: {what}", "link it with -sSIDE_MODULE")
         found[file.path] = binary
     return found
 
 
 def _is_data(path: str) -> bool:
-    """In NAME-VERSION.data: Pyodide's loader installs the data scheme from there, and no modules."""
+    """Whether a path is in NAME-VERSION.data, from where Pyodide's loader installs the data scheme and no modules."""
     return path.partition("/")[0].endswith(".data")
 
 
 def _not_linked(elsewhere: Mapping[str, SideModule]) -> list[ConversionWarning]:
     return [
         ConversionWarning(
-            "not-linked", f"not in site-packages, so what it NEEDs ({', '.join(b.needed)}) was not looked for", path
+            "not-linked", f"not in site-packages, so the libraries that it NEEDs ({', '.join(b.needed)}) are not looked up", path
         )
         for path, b in sorted(elsewhere.items())
         if b.needed
@@ -189,23 +203,23 @@ def _not_linked(elsewhere: Mapping[str, SideModule]) -> list[ConversionWarning]:
 
 
 def _link(wheel: Wheel, native: Mapping[str, SideModule], tagged: Retagged, index: LibraryIndex, options: Options) -> Linked:
-    """Linked for its platform; where its tag names several, for each, which must not differ: one file cannot be two."""
+    """Link the wheel for its platform; for each if its tags name several, which must give the same files."""
     rows = [decision.platform for decision in tagged.decisions]
     texts = [(file.path, file.blob.read()) for file in wheel.files if file.path.endswith(".py")] if native else []
-    how = LinkOptions(options.isolate, options.provided, options.allow)
-    linked = [link(WheelModules(wheel, row, native, {}, wheel.distribution, texts), index, how) for row in rows]
+    link_options = LinkOptions(options.isolate, options.provided, options.allow)
+    linked = [link(WheelModules(wheel, row, native, {}, wheel.distribution, texts), index, link_options) for row in rows]
     if len(linked) > 1 and any(one.changes for one in linked):
         tags = ", ".join(row.tag for row in rows)
         raise Refused(
             "unknown-abi",
-            f"{wheel.source}: tagged for {tags}, and what must change in it is not the same for each",
+            f"{wheel.source}: tagged for {tags}, which need different changes",
             f"give --platform, one of {tags}",
         )
     return linked[0]
 
 
 def _judge(wheel: Wheel, tagged: Retagged, linked: Linked, allow: frozenset[str]) -> tuple[Verdict, ...]:
-    """The verdict for each platform in its tags. Raises `Refused` if the wheel would not run on one of them."""
+    """Return the verdict for each platform in its tags. Raises `Refused` if the wheel would not run on one of them."""
     rewritten = {path: SideModule(file) for path, file in {**linked.rewritten, **linked.libraries}.items()}
     unit = AuditUnit(
         name=tagged.filename,
@@ -226,7 +240,7 @@ def _edit(wheel: Wheel, tagged: Retagged, linked: Linked, native: bool) -> tuple
     added += [Member(f"{wheel.dist_info}/licenses/{name}", blob, origin=origin) for name, (blob, origin) in texts.items()]
     problem = editor.record_problem(wheel)
     if problem:
-        warnings.append(ConversionWarning("record-mended", f"{problem}; it is made new", f"{wheel.dist_info}/RECORD"))
+        warnings.append(ConversionWarning("record-mended", f"{problem}; it is written again", f"{wheel.dist_info}/RECORD"))
     links = any(file.aliases for file in wheel.files)
     if not (replaced or added or problem or links or tagged.filename != wheel.path.name):
         return [], []

@@ -1,8 +1,8 @@
-"""Findings as SARIF 2.1.0 (OASIS, sarif-v2.1.0-os), which CI systems show beside the code that they are about.
+"""Findings as SARIF 2.1.0 (OASIS, sarif-v2.1.0-os), which CI systems show beside the code that they concern.
 
-A module inside of a wheel is no file of the checkout: its place is the wheel as artifact, and the module's path as logical
-location. The fingerprint has no version or message in it, so that a finding stays the same one from build to build; it has the
-tags, since a folder may hold a wheel for each CPython.
+A module inside of a wheel is no file of the checkout: its location is the wheel as artifact, with the path of the module as
+logical location. The fingerprint contains no version and no message, so that a finding stays the same from build to build. It
+contains the tags, since a folder may have a wheel for each CPython.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from conda2wheel.net.download import is_url
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json"
 LEVELS = {Severity.LOAD: "error", Severity.FATAL: "error", Severity.SUSPICIOUS: "warning", Severity.NOTE: "note"}
-NOWHERE = "runs-nowhere"  # what is not about one module
-MEANINGS = {**{code: rule.meaning for code, rule in RULES.items()}, NOWHERE: "no Pyodide that is known would run it"}
+NOWHERE = "runs-nowhere"  # concerns no single module
+MEANINGS = {**{code: rule.meaning for code, rule in RULES.items()}, NOWHERE: "no known Pyodide would run it"}
 CODES = sorted(MEANINGS)
 
 
 def sarif(audited: Iterable[Audited], errors: Iterable[tuple[str, Conda2WheelError]] = ()) -> dict[str, Any]:
-    """One run with a result for every finding, and a notification for each input (by its source) that could not be judged."""
+    """Return one run with a result for every finding, and a notification for each input (by its source) that failed."""
     failed = list(errors)
     rules = [{"id": code, "shortDescription": {"text": MEANINGS[code]}} for code in CODES]
     driver: dict[str, Any] = {"name": "conda2wheel", "version": __version__, "rules": rules}
@@ -63,7 +63,7 @@ def _results(item: Audited, seen: Counter[str]) -> Iterator[dict[str, Any]]:
     for finding in item.findings:
         text = f"{finding.module}: {finding.message}" + (f" ({finding.hint})" if finding.hint else "")
         identity = "\0".join([finding.code, build, finding.module, _symbol(finding)])
-        seen[identity] += 1  # the second of its kind is another finding
+        seen[identity] += 1  # a second finding with this identity is another one
         yield {
             **_result(item, finding.code, LEVELS[finding.severity], text, f"{identity}\0{seen[identity]}", finding.module),
             "properties": {
@@ -100,7 +100,7 @@ def _name(source: str) -> str:
 
 
 def _build(item: Audited) -> str:
-    """What stays the same from version to version: of a wheel its distribution and tags, of a package its name."""
+    """Return what is the same in every version: of a wheel its distribution and tags, of a package its name."""
     name = _name(item.source)
     if item.kind == "wheel":
         distribution, *rest = name.split("-")
@@ -113,7 +113,7 @@ def _symbol(finding: Finding) -> str:
 
 
 def _uri(source: str) -> str:
-    """A URI (RFC 3986): relative to the folder that the tool was called in, where the input lies below it."""
+    """Return a URI (RFC 3986), relative to the working folder if the input is below it."""
     if is_url(source):
         return source
     path = Path(os.path.relpath(source))

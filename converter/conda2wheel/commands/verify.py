@@ -1,12 +1,13 @@
-"""Was it made so? A wheel's account is played again with the packages that it names, and the bytes are compared.
+"""`verify`: convert the source packages of a wheel again, and compare the bytes.
 
-    read      wheel.account   what the wheel says of itself: command, options, packages with their hashes
-    find      here            these packages among those that somebody gives
-    replay    convert, repair the same road, into a temporary folder
-    compare   here            the whole file; where that differs, member by member
+    read      wheel.provenance   command, options and packages with their hashes, from the wheel's conda2wheel.json
+    find      here               these packages among those that the caller gives
+    replay    pipeline, repair   the same conversion or repair, into a temporary folder
+    compare   here               the whole file; if it differs, member by member
 
-A package is known by its hash. Of what the wheel says only what cannot be in a package is taken as told: its archive's name, its
-channel, the environment that listed it. What is not in the packages, or was not made of them by this version, is a difference.
+Packages are identified by their hashes. From the provenance come only facts that a package cannot contain: the name of its
+archive, its channel, the environment that listed it. A member that does not follow from the packages, or that another version
+wrote, is a difference.
 """
 
 from __future__ import annotations
@@ -43,21 +44,31 @@ INPUTS = {"convert": "package", "repair": "wheel"}
 
 @dataclass(frozen=True)
 class Difference:
-    """One member in which a wheel and its replay differ; `what` is missing, added, bytes, mode or framing."""
+    """A difference between a wheel and its replay; `what` is missing, added, bytes, mode, name or framing."""
 
     member: str
     what: str
     message: str
 
     def json(self) -> dict[str, Any]:
-        """`{"member", "what", "message"}`."""
+        """Return `{"member", "what", "message"}`."""
         return {"member": self.member, "what": self.what, "message": self.message}
 
 
 @dataclass(frozen=True)
 class Verified:
-    """Whether a wheel is what its account says. `identical`: byte for byte. `sha256` is the wheel's own, `replayed` that of the
-    one that was made now; `made_by` the version that the account names, which may be another than this one."""
+    """The comparison of a wheel with its replay.
+
+    Attributes:
+        source: the wheel.
+        identical: whether the bytes are the same.
+        sha256: the hash of the wheel.
+        replayed: the hash of the replay; empty if the replay is refused.
+        made_by: the version of conda2wheel that wrote the wheel.
+        packages: the source packages.
+        differences: where the bytes differ.
+        seconds: how long it took.
+    """
 
     source: str
     identical: bool
@@ -70,11 +81,11 @@ class Verified:
 
     @property
     def other_version(self) -> bool:
-        """Whether another version made it, which need not give the same bytes."""
+        """Whether another version of conda2wheel wrote the wheel, which may write different bytes."""
         return self.made_by != __version__
 
     def json(self) -> dict[str, Any]:
-        """One entry of `results`."""
+        """Return one entry of `results`."""
         return {
             "source": self.source,
             "status": "verified" if self.identical else "different",
@@ -89,14 +100,18 @@ class Verified:
 
 
 def verify(wheel: str | Path, packages: Iterable[str | Path], *, limits: Limits | None = None) -> Verified:
-    """Replay the conversion (or the repair) that a wheel's account tells of, and compare the bytes.
+    """Convert or repair the sources of a wheel again, and compare the bytes. A replay that is refused is a difference.
 
-    packages: where its packages are: package files, folders of them, unpacked packages, prefixes; for a repaired wheel also the
-        wheel that it was made of; for libraries of folders that are no package, these folders. Archives and wheels are known by
-        their sha256, whatever they are called.
+    Args:
+        wheel: a wheel that conda2wheel wrote.
+        packages: its source packages: files, folders of packages, unpacked packages, prefixes; for a repaired wheel also the
+            original wheel; for libraries that came from a folder, that folder. Archives and wheels are identified by their
+            sha256, so their names do not matter.
+        limits: bounds on members, sizes and ratios of archives.
 
-    Raises `Failed`: not-found where the wheel has no account or a package is missing, with its name; `Refused`
-    (corrupt-archive) for an account that nobody can replay. A replay that ends in a refusal is a difference.
+    Raises:
+        Failed: not-found (the wheel has no provenance, or a package is missing, with its name).
+        Refused: corrupt-archive (the provenance cannot be replayed).
     """
     started = time.monotonic()
     limits = limits or Limits()
@@ -104,21 +119,19 @@ def verify(wheel: str | Path, packages: Iterable[str | Path], *, limits: Limits 
     opened = read_wheel(path, limits)
     account = own_account(opened)
     if account is None:
-        raise Failed(
-            "not-found", f"{path}: it has no {NAME}, so nothing says how it was made", "only conda2wheel's wheels have one"
-        )
+        raise Failed("not-found", f"{path}: it has no {NAME}, which names its sources", "give a wheel that conda2wheel wrote")
     if account.get("command") == SHARE or "shared" in account:
-        why = "its libraries are shared by a set of wheels, of which its own packages do not tell"
+        why = "its libraries are shared by a set of wheels, whose packages it does not name"
         raise Failed("not-found", f"{path}: {why}", "conda2wheel bundle --locked makes the set again")
     try:
-        recipe = _Recipe.read(account)
+        replay_plan = _ReplayPlan.read(account)
     except (ValueError, KeyError, TypeError) as error:
         raise corrupt(str(path), f"{NAME} cannot be replayed: {error}", "another version may have written it") from None
-    places = [str(place) for place in packages]
-    found = _find(str(path), recipe, places, limits)
+    paths = [str(path) for path in packages]
+    found = _find(str(path), replay_plan, paths, limits)
     with tempfile.TemporaryDirectory(prefix="conda2wheel-") as folder:
         try:
-            made = _replay(recipe, found, places, Path(folder), limits)
+            made = _replay(replay_plan, found, paths, Path(folder), limits)
         except Refused as refusal:
             differences: tuple[Difference, ...] = (Difference(path.name, "bytes", f"the replay is refused: {refusal}"),)
             replayed = ""
@@ -130,16 +143,16 @@ def verify(wheel: str | Path, packages: Iterable[str | Path], *, limits: Limits 
         identical=not differences,
         sha256=_sha256(path),
         replayed=replayed,
-        made_by=recipe.version,
-        packages=tuple(map(_shown, recipe.sources)),
+        made_by=replay_plan.version,
+        packages=tuple(map(_source_name, replay_plan.sources)),
         differences=differences,
         seconds=time.monotonic() - started,
     )
 
 
 @dataclass(frozen=True)
-class _Recipe:
-    """What an account says that a replay needs. `sources` has the input first."""
+class _ReplayPlan:
+    """What a replay needs from the provenance; the first of `sources` is the input."""
 
     command: str
     version: str
@@ -147,14 +160,14 @@ class _Recipe:
     sources: tuple[MemberSource, ...]
 
     @classmethod
-    def read(cls, account: Mapping[str, Any]) -> _Recipe:
-        """Raises `ValueError`, `KeyError` or `TypeError` where an account is not as this version writes them."""
+    def read(cls, account: Mapping[str, Any]) -> _ReplayPlan:
+        """Read the provenance. Raises `ValueError`, `KeyError` or `TypeError` if this version cannot replay it."""
         if account["schema"] != SCHEMA:
             raise ValueError(f"its schema is {account['schema']!r}, and this version knows {SCHEMA}")
         command, tool = account["command"], account["tool"]
         sources = tuple(MemberSource.from_json(dict(source)) for source in account["sources"])
         if command not in INPUTS or tool["name"] != TOOL or [each.kind for each in sources[:1]] != [INPUTS[command]]:
-            raise ValueError("its command, tool or input are none of this tool's")
+            raise ValueError("this tool does not write its command, tool or input")
         try:
             options = Options.from_json(account["options"])
         except Failed as error:
@@ -162,49 +175,47 @@ class _Recipe:
         return cls(command, str(tool["version"]), options, sources)
 
 
-def _shown(source: MemberSource) -> str:
+def _source_name(source: MemberSource) -> str:
     return f"{source}{f' (sha256 {source.sha256})' if source.sha256 else ''}"
 
 
-def _find(wheel: str, recipe: _Recipe, places: list[str], limits: Limits) -> dict[MemberSource, str]:
-    """The place of each source but folders among what was given. Raises `Failed` (not-found) with all that are missing."""
-    for place in places:
-        if not os.path.lexists(place):
-            raise Failed("not-found", f"--from {place}: no such file or folder", "check the path")
-    by_hash = {_sha256(Path(file)): file for file in _files(places)}
-    unpacked = dict(_unpacked(places, limits)) if any(source.opened == "folder" for source in recipe.sources) else {}
+def _find(wheel: str, replay_plan: _ReplayPlan, paths: list[str], limits: Limits) -> dict[MemberSource, str]:
+    """Return the path of each source that is no folder. Raises `Failed` (not-found), with the names of all missing ones."""
+    for path in paths:
+        if not os.path.lexists(path):
+            raise Failed("not-found", f"--from {path}: no such file or folder", "check the path")
+    by_hash = {_sha256(Path(file)): file for file in _files(paths)}
+    unpacked = dict(_unpacked(paths, limits)) if any(source.opened == "folder" for source in replay_plan.sources) else {}
     found: dict[MemberSource, str] = {}
     missing: list[str] = []
-    for source in recipe.sources:
+    for source in replay_plan.sources:
         if source.kind == "folder":
             continue
         identity = (source.name, source.version, source.build)
         at = unpacked.get(identity) if source.opened == "folder" else by_hash.get(source.sha256 or "")
         if at is None:
-            missing.append(_shown(source))
+            missing.append(_source_name(source))
         else:
             found[source] = at
     if missing:
-        raise Failed(
-            "not-found", f"{wheel}: it was made of {', '.join(missing)}, which --from does not have", "give it with --from"
-        )
+        raise Failed("not-found", f"{wheel}: its sources {', '.join(missing)} are not in --from", "give it with --from")
     return found
 
 
-def _files(places: Iterable[str]) -> Iterator[str]:
-    """Archives and wheels, also those that lie in a folder."""
-    for place in places:
-        if os.path.isdir(place):
-            names = sorted(os.listdir(place))
-            yield from (os.path.join(place, name) for name in names if name.endswith((*PACKAGE_SUFFIXES, ".whl")))
+def _files(paths: Iterable[str]) -> Iterator[str]:
+    """Yield archives and wheels, and those in folders."""
+    for path in paths:
+        if os.path.isdir(path):
+            names = sorted(os.listdir(path))
+            yield from (os.path.join(path, name) for name in names if name.endswith((*PACKAGE_SUFFIXES, ".whl")))
         else:
-            yield place
+            yield path
 
 
-def _unpacked(places: Iterable[str], limits: Limits) -> Iterator[tuple[tuple[str, str, str], str]]:
-    """Packages that lie unpacked, by name, version and build."""
-    for place in places:
-        for one in expand(place) if os.path.isdir(place) else [place] if place.endswith(".json") else ():
+def _unpacked(paths: Iterable[str], limits: Limits) -> Iterator[tuple[tuple[str, str, str], str]]:
+    """Yield unpacked packages, with name, version and build."""
+    for path in paths:
+        for one in expand(path) if os.path.isdir(path) else [path] if path.endswith(".json") else ():
             try:
                 package = open_package(one, limits)
             except Conda2WheelError:
@@ -212,46 +223,48 @@ def _unpacked(places: Iterable[str], limits: Limits) -> Iterator[tuple[tuple[str
             yield (package.name, package.version, package.build), one
 
 
-def _has_no_package(place: str) -> bool:
-    """Whether it is a folder of files alone, as libraries may come from one."""
-    if not os.path.isdir(place) or any(os.path.exists(os.path.join(place, name)) for name in ("info/index.json", "conda-meta")):
+def _is_plain_folder(path: str) -> bool:
+    """Whether a path is a folder of plain files, which libraries may come from."""
+    if not os.path.isdir(path) or any(os.path.exists(os.path.join(path, name)) for name in ("info/index.json", "conda-meta")):
         return False
-    return not any(name.endswith(PACKAGE_SUFFIXES) for name in os.listdir(place))
+    return not any(name.endswith(PACKAGE_SUFFIXES) for name in os.listdir(path))
 
 
-def _replay(recipe: _Recipe, found: Mapping[MemberSource, str], places: Iterable[str], out: Path, limits: Limits) -> Planned:
-    first, *others = recipe.sources
+def _replay(
+    replay_plan: _ReplayPlan, found: Mapping[MemberSource, str], paths: Iterable[str], out: Path, limits: Limits
+) -> Planned:
+    first, *others = replay_plan.sources
     opened = [source.with_record(open_package(found[source], limits)) for source in others if source in found]
-    folders = [place for place in places if _has_no_package(place)] if any(each.kind == "folder" for each in others) else []
+    folders = [path for path in paths if _is_plain_folder(path)] if any(each.kind == "folder" for each in others) else []
     index = LibraryIndex(folders, limits, opened)
-    if recipe.command == "repair":
-        return repair_wheel(_named_so(first, found[first], out / "input", limits), index, recipe.options, out)
+    if replay_plan.command == "repair":
+        return repair_wheel(_read_under_name(first, found[first], out / "input", limits), index, replay_plan.options, out)
     package = first.with_record(open_package(found[first], limits))
-    return build(prepare_package(Opened(package, recipe.options, index))).write(out)
+    return build(prepare_package(Opened(package, replay_plan.options, index))).write(out)
 
 
-def _named_so(source: MemberSource, place: str, folder: Path, limits: Limits) -> Wheel:
-    """A wheel under the name that it had, which says what it is."""
-    if Path(place).name == source.filename or not source.filename:
-        return read_wheel(Path(place), limits)
+def _read_under_name(source: MemberSource, path: str, folder: Path, limits: Limits) -> Wheel:
+    """Read a wheel under its original name, which contains version and tags."""
+    if Path(path).name == source.filename or not source.filename:
+        return read_wheel(Path(path), limits)
     folder.mkdir()
     copy = folder / Path(source.filename).name
-    shutil.copyfile(place, copy)
+    shutil.copyfile(path, copy)
     return read_wheel(copy, limits)
 
 
 def _differences(wheel: Wheel, made: Planned, limits: Limits) -> Iterator[Difference]:
     if made.wheel is None:
-        raise ValueError("a replay that wrote nothing")
+        raise ValueError("the replay wrote no wheel")
     if _sha256(wheel.path) != made.sha256:
         before, after = ({file.path: file for file in each.files} for each in (wheel, read_wheel(made.wheel, limits)))
         yield from (Difference(path, "added", "the replay has no such member") for path in sorted(before.keys() - after.keys()))
-        yield from (Difference(path, "missing", "the replay has it") for path in sorted(after.keys() - before.keys()))
+        yield from (Difference(path, "missing", "the replay has this member") for path in sorted(after.keys() - before.keys()))
         same = True
         for path in sorted(before.keys() & after.keys()):
             if before[path].blob.sha256 != after[path].blob.sha256:
                 same = False
-                yield Difference(path, "bytes", _told(wheel, path, before[path].blob.read(), after[path].blob.read()))
+                yield Difference(path, "bytes", _byte_difference(wheel, path, before[path].blob.read(), after[path].blob.read()))
             elif before[path].executable != after[path].executable:
                 yield Difference(path, "mode", "is executable in one of them only")
         if same and before.keys() == after.keys():
@@ -262,13 +275,13 @@ def _differences(wheel: Wheel, made: Planned, limits: Limits) -> Iterator[Differ
         yield Difference(wheel.path.name, "name", f"the replay is called {made.filename}")
 
 
-def _told(wheel: Wheel, path: str, before: bytes, after: bytes) -> str:
-    """In what two versions of a member differ; of the account, under which keys."""
+def _byte_difference(wheel: Wheel, path: str, before: bytes, after: bytes) -> str:
+    """Describe how a member differs; of the provenance, name the keys."""
     if path == f"{wheel.dist_info}/{NAME}":
         one, other = json.loads(before), json.loads(after)
         keys = sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
         if keys:
-            return f"tells otherwise of {', '.join(keys)}"
+            return f"differs in {', '.join(keys)}"
     return f"has {len(before)} bytes that differ from the replay's {len(after)}"
 
 

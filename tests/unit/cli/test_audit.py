@@ -346,11 +346,11 @@ def test_a_bug_is_one_line_shown_with_v_and_stops_no_other_input(tmp_path: Path)
     code = (
         "import sys\n"
         "import conda2wheel.commands.audit as audit\n"
-        "whole = audit._audited\n"
+        "whole = audit._audit_subject\n"
         "def broken(subject, *rest):\n"
         "    if 'good' in subject.source: raise KeyError('oops')\n"
         "    return whole(subject, *rest)\n"
-        f"audit._audited = broken; sys.argv = ['conda2wheel', 'audit', *{paths!r}, *sys.argv[1:]]\n"
+        f"audit._audit_subject = broken; sys.argv = ['conda2wheel', 'audit', *{paths!r}, *sys.argv[1:]]\n"
         "from conda2wheel.cli import main; main()"
     )
     for options in ((), ("-v",)):

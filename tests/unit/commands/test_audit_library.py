@@ -34,7 +34,7 @@ def test_as_a_library_it_returns_or_raises(tmp_path: Path) -> None:
             audit(*arguments)
         assert failed.value.code == code
     good(tmp_path / "one", "another")
-    with pytest.raises(Failed, match="2 things to audit") as failed:
+    with pytest.raises(Failed, match="contains 2 inputs") as failed:
         audit(tmp_path / "one")
     assert failed.value.code == "usage"
 

@@ -113,7 +113,7 @@ def test_a_library_that_was_left_out_must_be_there_too(tmp_path: Path) -> None:
     wheel = converted([source, zlib], tmp_path)
     assert [each["name"] for each in told(wheel)["provided"]] == ["libz.so"]
     assert verify(wheel, [source, zlib]).identical
-    with pytest.raises(Failed, match=rf"made of {zlib.name} \(sha256 "):
+    with pytest.raises(Failed, match=rf"sources {zlib.name} \(sha256 "):
         verify(wheel, [source])
 
 
@@ -160,11 +160,11 @@ def test_a_wheel_under_another_name_says_so(packages: tuple[Path, ...], tmp_path
 
 def test_a_package_that_is_not_there_is_named_with_its_hash(packages: tuple[Path, ...], tmp_path: Path) -> None:
     wheel = converted(packages, tmp_path)
-    with pytest.raises(Failed, match=rf"made of {packages[1].name} \(sha256 \w{{64}}\), which --from does not have") as caught:
+    with pytest.raises(Failed, match=rf"sources {packages[1].name} \(sha256 \w{{64}}\) are not in --from") as caught:
         verify(wheel, [packages[0], packages[2]])
     assert caught.value.code == "not-found"
     spoiled = conda.repack(packages[1], {"lib/more.txt": "x"})  # the same name, other bytes
-    with pytest.raises(Failed, match="which --from does not have"):
+    with pytest.raises(Failed, match="are not in --from"):
         verify(wheel, [packages[0], spoiled, packages[2]])
 
 
@@ -266,7 +266,7 @@ def test_a_repaired_wheel_is_made_again_from_the_wheel_that_it_was(packages: tup
     renamed = tmp_path / "other-1.0-py3-none-any.whl"
     shutil.copyfile(wheel, renamed)
     assert verify(result.wheel, [renamed, *packages[1:]]).identical
-    with pytest.raises(Failed, match=f"made of {wheel.name}"):
+    with pytest.raises(Failed, match=f"sources {wheel.name}"):
         verify(result.wheel, packages[1:])
 
 
