@@ -17,7 +17,7 @@ from conda2wheel.pyodide.report import Checked, Crash, Imported, Ran
 from conda2wheel.results import ConversionWarning, document
 from tests.helpers import mirror_reports, sets, zig
 from tests.helpers.foreign import Foreign
-from tests.helpers.mirror_runs import Mirror, nights
+from tests.helpers.mirror_runs import Mirror, small_mirror
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference" / "schemas"
 SCHEMAS = sorted(path.stem for path in FOLDER.glob("*.json"))
@@ -60,7 +60,7 @@ def channel(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def mirror(tmp_path: Path) -> Iterator[Mirror]:
-    with nights(tmp_path) as made:
+    with small_mirror(tmp_path) as made:
         yield made
 
 
