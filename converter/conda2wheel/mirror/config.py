@@ -19,7 +19,7 @@ from conda2wheel.errors import Failed
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.files.toml import Problem, check_table, invalid_document, parse_duration, parse_size, read_toml, suggestion
 from conda2wheel.mirror.state.match_specs import parse_match_spec
-from conda2wheel.mirror.state.model import ItemKey
+from conda2wheel.mirror.state.model import ItemKey, with_tuples
 from conda2wheel.net.download import is_secure, is_url
 from conda2wheel.options import ALLOWABLE, DEFAULT_LEVEL, PINS, Options, Pins
 from conda2wheel.recipes.model import RecipeBook
@@ -210,19 +210,15 @@ def _config(path: Path, document: Mapping[str, Any]) -> MirrorConfig:
         path=path,
         channels=tuple(_channel(base, channel) for channel in table["channel"]["urls"]),
         platforms=tuple(table["channel"].get("platforms", ["auto"])),
-        select=SelectConfig(**_with_tuples(table["select"])),
-        convert=ConvertConfig(recipes=recipes, **_with_tuples(table["convert"])),
+        select=SelectConfig(**with_tuples(table["select"])),
+        convert=ConvertConfig(recipes=recipes, **with_tuples(table["convert"])),
         work=WorkConfig(**table["work"]),
         output=replace(OutputConfig(**table["output"]), store=store if is_url(store) else str(base / Path(store).expanduser())),
         state=base / Path(table["state"].get("path", "mirror.sqlite")).expanduser(),
         limits=replace(Limits(), **table["limits"]),
-        notify=NotifyConfig(**_with_tuples(table["notify"])),
+        notify=NotifyConfig(**with_tuples(table["notify"])),
         note=table["schedule"].get("note", ""),
     )
-
-
-def _with_tuples(table: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
 
 
 def _channel(base: Path, channel: str) -> str:

@@ -21,7 +21,7 @@ from packaging.version import Version
 
 from conda2wheel.errors import Failed
 from conda2wheel.index.simple import IndexFile, Project, pages
-from conda2wheel.mirror.state.model import ChannelPackage, MirrorWheel
+from conda2wheel.mirror.state.model import ChannelPackage, MirrorWheel, with_tuples
 from conda2wheel.mirror.store.base import Store
 
 GENERATIONS = "generations"
@@ -64,15 +64,11 @@ class IndexEntry:
     def from_json(cls, document: Mapping[str, Any]) -> IndexEntry:
         """Read the JSON form. Raises `KeyError` or `TypeError` for anything else."""
         return cls(
-            MirrorWheel(**_with_tuples(document["wheel"])),
-            ChannelPackage(**_with_tuples(document["package"])),
+            MirrorWheel(**with_tuples(document["wheel"])),
+            ChannelPackage(**with_tuples(document["package"])),
             document["yanked"],
             document["since"],
         )
-
-
-def _with_tuples(document: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in document.items()}
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from conda2wheel.conda.match_spec import spec_name
 from conda2wheel.errors import Failed
 from conda2wheel.mirror.state.database import StateCorruptedError, connect, converted_errors, rename_broken, transaction
 from conda2wheel.mirror.state.match_specs import MatchSpecs
-from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult
+from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult, with_tuples
 from conda2wheel.mirror.state.process_lock import process_lock
 from conda2wheel.mirror.state.retries import longest_pause, retry_of
 
@@ -368,7 +368,7 @@ def _row(package: ChannelPackage, seen: float, gone: float | None) -> tuple[Any,
 
 
 def _package(document: Mapping[str, Any]) -> ChannelPackage:
-    return ChannelPackage(**{**document, "depends": tuple(document["depends"])})
+    return ChannelPackage(**with_tuples(document))
 
 
 def _key(row: Any) -> ItemKey:

@@ -101,7 +101,7 @@ class ItemResult:
         """Read the JSON form. Raises `ValueError` for anything else."""
         try:
             wheel = document["wheel"]
-            wheel = None if wheel is None else MirrorWheel(**{key: _as_tuple(value) for key, value in wheel.items()})
+            wheel = None if wheel is None else MirrorWheel(**with_tuples(wheel))
             if document["status"] not in RESULT_STATUSES:
                 raise ValueError(f"unknown status {document['status']!r}")
             return cls(
@@ -119,5 +119,6 @@ class ItemResult:
             raise ValueError(f"not the result of a work item: {error}") from error
 
 
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def with_tuples(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON or TOML document with tuples for lists, as the fields of frozen dataclasses have them."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in document.items()}
