@@ -1,4 +1,4 @@
-"""What a package says of the Emscripten that built it, as claims for `abi.choice`."""
+"""Find evidence in a conda package for the Emscripten version that built it, as claims for `abi.choice`."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _EXACT = re.compile(r"(?:==?)?(\d+\.\d+\.\d+)(?:\.\*)?")
 
 
 def claims(package: CondaPackage) -> list[Claim]:
-    """Every claim, strongest first: own (depends, channel, variant, finalized dependencies, timestamp), environment."""
+    """Return every claim, strongest first: depends, channel, variant, finalized dependencies, timestamp, environment."""
     exact = [*_variant(package), *_finalized(package)]
     environment = list(_environment(package))
-    # A range admits versions that no table has, where something else names one.
+    # A range may admit a version that is not in the table but that other evidence names.
     named = frozenset(version for claim in (*exact, *environment) for version in claim.emscriptens)
     return [*_depends(package, named), *_channel(package), *exact, *_timestamp(package), *environment]
 
 
 def channel_name(channel: str) -> str:
-    """The channel's name in its address: `https://host/emscripten-forge-4x/emscripten-wasm32` is `emscripten-forge-4x`."""
+    """Return the channel's name in its address: `https://host/emscripten-forge-4x/emscripten-wasm32` is `emscripten-forge-4x`."""
     return channel_address(channel).rpartition("/")[2]
 
 
 def channel_address(channel: str) -> str:
-    """A channel's address without the query, the subdir and the file name that may follow it."""
+    """Return a channel's address without the query, the subdir and the file name that may follow it."""
     scheme, mark, rest = channel.strip().partition("#")[0].partition("?")[0].rpartition("://")
     parts = [part for part in rest.split("/") if part]
     while parts and (parts[-1] in SUBDIRS or parts[-1].endswith(CHANNEL_SUFFIXES)):
@@ -63,8 +63,8 @@ def _depends(package: CondaPackage, named: frozenset[str]) -> Iterator[Claim]:
 
 
 def _matching(spec: str, named: frozenset[str]) -> frozenset[str]:
-    """The Emscripten versions that an `emscripten-abi` range admits: those of the table, those that the package names
-    elsewhere, and the one that a pin on a single patch release names."""
+    """Return the Emscripten versions that an `emscripten-abi` range admits: of the table, of the package's other evidence, and
+    the one that a pin on a single patch release names."""
     from rattler import Version, VersionSpec
 
     pin = _PATCH_PIN.fullmatch(spec)
@@ -96,7 +96,7 @@ def _variant(package: CondaPackage) -> Iterator[Claim]:
 
 
 def _texts(value: Any) -> list[str]:
-    """A scalar or a list of them, as text."""
+    """Return the texts in a scalar or a list."""
     return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)]
 
 
@@ -110,7 +110,7 @@ def _finalized(package: CondaPackage) -> Iterator[Claim]:
 
 
 def _timestamp(package: CondaPackage) -> Iterator[Claim]:
-    """A date only narrows: reproducible builds put any date there."""
+    """A timestamp only narrows the choice: reproducible builds can set any date."""
     if package.timestamp is None:
         return
     day = datetime.fromtimestamp(package.timestamp, UTC).date()

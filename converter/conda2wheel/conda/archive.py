@@ -1,8 +1,8 @@
 """Open package archives: `.tar.bz2`, `.conda` (a zip of two `.tar.zst`) and empack's `.tar.gz`, by content, not by name.
 
-Everything is streamed once into a spool; no member is ever written under its own name. Bounds hold for what is read,
-not for what headers announce. The peers extract to disk, and conda-package-handling 2.6 follows an absolute hard link
-out of the archive while it does (measured), which is why it is not used here.
+An archive is read once, as a stream, into a spool; no member is written to disk under its own name. Limits apply to the bytes
+that are read, not to the sizes in headers. conda-package-handling 2.6 extracts to disk and follows an absolute hard link out of
+the archive (measured), so it is not used here.
 """
 
 from __future__ import annotations
@@ -52,13 +52,22 @@ ARCHIVE_ERRORS = (
 
 
 def open_archive(path: Path, source: str, limits: Limits) -> tuple[PackageFile, ...]:
-    """Every file of a package archive, sorted by path.
+    """Read every file of a package archive.
 
-    Raises `Refused` (corrupt-archive, unsafe-archive, too-large) for what the archive is, and `Failed` (not-found,
-    unreadable) for what the disk does.
+    Args:
+        path: The archive.
+        source: What messages call it.
+        limits: Bounds on what it may unpack to.
+
+    Returns:
+        The files, sorted by path.
+
+    Raises:
+        Refused: corrupt-archive, unsafe-archive or too-large.
+        Failed: not-found or unreadable.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe waits for its writer
             raise Failed("unreadable", f"{source}: neither a regular file nor a folder", "save it to a file first")
         with path.open("rb") as stream:
             return _open(stream, path, source, limits)
@@ -67,7 +76,7 @@ def open_archive(path: Path, source: str, limits: Limits) -> tuple[PackageFile, 
     except ARCHIVE_ERRORS as error:
         raise corrupt(source, str(error)) from error
     except OSError as error:
-        if error.errno in (None, errno.EINVAL):  # what bz2 and gzip raise for damaged data; a seek to nowhere in a zip
+        if error.errno in (None, errno.EINVAL):  # bz2 and gzip raise it for damaged data, zipfile for a seek before the start
             raise corrupt(source, str(error)) from error
         raise unreadable(source, error) from None
 
@@ -92,7 +101,7 @@ def _open(stream: IO[bytes], path: Path, source: str, limits: Limits) -> tuple[P
 
 
 class StrictTarInfo(tarfile.TarInfo):
-    """A member's header. tarfile takes a damaged one for the end of the archive, and so would lose what follows."""
+    """A member's header that raises if it is damaged; tarfile takes a damaged one for the end of the archive."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> StrictTarInfo:
@@ -105,7 +114,7 @@ class StrictTarInfo(tarfile.TarInfo):
 
 
 class _MemberStream(io.RawIOBase):
-    """A decompressed stream that refuses to give more than the limits allow, and remembers its last block."""
+    """A decompressed stream that enforces the limits and keeps its last block."""
 
     def __init__(self, inner: IO[bytes], members: _Members) -> None:
         self._inner = inner
@@ -130,7 +139,7 @@ class _MemberStream(io.RawIOBase):
 
 
 class _Members:
-    """Collects members; one for both halves of a `.conda`."""
+    """The members of an archive as they are read; one object for both tars of a `.conda`."""
 
     def __init__(self, source: str, limits: Limits, compressed: int) -> None:
         self.source = source
@@ -162,11 +171,11 @@ class _Members:
             parts = [n for n in names if "/" not in n and n.startswith(("info-", "pkg-")) and n.endswith(".tar.zst")]
             if sorted(n.partition("-")[0] for n in parts) != ["info", "pkg"]:
                 if any(n.endswith(".dist-info/WHEEL") for n in names):
-                    raise corrupt(self.source, "this is a wheel already, not a conda package", "there is nothing to convert")
-                raise corrupt(self.source, "a zip, but no .conda: it needs one info-*.tar.zst and one pkg-*.tar.zst")
+                    raise corrupt(self.source, "this is already a wheel, not a conda package", "there is nothing to convert")
+                raise corrupt(self.source, "a zip, but not a .conda package, which has one info-*.tar.zst and one pkg-*.tar.zst")
             for name in sorted(parts):
                 packed = outer.getinfo(name).file_size  # zipfile reads no more than that
-                if packed > self.compressed:  # the format stores them; a second compression can only hide a bomb
+                if packed > self.compressed:  # the format stores them; a second compression can only hide a decompression bomb
                     raise self.too_large(f"{name} in it has {packed} bytes, more than the package itself", "size")
                 with outer.open(name) as member:
                     unpacker = zstandard.ZstdDecompressor(max_window_size=self.limits.zstd_window)
@@ -206,7 +215,7 @@ class _Members:
         elif member.isreg():
             entry = self._file(archive, member, path)
         else:
-            raise unsafe(self.source, member.name, "is no file, folder or link")
+            raise unsafe(self.source, member.name, "is not a file, folder or link")
         before = self.entries.get(path)
         if before is not None and not _same(before, entry):
             raise unsafe(self.source, member.name, "comes twice, with different contents")
@@ -218,7 +227,7 @@ class _Members:
         content = archive.extractfile(member)
         if content is None or member.size < 0:
             raise corrupt(self.source, f"{path} cannot be read")
-        # The holes of a sparse file are not in the stream, so nothing has counted them.
+        # The holes of a sparse file are not in the stream, so they are counted here.
         blob = self.spool.add(self._counted(content) if member.issparse() else _chunks(content))
         if blob.size != member.size:
             raise corrupt(self.source, f"{path} is cut: {blob.size} of {member.size} bytes")

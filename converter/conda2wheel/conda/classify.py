@@ -1,4 +1,4 @@
-"""Whether a package can become a wheel at all, by what is in it; and where not, with which word."""
+"""Decide by its contents whether a package can become a wheel, and refuse it if not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SITE = re.compile(r"^(?:lib/python\d+\.\d+t?/)?site-packages/(?!README\.txt$)")
 _PROGRAM = re.compile(r"^(?:s?bin/.*\.(?:js|mjs|wasm)|libexec/.*)$")
 _STATIC = re.compile(r"\.(?:a|la|lo|o|h|hh|hpp|hxx|inc|pc|cmake|pxd)$|^include/|/cmake/|/pkgconfig/")
 
-EMPTIED = "take the channel's package if it should have some, since empack leaves files out; else leave it out"
+EMPTIED = "empack leaves files out: if it should have files, take the channel's package; else leave it out"
 
 
 @cache
@@ -39,7 +39,7 @@ def refuse_unless_python(package: CondaPackage) -> None:
         raise Refused(
             "interpreter", f"{package.source}: {name} depends on {bound[0]}, another main module than Pyodide's", "leave it out"
         )
-    # What conda-build leaves for its own tests is no content: a metapackage has such files, too.
+    # Files that conda-build leaves for its tests do not count: metapackages have them, too.
     patterns = _rows()["bookkeeping"]["patterns"]
     paths = [file.path for file in package.files if not any(fnmatchcase(file.path, pattern) for pattern in patterns)]
     if any(_SITE.match(path) for path in paths):
@@ -59,13 +59,13 @@ def refused_by_name(name: str, source: str) -> Refused | None:
 
 def _without_files(package: CondaPackage) -> Refused:
     where = f"{package.source}: {package.name} has no files of its own"
-    everybodys = _rows()["everybodys"]["names"]
-    needs = [spec for spec in package.depends if spec_name(spec) not in everybodys]
+    common = _rows()["common"]["names"]
+    needs = [spec for spec in package.depends if spec_name(spec) not in common]
     if needs:
-        return Refused("metapackage", f"{where}; it stands for {', '.join(needs[:3])}", "convert what it depends on")
-    # empack filters by name: of widgetsnbextension and xeus-lite it leaves nothing, and nothing says that there was something.
+        return Refused("metapackage", f"{where}; it only depends on {', '.join(needs[:3])}", "convert its dependencies")
+    # empack leaves files out by name: of widgetsnbextension and xeus-lite none remain, and nothing records that there were any.
     archive = format_named(package.filename or "")
-    emptied = archive is not None and not archive.complete and package.name not in everybodys
+    emptied = archive is not None and not archive.complete and package.name not in common
     return Refused("metapackage", where, EMPTIED if emptied else "leave it out")
 
 
@@ -81,6 +81,6 @@ def _without_python(package: CondaPackage, paths: Iterable[str]) -> Refused:
         return Refused(
             "static-library",
             f"{where} has only static libraries, headers and build files",
-            "leave it out; it is linked in already",
+            "leave it out; it is already linked into its users",
         )
     return Refused("not-python", f"{where} has nothing for site-packages", "leave it out")

@@ -1,8 +1,8 @@
-"""What a package was compiled against: the libraries of its host environment, whose code may be in its binaries.
+"""Find the libraries of a package's host environment, whose code may be statically linked into its binaries.
 
-`info/recipe/rendered_recipe.yaml` of rattler-build has in `finalized_dependencies.host` what the recipe asked for (`specs`)
-and every package that came of it, as its repodata record (`resolved`). Nothing says what was linked in: a library that is not
-NEEDED is inside, if it has code at all.
+rattler-build's `info/recipe/rendered_recipe.yaml` has in `finalized_dependencies.host` the recipe's own specs (`specs`) and the
+repodata record of every package installed for them (`resolved`). It does not record what was linked: a library that no module
+NEEDs may be linked statically.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Which builds of a package another may use: those that its depends admit, and the pins of what it was built with.
+"""Which versions of a library a package accepts: match specs, and the run_exports of its host environment.
 
-rattler-build keeps in rendered_recipe.yaml the records of the host environment (`finalized_dependencies.host.resolved`), each
-with the run_exports that it had: what it demands of versions at run time for whoever is built with it. Recipes can ignore these
-in `depends`; they hold for the binaries all the same.
+rattler-build writes the records of the host environment to rendered_recipe.yaml (`finalized_dependencies.host.resolved`), each
+with its run_exports: the versions that packages built with it need at run time. A recipe can ignore them in `depends`; the
+binaries need them all the same.
 """
 
 from __future__ import annotations
@@ -14,38 +14,42 @@ from typing import Any
 
 from conda2wheel.conda.recipe_yaml import resolved_records
 
-KINDS = ("weak", "strong")  # of run_exports: those that bind what was built with the package in its host environment
+KINDS = ("weak", "strong")  # of run_exports: those that apply to packages with this one in their host environment
 
 
 @dataclass(frozen=True)
 class BuiltWith:
-    """What a package was built with. `versions` are those of its host environment by name; `pins` the match specs that these
-    export for a name, each with the package that exports it."""
+    """The host environment of a package.
+
+    Attributes:
+        versions: The version of each package in it, by name.
+        pins: For a name, the match specs that run_exports give for it, each with the package that exports it.
+    """
 
     versions: Mapping[str, str]
     pins: Mapping[str, tuple[tuple[str, str], ...]]
 
     def excluding_pin(self, name: str, version: str) -> str:
-        """The pin that does not admit this version; empty if none speaks against it."""
+        """Return the pin that does not admit this version; empty if all admit it."""
         for spec, by in self.pins.get(name, ()):
             if not admits(spec, version):
                 return f"{by}, which it was built with, asks for {spec}"
         return ""
 
     def with_run_exports(self, name: str, specs: Iterable[str]) -> BuiltWith:
-        """The same with what a package's own run_exports say of a name."""
+        """Return the same with the run_exports that a package has for its own name."""
         found = tuple((spec, f"{name} {self.versions.get(name, '')}".strip()) for spec in specs if spec_name(spec) == name)
         return BuiltWith(self.versions, {**self.pins, name: found}) if found else self
 
     def reason(self, name: str) -> str:
-        """What is known of the version that it was built with, for a message; empty if nothing is."""
+        """Return what is known of the version in the host environment, for a message; empty if nothing is."""
         if name in self.pins:
             return "; ".join(f"built with {by}, which asks for {spec}" for spec, by in self.pins[name])
         return f"built with {name} {self.versions[name]}, which exports no pin" if name in self.versions else ""
 
 
 def built_with(rendered_recipe: Mapping[str, Any]) -> BuiltWith:
-    """What the rendered recipe of a package tells of its host environment; nothing where it tells nothing."""
+    """Read the host environment from a rendered_recipe.yaml; without one, the result is empty."""
     versions: dict[str, str] = {}
     pins: dict[str, list[tuple[str, str]]] = {}
     for record in resolved_records(rendered_recipe, "host"):
@@ -57,7 +61,7 @@ def built_with(rendered_recipe: Mapping[str, Any]) -> BuiltWith:
 
 
 def run_export_specs(run_exports: Any) -> tuple[str, ...]:
-    """The match specs of a run_exports document that hold for machine code: weak and strong."""
+    """Return the match specs of a run_exports document that apply to machine code: weak and strong."""
     if not isinstance(run_exports, dict):
         return ()
     specs = (spec for kind in KINDS for spec in (run_exports.get(kind) or ()))
@@ -65,12 +69,12 @@ def run_export_specs(run_exports: Any) -> tuple[str, ...]:
 
 
 def excluding_spec(name: str, version: str, depends: Iterable[str]) -> str:
-    """The dependency that does not admit this version of a package; empty if none speaks against it."""
+    """Return the dependency that does not admit this version of a package; empty if all admit it."""
     return next((spec for spec in depends if spec_name(spec) == name and not admits(spec, version)), "")
 
 
 def admits(spec: str, version: str) -> bool:
-    """Whether a match spec admits a version. A spec or a version that nobody can read forbids nothing."""
+    """Whether a match spec admits a version; True for a spec or a version that rattler cannot parse."""
     from rattler import MatchSpec, Version, VersionSpec
     from rattler.exceptions import InvalidMatchSpecError, InvalidVersionError, InvalidVersionSpecError
 
@@ -82,7 +86,7 @@ def admits(spec: str, version: str) -> bool:
 
 
 def spec_name(spec: str) -> str:
-    """The name in a match spec.
+    """Return the package name in a match spec.
 
     >>> [spec_name(spec) for spec in ("numpy >=2", "emscripten-forge-4x::zlib", "foo=1.2", "")]
     ['numpy', 'zlib', 'foo', '']

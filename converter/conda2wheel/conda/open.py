@@ -1,4 +1,4 @@
-"""From what a person names (a file, a folder, a prefix, a URL) to an opened package."""
+"""Open the conda package at a path: an archive, an unpacked package, or a prefix."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ DEFAULT_LIMITS = Limits()
 
 
 def expand(source: str) -> list[str]:
-    """A prefix with several packages as the list of its conda-meta records; anything else as itself. Never raises."""
+    """Return the conda-meta records of a prefix with several packages, or `source` alone for anything else. Never raises."""
     if is_url(source) or not os.path.isdir(source):
         return [source]
     try:
         found = _records(Path(source))
-    except Failed:  # opening it will say so
+    except Failed:  # `open_local` raises it
         return [source]
     return [str(record) for record in found] if len(found) > 1 else [source]
 
@@ -78,7 +78,7 @@ def read_archive(path: Path, filename: str, source: str, limits: Limits) -> Cond
 
 
 def _open_folder(path: Path, text: str, limits: Limits) -> CondaPackage:
-    """An unpacked package, or a prefix with one. What it is is seen before everything in it is listed."""
+    """Open an unpacked package, or a prefix with one package; the kind is found out before all files are listed."""
     if not _is_there(path / "info" / "index.json"):
         records = _records(path)
         if len(records) > 1:
@@ -111,13 +111,13 @@ def _records(prefix: Path) -> list[Path]:
 
 
 def _open_record(path: Path, text: str, limits: Limits) -> CondaPackage:
-    """One package of an installed prefix, by its record."""
+    """Open one package of an installed prefix by its record."""
     record = _load(path, text)
     files = record.get("files")
     root = path.absolute().parent.parent
     if not isinstance(files, list):
-        why = "the record does not list its files (empack's do not), so they cannot be told from its neighbours'"
-        raise corrupt(text, why, "convert the archives, or each unpacked in a folder of its own")
+        why = "its record does not list its files (empack's do not), so they cannot be separated from other packages' files"
+        raise corrupt(text, why, "convert the archives, or unpack each package into its own folder")
     package = from_record(text, record, open_listed(root, [str(name) for name in files], text, limits))
     versions: dict[str, list[str]] = {}
     for other in _records(root):
@@ -131,7 +131,7 @@ def _open_record(path: Path, text: str, limits: Limits) -> CondaPackage:
 
 
 def _neighbour(path: Path) -> dict[str, Any]:
-    """Another package's record; one that cannot be read is that package's misfortune."""
+    """Read the record of another package in the prefix; an unreadable one is skipped."""
     try:
         return _load(path, str(path))
     except (Failed, Refused):
@@ -139,8 +139,8 @@ def _neighbour(path: Path) -> dict[str, Any]:
 
 
 def _installed(package: CondaPackage, root: Path) -> dict[str, Placeholder]:
-    """An installed file has the prefix in it where the package had its placeholder: as it was named at installation, or
-    without links in its path."""
+    """Return the placeholders of an installed package: the prefix, as it was written at installation or with its links
+    resolved."""
     contents = {file.path: file for file in package.files}
     found = {}
     for name, value in package.placeholders.items():
@@ -152,10 +152,10 @@ def _installed(package: CondaPackage, root: Path) -> dict[str, Placeholder]:
 
 
 def _in_environment(path: Path, package: CondaPackage) -> CondaPackage:
-    """With the environment that lists this package: empack writes it beside the archives of one environment.
+    """Return the package with the versions of its environment from `empack_env_meta.json`, which empack writes into the folder
+    with the archives of one environment.
 
-    Only a list that names this very package counts. Another package's file in the same folder is no evidence, and a list
-    that cannot be read is a warning.
+    The file counts only if it lists this package. If it cannot be read, the package gets a warning.
     """
     meta = path.absolute().parent / ENV_META
     if not os.path.isfile(meta):
@@ -163,8 +163,8 @@ def _in_environment(path: Path, package: CondaPackage) -> CondaPackage:
     try:
         rows = _load(meta, str(meta)).get("packages")
     except (Failed, Refused) as error:
-        note = ConversionWarning("unreadable-environment", f"{error.message}; it was not used", ENV_META)
-        return replace(package, warnings=(*package.warnings, note))
+        warning = ConversionWarning("unreadable-environment", f"{error.message}; it was not used", ENV_META)
+        return replace(package, warnings=(*package.warnings, warning))
     packages = [entry for entry in rows if isinstance(entry, dict)] if isinstance(rows, list) else []
     return replace(package, environment=_environment(path.absolute(), package, packages))
 

@@ -1,4 +1,4 @@
-"""What a conda package says of itself: `info/` of conda-build and rattler-build, or `conda-meta/` where that is all.
+"""Read the metadata of a conda package: `info/` of conda-build and rattler-build, or else its `conda-meta/` record.
 
 Specifications: conda's package specification (info/index.json, about.json, paths.json, link.json, hash_input.json,
 run_exports.json, licenses/, recipe/); CEP 13 for recipe.yaml. rattler-build writes neither info/files nor
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from conda2wheel.conda import recipe_yaml as recipe_files
+from conda2wheel.conda import recipe_yaml
 from conda2wheel.conda.archive import NO_PACKAGE
 from conda2wheel.conda.paths_json import Placeholder, has_prefix, path_rows, placeholders, select_listed
 from conda2wheel.errors import Refused
@@ -36,11 +36,18 @@ Opened = Literal["archive", "folder"]
 
 @dataclass(frozen=True)
 class CondaPackage:
-    """A package as it came: its files (without info/ and conda-meta/), and everything that it says of itself.
+    """A conda package: its files (without info/ and conda-meta/) and its metadata; missing documents are empty.
 
-    `index` has the keys of index.json, or those of the conda-meta record where there is no info/. Documents that are
-    missing are empty. `filename` and `sha256` are those of the archive: measured where one was `opened`, told by a record
-    (conda-meta/, info/repodata_record.json) or None where its files were found unpacked.
+    Attributes:
+        source: What messages call it.
+        files: Its files.
+        index: info/index.json, or the conda-meta record of a package without info/.
+        filename: The archive's file name. For an unpacked package, the one in its record (conda-meta/ or
+            info/repodata_record.json), or None.
+        sha256: The archive's sha256, from the same place.
+        opened: Whether an archive or a folder was opened.
+        environment: The versions of the packages in the environment that lists this one, by package name.
+        warnings: What could not be read or was left out.
     """
 
     source: str
@@ -59,7 +66,7 @@ class CondaPackage:
     filename: str | None = None
     sha256: str | None = None
     opened: Opened = "folder"
-    environment: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # package name -> versions beside it
+    environment: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     warnings: tuple[ConversionWarning, ...] = ()
 
     @property
@@ -85,7 +92,7 @@ class CondaPackage:
 
     @property
     def subdir(self) -> str | None:
-        """`emscripten-wasm32`, `noarch` ... Old packages say platform "linux", so only the subdir counts."""
+        """`emscripten-wasm32`, `noarch` ... Old packages have platform "linux", so the platform is not used."""
         value = self.index.get("subdir")
         return None if value is None else str(value)
 
@@ -110,7 +117,7 @@ class CondaPackage:
 
 
 def read_info(source: str, files: tuple[PackageFile, ...]) -> CondaPackage:
-    """Read what a package says of itself. Raises `Refused` (corrupt-archive) if it is no conda package or damaged."""
+    """Read a package's metadata from its files. Raises `Refused` (corrupt-archive) if it is damaged or no conda package."""
     by_name = {name: file for file in files for name in (file.path, *file.aliases)}
     contents = tuple(file for file in files if not file.path.startswith(("info/", "conda-meta/")))
     if "info/index.json" in by_name:
@@ -125,7 +132,7 @@ def read_info(source: str, files: tuple[PackageFile, ...]) -> CondaPackage:
 
 
 def several_packages(source: str, records: list[str]) -> Refused:
-    """The refusal for a prefix that is named as if it were one package; `records` are its records' paths."""
+    """Return the refusal for a prefix given as one package; `records` are the paths of its conda-meta records."""
     return Refused(
         "several-distributions",
         f"{source}: a prefix with {len(records)} packages",
@@ -134,7 +141,7 @@ def several_packages(source: str, records: list[str]) -> Refused:
 
 
 def from_record(source: str, record: Mapping[str, Any], contents: tuple[PackageFile, ...]) -> CondaPackage:
-    """A package known only by its conda-meta record (empack, an installed prefix)."""
+    """Make a package from its conda-meta record alone (empack, an installed prefix)."""
     index = _require_identity(source, record)
     data = record.get("paths_data")
     about = {key: record[key] for key in ("license", "license_family") if record.get(key)}
@@ -152,14 +159,13 @@ def from_record(source: str, record: Mapping[str, Any], contents: tuple[PackageF
 
 def _from_info(source: str, names: Mapping[str, PackageFile], contents: tuple[PackageFile, ...]) -> CondaPackage:
     index = _require_identity(source, _json(source, names["info/index.json"]))
-    warnings: list[ConversionWarning] = []
 
     def document(name: str) -> dict[str, Any]:
         return _json(source, names[f"info/{name}"]) if f"info/{name}" in names else {}
 
-    cached = document("repodata_record.json")  # what conda's package cache knows of an archive that it unpacked
-    recipes = {key: _first_yaml(names, candidates, warnings) for key, candidates in RECIPE_FILES.items()}
-    contents, found = _listed(source, names, contents, warnings)
+    cached = document("repodata_record.json")  # conda's package cache writes it next to an unpacked archive
+    recipes = {key: _first_yaml(names, candidates) for key, candidates in RECIPE_FILES.items()}
+    contents, found, left_out = _listed(source, names, contents)
     licenses = tuple(
         (name.removeprefix("info/licenses/"), file.blob)
         for name, file in sorted(names.items())
@@ -178,10 +184,10 @@ def _from_info(source: str, names: Mapping[str, PackageFile], contents: tuple[Pa
         channel=_channel(index) or _channel(cached),
         filename=_text_of(cached, "fn"),
         sha256=_text_of(cached, "sha256"),
-        recipe=recipes["recipe"],
-        rendered_recipe=recipes["rendered_recipe"],
-        variant_config=recipes["variant_config"],
-        warnings=tuple(warnings),
+        recipe=recipes["recipe"][0],
+        rendered_recipe=recipes["rendered_recipe"][0],
+        variant_config=recipes["variant_config"][0],
+        warnings=(*(each for _, warnings in recipes.values() for each in warnings), *left_out),
     )
 
 
@@ -194,7 +200,9 @@ def _require_identity(source: str, index: Mapping[str, Any]) -> Mapping[str, Any
 
 def _json(source: str, file: PackageFile) -> dict[str, Any]:
     if file.blob.size > MAX_TEXT:
-        raise Refused("too-large", f"{source}: {file.path} has {file.blob.size} bytes", "that is no real package")
+        raise Refused(
+            "too-large", f"{source}: {file.path} has {file.blob.size} bytes", "a real package has no document of that size"
+        )
     try:
         value = json.loads(file.blob.read())
     except (ValueError, RecursionError) as error:
@@ -205,37 +213,41 @@ def _json(source: str, file: PackageFile) -> dict[str, Any]:
 
 
 def _first_yaml(
-    names: Mapping[str, PackageFile], candidates: tuple[str, ...], warnings: list[ConversionWarning]
-) -> dict[str, Any]:
-    """A recipe is a help, not a need: one that cannot be read (a template, say) is a warning."""
+    names: Mapping[str, PackageFile], candidates: tuple[str, ...]
+) -> tuple[dict[str, Any], tuple[ConversionWarning, ...]]:
+    """Return the first candidate that is a YAML mapping, and a warning for each that cannot be read (a template, say)."""
+    warnings = []
     for candidate in candidates:
         file = names.get(f"info/recipe/{candidate}")
         if file is None:
             continue
         try:
-            value = recipe_files.load(file.blob)
-        except recipe_files.RecipeError as error:
+            value = recipe_yaml.load(file.blob)
+        except recipe_yaml.RecipeError as error:
             warnings.append(
                 ConversionWarning("unreadable-recipe", f"info/recipe/{candidate} {error}; it was not used", file.path)
             )
             continue
         if isinstance(value, dict):
-            return {str(key): item for key, item in value.items()}
-    return {}
+            return {str(key): item for key, item in value.items()}, tuple(warnings)
+    return {}, tuple(warnings)
 
 
-def _listed(
-    source: str, names: Mapping[str, PackageFile], contents: tuple[PackageFile, ...], warnings: list[ConversionWarning]
-) -> tuple[tuple[PackageFile, ...], dict[str, Placeholder]]:
-    """The contents that the package lists, and which of them have a placeholder; everything where it lists nothing."""
+_Listed = tuple[tuple[PackageFile, ...], dict[str, Placeholder], tuple[ConversionWarning, ...]]
+
+
+def _listed(source: str, names: Mapping[str, PackageFile], contents: tuple[PackageFile, ...]) -> _Listed:
+    """Return the files that the package lists (all if it has no list), the placeholders by path, and warnings."""
+    warnings: tuple[ConversionWarning, ...] = ()
     if "info/paths.json" in names:
         listed = path_rows(source, _json(source, names["info/paths.json"]), "info/paths.json")
-        return select_listed(source, contents, listed, "info/paths.json", warnings), placeholders(listed)
+        contents, warnings = select_listed(source, contents, listed, "info/paths.json")
+        return contents, placeholders(listed), warnings
     if "info/files" in names:
         paths = [line.strip() for line in _text(names["info/files"]).splitlines()]
-        plain = {path: {"path_type": "softlink"} for path in paths if path}  # it does not say which are links to folders
-        contents = select_listed(source, contents, plain, "info/files", warnings)
-    return contents, has_prefix(source, _text(names["info/has_prefix"])) if "info/has_prefix" in names else {}
+        plain = {path: {"path_type": "softlink"} for path in paths if path}  # it does not mark links to folders
+        contents, warnings = select_listed(source, contents, plain, "info/files")
+    return contents, has_prefix(source, _text(names["info/has_prefix"])) if "info/has_prefix" in names else {}, warnings
 
 
 def _text(file: PackageFile) -> str:

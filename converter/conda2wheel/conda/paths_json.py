@@ -1,4 +1,4 @@
-"""What a package says of its files: `info/paths.json`, or conda-build's older `info/files` and `info/has_prefix`.
+"""Read a package's list of files: `info/paths.json`, or conda-build's older `info/files` and `info/has_prefix`.
 
 Specification: conda's package specification (paths.json; CEP 17). rattler-build writes paths.json only.
 """
@@ -22,14 +22,14 @@ PathRows = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Placeholder:
-    """A file that had the build prefix in it: `text`, or as a NUL-terminated string in a `binary`."""
+    """The build prefix in a file, with the file's mode: `text`, or `binary` with NUL-terminated strings."""
 
     mode: str
     prefix: str
 
 
 def glob_pattern(globs: Iterable[str]) -> re.Pattern[str]:
-    """Paths that one of these globs means: `*` within a folder, `**` through folders.
+    """Compile globs to a pattern for whole paths: `*` matches within a folder, `**` across folders.
 
     >>> [bool(glob_pattern(["share/**/*.db"]).fullmatch(path)) for path in ("share/x.db", "share/a/b/x.db", "share/x.py")]
     [True, True, False]
@@ -43,7 +43,7 @@ def glob_pattern(globs: Iterable[str]) -> re.Pattern[str]:
 
 
 def path_rows(source: str, document: Mapping[str, Any], name: str) -> PathRows:
-    """The rows of a paths.json (or of a record's `paths_data`) by path. Raises `Refused` (corrupt-archive)."""
+    """Return the rows of a paths.json (or of a record's `paths_data`) by path. Raises `Refused` (corrupt-archive)."""
     listed = document.get("paths")
     if not isinstance(listed, list) or not all(isinstance(row, dict) and isinstance(row.get("_path"), str) for row in listed):
         raise corrupt(source, f"{name} has no list of paths")
@@ -51,7 +51,7 @@ def path_rows(source: str, document: Mapping[str, Any], name: str) -> PathRows:
 
 
 def placeholders(found: PathRows) -> dict[str, Placeholder]:
-    """The files that have a placeholder in them."""
+    """Return the placeholders by path."""
     return {
         path: Placeholder(str(row.get("file_mode") or "text"), str(row["prefix_placeholder"]))
         for path, row in found.items()
@@ -60,7 +60,7 @@ def placeholders(found: PathRows) -> dict[str, Placeholder]:
 
 
 def has_prefix(source: str, text: str) -> dict[str, Placeholder]:
-    """conda-build's older info/has_prefix: `PLACEHOLDER MODE PATH` a line, quoted like a shell's; or the path alone."""
+    """Read conda-build's older info/has_prefix: `PLACEHOLDER MODE PATH` a line with shell quoting, or the path alone."""
     found = {}
     for line in text.splitlines():
         try:
@@ -75,11 +75,21 @@ def has_prefix(source: str, text: str) -> dict[str, Placeholder]:
 
 
 def select_listed(
-    source: str, contents: tuple[PackageFile, ...], listed: PathRows, name: str, warnings: list[ConversionWarning]
-) -> tuple[PackageFile, ...]:
-    """The contents that the list `name` has, compared with it: all of them must be there, with their hash and size.
+    source: str, contents: tuple[PackageFile, ...], listed: PathRows, name: str
+) -> tuple[tuple[PackageFile, ...], tuple[ConversionWarning, ...]]:
+    """Select the files that a package lists, and compare each with its hash and size.
 
-    What is not listed would not be installed by conda and stays out, with a warning.
+    Args:
+        source: What messages call the package.
+        contents: The files in the archive.
+        listed: The rows of the list by path.
+        name: The list's path in the package.
+
+    Returns:
+        The listed files, and a warning for each file that is not listed: conda would not install it.
+
+    Raises:
+        Refused: corrupt-archive if a listed file is missing or differs.
     """
     names = {known: file for file in contents for known in (file.path, *file.aliases)}
     folders = {parent for known in names for parent in parents(known)}
@@ -91,8 +101,9 @@ def select_listed(
         elif row.get("path_type") == "softlink" and path in folders:
             linked_folders.add(path)
         elif row.get("path_type") != "directory":
-            raise corrupt(source, f"{path} is listed in {name} and not in the package")
+            raise corrupt(source, f"{path} is listed in {name} but not in the package")
     kept = []
+    warnings = []
     for file in contents:
         aliases = tuple(
             alias for alias in file.aliases if alias in listed or any(parent in linked_folders for parent in parents(alias))
@@ -103,13 +114,13 @@ def select_listed(
             warnings.append(
                 ConversionWarning("unlisted-file", f"not in {name}, so conda would not install it; left out", file.path)
             )
-    return tuple(kept)
+    return tuple(kept), tuple(warnings)
 
 
 def _compare(source: str, path: str, row: Mapping[str, Any], file: PackageFile, name: str) -> None:
     digest = row.get("sha256")
     if digest and file.blob.sha256 != digest:
-        raise corrupt(source, f"{path} has not the sha256 that {name} gives it")
+        raise corrupt(source, f"{path} does not have the sha256 of {name}")
     size = row.get("size_in_bytes")  # of a softlink, the length of its text
     if row.get("path_type") == "hardlink" and isinstance(size, int) and size != file.blob.size:
         raise corrupt(source, f"{path} has {file.blob.size} bytes, {size} by {name}")

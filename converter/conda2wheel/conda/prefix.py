@@ -1,6 +1,6 @@
-"""Open packages that lie unpacked: a package's folder, an empack folder, or an installed prefix with conda-meta.
+"""Read unpacked packages: a package's folder, an empack folder, or an installed prefix with conda-meta.
 
-Links are read and never followed by the operating system; what leads out of the folder is refused, as in an archive.
+Links are resolved here, never by the operating system; a link out of the folder is refused, as in an archive.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from conda2wheel.files.reading import unreadable
 
 
 def open_folder(root: Path, source: str, limits: Limits) -> tuple[PackageFile, ...]:
-    """Every file below `root`, sorted by path. Raises `Refused` (unsafe-archive, too-large) or `Failed` (unreadable)."""
+    """Return every file below `root`, sorted by path. Raises `Refused` (unsafe-archive, too-large) or `Failed` (unreadable)."""
     entries: dict[str, ArchiveMember] = {}
     total = 0
     for path in _walk(root):
@@ -40,24 +40,34 @@ def open_folder(root: Path, source: str, limits: Limits) -> tuple[PackageFile, .
 
 
 def open_listed(root: Path, names: list[str], source: str, limits: Limits) -> tuple[PackageFile, ...]:
-    """The files of an installed package by the list of its conda-meta record. Files that are gone from the prefix are told;
-    only bytecode may be.
+    """Return the files of an installed package.
 
-    A link to a listed file is one more name of it; a link to another package's file is a file of this one, as long as it
-    lies in the prefix. Raises as `open_folder`.
+    Args:
+        root: The prefix.
+        names: The paths that the package's conda-meta record lists.
+        source: What messages call the package.
+        limits: Bounds on the package.
+
+    Returns:
+        The files, sorted by path. A link to a listed file is an alias of it; a link to another package's file in the prefix is a
+        file of its own.
+
+    Raises:
+        Refused: corrupt-archive if listed files are missing (bytecode may be), unsafe-archive or too-large.
+        Failed: unreadable.
     """
     real_root = root.resolve()
     entries: dict[str, ArchiveMember] = {}
     links: dict[str, str] = {}
     total = 0
-    gone: list[str] = []
+    absent: list[str] = []
     for listed in names:
         name = clean_path(source, listed)
         if name is None:
             continue
         if not os.path.lexists(root / name):
             if not name.endswith(".pyc"):
-                gone.append(name)
+                absent.append(name)
             continue
         path = _inside(root / name, real_root, name, source)
         if (root / name).is_symlink():
@@ -68,9 +78,9 @@ def open_listed(root: Path, names: list[str], source: str, limits: Limits) -> tu
         entries[name] = entry
         total += entry.blob.size if entry.blob else 0
         _bound(source, entry, len(entries), total, limits)
-    if gone:
-        named = ", ".join(sorted(gone)[:3]) + (" ..." if len(gone) > 3 else "")
-        why = f"{source}: {len(gone)} of the files that its record lists are gone from the prefix: {named}"
+    if absent:
+        named = ", ".join(sorted(absent)[:3]) + (" ..." if len(absent) > 3 else "")
+        why = f"{source}: {len(absent)} of the files that its record lists are missing in the prefix: {named}"
         raise Refused("corrupt-archive", why, "install it again, or convert its archive")
     aliases: dict[str, list[str]] = {name: [] for name in entries}
     own = sorted(name for name in entries if name not in links)
@@ -88,11 +98,11 @@ def open_listed(root: Path, names: list[str], source: str, limits: Limits) -> tu
 
 
 def _inside(path: Path, real_root: Path, name: str, source: str) -> Path:
-    """Where a path of a prefix really is; refused if that is not in the prefix."""
+    """Resolve the links in a path of a prefix; refused if it leads out of the prefix."""
     try:
-        real = Path(os.path.realpath(path, strict=True))  # Path.resolve tells of a loop by another error in each Python
+        real = Path(os.path.realpath(path, strict=True))  # Path.resolve raises a different error for a loop in each Python
     except FileNotFoundError:
-        real = Path(os.path.realpath(path))  # a link to what is gone: where it would be
+        real = Path(os.path.realpath(path))  # a broken link: where its target would be
     except OSError:
         raise unsafe(source, name, "links in a circle") from None
     if not real.is_relative_to(real_root):
@@ -113,7 +123,7 @@ def _bound(source: str, entry: ArchiveMember, count: int, total: int, limits: Li
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    """Everything below `root` but folders, in the order of names."""
+    """Yield every path below `root` except folders, in the order of names."""
     todo = [str(root)]
     while todo:
         here = todo.pop()
@@ -135,4 +145,4 @@ def _entry(path: Path, name: str, source: str) -> ArchiveMember:
         raise unreadable(path, error) from None
     if stat.S_ISREG(status.st_mode):
         return ArchiveMember(name, blob=FileBlob(path, status.st_size), executable=is_executable(status.st_mode))
-    raise unsafe(source, name, "is no file, folder or link")
+    raise unsafe(source, name, "is not a file, folder or link")

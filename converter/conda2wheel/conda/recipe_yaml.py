@@ -1,4 +1,4 @@
-"""Read the YAML of `info/recipe/`, which may be hostile: small anchors can stand for documents without end."""
+"""Read the YAML of `info/recipe/`, bounded: a few anchors in a hostile file can expand to gigabytes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ MAX_NUMBER = 100  # characters; longer ones stay text (a number in base 60 takes
 
 
 class RecipeError(ValueError):
-    """No YAML, or none that a person wrote; the text says which."""
+    """The file is not YAML or exceeds a bound; the text says which."""
 
 
 def load(blob: Blob) -> Any:
-    """The value of one YAML document. Raises `RecipeError`."""
+    """Read the value of one YAML document. Raises `RecipeError`."""
     import yaml
 
     if blob.size > MAX_TEXT:
@@ -68,7 +68,7 @@ def _loader() -> Any:
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
     class BoundedLoader(base):  # type: ignore[misc]
-        """A safe loader that bounds merge keys (`<<`), whose lists multiply, and the length of numbers."""
+        """A safe loader with bounds on merge keys (`<<`), which multiply nodes, and on the length of numbers."""
 
         def flatten_mapping(self, node: yaml.MappingNode) -> None:
             for key, value in node.value:
@@ -81,7 +81,7 @@ def _loader() -> Any:
                         self.flatten_mapping(part)
                         total += len(part.value)
                     if total > MAX_NODES:
-                        raise RecipeError("has merge keys without end")
+                        raise RecipeError("has merge keys that expand to too many nodes")
             super().flatten_mapping(node)
 
     def number(kind: str) -> None:
@@ -98,7 +98,7 @@ def _loader() -> Any:
 
 
 def _count(value: Any, known: dict[int, int], open_: set[int]) -> int:
-    """The nodes of a value with every alias written out; refused past the bound, and where it contains itself."""
+    """Count the nodes of a value with every alias expanded. Raises `RecipeError` past the bound and for a value in itself."""
     if not isinstance(value, (dict, list)):
         return 1
     if id(value) in open_:
@@ -111,7 +111,7 @@ def _count(value: Any, known: dict[int, int], open_: set[int]) -> int:
     for item in inner:
         total += _count(item, known, open_)
         if total > MAX_NODES:
-            raise RecipeError("has aliases without end")
+            raise RecipeError("has aliases that expand to too many nodes")
     open_.discard(id(value))
     known[id(value)] = total
     return total

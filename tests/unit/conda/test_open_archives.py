@@ -207,7 +207,7 @@ def test_what_is_no_package_says_so(content: bytes, words: str, tmp_path: Path) 
 
 
 def test_a_wheel_given_as_a_package_is_called_a_wheel() -> None:
-    assert_refused(real.pypi_wheel("msgpack"), "corrupt-archive", "this is a wheel already")
+    assert_refused(real.pypi_wheel("msgpack"), "corrupt-archive", "this is already a wheel")
 
 
 @pytest.mark.parametrize("parts", [["pkg-a"], ["info-a"], ["info-a", "info-b", "pkg-a"], ["info-a", "folder/pkg-a"], []])

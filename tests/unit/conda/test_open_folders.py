@@ -128,7 +128,7 @@ def test_installed_files_that_are_gone_are_told_and_no_hollow_wheel_is_made(tmp_
     (root / SITE / "demo" / "data.bin").unlink()
     (root / "lib" / "libz.so.1.3").unlink()  # its aliases dangle then
     with pytest.raises(
-        Refused, match=r"2 of the files .* are gone from the prefix: lib/libz\.so\.1\.3, lib/.*/data\.bin "
+        Refused, match=r"2 of the files .* are missing in the prefix: lib/libz\.so\.1\.3, lib/.*/data\.bin "
     ) as caught:
         open_package(root)
     assert caught.value.code == "corrupt-archive"
@@ -159,7 +159,7 @@ HOSTILE: dict[str, tuple[Spoil, str]] = {
     "a link out to a folder": (replaced(lambda path, outside: path.symlink_to(outside)), "links out of the p"),
     "a link to itself": (replaced(lambda path, outside: path.symlink_to(path.name)), "in a circle"),
     "a folder that is a link out": (folder_link, "lies below a link out|links out"),
-    "a named pipe": (replaced(lambda path, outside: os.mkfifo(path)), "no file, folder or link"),
+    "a named pipe": (replaced(lambda path, outside: os.mkfifo(path)), "not a file, folder or link"),
 }
 
 
@@ -244,7 +244,7 @@ def test_folders_deeper_than_python_recurses_open(tmp_path: Path) -> None:
 def test_an_unpacked_package_must_have_what_it_lists(tmp_path: Path) -> None:
     root = unpacked(tmp_path)
     (root / SITE / "demo" / "data.bin").unlink()
-    refused(root, "corrupt-archive", r"data\.bin is listed in info/paths\.json and not in the package")
+    refused(root, "corrupt-archive", r"data\.bin is listed in info/paths\.json but not in the package")
 
 
 def refused(path: Path, code: str, words: str, limits: Limits | None = None) -> None:

@@ -176,9 +176,9 @@ INIT = f"{SITE}/demo/__init__.py"
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda rows: rows[INIT].update(sha256="0" * 64), r"__init__\.py has not the sha256"),
+        (lambda rows: rows[INIT].update(sha256="0" * 64), r"__init__\.py does not have the sha256"),
         (lambda rows: rows[INIT].update(size_in_bytes=7), r"__init__\.py has 6 bytes, 7 by"),
-        (lambda rows: rows["lib/libz.so"].update(sha256="0" * 64), r"libz\.so has not the sha256"),
+        (lambda rows: rows["lib/libz.so"].update(sha256="0" * 64), r"libz\.so does not have the sha256"),
         (lambda rows: rows.update(gone={"_path": "lib/gone", "path_type": "hardlink"}), "lib/gone is listed in info/paths.json"),
         (lambda rows: rows.update(gone={"_path": "lib/gone", "path_type": "softlink"}), "lib/gone is listed in info/paths.json"),
         (lambda rows: rows["share/demo"].update(path_type="hardlink"), "share/demo is listed"),
@@ -197,7 +197,7 @@ def test_a_list_of_paths_that_is_none_is_damage(value: object) -> None:
 
 
 def test_a_changed_file_is_damage_even_if_its_size_is_right() -> None:
-    refused(changed({INIT: "x = 2\n"}), "has not the sha256")
+    refused(changed({INIT: "x = 2\n"}), "does not have the sha256")
 
 
 def test_a_file_that_is_not_listed_stays_out_with_a_warning() -> None:
