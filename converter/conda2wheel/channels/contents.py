@@ -1,10 +1,10 @@
-"""What the packages of channels have inside, looked up once for each: `CACHE/contents.sqlite`, by the package's sha256.
+"""Look up what packages of a channel contain, cached in `CACHE/contents.sqlite` by the package's sha256.
 
-No repodata says which files a package has. Each package lists them in its info/, which is all that is read of one (`peek`),
-unless it is in the cache of downloads already. A row never changes, since another package has another sha256.
+Repodata does not list the files of a package; its info/ does. Only info/ is read (`remote_info`), unless the whole package is in
+the cache of downloads. A row never changes, since another package has another sha256.
 
-What came in parts was not compared with that sha256. So this is only for finding out where to look: a package that something is
-taken from is downloaded, and compared then. The names of distributions are taken as they are told.
+Parts of a file cannot be compared with its sha256, so the contents only say where to search: a package whose files are used is
+downloaded whole and its sha256 compared. Names of distributions are used without such a check.
 """
 
 from __future__ import annotations
@@ -29,16 +29,22 @@ from conda2wheel.net.download import redacted
 from conda2wheel.results import ConversionWarning
 
 FILE = "contents.sqlite"
-SCHEMA = 1  # another one: what is there is forgotten
-WAIT = 30.0  # seconds for another process that writes
+SCHEMA = 1  # a file with another one is dropped
+WAIT = 30.0  # seconds to wait for another process that writes
 _METADATA = (".dist-info", ".egg-info", ".egg")
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 @dataclass(frozen=True)
 class PackageContents:
-    """What a package has: the paths of its shared libraries, links too, without those in site-packages; the names of its
-    distributions, as their metadata folders have them; the match specs that it exports; whether it has no file at all."""
+    """What a package contains.
+
+    Attributes:
+        libraries: The paths of its shared libraries and of links to them, without those in site-packages.
+        distributions: The names of its distributions, as their metadata folders spell them.
+        exports: The match specs of its run_exports.
+        empty: Whether it has no file.
+    """
 
     libraries: tuple[str, ...] = ()
     distributions: tuple[str, ...] = ()
@@ -47,7 +53,7 @@ class PackageContents:
 
     @classmethod
     def of(cls, paths: Iterable[str], run_exports: Any = None) -> PackageContents:
-        """By the paths of its files and links."""
+        """Make it from the paths of a package's files and links, and its run_exports.json."""
         paths = tuple(paths)
         below = [path[found.end() :] for path in paths if (found := SITE.match(path))]
         tops = {path.partition("/")[0] for path in below}
@@ -66,13 +72,15 @@ class PackageContents:
         return frozenset(path.rpartition("/")[2] for path in self.libraries)
 
     def json(self) -> dict[str, Any]:
-        """As the cache keeps it."""
+        """Return the document for the cache."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(self).items()}
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> PackageContents:
-        """What `json` gave."""
-        return cls(tuple(told["libraries"]), tuple(told["distributions"]), tuple(told["exports"]), bool(told["empty"]))
+    def from_json(cls, document: Mapping[str, Any]) -> PackageContents:
+        """Read the document that `json` returned."""
+        return cls(
+            tuple(document["libraries"]), tuple(document["distributions"]), tuple(document["exports"]), bool(document["empty"])
+        )
 
 
 @dataclass(frozen=True)
@@ -86,62 +94,62 @@ class Build:
 
 @dataclass(frozen=True)
 class ContentsResult:
-    """What was found, why others could not be read, and what was not asked for, being offline; all by URL."""
+    """The contents of packages by URL; a warning for each that could not be read; those not requested because of --offline."""
 
     found: Mapping[str, PackageContents]
-    broken: Mapping[str, ConversionWarning]
-    unasked: frozenset[str]
+    unreadable: Mapping[str, ConversionWarning]
+    skipped_offline: frozenset[str]
 
 
 def read_contents(builds: Iterable[Build], downloads: Downloads, max_bytes: int) -> ContentsResult:
-    """What packages have inside, several at a time. A package that is damaged or not there is told; one that is too large to be
-    downloaded where it must be is, too.
+    """Look up what packages contain, several at a time. A package that is damaged, missing or too large gets a warning.
 
-    Raises `Failed` (network, disk) for accidents, after which the answer could be another one; what came by then is kept.
+    Raises:
+        Failed: network or disk. What was read before is in the cache.
     """
     wanted = list(dict.fromkeys(builds))
-    store = _Store(downloads.folder / FILE)
-    kept = store.get([each.sha256.lower() for each in wanted if each.sha256])
-    found = {each.url: kept[each.sha256.lower()] for each in wanted if each.sha256 and each.sha256.lower() in kept}
-    broken: dict[str, ConversionWarning] = {}
-    unasked: set[str] = set()
+    store = _ContentsCache(downloads.folder / FILE)
+    rows = store.get([each.sha256.lower() for each in wanted if each.sha256])
+    found = {each.url: rows[each.sha256.lower()] for each in wanted if each.sha256 and each.sha256.lower() in rows}
+    unreadable: dict[str, ConversionWarning] = {}
+    skipped: set[str] = set()
     new: dict[str, PackageContents] = {}
     pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="conda2wheel-contents")
     try:
-        asked = {pool.submit(_inside, each, downloads, max_bytes): each for each in wanted if each.url not in found}
-        for done in as_completed(asked):
-            build = asked[done]
+        submitted = {pool.submit(_inside, each, downloads, max_bytes): each for each in wanted if each.url not in found}
+        for future in as_completed(submitted):
+            build = submitted[future]
             try:
-                inside = done.result()
+                contents = future.result()
             except (Refused, Failed) as error:
                 if is_accident(error):
                     raise
-                broken[build.url] = skipped_warning(build.url, error)
+                unreadable[build.url] = skipped_warning(build.url, error)
                 continue
-            if inside is None:
-                unasked.add(build.url)
+            if contents is None:
+                skipped.add(build.url)
                 continue
-            found[build.url] = inside
+            found[build.url] = contents
             if build.sha256:
-                new[build.sha256.lower()] = inside
+                new[build.sha256.lower()] = contents
     finally:
         pool.shutdown(cancel_futures=True)
         store.put(new)
-    return ContentsResult(found, broken, frozenset(unasked))
+    return ContentsResult(found, unreadable, frozenset(skipped))
 
 
 def is_accident(error: Refused | Failed) -> bool:
-    """Whether it says nothing about the package: after it the answer could be another one."""
+    """Whether an error says nothing about the package, so that another try may succeed."""
     return isinstance(error, Failed) and error.code != "not-found"
 
 
 def skipped_warning(url: str, error: Refused | Failed) -> ConversionWarning:
-    """What a person should know of a package that could not be read."""
-    return ConversionWarning("channel-skipped", f"{error.message}; it was passed over", redacted(url).rpartition("/")[2])
+    """Return the warning for a package that could not be read."""
+    return ConversionWarning("channel-skipped", f"{error.message}; it was skipped", redacted(url).rpartition("/")[2])
 
 
 def _inside(build: Build, downloads: Downloads, max_bytes: int) -> PackageContents | None:
-    """None where it would have to be asked for, and that is not allowed."""
+    """Return what a package contains; None if it would have to be requested while offline."""
     listed = _listed(build, downloads, max_bytes)
     return None if listed is None else PackageContents.of(listed.paths, listed.run_exports)
 
@@ -151,8 +159,8 @@ def _listed(build: Build, downloads: Downloads, max_bytes: int) -> PackageInfo |
     parts = urlsplit(build.url)
     if parts.scheme == "file":
         return read_local_info(Path(unquote(parts.path)), shown)
-    if build.sha256 and (kept := downloads.cached(build.sha256)) is not None:
-        return read_local_info(kept, shown)
+    if build.sha256 and (path := downloads.cached(build.sha256)) is not None:
+        return read_local_info(path, shown)
     if downloads.offline:
         return None
     listed = read_remote_info(build.url)
@@ -162,14 +170,14 @@ def _listed(build: Build, downloads: Downloads, max_bytes: int) -> PackageInfo |
     return listed
 
 
-class _Store:
-    """Rows by sha256. It is a cache: a damaged file is made anew, and where none can be written, nothing is kept."""
+class _ContentsCache:
+    """Rows by sha256. A damaged database is replaced; without one that can be written, nothing is cached."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def get(self, keys: Iterable[str]) -> dict[str, PackageContents]:
-        """The rows that are there."""
+        """Return the rows that exist."""
         wanted = sorted(set(keys))
 
         def read(database: sqlite3.Connection) -> dict[str, PackageContents]:
@@ -183,12 +191,12 @@ class _Store:
         return self._run(read) if wanted and self._path.exists() else {}
 
     def put(self, rows: Mapping[str, PackageContents]) -> None:
-        """Keep rows."""
+        """Write rows."""
 
         def write(database: sqlite3.Connection) -> dict[str, PackageContents]:
-            told = [(key, json.dumps(inside.json())) for key, inside in rows.items()]
+            values = [(key, json.dumps(contents.json())) for key, contents in rows.items()]
             with database:
-                database.executemany("INSERT OR REPLACE INTO package VALUES (?, ?)", told)
+                database.executemany("INSERT OR REPLACE INTO package VALUES (?, ?)", values)
             return {}
 
         if rows:
@@ -202,7 +210,7 @@ class _Store:
                     return result
             except (sqlite3.DatabaseError, ValueError, KeyError, TypeError) as error:
                 if isinstance(error, sqlite3.DatabaseError) and getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
-                    return {}  # no room, read only, another process for too long: it goes on without
+                    return {}  # disk full, read only or locked for too long: continue without the cache
                 self._remove()
             except OSError:
                 return {}
@@ -215,10 +223,10 @@ class _Store:
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=NORMAL")
             if database.execute("PRAGMA user_version").fetchone()[0] != SCHEMA:
-                self._make(database)
+                self._create(database)
             yield database
 
-    def _make(self, database: sqlite3.Connection) -> None:
+    def _create(self, database: sqlite3.Connection) -> None:
         with database:
             database.execute("BEGIN IMMEDIATE")
             if database.execute("PRAGMA user_version").fetchone()[0] == SCHEMA:

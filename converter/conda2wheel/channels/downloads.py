@@ -1,11 +1,12 @@
-"""Packages from the network, each once: kept by sha256 in a cache, several at a time, or from the cache alone.
+"""Download packages into a cache by sha256, several at a time, or take them from the cache alone.
 
-    CACHE/conda/ab/abcdef...    a package file, under its sha256
-    CACHE/conda/.parts/         what is under way, and a lock for each file, so that of many processes one downloads it
-    CACHE/repodata/             py-rattler's copies of what channels list
+    CACHE/conda/ab/abcdef...    a package file, named by its sha256
+    CACHE/conda/.parts/         partial downloads, and a lock file for each package, so that one process downloads it
+    CACHE/repodata/             py-rattler's copies of repodata
 
-Only bytes whose sha256 was promised (by repodata or the URL's fragment) and compared get a place there, by a rename; what is read
-from there is compared again. A file without such a promise is downloaded each time. Nothing in it is needed: it may be deleted.
+A file enters the cache by a rename after its sha256 was compared with the expected one (of repodata or of the URL's fragment),
+and is compared again when it is read. A file without an expected sha256 is downloaded each time. The cache may be deleted at
+any time.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ from conda2wheel.net.download import ProgressCallback, RemoteFile, download, red
 if TYPE_CHECKING:
     from rattler import Gateway
 
-AT_ONCE = 6  # downloads; what browsers allow themselves per host
-FRESH = 600.0  # seconds: one run of a command asks a channel once
-STALE = 24 * 3600  # seconds after which a part that somebody's killed process left is removed
+AT_ONCE = 6  # downloads; as many as browsers make per host
+FRESH = 600.0  # seconds for which repodata is reused, so that one run of a command asks a channel once
+STALE = 24 * 3600  # seconds after which the partial download of a killed process is removed
 
 
 @dataclass(frozen=True)
 class CachedGateway:
-    """A Gateway, which remembers what it read, and when it was made (by the monotonic clock)."""
+    """A Gateway, which caches what it read, and the time of its creation (monotonic clock)."""
 
     gateway: Gateway
     made: float
@@ -45,9 +46,16 @@ class CachedGateway:
 
 @dataclass(frozen=True)
 class Downloads:
-    """How packages are had. `cache`: its folder, None for the user's own. `offline`: nothing is asked of the network. `watch` is
-    told of every part that comes, from several threads. `fresh`: for how many seconds what a channel lists is not asked for
-    again; what it was is kept in `gateways`. `local`: files that somebody has brought already, by URL."""
+    """How packages and repodata are downloaded.
+
+    Attributes:
+        cache: The cache's folder; None for the user's own.
+        offline: Whether the network must not be used.
+        watch: A callback for progress, called from several threads.
+        fresh: For how many seconds the repodata of a channel is reused; it is held in `gateways`.
+        gateways: The Gateways in use, by cache folder and whether they read sharded repodata.
+        local: Files that are on disk already, by URL.
+    """
 
     cache: Path | None = None
     offline: bool = False
@@ -58,19 +66,27 @@ class Downloads:
 
     @property
     def folder(self) -> Path:
-        """The cache."""
+        """The cache's folder."""
         return cache_folder(self.cache)
 
     @property
     def repodata(self) -> Path:
-        """Where py-rattler keeps what channels list."""
+        """The folder of py-rattler's cache of repodata."""
         return self.folder / "repodata"
 
     @contextmanager
     def package(self, url: str, sha256: str | None, max_bytes: int, size: int | None = None) -> Iterator[Path]:
-        """The file that a URL names, until the block ends: from the cache, or downloaded. `size` in bytes, where it is promised.
+        """Provide the file of a URL for the block: from the cache, or downloaded.
 
-        Raises `Failed` (network, not-found, disk) and `Refused` (too-large, corrupt-archive).
+        Args:
+            url: The package's URL.
+            sha256: Its expected sha256 in hexadecimal, if known.
+            max_bytes: The largest size to download.
+            size: Its expected size in bytes, if known.
+
+        Raises:
+            Failed: network, not-found or disk.
+            Refused: too-large or corrupt-archive.
         """
         if url in self.local:
             yield self.local[url]
@@ -87,11 +103,13 @@ class Downloads:
             with tempfile.TemporaryDirectory(prefix="conda2wheel-") as folder:
                 yield download(wanted, Path(folder), max_bytes, self.watch)
             return
-        yield self._brought(wanted, sha256, max_bytes)
+        yield self._download(wanted, sha256, max_bytes)
 
     def fetch(self, wanted: Iterable[RemoteFile], max_bytes: int) -> None:
-        """Bring files into the cache, several at a time. Raises as `package` does: the first error, when no more are under
-        way; what had come by then stays."""
+        """Download files into the cache, several at a time.
+
+        Raises as `package` does: the first error, after running downloads ended. Completed files stay in the cache.
+        """
         missing = [each for each in dict.fromkeys(wanted) if each.sha256 is None or self._cached(each.sha256.lower()) is None]
         if not missing:
             return
@@ -103,18 +121,18 @@ class Downloads:
             pool.shutdown(cancel_futures=True)
 
     def cached(self, sha256: str) -> Path | None:
-        """The file with that sha256, if the cache has it whole."""
+        """Return the file with that sha256 if the cache has it."""
         return self._cached(sha256.lower())
 
     def add(self, path: Path, sha256: str) -> None:
-        """Take a copy of a file whose sha256 was compared into the cache, if there can be one. Raises `Failed` (disk)."""
+        """Copy a file with a verified sha256 into the cache, if the cache is writable. Raises `Failed` (disk)."""
         if not self._usable():
             return
         try:
             with tempfile.TemporaryDirectory(prefix="part-", dir=self._parts) as folder:
                 self._store(Path(shutil.copyfile(path, Path(folder) / "copy")), sha256.lower())
         except OSError as error:
-            raise _full(error) from None
+            raise _disk_error(error) from None
 
     def _one(self, wanted: RemoteFile, max_bytes: int) -> None:
         with self.package(wanted.url, wanted.sha256, max_bytes, wanted.size):
@@ -124,55 +142,55 @@ class Downloads:
     def _parts(self) -> Path:
         return self.folder / "conda" / ".parts"
 
-    def _place(self, sha256: str) -> Path:
+    def _path(self, sha256: str) -> Path:
         return self.folder / "conda" / sha256[:2] / sha256
 
     def _cached(self, sha256: str) -> Path | None:
-        """What the cache has, if it still is what it was."""
-        place = self._place(sha256)
+        """Return the cached file if its sha256 still matches; a file that does not match is removed."""
+        place = self._path(sha256)
         try:
             with place.open("rb") as stream:
                 if hashlib.file_digest(stream, "sha256").hexdigest() == sha256:
                     return place
             place.unlink(missing_ok=True)
         except OSError:
-            return None  # not there, or not to be read: it is downloaded
+            return None  # missing or unreadable: it is downloaded
         return None
 
     def _usable(self) -> bool:
-        """Whether files can be kept: conversion works without a cache, too."""
+        """Whether the cache is writable; conversion also works without a cache."""
         try:
             self._parts.mkdir(parents=True, exist_ok=True)
             return os.access(self._parts, os.W_OK | os.X_OK)
         except OSError:
             return False
 
-    def _brought(self, wanted: RemoteFile, sha256: str, max_bytes: int) -> Path:
-        """Download a file into its place, unless another process did while this one waited for it."""
+    def _download(self, wanted: RemoteFile, sha256: str, max_bytes: int) -> Path:
+        """Download a file into the cache, unless another process did while this one waited for the lock."""
         try:
-            self._sweep()
-            with self._alone(sha256):
+            self._remove_stale()
+            with self._locked(sha256):
                 if (kept := self._cached(sha256)) is not None:
                     return kept
                 with tempfile.TemporaryDirectory(prefix="part-", dir=self._parts) as folder:
                     return self._store(download(wanted, Path(folder), max_bytes, self.watch), sha256)
         except OSError as error:
-            raise _full(error) from None
+            raise _disk_error(error) from None
 
     @contextmanager
-    def _alone(self, sha256: str) -> Iterator[None]:
-        """Hold the lock of a file. The kernel lets it go when its process dies."""
+    def _locked(self, sha256: str) -> Iterator[None]:
+        """Hold the lock of a file; the kernel releases it when the process ends."""
         with (self._parts / f"{sha256}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _sweep(self) -> None:
-        """Take away what a killed process left, and old locks."""
+    def _remove_stale(self) -> None:
+        """Remove partial downloads of killed processes, and old lock files."""
         for left in os.scandir(self._parts):
             try:
                 if left.stat(follow_symlinks=False).st_mtime > time.time() - STALE:
                     continue
-            except FileNotFoundError:  # another process was quicker
+            except FileNotFoundError:  # another process removed it
                 continue
             if left.is_dir(follow_symlinks=False):
                 shutil.rmtree(left.path, ignore_errors=True)
@@ -180,15 +198,17 @@ class Downloads:
                 Path(left.path).unlink(missing_ok=True)
 
     def _store(self, path: Path, sha256: str) -> Path:
-        place = self._place(sha256)
+        place = self._path(sha256)
         place.parent.mkdir(parents=True, exist_ok=True)
         with path.open("rb") as stream:
             os.fsync(stream.fileno())
         return path.replace(place)
 
 
-def _full(error: OSError) -> Failed:
-    return Failed("disk", f"{error.filename or 'the cache'}: {error.strerror}", "set CONDA2WHEEL_CACHE to a place with room")
+def _disk_error(error: OSError) -> Failed:
+    return Failed(
+        "disk", f"{error.filename or 'the cache'}: {error.strerror}", "set CONDA2WHEEL_CACHE to a folder with free space"
+    )
 
 
 DOWNLOADS = Downloads()

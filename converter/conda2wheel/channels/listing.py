@@ -1,4 +1,4 @@
-"""What channels have: builds by name, and what these have inside; each asked for once, for all packages of one call."""
+"""The builds of channels by name, and their contents, requested once for all packages of one command."""
 
 from __future__ import annotations
 
@@ -18,20 +18,28 @@ _NAME = re.compile(r"_?[a-z0-9_][a-z0-9_.-]*")
 
 @dataclass
 class ChannelListing:
-    """Channels, by name or URL, the preferred first; and what is known of them so far. For one thread."""
+    """Channels, the preferred one first, and the answers that they gave so far. Not thread-safe.
+
+    Attributes:
+        channels: Names or URLs.
+        limits: Bounds on downloads.
+        downloads: How packages are downloaded.
+        unreadable: A warning for each package whose contents could not be read, by URL.
+        skipped_offline: URLs of packages whose contents were not requested because of --offline.
+    """
 
     channels: Sequence[str]
     limits: Limits
     downloads: Downloads = DOWNLOADS
-    broken: dict[str, ConversionWarning] = field(default_factory=dict)  # by URL: what could not be looked into, and why
-    unasked: set[str] = field(default_factory=set)  # URLs of what would have been looked into, were it not for --offline
+    unreadable: dict[str, ConversionWarning] = field(default_factory=dict)
+    skipped_offline: set[str] = field(default_factory=set)
     _builds: dict[str, list[ChannelBuild]] = field(default_factory=dict)
-    _inside: dict[str, PackageContents] = field(default_factory=dict)
-    _looked: set[str] = field(default_factory=set)
+    _contents: dict[str, PackageContents] = field(default_factory=dict)
+    _requested: set[str] = field(default_factory=set)
     _names: list[str] | None = None
 
     def builds(self, wanted: Iterable[str]) -> Mapping[str, list[ChannelBuild]]:
-        """All builds of packages by name: those of the first channel, newest first, then those of the next. Raises `Failed`
+        """Return all builds of packages by name: of the first channel, newest first, then of the next. Raises `Failed`
         (network)."""
         wanted = list(dict.fromkeys(wanted))
         new = [name for name in wanted if name not in self._builds]
@@ -43,20 +51,20 @@ class ChannelListing:
         return {name: self._builds[name] for name in wanted}
 
     def package_names(self) -> list[str]:
-        """The names of all that the channels have for emscripten-wasm32, sorted. Raises `Failed` (network)."""
+        """Return the names of all packages that the channels have for emscripten-wasm32, sorted. Raises `Failed` (network)."""
         if self._names is None:
             self._names = sorted(
                 {name for channel in self.channels for name in package_names(channel_url(channel), self.downloads)}
             )
         return self._names
 
-    def inside(self, builds: Iterable[ChannelBuild]) -> Mapping[str, PackageContents]:
-        """What packages have inside, by URL, without those that could not be looked into. Raises `Failed` (network, disk)."""
+    def contents(self, builds: Iterable[ChannelBuild]) -> Mapping[str, PackageContents]:
+        """Return what packages contain, by URL, without those that could not be read. Raises `Failed` (network, disk)."""
         wanted = list(builds)
-        if new := [Build(each.url, each.sha256, each.size) for each in wanted if each.url not in self._looked]:
-            looked = read_contents(new, self.downloads, self.limits.download)
-            self._looked |= {each.url for each in new}
-            self._inside |= looked.found
-            self.broken |= looked.broken
-            self.unasked |= looked.unasked
-        return {each.url: self._inside[each.url] for each in wanted if each.url in self._inside}
+        if new := [Build(each.url, each.sha256, each.size) for each in wanted if each.url not in self._requested]:
+            result = read_contents(new, self.downloads, self.limits.download)
+            self._requested |= {each.url for each in new}
+            self._contents |= result.found
+            self.unreadable |= result.unreadable
+            self.skipped_offline |= result.skipped_offline
+        return {each.url: self._contents[each.url] for each in wanted if each.url in self._contents}

@@ -1,4 +1,4 @@
-"""Sources that lie elsewhere are brought several at a time, while those before them are converted."""
+"""Download remote sources several at a time while the sources before them are converted."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from conda2wheel.channels.search import is_spec, resolve_source
 from conda2wheel.errors import Failed
 from conda2wheel.net.download import RemoteFile, is_url
 
-AHEAD = 4 * AT_ONCE  # sources at most between the one that is converted and the last that was begun: a disk has an end
+MAX_AHEAD = 4 * AT_ONCE  # sources downloaded before their conversion at most, to bound disk space
 
 
 @dataclass
 class Prefetch:
-    """Downloads that know what was brought. `begun` are the sources that are under way or here, by their position."""
+    """Downloads of sources before their conversion; `begun` has those that run or are complete, by position."""
 
     sources: Sequence[str]
     channels: Sequence[str]
@@ -31,12 +31,12 @@ class Prefetch:
 
     @contextmanager
     def at(self, position: int) -> Iterator[Downloads]:
-        """While the block runs, the source at this position is here, and the next ones come. Raises what its download raised:
-        `Failed` and `Refused`."""
+        """Provide the source at this position for the block, and start to download the next ones. Raises what its download
+        raised: `Failed` or `Refused`."""
         if self.pool is not None:
-            for each in range(position, min(position + AHEAD, len(self.sources))):
-                if each not in self.begun and _is_elsewhere(self.sources[each]):
-                    self.begun[each] = self.pool.submit(self._bring, self.sources[each])
+            for each in range(position, min(position + MAX_AHEAD, len(self.sources))):
+                if each not in self.begun and _is_remote(self.sources[each]):
+                    self.begun[each] = self.pool.submit(self._download, self.sources[each])
         future = self.begun.get(position)
         if future is None:
             yield self.downloads
@@ -44,12 +44,12 @@ class Prefetch:
         with future.result():
             yield self.downloads
 
-    def _bring(self, source: str) -> ExitStack:
-        """What holds the file of a source until it is closed."""
-        with self._resolving:  # one reads what a channel lists, the others ask the same reader
+    def _download(self, source: str) -> ExitStack:
+        """Download a source; the file exists until the returned stack is closed."""
+        with self._resolving:  # one thread reads a channel's repodata; the others then find it cached
             found = resolve_source(source, self.channels, self.downloads)
         stack = ExitStack()
-        if _is_elsewhere(found.url):
+        if _is_remote(found.url):
             stack.callback(self.downloads.local.pop, found.url, None)
             self.downloads.local[found.url] = self._file(found, stack)
         return stack
@@ -60,32 +60,32 @@ class Prefetch:
 
 @contextmanager
 def prefetch(sources: Sequence[str], channels: Sequence[str], downloads: Downloads, max_bytes: int) -> Iterator[Prefetch]:
-    """What brings `sources` ahead of their use; nothing where there is one, or where nothing may be asked of the network. What
-    is under way when the block ends is given up."""
-    if downloads.offline or sum(map(_is_elsewhere, sources)) < 2:
+    """Download `sources` before their use; without effect for a single remote source and offline. Downloads that run when the
+    block ends are cancelled."""
+    if downloads.offline or sum(map(_is_remote, sources)) < 2:
         yield Prefetch(sources, channels, downloads, max_bytes)
         return
-    over = threading.Event()
+    ended = threading.Event()
 
     def watch(url: str, got: int, total: int | None) -> None:
-        if over.is_set():
-            raise Failed("network", f"{url}: given up", "nobody wants it any more")
+        if ended.is_set():
+            raise Failed("network", f"{url}: cancelled", "the command ended before it was needed")
         if downloads.watch is not None:
             downloads.watch(url, got, total)
 
     own = replace(downloads, watch=watch, local={})
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="conda2wheel-ahead") as pool:
-        coming = Prefetch(sources, channels, own, max_bytes, pool)
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="conda2wheel-prefetch") as pool:
+        running = Prefetch(sources, channels, own, max_bytes, pool)
         try:
-            yield coming
+            yield running
         finally:
-            over.set()
+            ended.set()
             pool.shutdown(cancel_futures=True)
-            for future in coming.begun.values():
+            for future in running.begun.values():
                 if not future.cancelled() and future.exception() is None:
                     future.result().close()
 
 
-def _is_elsewhere(source: str) -> bool:
-    """Whether it is a URL of another machine, or a match spec. A spec that a file of that name hides costs a thread a look."""
+def _is_remote(source: str) -> bool:
+    """Whether a source is a remote URL or a match spec. A file with the name of a spec is counted, which only costs a thread."""
     return (is_url(source) and not source.lower().startswith("file:")) or (not is_url(source) and is_spec(source))

@@ -1,10 +1,10 @@
-"""What a package says of its files, read without the rest of it: `info/paths.json`, else `info/files`, and run_exports.json.
+"""Read a package's list of files and run_exports without the rest: `info/paths.json`, else `info/files`, and run_exports.json.
 
-info/ comes first in a `.tar.bz2`, so that reading ends where it ends; a `.conda` has it in a part of its own, which its directory
-at the end leads to. Of a remote package only those bytes are asked for (RFC 9110, Range).
+info/ comes first in a `.tar.bz2`, so reading stops after it; a `.conda` has it in a member of its own, which the zip directory at
+the end points to. Only those bytes of a remote package are requested (RFC 9110, Range).
 
-py-rattler's `PackageArchive.from_url` does so for `.conda` alone, and downloads a `.tar.bz2` whole, which is what
-emscripten-forge has; and what `conda.fetch` holds to (https only, no redirect to this machine, bounds) would not hold there.
+py-rattler's `PackageArchive.from_url` does this for `.conda` alone and downloads a `.tar.bz2`, which emscripten-forge has,
+whole. The rules of `net.download` (https only, no redirect to this machine, bounds) would not apply there, either.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from conda2wheel.net.download import BACKOFF, TRIES, open_ranges, redacted
 if TYPE_CHECKING:
     import requests
 
-MAX_INFO = 64 << 20  # bytes that may be unpacked until the list of files has come
-PIECE = 256 << 10  # bytes of one request; bzip2 gives nothing before a block (900 kB unpacked) is there
-TAIL = 64 << 10  # bytes at the end of a .conda: its directory, and often the whole of info-*.tar.zst
+MAX_INFO = 64 << 20  # bytes to unpack at most until the list of files is complete
+PIECE = 256 << 10  # bytes of one request; bzip2 needs a whole block (900 kB unpacked) before it returns any
+TAIL = 64 << 10  # bytes at the end of a .conda: the zip directory, and often all of info-*.tar.zst
 _WANTED = ("info/paths.json", "info/files", "info/run_exports.json")
 _ZSTD_WINDOW = 128 << 20
 Ask = Callable[[str], "requests.Response"]
@@ -42,18 +42,18 @@ Ask = Callable[[str], "requests.Response"]
 
 @dataclass(frozen=True)
 class PackageInfo:
-    """The paths of a package's files and links, and its run_exports.json, empty where it has none."""
+    """The paths of a package's files and links, and its run_exports.json (empty without one)."""
 
     paths: tuple[str, ...]
     run_exports: Mapping[str, Any]
 
 
 class _CutError(Exception):
-    """A connection ended early."""
+    """The connection ended before the answer was complete."""
 
 
 def read_local_info(path: Path, source: str) -> PackageInfo:
-    """What a package file lists. Raises `Refused` (corrupt-archive, too-large) and `Failed` (not-found, unreadable)."""
+    """Read the info of a package file. Raises `Refused` (corrupt-archive, too-large) and `Failed` (not-found, unreadable)."""
     try:
         with path.open("rb") as stream:
             found = format_of(stream.read(4))
@@ -69,9 +69,9 @@ def read_local_info(path: Path, source: str) -> PackageInfo:
 
 
 def read_remote_info(url: str) -> PackageInfo | None:
-    """What a remote package lists; None for a `.conda` on a server that sends no parts of files: it must be had whole.
+    """Read the info of a remote package; None for a `.conda` on a server without range requests, which must be downloaded whole.
 
-    A connection that breaks is tried again. Raises `Refused` as `read_local_info` does, and `Failed` (network, not-found).
+    A broken connection is tried again. Raises `Refused` as `read_local_info` does, and `Failed` (network, not-found).
     """
     shown = redacted(url)
     found = format_named(url)
@@ -99,25 +99,27 @@ def _remote_conda(shown: str, ask: Ask) -> PackageInfo | None:
             return None
         start, size = int(total[1]), int(total[2])
         tail = _whole(response, size - start)
-    known = _Known(size, {start: tail})
+    known = _PartialFile(size, {start: tail})
     with _reading(shown), zipfile.ZipFile(cast("IO[bytes]", known)) as outer:
         begin, end = _extent(shown, outer)
         if begin < start:
             with ask(f"bytes={begin}-{end - 1}") as response:
-                told = response.headers.get("Content-Range", "")
-                if response.status_code != 206 or not told.startswith(f"bytes {begin}-"):
+                answered = response.headers.get("Content-Range", "")
+                if response.status_code != 206 or not answered.startswith(f"bytes {begin}-"):
                     return None
                 known.parts[begin] = _whole(response, end - begin)
         return _conda(shown, outer)
 
 
 def _extent(source: str, outer: zipfile.ZipFile) -> tuple[int, int]:
-    """Where the part with info/ begins in a `.conda`, and where what follows it does. Bounded by MAX_INFO."""
+    """Return the first byte of the member with info/ in a `.conda`, and the first byte after it. Bounded by MAX_INFO."""
     part = _info_part(source, outer)
     following = [each.header_offset for each in outer.infolist() if each.header_offset > part.header_offset]
     end = min([*following, outer.start_dir])
     if end - part.header_offset > MAX_INFO:
-        raise Refused("too-large", f"{source}: {part.filename} has more than {MAX_INFO} bytes", "that is no real package")
+        raise Refused(
+            "too-large", f"{source}: {part.filename} has more than {MAX_INFO} bytes", "a real package has no info of that size"
+        )
     return part.header_offset, end
 
 
@@ -129,7 +131,7 @@ def _whole(response: requests.Response, size: int) -> bytes:
 
 
 def _chunks(response: requests.Response, size: int) -> Iterator[bytes]:
-    """At most `size` bytes of an answer, as they come."""
+    """Yield at most `size` bytes of an answer as they arrive."""
     import urllib3
 
     try:
@@ -141,14 +143,14 @@ def _chunks(response: requests.Response, size: int) -> Iterator[bytes]:
 
 
 class _Body(io.RawIOBase):
-    """A remote file from its start on, a piece for each request; from a server that sends no pieces, as it comes."""
+    """A remote file read from its start, PIECE bytes a request; in one request from a server without range requests."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
         self._at = 0
         self._size: int | None = None
         self._response: requests.Response | None = None
-        self._left = 0  # bytes of the answer that are still to come
+        self._left = 0  # bytes of the answer that have not arrived
 
     def readable(self) -> bool:
         return True
@@ -166,15 +168,15 @@ class _Body(io.RawIOBase):
         return data
 
     def _next(self) -> bool:
-        """Ask for the next piece; False at the end of the file."""
+        """Request the next piece; False at the end of the file."""
         if self._response is not None:
             self._response.close()
         if self._size is not None and self._at >= self._size:
             return False
         self._response = response = self._ask(f"bytes={self._at}-{self._at + PIECE - 1}")
-        told = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", ""))
-        if response.status_code == 206 and told is not None and int(told[1]) == self._at:
-            self._left, self._size = int(told[2]) + 1 - self._at, int(told[3])
+        answered = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", ""))
+        if response.status_code == 206 and answered is not None and int(answered[1]) == self._at:
+            self._left, self._size = int(answered[2]) + 1 - self._at, int(answered[3])
         elif response.status_code == 200 and self._at == 0:
             length = response.headers.get("Content-Length", "")
             self._left = self._size = int(length) if length.isdigit() else MAX_INFO
@@ -184,12 +186,12 @@ class _Body(io.RawIOBase):
 
     def close(self) -> None:
         if self._response is not None:
-            self._response.close()  # what was not read goes with the connection
+            self._response.close()  # drops what was not read
         super().close()
 
 
-class _Known(io.RawIOBase):
-    """A file of which some parts are known, by their places; reading another place is as if it were damaged."""
+class _PartialFile(io.RawIOBase):
+    """A file of which some parts are known, by offset; reading elsewhere raises as for a damaged zip."""
 
     def __init__(self, size: int, parts: dict[int, bytes]) -> None:
         self._size = size
@@ -219,12 +221,12 @@ class _Known(io.RawIOBase):
                 return found
         if self._at >= self._size:
             return b""
-        raise zipfile.BadZipFile("its directory leads to a part of it that is no info/")
+        raise zipfile.BadZipFile("its directory points outside of its info/ member")
 
 
 @contextmanager
 def _reading(source: str) -> Iterator[None]:
-    """What damaged archives raise becomes `Refused` (corrupt-archive)."""
+    """Turn what damaged archives raise into `Refused` (corrupt-archive)."""
     import zstandard
 
     try:
@@ -245,7 +247,7 @@ def _tar_bz2(source: str, stream: IO[bytes]) -> PackageInfo:
 def _info_part(source: str, outer: zipfile.ZipFile) -> zipfile.ZipInfo:
     parts = [each for each in outer.infolist() if re.fullmatch(r"info-[^/]*\.tar\.zst", each.filename)]
     if len(parts) != 1:
-        raise corrupt(source, "a zip, but no .conda: it needs one info-*.tar.zst")
+        raise corrupt(source, "a zip, but not a .conda package, which has one info-*.tar.zst")
     return parts[0]
 
 
@@ -273,13 +275,13 @@ class _BoundedInfo(io.RawIOBase):
         self._left -= len(data)
         if self._left < 0:
             raise Refused(
-                "too-large", f"{self._source}: no list of its files in {MAX_INFO} bytes of it", "download it and look into it"
+                "too-large", f"{self._source}: no list of files in its first {MAX_INFO} bytes", "download it and give the file"
             )
         return data
 
 
 def _listed(source: str, stream: IO[bytes]) -> PackageInfo:
-    """info/ of a tar. What comes after it is read only where it lists no files: then they are what the tar has."""
+    """Read info/ of a tar. The rest is read only if info/ does not list the files."""
     found: dict[str, bytes] = {}
     others = []
     with tarfile.open(fileobj=_BoundedInfo(source, stream), mode="r|", tarinfo=StrictTarInfo) as archive:
@@ -301,7 +303,7 @@ def _listed(source: str, stream: IO[bytes]) -> PackageInfo:
     elif others:
         paths = others
     else:
-        raise corrupt(source, "it lists no files and has none")
+        raise corrupt(source, "it lists no files and contains none")
     return PackageInfo(
         tuple(paths), _document(source, found, "info/run_exports.json") if "info/run_exports.json" in found else {}
     )

@@ -1,7 +1,7 @@
-"""What channels list, as py-rattler's records: plain, zst and sharded repodata, through its Gateway and its cache.
+"""Read the repodata of channels (plain, zst and sharded) as py-rattler's records, through its Gateway and its cache.
 
-Proxies, retries and credentials are py-rattler's own (`conda.auth` looks in the same places). Each channel, and each group of
-channels that are read together, has a cache of its own, so that a spoiled one can be given up without the others.
+Proxies, retries and credentials are py-rattler's own (`net.credentials` reads the same stores). Each channel, and each group of
+channels that are read together, has its own cache folder, so that a damaged one is dropped without the others.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 CHANNEL_ALIAS = "https://prefix.dev/"
 SUBDIRS: tuple[Literal["emscripten-wasm32"], Literal["noarch"]] = ("emscripten-wasm32", "noarch")
-TIMEOUT = 120  # seconds for one answer, its body included; py-rattler has no bound of its own
+TIMEOUT = 120  # seconds for one answer with its body; py-rattler sets no timeout
 _INDEX = "*.shards-cache-v1"  # py-rattler's copies of the lists of shards
 T = TypeVar("T")
 _Ask = Callable[["Gateway", "list[Channel]"], Coroutine[Any, Any, T]]
 
 
 def channel_url(channel: str) -> str:
-    """A channel's URL: its own, that of a local folder, or the one that its name has on prefix.dev."""
+    """Return a channel's URL: the URL itself, that of a local folder, or that of the name on prefix.dev."""
     if "://" in channel or channel.startswith("file:"):
         return channel
     if os.path.isdir(channel) or channel.startswith((".", "/", "~")):
@@ -47,31 +47,33 @@ def channel_url(channel: str) -> str:
 
 
 def query(addresses: Sequence[str], specs: Sequence[MatchSpec | str], downloads: Downloads) -> list[list[RepoDataRecord]]:
-    """The records that fit the specs, for emscripten-wasm32 and noarch, of each channel. Raises `Failed` (network, unreadable)
-    with one line."""
+    """Return the records that match the specs, for emscripten-wasm32 and noarch, of each channel. Raises `Failed` (network,
+    unreadable) with one line."""
     return [_records((address,), specs, downloads, recursive=False) for address in addresses]
 
 
 def query_recursive(addresses: Sequence[str], specs: Sequence[MatchSpec | str], downloads: Downloads) -> list[RepoDataRecord]:
-    """The records of all channels, for emscripten-wasm32 and noarch, that fit the specs, with every record of every name that
-    these depend on, and so on. Raises `Failed` (network, unreadable) with one line."""
+    """Return the records of all channels that match the specs, for emscripten-wasm32 and noarch, with all records of their
+    dependencies, recursively. Raises `Failed` (network, unreadable) with one line."""
     return _records(tuple(addresses), specs, downloads, recursive=True)
 
 
 def all_records(address: str, downloads: Downloads) -> list[RepoDataRecord]:
-    """Every record that a channel has for emscripten-wasm32 and noarch. Raises `Failed` (network, unreadable) with one line."""
+    """Return every record that a channel has for emscripten-wasm32 and noarch. Raises `Failed` (network, unreadable) with one
+    line."""
     from rattler import MatchSpec
 
     return _records((address,), [MatchSpec("*", exact_names_only=False)], downloads, recursive=False)
 
 
 def package_names(address: str, downloads: Downloads) -> list[str]:
-    """The names of all that a channel has for emscripten-wasm32, sorted. Raises `Failed` (network, unreadable) with one line."""
+    """Return the names of all packages that a channel has for emscripten-wasm32, sorted. Raises `Failed` (network, unreadable)
+    with one line."""
 
     async def ask(gateway: Gateway, sources: list[Channel]) -> list[str]:
         return sorted(name.normalized for name in await gateway.names(sources, SUBDIRS[:1]))
 
-    return _Channels((address,), downloads).asked(ask)
+    return _Channels((address,), downloads).request(ask)
 
 
 def _records(
@@ -80,18 +82,18 @@ def _records(
     async def ask(gateway: Gateway, sources: list[Channel]) -> list[RepoDataRecord]:
         return [record for records in await gateway.query(sources, SUBDIRS, specs, recursive) for record in records]
 
-    return _Channels(addresses, downloads).asked(ask)
+    return _Channels(addresses, downloads).request(ask)
 
 
 @dataclass(frozen=True)
 class _Channels:
-    """Channels that are read together, and how they are asked."""
+    """Channels that are read together."""
 
     addresses: tuple[str, ...]
     downloads: Downloads
 
-    def asked(self, ask: _Ask[T]) -> T:
-        """What a Gateway answers. Raises `Failed`."""
+    def request(self, ask: _Ask[T]) -> T:
+        """Return what a Gateway answers. Raises `Failed`."""
         from rattler.exceptions import AuthenticationStorageError, GatewayError
 
         for address in self.addresses:
@@ -99,7 +101,7 @@ class _Channels:
                 require_secure(address)
         try:
             with self._folder() as folder:
-                return self._asked(folder, ask)
+                return self._request(folder, ask)
         except AuthenticationStorageError as error:
             raise Failed("unreadable", _line(error), "it has the channels' credentials: see RATTLER_AUTH_FILE") from None
         except (GatewayError, OSError) as error:
@@ -107,31 +109,31 @@ class _Channels:
             hint = "run it once without --offline" if self.downloads.offline else hint
             raise Failed("network", f"cannot read {', '.join(map(redacted, self.addresses))}: {_line(error)}", hint) from None
 
-    def _asked(self, folder: Path, ask: _Ask[T]) -> T:
-        """By shards where there are, else by the plain list, which py-rattler tries more often."""
+    def _request(self, folder: Path, ask: _Ask[T]) -> T:
+        """Read sharded repodata if the channel has it, else plain repodata, which py-rattler retries more often."""
         from rattler.exceptions import GatewayError
 
         try:
             return self._answer(folder, True, ask)
         except GatewayError as error:
-            if "error sending request" in str(error):  # nobody is there: the plain list is not there, either
+            if "error sending request" in str(error):  # no server answers, so plain repodata cannot be read, either
                 raise
             first = error
         if "304 Not Modified" in str(first) and not self.downloads.offline:
-            # py-rattler 0.28 takes a 304 without ETag and Last-Modified for an error: it shall ask as if for the first time.
+            # py-rattler 0.28 takes a 304 without ETag and Last-Modified for an error: drop its copy, so that it asks again.
             _remove(folder, _INDEX)
             with suppress(GatewayError):
                 return self._answer(folder, True, ask)
         try:
             found = self._answer(folder, False, ask)
         except GatewayError as error:
-            if "could not find subdir" in str(error):  # no plain list: what is wrong is wrong with the shards
+            if "could not find subdir" in str(error):  # no plain repodata: the error is in the shards
                 raise first from None
-            if self.downloads.offline or not _spoiled(folder):
+            if self.downloads.offline or not _remove_damaged(folder):
                 raise
             found = self._answer(folder, False, ask)
         if not self.downloads.offline:
-            _remove(folder, _INDEX, "shards-v1")  # older than the plain list, or spoiled
+            _remove(folder, _INDEX, "shards-v1")  # older than the plain repodata, or damaged
         return found
 
     def _answer(self, folder: Path, sharded: bool, ask: _Ask[T]) -> T:
@@ -144,7 +146,7 @@ class _Channels:
         try:
             found = run(ask(known.gateway, [Channel(address) for address in self.addresses]))
         except BaseException:
-            lists.pop(key, None)  # whatever it remembers, it is not asked again
+            lists.pop(key, None)  # its cached answers are not reused after an error
             raise
         if self.downloads.fresh:
             lists[key] = known
@@ -159,7 +161,7 @@ class _Channels:
 
     @contextmanager
     def _folder(self) -> Iterator[Path]:
-        """The channels' cache; one for the moment where none can be kept."""
+        """Provide the channels' cache folder, a temporary one if the cache is not writable."""
         folder = self.downloads.repodata / hashlib.sha256("\n".join(self.addresses).encode()).hexdigest()[:16]
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -169,8 +171,8 @@ class _Channels:
         if usable:
             yield folder
             return
-        with tempfile.TemporaryDirectory(prefix="conda2wheel-") as moment:
-            yield Path(moment)
+        with tempfile.TemporaryDirectory(prefix="conda2wheel-") as temporary:
+            yield Path(temporary)
 
 
 def _remove(folder: Path, *patterns: str) -> None:
@@ -182,8 +184,8 @@ def _remove(folder: Path, *patterns: str) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _spoiled(folder: Path) -> bool:
-    """Whether a plain list was no JSON object; it is removed, for py-rattler would keep it as long as its server says 304."""
+def _remove_damaged(folder: Path) -> bool:
+    """Remove plain repodata that is not a JSON object, which py-rattler keeps while its server answers 304; whether any was."""
     found = False
     for path in [each for each in folder.glob("*.json") if not each.name.endswith(".info.json")]:
         try:
@@ -197,7 +199,7 @@ def _spoiled(folder: Path) -> bool:
 
 
 def _line(error: Exception) -> str:
-    """What happened and, where another error caused it, that; in one line, without what opens a private channel."""
+    """Return an error and its cause in one line, without credentials."""
     lines = [line.strip().removeprefix("Caused by: ") for line in str(error).splitlines()]
     lines = [line for line in lines if line and line != "Body:"] or [type(error).__name__]
     text = lines[0] if len(lines) == 1 else f"{lines[0]}: {lines[-1]}"
@@ -205,8 +207,8 @@ def _line(error: Exception) -> str:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in a thread of its own: the caller may have an event loop, in which asyncio.run is not allowed. Whoever
-    is interrupted while it runs (Ctrl-C) does not wait for an answer."""
+    """Run a coroutine in its own thread, since asyncio.run is not allowed in a caller with an event loop. An interrupt (Ctrl-C)
+    does not wait for the answer."""
     box: dict[str, Any] = {}
     loop = asyncio.new_event_loop()
 
@@ -216,7 +218,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
                 box["result"] = runner.run(work)
         except BaseException as error:  # noqa: BLE001 - it is raised again in the caller's thread
             box["error"] = error
-        while _is_being_told(loop):
+        while _is_in_callback(loop):
             time.sleep(0.001)
 
     thread = threading.Thread(target=target, name="conda2wheel-channel")
@@ -224,7 +226,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     try:
         thread.join()
     except BaseException:
-        with suppress(RuntimeError):  # it has just ended
+        with suppress(RuntimeError):  # the loop has just ended
             loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
         raise
     if "error" in box:
@@ -233,12 +235,12 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return result
 
 
-def _is_being_told(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether a thread of py-rattler still is in the call with which it told a loop its answer.
+def _is_in_callback(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether a thread of py-rattler is still in the call that hands its answer to a loop.
 
-    The loop goes on as soon as that call wakes it, and a process may end then: the thread, which wants the interpreter's lock
-    once more, would find the interpreter gone, and abort it (Python before 3.14: `Fatal Python error: PyGILState_Release`).
-    When it has left that call it keeps the lock until it has left Python, too.
+    The loop continues as soon as that call wakes it, and the process may end. The thread needs the interpreter's lock once more
+    and aborts if the interpreter is gone (Python before 3.14: `Fatal Python error: PyGILState_Release`). After that call it
+    holds the lock until it has left Python.
     """
     code = asyncio.BaseEventLoop.call_soon_threadsafe.__code__
     for top in sys._current_frames().values():

@@ -1,7 +1,7 @@
-"""A match spec as SOURCE: the newest build that a channel has for it.
+"""Find the newest build in a channel for a SOURCE that is a match spec.
 
-Match specs: CEP 29, `CHANNEL::NAME VERSION BUILD`. Repodata in every form that channels serve it (plain, zst, sharded) is
-read by py-rattler's Gateway, which caches it.
+Match specs: CEP 29, `CHANNEL::NAME VERSION BUILD`. py-rattler's Gateway reads and caches repodata (plain, zst and
+sharded).
 """
 
 from __future__ import annotations
@@ -27,7 +27,15 @@ _FILE = re.compile(r"\.(conda|bz2|gz|whl|zip|tar|json|so)$")
 
 @dataclass(frozen=True)
 class ChannelBuild:
-    """A build in a channel: where it is, its hash and size in bytes, the channel's address, and what the repodata say of it."""
+    """A build in a channel.
+
+    Attributes:
+        url: The package's URL.
+        sha256: Its hash in hexadecimal, if the repodata has one.
+        channel: The channel's URL.
+        size: Its size in bytes, if the repodata has one.
+        record: Its repodata record.
+    """
 
     url: str
     sha256: str | None
@@ -45,7 +53,7 @@ class ChannelBuild:
         return f"{self.name}-{self.version}-{self.build}"
 
     def admitted_by(self, spec: str) -> bool:
-        """Whether a match spec of this name admits this build. One that nobody can read forbids nothing."""
+        """Whether a match spec of this name admits this build. True for a spec that rattler cannot parse."""
         from rattler import MatchSpec
         from rattler.exceptions import InvalidMatchSpecError
 
@@ -65,9 +73,9 @@ def is_spec(text: str) -> bool:
 
 
 def resolve_source(source: str, channels: Iterable[str] = (), downloads: Downloads = DOWNLOADS) -> RemoteFile:
-    """The build that a SOURCE means which is a match spec; others as they are, with the sha256 of a URL's fragment.
+    """Resolve a SOURCE: a match spec to its newest build; a path or URL to itself, with the sha256 of the URL's fragment.
 
-    What exists as a path is a path, whatever it is called. Raises `Failed` as `find` does.
+    An existing path is never read as a match spec. Raises `Failed` as `find` does.
     """
     if os.path.lexists(source) or not is_spec(source):
         return RemoteFile(source, fragment_sha256(source) if is_url(source) else None)
@@ -80,18 +88,18 @@ def resolve_source(source: str, channels: Iterable[str] = (), downloads: Downloa
 
 
 def locate(source: str, channels: Iterable[str] = (), downloads: Downloads = DOWNLOADS) -> str:
-    """The path or URL of `resolve_source`, with its sha256 as a fragment. Raises `Failed` as it does."""
+    """Return the path or URL of `resolve_source`, with the sha256 as a fragment. Raises `Failed` as it does."""
     return resolve_source(source, channels, downloads).url
 
 
 def find(spec_text: str, channels: Iterable[str] = (), downloads: Downloads = DOWNLOADS) -> ChannelBuild:
-    """The newest build (version, then build number, then time) that fits, as `builds` has them. Raises `Failed` like it."""
+    """Return the newest build (version, then build number, then time) that matches. Raises `Failed` as `builds` does."""
     return builds(spec_text, channels, downloads)[0]
 
 
 def builds(spec_text: str, channels: Iterable[str] = (), downloads: Downloads = DOWNLOADS) -> list[ChannelBuild]:
-    """The builds that fit, newest first, of the first channel that has any: the spec's own, else `channels` in order, else
-    emscripten-forge-4x. A channel is a name or a URL.
+    """Return the matching builds of the first channel that has any, newest first: the spec's own channel, else `channels` in
+    order, else emscripten-forge-4x. A channel is a name or a URL.
 
     Raises `Failed`: usage (no match spec), not-found, network.
     """
@@ -116,7 +124,7 @@ def builds(spec_text: str, channels: Iterable[str] = (), downloads: Downloads = 
 
 
 def records(address: str, specs: Sequence[MatchSpec | str], downloads: Downloads, what_for: str) -> list[ChannelBuild]:
-    """All builds of one channel that fit any of the specs, newest first; `what_for` says it to a person. Raises `Failed`
+    """Return all builds of one channel that match any of the specs, newest first. Errors begin with `what_for`. Raises `Failed`
     (network, unreadable)."""
     try:
         [found] = query([address], specs, downloads)

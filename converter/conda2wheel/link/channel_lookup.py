@@ -90,8 +90,8 @@ class ChannelLibraries:
     def inside(self, builds: Iterable[ChannelBuild]) -> Mapping[str, PackageContents]:
         """As `ChannelListing.inside`, remembering what was broken."""
         wanted = list(builds)
-        found = self.listing.inside(wanted)
-        self.broken |= {each.url: self.listing.broken[each.url] for each in wanted if each.url in self.listing.broken}
+        found = self.listing.contents(wanted)
+        self.broken |= {each.url: self.listing.unreadable[each.url] for each in wanted if each.url in self.listing.unreadable}
         return found
 
     def _opened(self, builds: Iterable[ChannelBuild], why: str, query: _Query) -> Iterator[Candidate]:
@@ -109,7 +109,7 @@ class ChannelLibraries:
 
     def __str__(self) -> str:
         """The channels that were searched, for a message."""
-        unasked = f"; {len(self.listing.unasked)} packages not, because of --offline" if self.listing.unasked else ""
+        unasked = f"; {len(self.listing.skipped_offline)} packages not, because of --offline" if self.listing.skipped_offline else ""
         first = f", first in {', '.join(self.searched)}" if self.searched else ""
         return f"{', '.join(self.listing.channels)} (looked for by its file name{first}{unasked})"
 

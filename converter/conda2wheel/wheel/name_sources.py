@@ -93,11 +93,11 @@ class Surroundings:
             return found, ()
         listing = self.listing(channels)
         builds = [_best(builds, missing[name]) for name, builds in listing.builds(missing).items() if builds]
-        inside = listing.inside(builds)
+        inside = listing.contents(builds)
         for build in builds:
             if build.url in inside:
                 found[build.name] = _seen(build.stem, inside[build.url])
-        return found, tuple(listing.broken[build.url] for build in builds if build.url in listing.broken)
+        return found, tuple(listing.unreadable[build.url] for build in builds if build.url in listing.unreadable)
 
     def _in_places(self, name: str, spec: str) -> Seen | None:
         if self._near is None:

@@ -137,16 +137,16 @@ def test_broken_packages_are_told_and_the_others_read(folder: Path, tmp_path: Pa
         ]
         looked = read_contents([*others, wanted], Downloads(tmp_path / "cache"), BOUND)
     assert looked.found == {wanted.url: INSIDE}
-    assert {(told.code, told.file) for told in looked.broken.values()} == {
+    assert {(told.code, told.file) for told in looked.unreadable.values()} == {
         ("channel-skipped", name) for name in (*broken, "gone-1-0.conda")
     }
-    assert "server has no such file" in looked.broken[others[3].url].message
+    assert "server has no such file" in looked.unreadable[others[3].url].message
 
 
 def test_offline_says_what_it_could_not_look_into(folder: Path, tmp_path: Path) -> None:
     looked = read_contents([Build("http://127.0.0.1:9/a-1-0.conda", "0" * 64)], Downloads(tmp_path, offline=True), BOUND)
     assert not looked.found
-    assert set(looked.unasked) == {"http://127.0.0.1:9/a-1-0.conda"}
+    assert set(looked.skipped_offline) == {"http://127.0.0.1:9/a-1-0.conda"}
 
 
 @pytest.mark.parametrize("spoil", ["garbage", "empty", "other rows", "other schema"])
