@@ -109,7 +109,9 @@ class ChannelLibraries:
 
     def __str__(self) -> str:
         """The channels that were searched, for a message."""
-        unasked = f"; {len(self.listing.skipped_offline)} packages not, because of --offline" if self.listing.skipped_offline else ""
+        unasked = (
+            f"; {len(self.listing.skipped_offline)} packages not, because of --offline" if self.listing.skipped_offline else ""
+        )
         first = f", first in {', '.join(self.searched)}" if self.searched else ""
         return f"{', '.join(self.listing.channels)} (looked for by its file name{first}{unasked})"
 
