@@ -14,7 +14,13 @@ ALLOWED = "allowed"  # the code of a warning that would be a refusal without `al
 
 @dataclass(frozen=True)
 class ConversionWarning:
-    """Something that a person should know of a wheel that was made all the same."""
+    """A warning about a wheel that was written; a value, not a Python warning.
+
+    Attributes:
+        code: Which warning it is; the documentation lists them.
+        message: One line.
+        file: The member that it is about, if any.
+    """
 
     code: str
     message: str
@@ -27,7 +33,7 @@ class ConversionWarning:
 
 @dataclass(frozen=True)
 class Vendored:
-    """A shared library that travels in the wheel: its path there, where it came from, and which members NEED it."""
+    """A shared library in the wheel: its path there, the package it was taken from, and the members that NEED it."""
 
     name: str
     source: str
@@ -40,8 +46,14 @@ class Vendored:
 
 @dataclass(frozen=True)
 class Provided:
-    """A NEEDED library that does not travel, since the main module has all that its users take from it: its NEEDED name,
-    who has them, how many symbols they are, and which members NEEDed it."""
+    """A NEEDED library that is left out because the main module has every symbol that is used from it.
+
+    Attributes:
+        name: Its NEEDED name.
+        by: What provides its symbols.
+        symbols: How many of its symbols are used.
+        needed_by: The members that NEEDed it.
+    """
 
     name: str
     by: str
@@ -78,7 +90,7 @@ class Planned:
     seconds: float = field(default=0.0, compare=False)
 
     def json(self) -> dict[str, Any]:
-        """One entry of `results`, with the keys of the contract."""
+        """Return the entry of `results` in the JSON document."""
         return {
             "source": self.source,
             "status": "converted",
@@ -111,17 +123,17 @@ class Converted(Planned):
 
 @dataclass(frozen=True)
 class Repaired(Converted):
-    """Someone else's wheel after its repair; not `changed`: a copy byte for byte, since it needed nothing."""
+    """A repaired wheel of another builder; not `changed` if it needed no repair and was copied byte for byte."""
 
     changed: bool = True
 
     def json(self) -> dict[str, Any]:
-        """One entry of `results`: as for `Converted`, with the status "repaired" or "copied"."""
+        """Return the entry of `results`: that of `Converted` with the status "repaired" or "copied"."""
         return {**super().json(), "status": "repaired" if self.changed else "copied"}
 
 
 def error_json(source: str, error: Conda2WheelError, seconds: float) -> dict[str, Any]:
-    """The entry of `results` for a source that gave no wheel: the same keys, null or empty where there is nothing."""
+    """Return the entry of `results` for a source without a wheel: the same keys, null or empty."""
     return {
         "source": source,
         "status": "refused" if isinstance(error, Refused) else "failed",
@@ -145,5 +157,5 @@ def error_json(source: str, error: Conda2WheelError, seconds: float) -> dict[str
 
 
 def document(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """The one document that `--json` prints: `{"schema": 1, "results": [...]}`; the schema only ever grows."""
+    """Return the document that `--json` prints: `{"schema": 1, "results": [...]}`; later versions only add keys."""
     return {"schema": SCHEMA_VERSION, "results": results}

@@ -1,19 +1,19 @@
-"""What strangers wrote, as it may be shown: on a terminal, in a page, in XML."""
+"""Format text, sizes and times for a terminal, a page or XML; text of untrusted origin is escaped."""
 
 from __future__ import annotations
 
 import unicodedata
 
-_NOT_SHOWN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # they move a cursor, turn the line around, or are no characters
+_NOT_SHOWN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # they move the cursor, reverse the line or are not characters
 
 
 def printable(text: str) -> str:
-    """A text in one line in which every character is seen: controls, bidirectional marks and surrogates become escapes.
+    """Escape controls, bidirectional marks and surrogates, so that a text is one line of visible characters.
 
     >>> printable("a\\x1b[2Jb\\nc\\u202ed"), printable("Grüße 漢字")
     ('a\\\\x1b[2Jb\\\\x0ac\\\\u202ed', 'Grüße 漢字')
     """
-    if text.isprintable():  # which is quick, and true of nearly all; it knows these categories
+    if text.isprintable():  # fast, and true for nearly all texts; it checks these categories
         return text
     return "".join(_escape(each) if unicodedata.category(each) in _NOT_SHOWN else each for each in text)
 
@@ -24,7 +24,7 @@ def _escape(character: str) -> str:
 
 
 def format_size(size: float) -> str:
-    """Bytes for people, in powers of 1000.
+    """Format a number of bytes in powers of 1000.
 
     >>> format_size(0), format_size(999), format_size(1234), format_size(56_000_000), format_size(7.1e9)
     ('0 B', '999 B', '1.2 kB', '56 MB', '7.1 GB')
@@ -37,7 +37,7 @@ def format_size(size: float) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """A time for people.
+    """Format a duration.
 
     >>> format_seconds(0.04), format_seconds(3.21), format_seconds(75), format_seconds(3725), format_seconds(200_000)
     ('0.04 s', '3.2 s', '1 min 15 s', '1 h 02 min', '55 h 33 min')

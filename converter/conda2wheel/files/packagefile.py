@@ -1,8 +1,8 @@
-"""The files of a package: their bytes by reference, their names, and the rules for names and links in hostile archives.
+"""The files of a package: their contents by reference, their names, and the rules for names and links in hostile archives.
 
-Nothing is ever extracted by the name that it brings. A name must be relative, below the package's root and free of
-`..`; a symbolic or hard link may only lead to another file of the same package, and then is one more name (an alias)
-of that file; everything else (devices, pipes, links out of the package) is refused.
+No member is extracted under its own name. A name must be relative, below the package's root and free of `..`. A symbolic or hard
+link must lead to another file of the same package and becomes an alias of that file. Everything else (devices, pipes, links out
+of the package) is refused.
 """
 
 from __future__ import annotations
@@ -27,13 +27,21 @@ SPOOL_IN_MEMORY = 512 << 20
 MAX_LINK_HOPS = 40  # as Linux's ELOOP
 MAX_PATH = 4096  # as Linux's PATH_MAX; also keeps the work for one name small
 CHUNK = 1 << 20
-_NO_PLAIN = re.compile(r"[\x00-\x1f\x7f\\]")
+_UNSAFE_CHARACTER = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds on what a package may unpack to; `ratio` only counts once `ratio_from` bytes are unpacked. `header` is what one
-    member may have in front of its contents (long names, pax records); `zstd_window` the memory that one stream may ask for.
+    """Bounds on a package; all but the first and `ratio` are in bytes.
+
+    Attributes:
+        members: How many members it may have.
+        size: What it may unpack to.
+        member_size: What one member may have.
+        ratio: How many times its own size it may unpack to; checked once `ratio_from` bytes are unpacked.
+        download: What may be downloaded.
+        header: What the headers of one member may have (long names, pax records).
+        zstd_window: The memory that one zstd stream may use.
     """
 
     members: int = 200_000
@@ -47,7 +55,7 @@ class Limits:
 
 
 class Blob(Protocol):
-    """Some bytes, read when asked for."""
+    """The contents of a file, read when `read` is called."""
 
     @property
     def size(self) -> int: ...
@@ -56,7 +64,7 @@ class Blob(Protocol):
     def sha256(self) -> str: ...
 
     def read(self) -> bytes:
-        """All of them."""
+        """Return the bytes."""
         ...
 
 
@@ -82,7 +90,7 @@ class BytesBlob:
 
 
 class Spool:
-    """Where an archive's contents lie while they are needed: memory, and past 512 MiB a temporary file without a name."""
+    """Temporary storage for an archive's contents: memory up to 512 MiB, then an unnamed temporary file."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY)  # noqa: SIM115 - lives as long as its blobs
@@ -90,7 +98,7 @@ class Spool:
         self._lock = threading.Lock()
 
     def add(self, chunks: Iterable[bytes]) -> SpoolBlob:
-        """Store a file's bytes and give back their place."""
+        """Store a file's bytes and return a blob that reads them."""
         digest = hashlib.sha256()
         start = self._end
         self._file.seek(start)
@@ -100,13 +108,15 @@ class Spool:
                 self._file.write(chunk)
                 self._end += len(chunk)
         except OSError as error:
-            if error.errno is None:  # not the disk: the archive under the chunks
+            if error.errno is None:  # raised by the decompressor, not by the disk
                 raise
-            raise Failed("disk", f"cannot spool the package: {error.strerror}", "set TMPDIR to a place with room") from error
+            raise Failed(
+                "disk", f"cannot spool the package: {error.strerror}", "set TMPDIR to a folder with free space"
+            ) from error
         return SpoolBlob(self, start, self._end - start, digest.hexdigest())
 
     def read(self, offset: int, size: int) -> bytes:
-        """Bytes at a place; threads may call this at once."""
+        """Return bytes at an offset; thread-safe."""
         with self._lock:
             self._file.seek(offset)
             return self._file.read(size)
@@ -153,7 +163,7 @@ class FileBlob:
 
 @dataclass(frozen=True)
 class PackageFile:
-    """A file of a package: its own path, and the aliases that links give it."""
+    """A file of a package: its own path, and its aliases, which are links to it."""
 
     path: str
     blob: Blob
@@ -183,16 +193,16 @@ class ArchiveMember:
 
 
 def unsafe(source: str, what: str, why: str) -> Refused:
-    """The refusal for a hostile member."""
+    """Return the refusal for a hostile member."""
     return Refused(
         "unsafe-archive", f"{source}: member {what[:200]!r} {why}", "do not trust this package; get it again from its channel"
     )
 
 
 def clean_path(source: str, name: str) -> str | None:
-    """A member's name as a relative POSIX path, None for the root itself. Raises `Refused` for any other form."""
-    if not name or _NO_PLAIN.search(name):
-        raise unsafe(source, name, "has a name that is no plain path")
+    """Return a member's name as a relative POSIX path, None for the root. Raises `Refused` for any other form."""
+    if not name or _UNSAFE_CHARACTER.search(name):
+        raise unsafe(source, name, "has a name that is not a plain path")
     if len(name) > MAX_PATH:
         raise unsafe(source, name, f"has a name of more than {MAX_PATH} characters")
     try:
@@ -203,22 +213,30 @@ def clean_path(source: str, name: str) -> str | None:
         raise unsafe(source, name, "has an absolute name")
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts:
-        raise unsafe(source, name, "climbs out of the package")
+        raise unsafe(source, name, "leads out of the package")
     return "/".join(parts) or None
 
 
 def resolve_links(source: str, entries: Mapping[str, ArchiveMember], limits: Limits) -> tuple[PackageFile, ...]:
-    """The package's files with all their names, sorted by path.
+    """Resolve the links of a package.
 
-    A link to a folder gives every file below that folder one more name. Raises `Refused` for a link that leaves the
-    package, leads nowhere or in a circle, and for a member that lies below a link or a file.
+    Args:
+        source: What messages call the package.
+        entries: Its members by path.
+        limits: Bounds on the number of names.
+
+    Returns:
+        The files with their aliases, sorted by path. A link to a folder gives every file below that folder an alias.
+
+    Raises:
+        Refused: A link leads out of the package, to nothing or in a circle, or a member lies below a link or a file.
     """
     links = {path: entry for path, entry in entries.items() if entry.blob is None}
     files = {path: entry for path, entry in entries.items() if entry.blob is not None}
     for path in entries:
         for parent in parents(path):
             if parent in entries:
-                raise unsafe(source, path, f"lies below {parent!r}, which is no folder")
+                raise unsafe(source, path, f"lies below {parent!r}, which is not a folder")
     folders = {parent for path in entries for parent in parents(path)}
     aliases: dict[str, list[str]] = {path: [] for path in files}
     ordered = sorted(files)
@@ -247,13 +265,13 @@ def resolve_links(source: str, entries: Mapping[str, ArchiveMember], limits: Lim
 
 
 def parents(path: str) -> list[str]:
-    """The folders that a path lies in: `a` and `a/b` for `a/b/c`."""
+    """Return the folders above a path: `a` and `a/b` for `a/b/c`."""
     parts = path.split("/")
     return ["/".join(parts[:n]) for n in range(1, len(parts))]
 
 
 def _follow(source: str, path: str, link: ArchiveMember, links: Mapping[str, ArchiveMember]) -> str:
-    """Where a link ends, component by component, through other links, inside of the package only."""
+    """Return the target of a link, resolved component by component through other links, within the package."""
     hops = 0
     done: list[str] = [] if link.hard else path.split("/")[:-1]
     todo = _components(source, path, link)
@@ -283,5 +301,5 @@ def _components(source: str, path: str, link: ArchiveMember) -> list[str]:
 
 
 def is_executable(mode: int) -> bool:
-    """Whether its owner may run it; set-user-ID and the like are forgotten."""
+    """Whether the owner may execute a file of this mode; set-user-ID and similar bits are ignored."""
     return bool(stat.S_IMODE(mode) & stat.S_IXUSR)

@@ -1,4 +1,4 @@
-"""TOML that people write: read, checked against a table of what it may have, and what is wrong told with its line."""
+"""Read TOML configuration, check it against a table of allowed keys, and report problems with their lines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from conda2wheel.errors import Failed
 
 Keys = Sequence[str | int]
-SHOWN = 10  # complaints that are told at once
+MAX_PROBLEMS = 10  # in one message
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"(\d+)\s*([KMGT]?)(i?B)?", re.IGNORECASE)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -20,7 +20,13 @@ _DURATION = re.compile(r"(\d+)\s*([smhdw])")
 
 
 class Problem(NamedTuple):
-    """What is wrong: the keys that lead there (a number counts the tables of one name), why, and of a list the wrong text."""
+    """A problem in a document.
+
+    Attributes:
+        keys: The keys that lead to it; a number is the index in an array of tables.
+        why: What is wrong.
+        item: For a list, the wrong text in it.
+    """
 
     keys: Keys
     why: str
@@ -28,7 +34,7 @@ class Problem(NamedTuple):
 
 
 def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
-    """A file's text and document. Raises `Failed`: unreadable, and usage with the line where it is no TOML."""
+    """Return a file's text and document. Raises `Failed`: unreadable, or usage with the line that is not TOML."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -36,20 +42,20 @@ def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
     try:
         return text, tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise Failed("usage", f"{path}: {error}", "it is no TOML") from None
+        raise Failed("usage", f"{path}: {error}", "it is not TOML") from None
 
 
 def invalid_document(path: Path, text: str, problems: Iterable[Problem], hint: str) -> Failed:
-    """The error (usage) for a document: each complaint with its line, in the order of lines."""
+    """Return the error (usage) for a document: each problem with its line, in the order of lines."""
     lines = sorted((line_of(text, each.keys, each.item), each.why) for each in problems)
-    more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-    return Failed("usage", "; ".join([*(f"{path}:{line}: {why}" for line, why in lines[:SHOWN]), *more]), hint)
+    more = [f"and {len(lines) - MAX_PROBLEMS} more"] if len(lines) > MAX_PROBLEMS else []
+    return Failed("usage", "; ".join([*(f"{path}:{line}: {why}" for line, why in lines[:MAX_PROBLEMS]), *more]), hint)
 
 
 def check_table(keys: Keys, value: Any, name: str, allowed: Mapping[str, type]) -> Iterator[Problem]:
-    """What of a table has no place in it or the wrong type. Types: str, bool, int, dict, and list for a list of texts."""
+    """Yield a problem for each key of a table that is unknown or of the wrong type: str, bool, int, dict, or list (of texts)."""
     if not isinstance(value, dict):
-        yield Problem(keys, f"{name} is no table")
+        yield Problem(keys, f"{name} is not a table")
         return
     for key, each in value.items():
         if key in allowed:
@@ -59,15 +65,15 @@ def check_table(keys: Keys, value: Any, name: str, allowed: Mapping[str, type]) 
 
 
 def check_type(keys: Keys, key: str, value: Any, wanted: type) -> Iterator[Problem]:
-    """A complaint if a value has not the type; True is no number."""
-    words = {str: "text", list: "list of texts", bool: "true or false", int: "whole number", dict: "table"}
+    """Yield a problem if a value is not of the type; True is not a number."""
+    words = {str: "a text", list: "a list of texts", bool: "true or false", int: "a whole number", dict: "a table"}
     texts = value if isinstance(value, list) else []
     if type(value) is not wanted or not all(isinstance(each, str) for each in texts):
-        yield Problem(keys, f"{key} is {'not' if wanted is bool else 'no'} {words[wanted]}")
+        yield Problem(keys, f"{key} is not {words[wanted]}")
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """What somebody may have meant, and else everything there is.
+    """Suggest the known word that is most similar, or list all known words.
 
     >>> suggestion("workres", ["workers", "memory"]), suggestion("colour", ["workers", "memory"])
     ('did you mean workers?', 'it may have workers, memory')
@@ -78,8 +84,8 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 
 def line_of(text: str, keys: Keys, item: str = "") -> int:
-    """The line, from 1, on which a key of a TOML document stands, or its table, or the first; with `item`, the line of that text
-    in the key's list.
+    """Return the line, from 1, on which a key of a TOML document stands, or its table, or the first; with `item`, the line of
+    that text in the key's list.
 
     >>> line_of('a = 1\\n[b]\\nc = 2\\n[[d]]\\ne = 1\\n[[d]]\\ne = 2\\n', ("d", 1, "e"))
     7
@@ -101,24 +107,24 @@ def line_of(text: str, keys: Keys, item: str = "") -> int:
 
 
 def parse_size(text: str) -> int:
-    """Bytes: `500M`, `8G`, `123`. Raises `ValueError`.
+    """Parse a number of bytes: `500M`, `8G`, `123`. Raises `ValueError`.
 
     >>> parse_size("2G"), parse_size("64 KiB")
     (2147483648, 65536)
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is no size; write 500M or 8G")
+        raise ValueError(f"{text!r} is not a size; write 500M or 8G")
     return int(match[1]) * _UNITS[match[2].upper()]
 
 
 def parse_duration(text: str) -> float:
-    """Seconds: `90s`, `15m`, `12h`, `30d`, `2w`. Raises `ValueError`.
+    """Parse a duration in seconds: `90s`, `15m`, `12h`, `30d`, `2w`. Raises `ValueError`.
 
     >>> parse_duration("12h"), parse_duration("30d")
     (43200.0, 2592000.0)
     """
     match = _DURATION.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is no duration; write 90s, 15m, 12h or 30d")
+        raise ValueError(f"{text!r} is not a duration; write 90s, 15m, 12h or 30d")
     return float(int(match[1]) * _SECONDS[match[2]])

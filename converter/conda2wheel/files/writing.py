@@ -13,15 +13,25 @@ from conda2wheel.errors import Failed
 
 
 def write_file(target: Path, chunks: Callable[[], Iterator[bytes]]) -> str:
-    """Write a file whole or not at all: beside, fsync, rename. Gives back its sha256. Raises `Failed` (disk).
+    """Write a file atomically: to a temporary file in its folder, fsync, rename.
 
-    The folder is made if it is not there. A process that is killed leaves no file of that name, and none at all where
-    the file system has files without a name (O_TMPFILE).
+    A killed process leaves no incomplete file under the target's name, and no temporary file where the file system has unnamed
+    files (O_TMPFILE).
+
+    Args:
+        target: The file; its folder is created if needed.
+        chunks: Returns the contents.
+
+    Returns:
+        The sha256 of the contents in hexadecimal.
+
+    Raises:
+        Failed: disk.
     """
     digest = hashlib.sha256()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _beside(target) as (out, name):
+        with _temporary_file(target) as (out, name):
             for chunk in chunks():
                 digest.update(chunk)
                 out.write(chunk)
@@ -36,14 +46,14 @@ def write_file(target: Path, chunks: Callable[[], Iterator[bytes]]) -> str:
             os.close(folder)
     except OSError as error:
         raise Failed(
-            "disk", f"cannot write {target}: {error.strerror or error}", "check its folder, its rights and its room"
+            "disk", f"cannot write {target}: {error.strerror or error}", "check the folder, its permissions and free space"
         ) from error
     return digest.hexdigest()
 
 
 @contextmanager
-def _beside(target: Path) -> Iterator[tuple[IO[bytes], Callable[[], Path]]]:
-    """A new file in the target's folder, and a function that gives it a name when it is whole; gone again on failure."""
+def _temporary_file(target: Path) -> Iterator[tuple[IO[bytes], Callable[[], Path]]]:
+    """Provide a new file in the target's folder, and a function that names it when it is complete; removed on failure."""
     folder = target.parent
     unique = folder / f".conda2wheel-{os.getpid()}-{os.urandom(6).hex()}.part"  # two threads may write the same wheel
     unnamed = True

@@ -1,4 +1,4 @@
-"""Where what was brought once is kept: Pyodides, packages, repodata."""
+"""The folder of the cache for Pyodides, packages and repodata."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def cache_folder(cache: Path | None = None, environ: Mapping[str, str] | None = None) -> Path:
-    """`cache`, else `$CONDA2WHEEL_CACHE`, else `$XDG_CACHE_HOME/conda2wheel`, else `~/.cache/conda2wheel`."""
+    """Return `cache`, else `$CONDA2WHEEL_CACHE`, else `$XDG_CACHE_HOME/conda2wheel`, else `~/.cache/conda2wheel`."""
     environ = os.environ if environ is None else environ
     if cache is not None:
         return cache.absolute()

@@ -1,9 +1,9 @@
-"""Credentials for channels, found where rattler finds them: what `pixi auth login` or `rattler-build auth` saved holds here.
+"""Find credentials for channels in rattler's stores, which `pixi auth login` and `rattler-build auth` write.
 
 In this order: the file that `$RATTLER_AUTH_FILE` names; the system's keyring, where the package `keyring` is installed;
-`~/.rattler/credentials.json`; a netrc file (`$NETRC`, `~/.netrc`; its `default` is for nobody). A file maps hosts, without port,
-`*.` standing for any subdomain, to one of `{"BearerToken": T}`, `{"CondaToken": T}`, `{"OAuth": {"access_token": T, ...}}`,
-`{"BasicHTTP": {"username": U, "password": P}}` (rattler_networking's storage). Whatever a URL itself has comes first.
+`~/.rattler/credentials.json`; a netrc file (`$NETRC`, `~/.netrc`; its `default` entry is ignored). A file maps hosts, without
+port, `*.` matching any subdomain, to one of `{"BearerToken": T}`, `{"CondaToken": T}`, `{"OAuth": {"access_token": T, ...}}`,
+`{"BasicHTTP": {"username": U, "password": P}}` (rattler_networking's storage). Credentials in the URL itself come first.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Credentials:
     basic: tuple[str, str] | None = None
 
     def address(self, url: str) -> str:
-        """The address to ask, with conda's token where there is one.
+        """Return the URL to request, with conda's token if there is one.
 
         >>> Credentials(token="tk-1").address("https://host/channel/noarch/x-1-0.conda")
         'https://host/t/tk-1/channel/noarch/x-1-0.conda'
@@ -43,12 +43,14 @@ class Credentials:
 
 
 NO_CREDENTIALS = Credentials()
-_Store = Callable[[str], Credentials | None]
+_CredentialStore = Callable[[str], Credentials | None]
 
 
 def credentials(url: str, environ: Mapping[str, str] | None = None) -> Credentials:
-    """What the URL brings along, else what is known of its host. Raises `Failed` (unreadable) for a file that
-    is there and says nothing readable: a private channel would only answer that nothing is there."""
+    """Return the credentials in a URL, else those stored for its host.
+
+    Raises `Failed` (unreadable) for a store that cannot be read: without it, a private channel would only answer "not found".
+    """
     environ = os.environ if environ is None else environ
     parts = urlsplit(url)
     if parts.username is not None:
@@ -63,7 +65,7 @@ def credentials(url: str, environ: Mapping[str, str] | None = None) -> Credentia
 
 
 def _names(host: str) -> Iterator[str]:
-    """A host as files may name it: itself, then with a star for ever more of its subdomains. An address has none."""
+    """Yield the names under which a host may be stored: itself, then its parent domains with `*.`; an IP address only itself."""
     yield host
     try:
         ipaddress.ip_address(host)
@@ -73,7 +75,7 @@ def _names(host: str) -> Iterator[str]:
             yield ".".join(["*", *labels[count:]])
 
 
-def _stores(environ: Mapping[str, str]) -> Iterator[_Store]:
+def _stores(environ: Mapping[str, str]) -> Iterator[_CredentialStore]:
     if named := environ.get("RATTLER_AUTH_FILE"):
         yield _file(Path(named))
     yield _keyring
@@ -81,14 +83,14 @@ def _stores(environ: Mapping[str, str]) -> Iterator[_Store]:
     yield _file(home / ".rattler" / "credentials.json")
 
 
-def _file(path: Path) -> _Store:
+def _file(path: Path) -> _CredentialStore:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         stored = {}
     except (OSError, ValueError) as error:
         why = "is no JSON" if isinstance(error, ValueError) else getattr(error, "strerror", None)
-        raise Failed("unreadable", f"{path}: {why}", "it has the channels' credentials: see RATTLER_AUTH_FILE") from None
+        raise Failed("unreadable", f"{path}: {why}", "it stores the channels' credentials; see RATTLER_AUTH_FILE") from None
 
     def look(host: str) -> Credentials | None:
         return _parsed(stored.get(host)) if isinstance(stored, dict) else None
@@ -105,7 +107,7 @@ def _keyring(host: str) -> Credentials | None:
         text = keyring.get_password(KEYRING_SERVICE, host)
         return _parsed(json.loads(text)) if text else None
     except (keyring.errors.KeyringError, ValueError):
-        return None  # no keyring runs here, or another program's entry: the next place may know
+        return None  # no keyring service, or another program's entry: the next store is tried
 
 
 def _parsed(value: Any) -> Credentials | None:
@@ -130,5 +132,5 @@ def _netrc(host: str, environ: Mapping[str, str]) -> Credentials:
     try:
         found = netrc.netrc(path).hosts.get(host)
     except (OSError, netrc.NetrcParseError, UnicodeError):
-        return NO_CREDENTIALS  # rattler, curl and pip take such a file for none, too
+        return NO_CREDENTIALS  # rattler, curl and pip ignore such a file, too
     return Credentials(basic=(found[0], found[2])) if found else NO_CREDENTIALS

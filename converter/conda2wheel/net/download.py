@@ -1,7 +1,7 @@
-"""Download one package by its URL: https only (plain http on this machine's loopback), bounded, with retries.
+"""Download a file by its URL: https only (plain http on this machine's loopback), bounded, with retries.
 
-A connection that breaks in the middle goes on where it broke, if the server says that it is still the same file (RFC 9110: Range
-and If-Range), and from the start otherwise.
+After a broken connection the download continues at the same byte if the server confirms that the file is unchanged (RFC 9110:
+Range and If-Range), otherwise from the start.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TIMEOUT = (15.0, 60.0)  # seconds to connect, seconds without a byte
 TRIES = 4
 BACKOFF = 0.5  # seconds, doubled with each try
-PATIENCE = 30.0  # seconds at most that a server may ask to wait (Retry-After)
+MAX_RETRY_AFTER = 30.0  # seconds at most to wait for a server's Retry-After
 _CHUNK = 1 << 20
 
 
-ProgressCallback = Callable[[str, int, int | None], None]  # (URL as it may be shown, bytes so far, all bytes if known)
+ProgressCallback = Callable[[str, int, int | None], None]  # (redacted URL, bytes so far, total bytes if known)
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file to have: `url` without credentials of ours, `sha256` as hex digits and `size` in bytes, where they are promised."""
+    """A file on a server: `url`, and the expected `sha256` in hexadecimal and `size` in bytes, if known."""
 
     url: str
     sha256: str | None = None
@@ -43,11 +43,20 @@ class RemoteFile:
 
 
 def download(wanted: RemoteFile, folder: Path, max_bytes: int, watch: ProgressCallback | None = None) -> Path:
-    """Fetch a file into `folder`, under the last part of its URL's path where that is a plain name. Follows redirects to https
-    only. `watch` is told of every part that comes; what it raises ends the download.
+    """Download a file. Redirects are followed to https only.
 
-    The promised sha256, or that of a fragment `#sha256=HEX`, and the size are compared with what came. Raises `Failed`
-    (network, not-found, disk) and `Refused` (too-large, corrupt-archive).
+    Args:
+        wanted: The file; its sha256 (else that of a fragment `#sha256=HEX`) and size are compared with the result.
+        folder: Where it is saved, under the last part of its URL's path if that is a plain name.
+        max_bytes: The largest size.
+        watch: Called after each chunk; an exception of it ends the download.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        Failed: network, not-found or disk.
+        Refused: too-large or corrupt-archive.
     """
     import requests
     import urllib3
@@ -64,7 +73,7 @@ def download(wanted: RemoteFile, folder: Path, max_bytes: int, watch: ProgressCa
     except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
         raise Failed("network", f"{shown}: {_reason(error)}", "check the network and try again") from None
     except OSError as error:
-        raise Failed("disk", f"{shown}: cannot save it: {error.strerror}", "set TMPDIR to a place with room") from None
+        raise Failed("disk", f"{shown}: cannot save it: {error.strerror}", "set TMPDIR to a folder with free space") from None
     if expected is not None:
         require_sha256(shown, digest, expected)
     return target
@@ -72,10 +81,10 @@ def download(wanted: RemoteFile, folder: Path, max_bytes: int, watch: ProgressCa
 
 @contextmanager
 def open_ranges(url: str) -> Iterator[Callable[[str], requests.Response]]:
-    """For parts of one file, asked for as `download` asks for the whole: a function that takes what Range shall say
-    (`bytes=0-99`) and gives the answer, to be read and closed: 206 with that part, 200 from a server that sends no parts, 416.
+    """Request ranges of one file under the rules of `download`.
 
-    Raises `Failed` (network, not-found), also for what breaks in the block.
+    Yields a function that takes a Range (`bytes=0-99`) and returns the response, which the caller reads and closes: 206 with that
+    range, 200 from a server without range requests, or 416. Raises `Failed` (network, not-found), also for errors in the block.
     """
     import requests
     import urllib3
@@ -98,12 +107,12 @@ def open_ranges(url: str) -> Iterator[Callable[[str], requests.Response]]:
 
 
 class _BrokenError(Exception):
-    """A connection ended before the file did, or the rest of the file cannot be had."""
+    """The connection ended before the file did, or the server does not send the rest."""
 
 
 @dataclass
 class _Partial:
-    """A file as far as it came. `validator` is what If-Range compares: a strong ETag, or else the date of the file."""
+    """A partly downloaded file. `validator` is the value for If-Range: a strong ETag, else Last-Modified."""
 
     out: IO[bytes]
     max_bytes: int
@@ -114,16 +123,16 @@ class _Partial:
     validator: str = ""
 
     def headers(self) -> dict[str, str]:
-        """What to ask for: the rest, if the server can be sure that it is the rest of the same file."""
+        """Return the headers that request the rest, if there is a validator for the file."""
         return {"Range": f"bytes={self.got}-", "If-Range": self.validator} if self.got and self.validator else {}
 
     def begin(self, response: requests.Response) -> None:
-        """Go on with an answer: where it broke for a 206 that begins there, from the start for the whole file.
+        """Continue with an answer: at the same byte for a 206 that begins there, from the start for a 200.
 
-        Raises `_BrokenError` for a part that was not asked for; the next try is for the whole.
+        Raises `_BrokenError` for another range; the next try requests the whole file.
         """
-        told = response.headers.get("Content-Range", "")
-        if response.status_code == 416 or (response.status_code == 206 and not told.startswith(f"bytes {self.got}-")):
+        content_range = response.headers.get("Content-Range", "")
+        if response.status_code == 416 or (response.status_code == 206 and not content_range.startswith(f"bytes {self.got}-")):
             self.validator = ""
             raise _BrokenError(f"the server does not send the rest after {self.got} bytes")
         if response.status_code == 200:
@@ -134,14 +143,14 @@ class _Partial:
         self.validator = etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
 
     def require_bounds(self, url: str, count: int) -> None:
-        """Raises `Refused` for a file of so many bytes, if that is more than is allowed (too-large) or promised."""
+        """Raise `Refused` if a file has more bytes than expected (corrupt-archive) or allowed (too-large)."""
         if self.size is not None and count > self.size:
             raise Refused("corrupt-archive", f"{url}: has {count} bytes or more, not {self.size}", "download it again")
         if count > self.max_bytes:
             raise Refused("too-large", f"{url}: more than {self.max_bytes} bytes", "download it yourself if you trust it")
 
     def add(self, url: str, chunk: bytes, announced: int | None) -> None:
-        """The next bytes."""
+        """Append bytes."""
         self.require_bounds(url, self.got + len(chunk))
         self.got += len(chunk)
         self.digest.update(chunk)
@@ -151,7 +160,7 @@ class _Partial:
 
 
 def _fetch(session: requests.Session, url: str, partial: _Partial) -> str:
-    """Download into a file; its sha256. A connection that breaks is tried again TRIES times, each after a longer pause."""
+    """Download into a file and return its sha256; a broken connection is retried TRIES times with growing pauses."""
     known = credentials(url)
     url = known.address(url)
     for attempt in range(TRIES + 1):
@@ -169,7 +178,7 @@ def _fetch(session: requests.Session, url: str, partial: _Partial) -> str:
 
 
 class _Auth:
-    """Puts what is known of a host into the request, be it nothing: without it, requests would look into netrc by itself."""
+    """Add the credentials to a request, or none; without an auth object, requests would read netrc itself."""
 
     def __init__(self, known: Credentials) -> None:
         self.known = known
@@ -188,12 +197,12 @@ _URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://|^file:")
 
 
 def is_url(source: str) -> bool:
-    """Whether it is a URL rather than a path."""
+    """Whether a text is a URL rather than a path."""
     return bool(_URL.match(source))
 
 
 def redacted(url: str) -> str:
-    """A URL as it may be shown and kept: without a user's name and password, and without conda's `/t/TOKEN/`.
+    """Return a URL without user name, password and conda's `/t/TOKEN/`, for messages and files.
 
     >>> redacted("https://me:secret@host/t/tk-123/channel/noarch/x-1-0.conda#sha256=0")
     'https://host/channel/noarch/x-1-0.conda#sha256=0'
@@ -202,18 +211,18 @@ def redacted(url: str) -> str:
 
 
 def redact_text(text: str) -> str:
-    """What somebody else says of an address, without what opens a private channel."""
+    """Remove credentials from the URLs in a text of another program."""
     return re.sub(r"/t/[^/\s?#]+", "/t/***", re.sub(r"://[^/@\s]+@", "://", text))
 
 
 def fragment_sha256(url: str) -> str | None:
-    """The sha256 in a URL's fragment, if it has one."""
-    fragment = url.partition("#")[2]  # urlsplit refuses some
+    """Return the sha256 in a URL's fragment, if it has one."""
+    fragment = url.partition("#")[2]  # urlsplit raises for some URLs
     return fragment.removeprefix("sha256=") if fragment.startswith("sha256=") else None
 
 
 def require_sha256(url: str, got: str, expected: str) -> None:
-    """Raises `Refused` (corrupt-archive) if they differ."""
+    """Raise `Refused` (corrupt-archive) if the hashes differ."""
     if got != expected.lower():
         raise Refused("corrupt-archive", f"{url}: has sha256 {got}, not {expected}", "download it again")
 
@@ -223,8 +232,8 @@ def _session() -> requests.Session:
     from requests.adapters import HTTPAdapter
     from urllib3.util import Retry
 
-    class Session(requests.Session):
-        """One that looks at a redirect before it goes there."""
+    class RedirectCheckingSession(requests.Session):
+        """A session that checks a redirect before following it."""
 
         def get_redirect_target(self, resp: Any) -> str | None:
             target = super().get_redirect_target(resp)
@@ -238,22 +247,24 @@ def _session() -> requests.Session:
             return target
 
         def rebuild_auth(self, prepared_request: Any, response: Any) -> None:
-            """Credentials stay with their host; none are looked up for another, which the first one chose."""
+            """Drop credentials on a redirect to another host, and look up none for it."""
             if self.should_strip_auth(response.request.url, prepared_request.url):  # type: ignore[no-untyped-call]
                 prepared_request.headers.pop("Authorization", None)
 
-    class Patient(Retry):
-        """One that does not wait until tomorrow because a server says so."""
+    class BoundedRetry(Retry):
+        """A retry policy with a bound on Retry-After."""
 
         def get_retry_after(self, response: Any) -> float | None:
-            asked = super().get_retry_after(response)
-            return None if asked is None else min(asked, PATIENCE)
+            seconds = super().get_retry_after(response)
+            return None if seconds is None else min(seconds, MAX_RETRY_AFTER)
 
-    retry = Patient(
+    retry = BoundedRetry(
         total=TRIES, backoff_factor=BACKOFF, status_forcelist=(429, 500, 502, 503, 504), respect_retry_after_header=True
     )
-    session = Session()
-    session.headers["Accept-Encoding"] = "identity"  # packages are compressed, and .tar.gz is no encoding of a .tar
+    session = RedirectCheckingSession()
+    session.headers["Accept-Encoding"] = (
+        "identity"  # packages are compressed; a server must not take .tar.gz for an encoding of .tar
+    )
     session.mount("https://", HTTPAdapter(max_retries=retry))
     session.mount("http://", HTTPAdapter(max_retries=retry))
     return session
@@ -264,18 +275,18 @@ def _require_found(url: str, response: requests.Response, wanted: Collection[int
     if response.status_code in (404, 410):
         raise Failed("not-found", f"{url}: the server has no such file ({status})", "check the address")
     if response.status_code not in wanted:
-        raise Failed("network", f"{url}: the server answered {status}", "check the address, and whether it wants a password")
+        raise Failed("network", f"{url}: the server answered {status}", "check the address, and whether it needs credentials")
 
 
 def _save(url: str, response: requests.Response, partial: _Partial) -> None:
-    """Add the body. Raises `_BrokenError` where it ends too early."""
+    """Append the body of an answer. Raises `_BrokenError` if it ends early."""
     import urllib3
 
     length = response.headers.get("Content-Length", "")
     announced = partial.got + int(length) if length.isdigit() and "Content-Encoding" not in response.headers else None
     partial.require_bounds(url, announced or 0)
     try:
-        while chunk := response.raw.read1(_CHUNK):  # what is there: iter_content loses a chunk that is cut
+        while chunk := response.raw.read1(_CHUNK):  # returns what arrived; iter_content drops an incomplete chunk
             partial.add(url, chunk, announced)
     except (urllib3.exceptions.ProtocolError, urllib3.exceptions.ReadTimeoutError) as error:
         raise _BrokenError(f"the connection broke after {partial.got} bytes") from error
@@ -293,14 +304,14 @@ def is_secure(url: str) -> bool:
 
 
 def require_secure(url: str) -> None:
-    """Raises `Failed` (network) for a URL that is neither https nor http on this machine's loopback."""
+    """Raise `Failed` (network) for a URL that is neither https nor http on this machine's loopback."""
     if is_secure(url):
         return
     raise Failed("network", f"{redacted(url)}: only https and file URLs are opened", "use the channel's https address")
 
 
 def _reason(error: Exception) -> str:
-    """The innermost cause, which says what happened; requests wraps it in two layers of class names."""
+    """Return the innermost cause of an error; requests wraps it in two layers of class names."""
     inner: BaseException = error
     while (inner.__context__ or inner.__cause__) is not None and not isinstance(inner, OSError | TimeoutError):
         inner = inner.__cause__ or inner.__context__  # type: ignore[assignment]

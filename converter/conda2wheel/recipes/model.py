@@ -1,7 +1,7 @@
 """Conversion recipes: what a package needs beyond the rules, one TOML file for a conda name (docs/reference/recipes.md).
 
-Ours are in the package; a caller's folders come after them, and a later file for the same package wins. A recipe that is not as
-it should be is told with its file and line, and nothing is converted by it.
+conda2wheel has its own recipes; a caller's folders come after them, and a later file for the same package wins. An invalid recipe
+is an error with its file and line.
 """
 
 from __future__ import annotations
@@ -40,8 +40,13 @@ _KEYS: dict[str, dict[str, type]] = {
 
 @dataclass(frozen=True)
 class DataFiles:
-    """Files that travel though no rule takes them: those of `package` (None: its own) that `files` (a glob of paths in it) finds,
-    to the folder `to` below site-packages or the data scheme. The folders that the glob names before its first `*` are taken off.
+    """Files to add to the wheel.
+
+    Attributes:
+        package: The conda package that has them; None for the converted one.
+        files: A glob for their paths in it.
+        to: Their folder below site-packages or the data scheme. The folders before the first `*` of the glob are removed.
+        scheme: Which of the two.
     """
 
     package: str | None
@@ -49,8 +54,8 @@ class DataFiles:
     to: str
     scheme: Scheme = "site"
 
-    def places(self, paths: Iterable[str]) -> Iterator[tuple[str, str]]:
-        """(path in the package, path below the scheme) of each of `paths` that it is about."""
+    def destinations(self, paths: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """Yield (path in the package, path below the scheme) for each of `paths` that matches."""
         pattern = glob_pattern([self.files])
         base = self.files.partition("*")[0].rpartition("/")[0]
         for path in paths:
@@ -61,8 +66,8 @@ class DataFiles:
 
 @dataclass(frozen=True)
 class EnvironmentVariables:
-    """Variables of the environment that a package's `module` sets before anything else of it runs, if nobody has set them: a path
-    below site-packages for each."""
+    """Environment variables that a package's `module` sets before its other code runs, unless they are set: each to a path
+    below site-packages."""
 
     module: str
     variables: tuple[tuple[str, str], ...]
@@ -70,7 +75,7 @@ class EnvironmentVariables:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a recipe says. `document` is its TOML document, which `conda2wheel.json` keeps for `verify` and for
+    """A conversion recipe. `document` is its TOML document, which `conda2wheel.json` keeps for `verify` and for
     `check`."""
 
     package: str
@@ -92,7 +97,7 @@ class Recipe:
     test: str | None = None
 
     def fits(self, package: CondaPackage) -> bool:
-        """Whether it is about this package: its name, and a version that `versions` admits."""
+        """Whether it applies to this package: by name, and by a version that `versions` admits."""
         from rattler import Version as CondaVersion
         from rattler import VersionSpec
         from rattler.exceptions import InvalidVersionError
@@ -106,10 +111,10 @@ class Recipe:
 
 
 class RecipeBook:
-    """The recipes of the package and of a caller's folders, by conda name; the last one that fits is taken."""
+    """The recipes of conda2wheel and of a caller's folders; the last one that applies to a package is used."""
 
     def __init__(self, folders: Iterable[str | Path] = ()) -> None:
-        """Raises `Failed` (usage, not-found, unreadable) for a folder that is not there and a recipe that is wrong."""
+        """Read all recipes. Raises `Failed` (usage, not-found, unreadable) for a missing folder or an invalid recipe."""
         self.recipes: list[Recipe] = []  # the later wins
         for folder in (builtin(), *map(Path, folders)):
             if not folder.is_dir():
@@ -118,24 +123,24 @@ class RecipeBook:
 
     @classmethod
     def of(cls, recipes: Iterable[Recipe]) -> RecipeBook:
-        """These and no others."""
+        """Make a book of these recipes alone."""
         book = cls.__new__(cls)
         book.recipes = list(recipes)
         return book
 
     def find(self, package: CondaPackage) -> Recipe | None:
-        """The recipe for a package, None where the rules are enough."""
+        """Return the recipe for a package, None without one."""
         return next((recipe for recipe in reversed(self.recipes) if recipe.fits(package)), None)
 
 
 def builtin() -> Path:
-    """The folder of our own recipes: in the installed package, or in a checkout."""
+    """Return the folder of conda2wheel's own recipes: in the installed package, or in a checkout."""
     installed = Path(str(files("conda2wheel"))) / "_recipes"
     return installed if installed.is_dir() else Path(__file__).resolve().parents[3] / "recipes"
 
 
 def read_recipe(path: Path) -> Recipe:
-    """Read one file. Raises `Failed` (usage) with the line of what is wrong, and `Failed` (unreadable)."""
+    """Read a recipe file. Raises `Failed` (usage) with the lines of all problems, or `Failed` (unreadable)."""
     text, document = read_toml(path)
     problems = list(find_problems(document))
     if not problems and document["package"] != path.stem:
@@ -146,7 +151,7 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def from_document(document: Mapping[str, Any]) -> Recipe:
-    """A recipe from its document. Raises `ValueError` for one that is wrong."""
+    """Make a recipe from its document. Raises `ValueError` for an invalid one."""
     if problems := [each.why for each in find_problems(document)]:
         raise ValueError(problems[0])
     wheel, requires, refuse, licenses = (document.get(key, {}) for key in ("wheel", "requires", "refuse", "license"))
@@ -183,7 +188,7 @@ def _variable(text: str) -> tuple[str, str]:
 
 
 def find_problems(document: Mapping[str, Any]) -> Iterator[Problem]:
-    """Everything that is wrong with a recipe's document, in its order."""
+    """Yield every problem of a recipe's document, in the order of its keys."""
     for key in ("package", "why"):
         if not document.get(key):
             yield Problem((), f"has no {key}")
@@ -192,7 +197,7 @@ def find_problems(document: Mapping[str, Any]) -> Iterator[Problem]:
             yield from check_type((key,), key, value, _KEYS[""][key])
         elif key == "data":
             if not isinstance(value, list):
-                yield Problem(("data",), "data is no table ([[data]])")
+                yield Problem(("data",), "data is not a list of tables ([[data]])")
             tables = value if isinstance(value, list) else []
             for number, each in enumerate(tables):
                 yield from check_table(("data", number), each, "data", _KEYS["data"])
@@ -203,7 +208,7 @@ def find_problems(document: Mapping[str, Any]) -> Iterator[Problem]:
             yield from check_table((key,), value, key, _KEYS[key])
         else:
             known = [*_KEYS[""], *(name for name in _KEYS if name)]
-            yield Problem((key,), f"{key} is nothing that a recipe has; {suggestion(key, known)}")
+            yield Problem((key,), f"a recipe has no {key}; {suggestion(key, known)}")
     yield from _values(document)
 
 
@@ -213,20 +218,20 @@ def _values(document: Mapping[str, Any]) -> Iterator[Problem]:
         return value if isinstance(value, dict) else {}
 
     if isinstance(versions := document.get("versions"), str) and not _is_version_spec(versions):
-        yield Problem(("versions",), f"{versions!r} is no range of conda versions")
+        yield Problem(("versions",), f"{versions!r} is not a range of conda versions")
     if isinstance(name := table("wheel").get("name"), str) and not is_valid_name(name):
-        yield Problem(("wheel", "name"), f"{name!r} is no distribution name")
+        yield Problem(("wheel", "name"), f"{name!r} is not a distribution name")
     if isinstance(version := table("wheel").get("version"), str) and not _is_version(version):
-        yield Problem(("wheel", "version"), f"{version!r} is no PEP 440 version")
+        yield Problem(("wheel", "version"), f"{version!r} is not a PEP 440 version")
     for key in ("add", "drop"):
         names = table("requires").get(key)
         for text in names if isinstance(names, list) else ():
             if isinstance(text, str) and not _is_requirement(text, bare=key == "drop"):
-                what = "name of a distribution" if key == "drop" else "requirement"
-                yield Problem(("requires", key), f"{text!r} is no {what}", text)
+                what = "the name of a distribution" if key == "drop" else "a requirement"
+                yield Problem(("requires", key), f"{text!r} is not {what}", text)
     refuse = table("refuse")
     if refuse and refuse.get("code") not in REFUSAL_CODES:
-        yield Problem(("refuse", "code"), f"code is none of {', '.join(REFUSAL_CODES)}")
+        yield Problem(("refuse", "code"), f"code is not one of {', '.join(REFUSAL_CODES)}")
     if refuse and not refuse.get("reason"):
         yield Problem(("refuse",), "has no reason")
     yield from _licenses(table("license"))
@@ -241,27 +246,27 @@ def _values(document: Mapping[str, Any]) -> Iterator[Problem]:
         for key in ("files", "to"):
             value = each.get(key)
             if isinstance(value, str) and not _is_below(value):
-                yield Problem(("data", number, key), f"{value!r} is no path below its folder")
+                yield Problem(("data", number, key), f"{value!r} is not a path below its folder")
         if each.get("scheme", "site") not in ("site", "data"):
-            yield Problem(("data", number, "scheme"), "scheme is site or data")
+            yield Problem(("data", number, "scheme"), "scheme is neither site nor data")
 
 
 def _licenses(table: Mapping[str, Any]) -> Iterator[Problem]:
     expression = table.get("expression")
     if isinstance(expression, str) and not _is_license(expression):
-        yield Problem(("license", "expression"), f"{expression!r} is no SPDX license expression")
+        yield Problem(("license", "expression"), f"{expression!r} is not an SPDX license expression")
     paths = table.get("files")
     for path in paths if isinstance(paths, list) else ():
         if isinstance(path, str) and not _is_below(path):
-            yield Problem(("license", "files"), f"{path!r} is no path below its folder")
+            yield Problem(("license", "files"), f"{path!r} is not a path below its folder")
 
 
 def _environment(table: Mapping[str, Any]) -> Iterator[Problem]:
     module, variables = table.get("module"), table.get("variables")
     if not isinstance(module, str) or not all(part.isidentifier() for part in module.split(".")):
-        yield Problem(("environment", "module"), f"module is no package's name, such as pyproj: {module!r}")
+        yield Problem(("environment", "module"), f"module is not a Python module name such as pyproj: {module!r}")
     if not isinstance(variables, list) or not variables:
-        why = 'variables is no list such as ["PROJ_DATA=pyproj/proj_dir/share/proj"]'
+        why = 'variables is not a list such as ["PROJ_DATA=pyproj/proj_dir/share/proj"]'
         yield Problem(("environment", "variables"), why)
         return
     for text in variables:

@@ -103,7 +103,7 @@ def added_files(package: LibraryUser, recipe: Recipe | None, index: LibraryIndex
 def _found(package: CondaPackage, data: DataFiles, converted: LibraryUser) -> Iterator[tuple[str, str, PackageFile]]:
     """(path in the package, path in the scheme, file); a shared library with several names once, under its first."""
     names = {name: file for file in package.files for name in (file.path, *file.aliases)}
-    paths = list(data.places(sorted(names)))
+    paths = list(data.destinations(sorted(names)))
     if not paths:
         why = f"its recipe takes {data.files} of {package.name}, and {package.stem} has no such file"
         raise Refused("corrupt-archive", f"{converted.source}: {why}", "the recipe was written for another version of it")

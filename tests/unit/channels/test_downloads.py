@@ -170,7 +170,7 @@ def test_a_file_larger_than_the_channel_lists_is_not_read_to_its_end(served: Ser
 def test_a_server_may_ask_for_patience_but_not_until_tomorrow(
     tmp_path: Path, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetch, "PATIENCE", 0.0)
+    monkeypatch.setattr(fetch, "MAX_RETRY_AFTER", 0.0)
     with fetch._session() as session:
         retries = session.get_adapter("https://example.org").max_retries  # type: ignore[attr-defined]
     from urllib3 import HTTPResponse

@@ -72,7 +72,7 @@ def test_all_done_is_0_and_quiet(tmp_path: Path) -> None:
         (["--platform", "0.99"], "pyemscripten_2025_0_wasm32"),  # what it could be
         (["--libdir", "nowhere"], "no such file or folder"),
         (["--allow", "fake-dylib"], "not a code that can be allowed"),
-        (["--max-size", "large"], "is no size"),
+        (["--max-size", "large"], "is not a size"),
         (["--nothing"], "No such option"),
     ],
 )

@@ -44,10 +44,10 @@ def package(path: Path, members: list[Member]) -> Path:
 
 FILE = entry("lib/a", b"one")
 HOSTILE: dict[str, tuple[list[Member], str]] = {
-    "climbs out": ([entry("../evil", b"x")], "climbs out of the package"),
-    "climbs out deep inside": ([entry("lib/../../evil", b"x")], "climbs out"),
-    "climbs and comes back": ([entry("lib/../lib/a", b"x")], "climbs out"),
-    "a folder climbs out": ([entry("../evil", kind=FOLDER)], "climbs out"),
+    "climbs out": ([entry("../evil", b"x")], "leads out of the package"),
+    "climbs out deep inside": ([entry("lib/../../evil", b"x")], "leads out"),
+    "climbs and comes back": ([entry("lib/../lib/a", b"x")], "leads out"),
+    "a folder climbs out": ([entry("../evil", kind=FOLDER)], "leads out"),
     "absolute": ([entry("/etc/evil", b"x")], "absolute"),
     "absolute folder": ([entry("/evil", kind=FOLDER)], "absolute"),
     "a Windows drive": ([entry("C:/evil", b"x")], "absolute"),
@@ -80,13 +80,13 @@ HOSTILE: dict[str, tuple[list[Member], str]] = {
     "hard link out": ([FILE, entry("lib/x", kind=HARDLINK, link="../a")], "links out"),
     "hard link to nothing": ([entry("lib/x", kind=HARDLINK, link="gone")], "not in the package"),
     "hard link to itself": ([entry("lib/x", kind=HARDLINK, link="lib/x")], "in a circle"),
-    "a write through a symlink": ([FILE, entry("d", kind=SYMLINK, link="lib"), entry("d/evil", b"x")], "which is no folder"),
+    "a write through a symlink": ([FILE, entry("d", kind=SYMLINK, link="lib"), entry("d/evil", b"x")], "which is not a folder"),
     "a write through a symlink that comes later": (
         [FILE, entry("d/evil", b"x"), entry("d", kind=SYMLINK, link="lib")],
-        "which is no folder",
+        "which is not a folder",
     ),
-    "a file below a file": ([FILE, entry("lib/a/b", b"x")], "which is no folder"),
-    "a link below a file": ([FILE, entry("lib/a/b", kind=SYMLINK, link="../a")], "which is no folder"),
+    "a file below a file": ([FILE, entry("lib/a/b", b"x")], "which is not a folder"),
+    "a link below a file": ([FILE, entry("lib/a/b", kind=SYMLINK, link="../a")], "which is not a folder"),
     "named pipe": ([entry("lib/x", kind=FIFO)], "not a file, folder or link"),
     "character device": ([entry("lib/x", kind=CHAR)], "not a file, folder or link"),
     "block device": ([entry("lib/x", kind=BLOCK)], "not a file, folder or link"),

@@ -186,7 +186,7 @@ def test_a_record_may_not_name_files_out_of_its_prefix(listed: str, tmp_path: Pa
     record = json.loads((root / RECORD).read_text())
     record["files"].append(listed)
     (root / RECORD).write_text(json.dumps(record))
-    refused(root / RECORD, "unsafe-archive", "climbs out|absolute|no plain path")
+    refused(root / RECORD, "unsafe-archive", "leads out|absolute|not a plain path")
 
 
 def test_a_strange_name_in_a_folder_are_refused(tmp_path: Path) -> None:
