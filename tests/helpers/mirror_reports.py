@@ -12,7 +12,7 @@ from typing import Any
 from conda2wheel.errors import REFUSAL_CODES
 from conda2wheel.mirror.report.model import MirrorReport, ReportItem, RunOutcome, RunSummary
 from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult, MirrorWheel, ResultStatus
-from conda2wheel.pyodide.lock import Locked, Runtime
+from conda2wheel.pyodide.lock import LockedPackage, Runtime
 
 CHANNEL = "https://repo.example/emscripten-forge-4x"
 STARTED = 1_790_000_000.0  # 2026-09-21 14:13:20 UTC
@@ -69,7 +69,7 @@ def item(name: str, status: ResultStatus | None = "done", code: str | None = Non
 
 
 def runtime(version: str = "0.29.3", **packages: str) -> Runtime:
-    locked = {name: Locked(name, held, f"{name}-{held}.whl", "0" * 64, ()) for name, held in packages.items()}
+    locked = {name: LockedPackage(name, held, f"{name}-{held}.whl", "0" * 64, ()) for name, held in packages.items()}
     return Runtime(version, Path(), "3.13.2", "4.0.9", "2025_0", locked)
 
 

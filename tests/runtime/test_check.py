@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from conda2wheel.cli.check import check
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.pyodide import Checked, check_each, check_wheels, fetch, pyodide_for
-from conda2wheel.pyodide.lock import Locked, Runtime
+from conda2wheel.pyodide.lock import LockedPackage, Runtime
 from conda2wheel.pyodide.node import find_node
 from conda2wheel.pyodide.wheelfile import modules, open_wheel
 
@@ -250,7 +250,7 @@ def test_micropip_is_the_lock_files_or_none(tmp_path: Path) -> None:
 
 
 def test_a_cached_package_that_the_lock_file_does_not_vouch_for_is_thrown_away(tmp_path: Path) -> None:
-    packages = {"micropip": Locked("micropip", "1", "micropip-1-py3-none-any.whl", "0" * 64, ())}
+    packages = {"micropip": LockedPackage("micropip", "1", "micropip-1-py3-none-any.whl", "0" * 64, ())}
     runtime = Runtime("0.29.5", tmp_path, "3.13.2", "4.0.9", "2025_0", packages)
     folder = fetch.package_cache(runtime, tmp_path)
     (folder / "micropip-1-py3-none-any.whl").write_bytes(b"tampered with")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conda2wheel.index.pyodide_lock import Entry, Lock, beside, merged
+from conda2wheel.index.pyodide_lock import LockEntry, PyodideLock, merged_lock, standalone_lock
 from conda2wheel.net.cache import cache_folder
 from conda2wheel.pyodide.fetch import from_pypi, package_cache
 from tests.helpers.family import Family, family, pure
@@ -24,7 +24,7 @@ from pkg.sub.deep import _deep
 assert (_top.bump(), _deep.bump(), _top.bump()) == (1, 2, 3), "two instances of one library"
 aunt.version
 """
-FORMS = {"beside": beside, "merged": merged}
+FORMS = {"beside": standalone_lock, "merged": merged_lock}
 COMPLETE = {"grand-parent", "pkg", "aunt", "niece", "cousin"}  # cousin: for an extra that is asked for
 LONG = pytest.mark.long
 FILES = [
@@ -45,11 +45,11 @@ HTTP = [
 ]
 
 
-def locked(made: Family, version: str, form: str) -> Lock:
+def locked(made: Family, version: str, form: str) -> PyodideLock:
     """Write `pyodide-lock.json` among the wheels, which it names by their file names alone."""
     here = runtime(version)
     wheels = [(wheel, hashlib.sha256(wheel.read_bytes()).hexdigest()) for wheel in made.wheels]
-    lock = FORMS[form]([Entry.of_file(wheel, wheel.name, sha, here.python_version) for wheel, sha in wheels], here)
+    lock = FORMS[form]([LockEntry.of_file(wheel, wheel.name, sha, here.python_version) for wheel, sha in wheels], here)
     (made.wheels[0].parent / "pyodide-lock.json").write_bytes(lock.data)
     return lock
 
@@ -94,7 +94,7 @@ def test_a_package_of_pyodides_own_gets_ours_without_a_look_at_its_version(tmp_p
     ours = pure("packaging", "99.0", tmp_path)
     own = next(packages.glob("micropip-*.whl"))
     (tmp_path / own.name).write_bytes(own.read_bytes())
-    lock = merged([Entry.of_file(ours, ours.name, hashlib.sha256(ours.read_bytes()).hexdigest(), "3.12")], here)
+    lock = merged_lock([LockEntry.of_file(ours, ours.name, hashlib.sha256(ours.read_bytes()).hexdigest(), "3.12")], here)
     (replaced,) = lock.replaced
     assert (replaced.project, replaced.ours, replaced.pyodides) == ("packaging", "99.0", "24.2")
     assert "micropip" in replaced.dependents
@@ -108,8 +108,8 @@ def test_a_package_of_pyodides_own_gets_ours_without_a_look_at_its_version(tmp_p
 def test_a_circle_that_is_not_opened_is_never_loaded(tmp_path: Path) -> None:
     """Why we open them: nothing is said, nothing comes, and node ends with the promise pending."""
     wheels = [pure("ping", "1.0", tmp_path, "pong"), pure("pong", "1.0", tmp_path, "ping")]
-    entries = [Entry.of_file(wheel, wheel.name, hashlib.sha256(wheel.read_bytes()).hexdigest(), "3.13") for wheel in wheels]
-    lock = beside(entries, runtime("0.29.5"))
+    entries = [LockEntry.of_file(wheel, wheel.name, hashlib.sha256(wheel.read_bytes()).hexdigest(), "3.13") for wheel in wheels]
+    lock = standalone_lock(entries, runtime("0.29.5"))
     assert lock.cut == (("ping", "pong"),)
     place = tmp_path / "pyodide-lock.json"
     place.write_bytes(lock.data)

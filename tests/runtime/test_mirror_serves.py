@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 
 import pytest
 
-from conda2wheel.index.pyodide_lock import Entry as Locked
+from conda2wheel.index.pyodide_lock import LockEntry as Locked
 from conda2wheel.index.simple import index_file
 from conda2wheel.mirror.publish.generation import IndexEntry
 from conda2wheel.mirror.publish.publisher import publish

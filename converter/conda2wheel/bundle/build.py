@@ -38,7 +38,7 @@ from conda2wheel.bundle.target import BundleTarget, choose_target
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.channels.search import DEFAULT_CHANNELS
 from conda2wheel.commands.pipeline import Context, Progress
-from conda2wheel.conda.names import answer
+from conda2wheel.conda.names import map_name
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.net.download import redacted
@@ -232,7 +232,7 @@ def _with_wheels(solved: SolvedBundle, complete: bool) -> list[ChosenPackage]:
         if (
             may_have_wheel(each)
             if not each.is_noarch
-            else complete or each.name in solved.requested or answer(each.name).pypi is None
+            else complete or each.name in solved.requested or map_name(each.name).pypi is None
         )
     ]
 
@@ -287,7 +287,9 @@ def _lock(solved: SolvedBundle, wheels: Sequence[BundledWheel], completed: Compl
     folded = [
         (each.name, str(canonicalize_name(name)))
         for each in solved.chosen
-        if each.url not in converted_urls and (name := answer(each.name).pypi) is not None and canonicalize_name(name) in projects
+        if each.url not in converted_urls
+        and (name := map_name(each.name).pypi) is not None
+        and canonicalize_name(name) in projects
     ]
     return BundleLock(
         steps=tuple(each.step for each in wheels),

@@ -15,7 +15,7 @@ from conda2wheel.bundle.packages import ChosenPackage
 from conda2wheel.bundle.shared_wheel import SharedLibraries
 from conda2wheel.channels.open import open_package
 from conda2wheel.commands.pipeline import Context, Opened, build, prepare_package, read_package
-from conda2wheel.conda.names import answer
+from conda2wheel.conda.names import map_name
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.link.common_wheel import CommonWheel
@@ -181,7 +181,7 @@ def _opened_package(url: str, package: CondaPackage) -> ChosenPackage:
 
 def may_have_wheel(chosen: ChosenPackage) -> bool:
     """Whether to try a conversion: not for a library whose name is no PyPI project."""
-    return not chosen.is_library or answer(chosen.name).pypi is not None
+    return not chosen.is_library or map_name(chosen.name).pypi is not None
 
 
 def require_one_each(wheels: Iterable[BundledWheel]) -> None:

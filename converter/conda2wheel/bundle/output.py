@@ -20,7 +20,7 @@ from conda2wheel.bundle.requirements import BundleMember
 from conda2wheel.bundle.target import BundleTarget
 from conda2wheel.errors import Failed
 from conda2wheel.files.writing import write_file
-from conda2wheel.index.pyodide_lock import Entry, beside, merged
+from conda2wheel.index.pyodide_lock import LockEntry, merged_lock, standalone_lock
 from conda2wheel.index.simple import write_index
 from conda2wheel.results import ConversionWarning, Converted
 
@@ -137,8 +137,10 @@ def write_bundle(folder: Path, bundle: Bundle, target: BundleTarget) -> Bundle:
     lock = bundle.lock
     write_index(folder, wheels, lock.url)
     digests = {**lock.wheels, **{each.filename: each.sha256 for each in lock.pypi}}
-    entries = [Entry.of_file(wheel, wheel.name, digests[wheel.name], target.runtime.python_version) for wheel in wheels]
-    pyodide_lock = merged(entries, target.runtime, lock.pyodide_url) if target.pyodide else beside(entries, target.runtime)
+    entries = [LockEntry.of_file(wheel, wheel.name, digests[wheel.name], target.runtime.python_version) for wheel in wheels]
+    pyodide_lock = (
+        merged_lock(entries, target.runtime, lock.pyodide_url) if target.pyodide else standalone_lock(entries, target.runtime)
+    )
     write_file(folder / PYODIDE_LOCK, lambda: iter([pyodide_lock.data]))
     warnings = [
         ConversionWarning("not-locked", f"is not in {PYODIDE_LOCK}: {why}", name)

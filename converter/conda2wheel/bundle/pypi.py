@@ -16,7 +16,7 @@ from typing import Any
 
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.errors import Failed
-from conda2wheel.pyodide.wheelfile import open_wheel, wants
+from conda2wheel.pyodide.wheelfile import open_wheel, requirements_of
 
 TIMEOUT = 600.0  # seconds for one wheel
 
@@ -91,7 +91,7 @@ class PyPIDownloader:
         wheel = open_wheel(path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         self.downloads.add(path, digest)
-        return PyPIWheel(str(wheel.name), str(wheel.version), path.name, digest), path, wants(wheel).requires
+        return PyPIWheel(str(wheel.name), str(wheel.version), path.name, digest), path, requirements_of(wheel).requires
 
     def _download(self, arguments: Sequence[str], requirement: str, folder: Path) -> Path:
         """Run `pip download` for one wheel; messages name it by `requirement`."""

@@ -32,11 +32,10 @@ from conda2wheel.link.rewrite import libraries_used_by_name
 from conda2wheel.options import Options
 from conda2wheel.results import ConversionWarning, Converted, Planned
 from conda2wheel.wheel import writer as archive
-from conda2wheel.wheel.members import vendored, vendored_licenses, wheel_file
+from conda2wheel.wheel.members import consulted_sources, vendored_licenses, vendored_member, wheel_file, with_provenance
 from conda2wheel.wheel.metadata import METADATA_VERSION, Document, spdx_expression
 from conda2wheel.wheel.plan import wheel_filename
-from conda2wheel.wheel.provenance import SHARE, Made, overridden
-from conda2wheel.wheel.provenance_files import consulted, told
+from conda2wheel.wheel.provenance import SHARE, Provenance, allowed_warnings
 from conda2wheel.wheel.tags import PURE, Interpreter, wheel_tags
 
 PROVISIONAL = "0"  # the version while the content is hashed
@@ -132,17 +131,17 @@ class SharedLibraries:
 
     def _contents(
         self, common: CommonWheel, linked: Linked, verdict: Verdict
-    ) -> tuple[Made, list[archive.Member], list[ConversionWarning]]:
+    ) -> tuple[Provenance, list[archive.Member], list[ConversionWarning]]:
         """Return the provenance, every member but RECORD, and warnings."""
         warnings = [*linked.warnings, *verdict.warnings]
         info = f"{common.file_part}-{common.version}.dist-info"
-        contents = [vendored(path, file, linked, linked.packages, warnings) for path, file in linked.libraries.items()]
+        contents = [vendored_member(path, file, linked, linked.packages, warnings) for path, file in linked.libraries.items()]
         texts = vendored_licenses(linked, warnings)
         contents += [archive.Member(f"{info}/licenses/{name}", blob, origin=origin) for name, (blob, origin) in texts.items()]
         document = _metadata(common, linked, sorted(texts))
         contents.append(archive.Member(f"{info}/METADATA", BytesBlob(document.encode())))
         contents.append(archive.Member(f"{info}/WHEEL", BytesBlob(wheel_file(self._tags(), pure=False))))
-        provenance = Made(
+        provenance = Provenance(
             command=SHARE,
             filename=wheel_filename(f"{common.file_part}-{common.version}", self._tags()),
             name=self.name,
@@ -154,11 +153,11 @@ class SharedLibraries:
             options=replace(self.options, recipe=None),
             input=None,
             moment=self.options.moment(max((package.timestamp or 0.0 for package in linked.packages), default=None)),
-            consulted=consulted(linked),
-            overrides=overridden(warnings),
+            consulted=consulted_sources(linked),
+            overrides=allowed_warnings(warnings),
             vendored=linked.vendored,
         )
-        return provenance, told(provenance, info, contents, None, linked), warnings
+        return provenance, with_provenance(provenance, info, contents, None, linked), warnings
 
 
 def _metadata(common: CommonWheel, linked: Linked, licenses: list[str]) -> Document:

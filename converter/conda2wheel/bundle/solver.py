@@ -24,7 +24,7 @@ from conda2wheel.bundle.packages import INTERPRETER, AbsentDependency, ChosenPac
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.channels.repodata import channel_url, query_recursive, run
 from conda2wheel.conda.match_spec import spec_name
-from conda2wheel.conda.names import answer, is_marker
+from conda2wheel.conda.names import is_marker, map_name
 from conda2wheel.errors import Failed
 from conda2wheel.net.download import redacted
 
@@ -157,7 +157,7 @@ class _Candidates:
 
     def _add_shipped(self, name: str) -> None:
         """Add the package of that name in the Pyodide distribution, if there is one, and a constraint that selects it."""
-        project = answer(name).pypi
+        project = map_name(name).pypi
         pypi = None if project is None else str(canonicalize_name(project))
         if pypi is None or pypi not in self.shipped_versions:
             return
@@ -204,7 +204,7 @@ class _Candidates:
             users = sorted({stem for found in used.values() for stem in found})
             if users:
                 needed = tuple(sorted(spec for spec, found in used.items() if found))
-                yield AbsentDependency(name, answer(name).pypi, needed, tuple(users))
+                yield AbsentDependency(name, map_name(name).pypi, needed, tuple(users))
 
 
 def _rank(channel: str, channels: Sequence[str]) -> int:

@@ -87,7 +87,7 @@ def choose_target(text: str, channels: Iterable[str], with_pyodide: bool) -> Bun
     """
     from conda2wheel.net.cache import cache_folder
     from conda2wheel.pyodide.fetch import pyodide
-    from conda2wheel.pyodide.lock import of_platform
+    from conda2wheel.pyodide.lock import runtime_of_platform
     from conda2wheel.pyodide.node import find_node
 
     row = choose_platform(text, channels)
@@ -96,7 +96,7 @@ def choose_target(text: str, channels: Iterable[str], with_pyodide: bool) -> Bun
             "usage", f"no Pyodide is known for {row.tag}, so no packages can be chosen for it", "give another --platform"
         )
     if not with_pyodide:
-        return BundleTarget(row, of_platform(row))
+        return BundleTarget(row, runtime_of_platform(row))
     own = text if text != "auto" and _is_version(text) else None
     version = own or max((version for version, _ in row.pyodide), key=Version)
     return BundleTarget(row, pyodide(version, find_node(), cache_folder()), version)

@@ -101,10 +101,10 @@ def audit_each(
     @cache
     def context() -> Context:
         from conda2wheel.commands.pipeline import Context
-        from conda2wheel.wheel.name_sources import Surroundings
+        from conda2wheel.wheel.name_sources import NameSources
 
         # Whether a module loads does not depend on the PyPI names of dependencies, so nothing is searched for them.
-        return replace(Context.of(places, limits=bounds, downloads=downloads), names=Surroundings((), bounds, downloads))
+        return replace(Context.of(places, limits=bounds, downloads=downloads), names=NameSources((), bounds, downloads))
 
     if places:
         context()  # a libdir that does not exist is an error, even if no library is looked up

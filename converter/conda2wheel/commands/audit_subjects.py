@@ -192,7 +192,7 @@ def _platforms_of(wheel: Wheel, modules: Mapping[str, SideModule]) -> tuple[tupl
     rows = {row.name: row for tag in wheel.tags if (row := parse(tag.platform)) is not None}
     if rows:
         return tuple(sorted(rows.values(), key=lambda row: release(row.emscripten))), ()
-    from conda2wheel.wheel.retag import retag
+    from conda2wheel.wheel.tags import retag
 
     try:
         tagged = retag(wheel, {path: binary for path, binary in modules.items() if binary.kind.is_loadable}, {}, tolerant=True)

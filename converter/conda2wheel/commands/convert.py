@@ -21,7 +21,7 @@ from conda2wheel.net.download import is_url, redacted
 from conda2wheel.options import DEFAULT_LEVEL, Options, Pins
 from conda2wheel.recipes.model import RecipeBook
 from conda2wheel.results import ConversionWarning, Converted, Planned, error_json
-from conda2wheel.wheel.name_sources import Surroundings
+from conda2wheel.wheel.name_sources import NameSources
 
 logger = logging.getLogger(__name__)
 Result_co = TypeVar("Result_co", bound=Planned, covariant=True)
@@ -205,7 +205,7 @@ def convert_each(
             if isinstance(libdirs, LibraryIndex)
             else LibraryIndex(shared.libraries.libdirs, shared.limits, downloads=prefetched.downloads)
         )
-        names = Surroundings([*libraries.libdirs, *prefetched.sources], shared.limits, prefetched.downloads)
+        names = NameSources([*libraries.libdirs, *prefetched.sources], shared.limits, prefetched.downloads)
         context = replace(shared, libraries=libraries, names=names, downloads=prefetched.downloads)
 
         def convert_one(position: int, source: str) -> Planned:

@@ -105,11 +105,11 @@ def _module(path: Path) -> Inspection:
 
 
 def _wheel(path: Path, limits: Limits) -> Inspection:
-    from conda2wheel.wheel.provenance import own_account, shown
+    from conda2wheel.wheel.provenance import read_provenance, summarize
     from conda2wheel.wheel.reader import read_wheel
 
     wheel = read_wheel(path, limits)
-    account = own_account(wheel)
+    account = read_provenance(wheel)
     facts: tuple[tuple[str, Any], ...] = (
         ("name", wheel.metadata.get("Name") or wheel.name),
         ("version", wheel.version),
@@ -123,7 +123,7 @@ def _wheel(path: Path, limits: Limits) -> Inspection:
     )
     if account is None:
         return Inspection(str(path), "wheel", facts, _modules(wheel.files))
-    provenance, changed = shown(account)
+    provenance, changed = summarize(account)
     return Inspection(str(path), "wheel", (*facts, *provenance), _modules(wheel.files), changed, account)
 
 

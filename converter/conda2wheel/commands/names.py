@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
-from conda2wheel.conda.names import Answer, answer
+from conda2wheel.conda.names import NameMapping, map_name
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.results import ConversionWarning
-from conda2wheel.wheel.name_sources import Surroundings
+from conda2wheel.wheel.name_sources import NameSources
 
 
 def look_up_names(
@@ -17,7 +17,7 @@ def look_up_names(
     channels: Sequence[str] = (),
     libdirs: Iterable[str | Path] = (),
     downloads: Downloads = DOWNLOADS,
-) -> tuple[list[Answer], tuple[ConversionWarning, ...]]:
+) -> tuple[list[NameMapping], tuple[ConversionWarning, ...]]:
     """Look up the PyPI names of conda packages: in the dist-info of the packages themselves, else in the tables of names.
 
     Args:
@@ -32,6 +32,6 @@ def look_up_names(
     Raises:
         Failed: network, disk.
     """
-    packages = Surroundings(libdirs, Limits(), downloads)
+    packages = NameSources(libdirs, Limits(), downloads)
     seen, warnings = packages.seen({name.lower(): name.lower() for name in conda_names}, channels)
-    return [answer(name, seen.get(name.lower())) for name in conda_names], warnings
+    return [map_name(name, seen.get(name.lower())) for name in conda_names], warnings

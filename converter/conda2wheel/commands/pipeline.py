@@ -39,11 +39,10 @@ from conda2wheel.options import Options
 from conda2wheel.recipes.model import RecipeBook
 from conda2wheel.results import ConversionWarning, Converted, Planned
 from conda2wheel.wheel.apply_recipe import AddedFile, added_files
-from conda2wheel.wheel.members import members
-from conda2wheel.wheel.name_sources import Surroundings
+from conda2wheel.wheel.members import consulted_sources, wheel_members, with_provenance
+from conda2wheel.wheel.name_sources import NameSources
 from conda2wheel.wheel.plan import Plan, plan_wheel
-from conda2wheel.wheel.provenance import Made, overridden
-from conda2wheel.wheel.provenance_files import consulted, told
+from conda2wheel.wheel.provenance import Provenance, allowed_warnings
 from conda2wheel.wheel.writer import Member, build_wheel
 
 PYPI_FILE_LIMIT = 100 << 20  # bytes; warehouse: MAX_FILESIZE
@@ -72,7 +71,7 @@ class Context:
 
     libraries: LibraryIndex
     recipes: RecipeBook
-    names: Surroundings
+    names: NameSources
     channels: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     downloads: Downloads = DOWNLOADS
@@ -99,7 +98,7 @@ class Context:
         return cls(
             libraries=libraries,
             recipes=recipes if isinstance(recipes, RecipeBook) else RecipeBook(recipes),
-            names=Surroundings(libraries.libdirs, bounds, downloads),
+            names=NameSources(libraries.libdirs, bounds, downloads),
             channels=tuple(channels),
             limits=bounds,
             downloads=downloads,
@@ -177,7 +176,7 @@ class Built:
     plan: Plan
     linked: Linked
     contents: Sequence[Member]
-    provenance: Made
+    provenance: Provenance
     warnings: tuple[ConversionWarning, ...]
 
     def write(self, folder: Path | None) -> Planned:
@@ -290,11 +289,11 @@ def build(prepared: Prepared, common: CommonWheel | None = None, progress: Progr
         plan = plan.requiring(linked.common.requirement)
     progress(f"auditing {plan.filename}")
     verdict = _judge(prepared, linked)
-    contents, notes = members(plan, linked, prepared.added)
+    contents, notes = wheel_members(plan, linked, prepared.added)
     # The notes of the index come last, and also where nothing was linked.
     warnings = (*plan.warnings, *linked.warnings, *verdict.warnings, *notes, *prepared.libraries.notes)
-    provenance = _provenance(replace(prepared, plan=plan), linked, verdict, overridden(warnings))
-    contents = told(provenance, f"{plan.stem}.dist-info", contents, prepared.package, linked, prepared.added)
+    provenance = _provenance(replace(prepared, plan=plan), linked, verdict, allowed_warnings(warnings))
+    contents = with_provenance(provenance, f"{plan.stem}.dist-info", contents, prepared.package, linked, prepared.added)
     logger.info("%s: built %s", prepared.package.source, plan.filename)
     return Built(plan, linked, contents, provenance, warnings)
 
@@ -307,9 +306,9 @@ def _judge(prepared: Prepared, linked: Linked) -> Verdict:
     return judge(prepared.package.source, prepared.unit(linked), decision.platform, prepared.options.allow, installed)
 
 
-def _provenance(prepared: Prepared, linked: Linked, verdict: Verdict, overrides: tuple[ConversionWarning, ...]) -> Made:
+def _provenance(prepared: Prepared, linked: Linked, verdict: Verdict, overrides: tuple[ConversionWarning, ...]) -> Provenance:
     plan, options = prepared.plan, prepared.options
-    return Made(
+    return Provenance(
         command="convert",
         filename=plan.filename,
         name=plan.name,
@@ -321,7 +320,7 @@ def _provenance(prepared: Prepared, linked: Linked, verdict: Verdict, overrides:
         options=options,
         input=MemberSource.of(plan.package),
         moment=options.moment(plan.package.timestamp),
-        consulted=consulted(linked, prepared.added),
+        consulted=consulted_sources(linked, prepared.added),
         overrides=overrides,
         vendored=linked.vendored,
         provided=linked.provided,

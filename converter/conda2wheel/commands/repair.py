@@ -1,7 +1,7 @@
 """`repair`: a wheel of another builder gets the libraries that it NEEDs, the right tag and the audit of `convert`.
 
 read        wheel.reader       every member, within bounds
-tags        wheel.retag        the platform that it was built for, and its tags
+tags        wheel.tags         the platform that it was built for, and its tags
 link        link               NEEDED libraries from the wheel and the libdirs, each reached by one path
 audit       commands.verdict   every import against the symbols of the platform's newest Pyodide
 edit        wheel.editor       changed modules, new libraries, WHEEL, licenses; all other members keep their bytes
@@ -37,11 +37,10 @@ from conda2wheel.link.resolution import WheelModules
 from conda2wheel.options import Options
 from conda2wheel.results import ConversionWarning, Repaired
 from conda2wheel.wheel import editor
-from conda2wheel.wheel.members import change_of, vendored, vendored_licenses
-from conda2wheel.wheel.provenance import Made, overridden, own_account
-from conda2wheel.wheel.provenance_files import consulted, told
+from conda2wheel.wheel.members import consulted_sources, link_changes, vendored_licenses, vendored_member, with_provenance
+from conda2wheel.wheel.provenance import Provenance, allowed_warnings, read_provenance
 from conda2wheel.wheel.reader import Wheel, read_wheel
-from conda2wheel.wheel.retag import ANY, Retagged, retag
+from conda2wheel.wheel.tags import ANY, Retagged, retag
 from conda2wheel.wheel.writer import Member, build_wheel
 
 
@@ -111,7 +110,7 @@ def repair_wheel(wheel: Wheel, libraries: LibraryIndex, options: Options, out: P
         changes = replace(changes, warnings=(*changes.warnings, *notes))
         if contents:
             provenance = _provenance(wheel, changes, options)
-            contents = told(provenance, wheel.dist_info, contents, None, changes.linked)
+            contents = with_provenance(provenance, wheel.dist_info, contents, None, changes.linked)
         written = _write(wheel, out, changes.tagged.filename, options, contents)
         result = _result(wheel, written, changes)
     return replace(result, seconds=time.monotonic() - started)
@@ -234,9 +233,11 @@ def _edit(wheel: Wheel, tagged: Retagged, linked: Linked, native: bool) -> tuple
     """The members of the repaired wheel without RECORD; none if nothing is to be changed."""
     warnings: list[ConversionWarning] = []
     texts = vendored_licenses(linked, warnings)
-    replaced: dict[str, editor.Change] = {path: (file.blob, change_of(linked, path)) for path, file in linked.rewritten.items()}
+    replaced: dict[str, editor.Change] = {
+        path: (file.blob, link_changes(linked, path)) for path, file in linked.rewritten.items()
+    }
     replaced |= editor.described(wheel, tagged.tags, native, sorted(texts))
-    added = [vendored(path, file, linked, linked.packages, warnings) for path, file in linked.libraries.items()]
+    added = [vendored_member(path, file, linked, linked.packages, warnings) for path, file in linked.libraries.items()]
     added += [Member(f"{wheel.dist_info}/licenses/{name}", blob, origin=origin) for name, (blob, origin) in texts.items()]
     problem = editor.record_problem(wheel)
     if problem:
@@ -262,9 +263,9 @@ def _license(wheel: Wheel) -> str | None:
     return wheel.metadata.get("License-Expression") or wheel.metadata.get("License")
 
 
-def _provenance(wheel: Wheel, changes: _Changes, options: Options) -> Made:
+def _provenance(wheel: Wheel, changes: _Changes, options: Options) -> Provenance:
     tagged, linked = changes.tagged, changes.linked
-    return Made(
+    return Provenance(
         command="repair",
         filename=tagged.filename,
         name=wheel.metadata.get("Name") or wheel.name,
@@ -276,11 +277,11 @@ def _provenance(wheel: Wheel, changes: _Changes, options: Options) -> Made:
         options=options,
         input=_source(wheel),
         moment=options.moment(wheel.timestamp),
-        consulted=consulted(linked),
-        overrides=overridden(changes.warnings),
+        consulted=consulted_sources(linked),
+        overrides=allowed_warnings(changes.warnings),
         vendored=linked.vendored,
         provided=linked.provided,
-        previous=own_account(wheel),
+        previous=read_provenance(wheel),
     )
 
 

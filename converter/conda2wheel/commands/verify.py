@@ -36,7 +36,7 @@ from conda2wheel.files.reading import corrupt, unreadable
 from conda2wheel.link.library_index import LibraryIndex
 from conda2wheel.options import Options
 from conda2wheel.results import Planned
-from conda2wheel.wheel.provenance import NAME, SCHEMA, SHARE, TOOL, own_account
+from conda2wheel.wheel.provenance import NAME, SCHEMA, SHARE, TOOL, read_provenance
 from conda2wheel.wheel.reader import Wheel, read_wheel
 
 INPUTS = {"convert": "package", "repair": "wheel"}
@@ -117,7 +117,7 @@ def verify(wheel: str | Path, packages: Iterable[str | Path], *, limits: Limits 
     limits = limits or Limits()
     path = Path(wheel)
     opened = read_wheel(path, limits)
-    account = own_account(opened)
+    account = read_provenance(opened)
     if account is None:
         raise Failed("not-found", f"{path}: it has no {NAME}, which names its sources", "give a wheel that conda2wheel wrote")
     if account.get("command") == SHARE or "shared" in account:

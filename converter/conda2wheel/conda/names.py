@@ -1,9 +1,9 @@
-"""What a conda package is called on PyPI, and who says so.
+"""Map conda package names to PyPI project names.
 
-The distribution inside a package knows its own name best (`plan`), that of a dependency, too, where somebody looked into it
-(`Seen`). What is here besides is for all others, and for packages without metadata. In this order: our own rows (`names.toml`),
-each read against PyPI's project of that name; conda-forge's map, cleaned of what it only guesses (`conda_forge_names.json`, made
-by `scripts/update-names`); the same name. A C library whose PyPI namesake is another project never becomes a name.
+The metadata of a distribution in the package (`PackageDistributions`) is the best source of its name. Without it the name comes
+from, in this order: the table `names.toml`, each row of which was compared with PyPI's project of that name; conda-forge's map
+without its guesses (`conda_forge_names.json`, made by `scripts/update-names`); the conda name itself. A C library whose PyPI
+namesake is another project has no PyPI name.
 """
 
 from __future__ import annotations
@@ -23,18 +23,24 @@ from packaging.utils import canonicalize_name
 CONDA_FORGE = "conda_forge_names.json"
 Origin = Literal["dist-info", "table", "conda-forge", "identity", "nobody"]
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
-# How conda names a part of a project, or tells its Python binding from the library: `matplotlib-base`, `python-graphviz`.
+# Affixes of conda names for a part of a project, or for the Python binding of a library: `matplotlib-base`, `python-graphviz`.
 _AFFIXES = re.compile(r"^(?:python-|py-?)(?=\w)|-(?:base|core|python|py)$")
 
 
-Names = Mapping[str, str | None]  # conda names, and what is known of them beyond all rows: PyPI's, None for nobody's
+# PyPI names by conda name, None for packages that are not on PyPI; they take precedence over the tables.
+Names = Mapping[str, str | None]
 NO_NAMES: Names = {}
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A package that was looked into: which one it is (NAME-VERSION-BUILD), and the names of its distributions as their metadata
-    folders have them. `empty`: it has no files, a metapackage, and so says nothing."""
+class PackageDistributions:
+    """The distributions in a conda package.
+
+    Attributes:
+        package: NAME-VERSION-BUILD.
+        distributions: their names, as in the names of their metadata folders.
+        empty: whether the package has no files (a metapackage), so that it says nothing about its name.
+    """
 
     package: str
     distributions: tuple[str, ...]
@@ -42,9 +48,15 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a conda name is on PyPI: `pypi` is None where nothing there is this package. `source` says by what: dist-info (the
-    package's own), table, conda-forge, identity, or nobody (it is no Python distribution)."""
+class NameMapping:
+    """The PyPI name of a conda package.
+
+    Attributes:
+        pypi: None if no project on PyPI is this package.
+        source: where the name comes from: dist-info (the package's own metadata), table, conda-forge, identity (the same name),
+            or nobody (it is no Python distribution).
+        note: a remark for people.
+    """
 
     conda: str
     pypi: str | None
@@ -62,8 +74,8 @@ def _rows() -> dict[str, Any]:
 
 
 @cache
-def _nobodys() -> Mapping[str, str]:
-    """Names that no distribution has, with the reason."""
+def _not_on_pypi() -> Mapping[str, str]:
+    """Conda names that are no PyPI project, with the reason."""
     rows = _rows()
     denied = dict.fromkeys(rows["deny"]["names"], "PyPI's project of that name is another one")
     return {**dict.fromkeys(rows["not_python"]["names"], "no Python package"), **denied}
@@ -76,12 +88,12 @@ def _conda_forge() -> Mapping[str, str]:
 
 
 def is_marker(conda_name: str) -> bool:
-    """A dependency that says nothing about distributions: markers, the interpreter, build tools."""
+    """Whether a dependency is no distribution: a virtual or marker package, the interpreter, a build tool."""
     return any(fnmatchcase(conda_name, pattern) for pattern in _rows()["drop"]["patterns"])
 
 
 def foreign_pattern(conda_name: str) -> str | None:
-    """The pattern of names of another language's packages that this is one of, if any.
+    """The pattern for another language's packages that a name matches, if any.
 
     >>> foreign_pattern("r-base"), foreign_pattern("numpy")
     ('r-*', None)
@@ -89,68 +101,74 @@ def foreign_pattern(conda_name: str) -> str | None:
     return next((pattern for pattern in _rows()["not_python"]["patterns"] if fnmatchcase(conda_name.lower(), pattern)), None)
 
 
-def answer(conda_name: str, seen: Seen | None = None) -> Answer:
-    """What a conda package is called on PyPI, and who says so; `seen` is the package itself, where it is at hand.
+def map_name(conda_name: str, seen: PackageDistributions | None = None) -> NameMapping:
+    """The PyPI name of a conda package.
 
-    A package that has no distribution inside is nobody's, unless our rows say which one it is nevertheless. Of several in one,
-    the one that the name means counts.
+    A package without a distribution has no PyPI name, unless the table gives it one. If it has several, the one that its conda
+    name or its name in the tables means is taken.
 
-    >>> answer("foo", Seen("foo-1.0-0", ("foo_core",))).pypi, answer("libfoo", Seen("libfoo-1.0-0", ())).pypi
-    ('foo-core', None)
-    >>> answer("matplotlib-base"), answer("zlib").pypi, answer("pysoundfile").source
-    (Answer(conda='matplotlib-base', pypi='matplotlib', source='table', note=''), None, 'conda-forge')
+    Args:
+        conda_name: the name of the package.
+        seen: the distributions in it, if they are known.
+
+    >>> map_name("foo", PackageDistributions("foo-1.0-0", ("foo_core",))).pypi
+    'foo-core'
+    >>> map_name("libfoo", PackageDistributions("libfoo-1.0-0", ())).pypi is None
+    True
+    >>> map_name("matplotlib-base"), map_name("zlib").pypi, map_name("pysoundfile").source
+    (NameMapping(conda='matplotlib-base', pypi='matplotlib', source='table', note=''), None, 'conda-forge')
     """
-    name = conda_name.lower()  # conda's names are; what writes them otherwise means the same package
-    told = _told(name)
+    name = conda_name.lower()  # conda package names are case-insensitive
+    mapping = _from_tables(name)
     if seen is None or seen.empty or is_marker(name):
-        return told
+        return mapping
     if not seen.distributions:
-        known = told.pypi is None or told.source == "table"
-        return told if known else Answer(name, None, "nobody", f"{seen.package} has no distribution inside")
+        known = mapping.pypi is None or mapping.source == "table"
+        return mapping if known else NameMapping(name, None, "nobody", f"{seen.package} has no distribution inside")
     named = {canonicalize_name(each) for each in seen.distributions if is_valid_name(each)}
-    meant = named & {canonicalize_name(each) for each in (name, told.pypi) if each}
+    meant = named & {canonicalize_name(each) for each in (name, mapping.pypi) if each}
     found = meant if len(named) > 1 else named
-    return Answer(name, found.pop(), "dist-info", seen.package) if len(found) == 1 else told
+    return NameMapping(name, found.pop(), "dist-info", seen.package) if len(found) == 1 else mapping
 
 
-def _told(name: str) -> Answer:
-    """What our rows say, conda-forge's, or the name itself."""
+def _from_tables(name: str) -> NameMapping:
+    """The name in the table, in conda-forge's map, or the name itself."""
     rows = _rows()
     if name in rows["pypi"]:
         mapped = rows["pypi"][name]
-        return Answer(name, mapped or None, "table", rows["notes"].get(name, ""))
+        return NameMapping(name, mapped or None, "table", rows["notes"].get(name, ""))
     if is_marker(name):
-        return Answer(name, None, "nobody", "a marker, the interpreter or a build tool")
-    if name in _nobodys():
-        return Answer(name, None, "table", _nobodys()[name])
+        return NameMapping(name, None, "nobody", "a marker, the interpreter or a build tool")
+    if name in _not_on_pypi():
+        return NameMapping(name, None, "table", _not_on_pypi()[name])
     if (pattern := foreign_pattern(name)) is not None:
-        return Answer(name, None, "nobody", f"{pattern} is no Python package")
+        return NameMapping(name, None, "nobody", f"{pattern} is no Python package")
     if name in _conda_forge():
-        return Answer(name, _conda_forge()[name], "conda-forge")
-    return Answer(name, name, "identity")
+        return NameMapping(name, _conda_forge()[name], "conda-forge")
+    return NameMapping(name, name, "identity")
 
 
 def pypi_name(conda_name: str, names: Names = NO_NAMES) -> str | None:
-    """The PyPI name of a conda package, None where no distribution on PyPI is this package; `names` come first.
+    """The PyPI name of a conda package, None if no project on PyPI is this package; `names` take precedence.
 
     >>> pypi_name("matplotlib-base"), pypi_name("zlib"), pypi_name("attrs")
     ('matplotlib', None, 'attrs')
     """
     name = conda_name.lower()
-    return names[name] if name in names else answer(name).pypi
+    return names[name] if name in names else map_name(name).pypi
 
 
 def is_valid_name(name: str) -> bool:
-    """The form that core metadata demands of Name. `UNKNOWN` is what setuptools wrote where it found none."""
+    """Whether a name has the form that core metadata requires of Name. `UNKNOWN` is setuptools' word for no name."""
     return bool(_NAME.fullmatch(name)) and name.upper() != "UNKNOWN"
 
 
 def cleaned(conda_name: str, candidates: Sequence[str]) -> str | None:
-    """The one distribution that a row of conda-forge's map means, None where it says nothing that identity does not.
+    """The distribution that a row of conda-forge's map names; None if it is ambiguous or equals the conda name.
 
-    The map was made from what lies in the packages, so that one that vendors or tests others has their names as well, and
-    one that could not be read is `unknown`. A package that has a distribution of its own name is that one. Of several
-    others it is the one that its name means without conda's own affixes; else the map does not know.
+    The map lists every distribution in a package: vendored and test dependencies too, and `unknown` for those it could not
+    read. A package that has a distribution of its own name is that distribution. Of several others, the one whose name is the
+    conda name without conda's affixes is taken.
 
     >>> cleaned("hist-base", ["boost-histogram", "click", "hist"]), cleaned("bleach", ["bleach", "six"])
     ('hist', None)

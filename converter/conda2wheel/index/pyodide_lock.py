@@ -23,13 +23,13 @@ from conda2wheel.errors import Failed
 from conda2wheel.index.requirements import acyclic
 from conda2wheel.pyodide.lock import LOCK_NAMES, Runtime
 from conda2wheel.pyodide.requirements import fits_python, holds
-from conda2wheel.pyodide.wheelfile import modules, open_wheel, wants
+from conda2wheel.pyodide.wheelfile import modules, open_wheel, requirements_of
 
 TESTS = "-tests"  # what Pyodide calls the tests that it took out of a package of its own
 
 
 @dataclass(frozen=True)
-class Entry:
+class LockEntry:
     """A wheel to lock. `url` is absolute, or relative to the lock file; `requires` are its Requires-Dist lines; `imports` the
     modules for which `loadPackagesFromImports` shall bring it."""
 
@@ -43,10 +43,10 @@ class Entry:
     requires_python: str | None = None
 
     @classmethod
-    def of_file(cls, wheel: Path, url: str, sha256: str, python: str) -> Entry:
+    def of_file(cls, wheel: Path, url: str, sha256: str, python: str) -> LockEntry:
         """A wheel on disk, for a Python (`3.13`). Raises `Failed` and `Refused` as `open_wheel` does."""
         opened = open_wheel(wheel)
-        asked = wants(opened)
+        asked = requirements_of(opened)
         return cls(
             opened.name,
             str(opened.version),
@@ -65,7 +65,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Missing:
+class MissingRequirement:
     """A requirement that nothing in the lock file satisfies: whose, which, and in what version its project is there (None: it is
     not)."""
 
@@ -78,7 +78,7 @@ class Missing:
 
 
 @dataclass(frozen=True)
-class Replaced:
+class ReplacedPackage:
     """A package of Pyodide's own in whose place a wheel of ours is, and those of Pyodide's own that were built beside the former.
 
     Nothing compares versions when they are loaded: whether `dependents` work with ours is for a person, or a test, to say.
@@ -95,37 +95,37 @@ class Replaced:
 
 
 @dataclass(frozen=True)
-class Lock:
+class PyodideLock:
     """A lock file and what is to be said of it. `left_out` tells by file name why a wheel is not in it; `cut` has the pairs (who,
     what) that are not in `depends`, since they closed a circle."""
 
     data: bytes
-    entries: tuple[Entry, ...]
+    entries: tuple[LockEntry, ...]
     left_out: Mapping[str, str]
-    missing: tuple[Missing, ...]
-    replaced: tuple[Replaced, ...] = ()
+    missing: tuple[MissingRequirement, ...]
+    replaced: tuple[ReplacedPackage, ...] = ()
     cut: tuple[tuple[str, str], ...] = ()
 
 
-def beside(entries: Iterable[Entry], runtime: Runtime) -> Lock:
+def standalone_lock(entries: Iterable[LockEntry], runtime: Runtime) -> PyodideLock:
     """A lock file of these wheels alone, for `lockFileURL` in the place of Pyodide's own: what they need of Pyodide is missing.
 
     Of several wheels of a project the newest that fits is taken; equal versions by the better tag.
     """
-    chosen, left_out = choose(entries, runtime)
+    chosen, left_out = choose_wheels(entries, runtime)
     depends, missing = _Needs(chosen, {}, runtime).all()
     opened, cut = acyclic(depends)
-    return Lock(_json(_info(runtime), _rows(chosen, opened, runtime)), tuple(chosen.values()), left_out, missing, (), cut)
+    return PyodideLock(_json(_info(runtime), _rows(chosen, opened, runtime)), tuple(chosen.values()), left_out, missing, (), cut)
 
 
-def merged(entries: Iterable[Entry], runtime: Runtime, own: str | None = None) -> Lock:
+def merged_lock(entries: Iterable[LockEntry], runtime: Runtime, own: str | None = None) -> PyodideLock:
     """The lock file of a Pyodide with these wheels in it, which come before Pyodide's own of the same name.
 
     `own` is the URL of the folder that has Pyodide's own packages; None leaves their file names as they are, relative to where
     wheels are looked for. Raises `Failed("unreadable")` where the runtime's lock file cannot be read.
     """
     lock = _read(runtime)
-    chosen, left_out = choose(entries, runtime)
+    chosen, left_out = choose_wheels(entries, runtime)
     theirs = {
         key: row
         for key, row in lock["packages"].items()
@@ -140,10 +140,10 @@ def merged(entries: Iterable[Entry], runtime: Runtime, own: str | None = None) -
     theirs = {key: row if opened[key] == graph[key] else {**row, "depends": sorted(opened[key])} for key, row in theirs.items()}
     rows = {**theirs, **_rows(chosen, opened, runtime)}  # the last who has a module is asked for it: ours
     data = _json(lock["info"], rows, {key: lock[key] for key in lock if key not in ("info", "packages")})
-    return Lock(data, tuple(chosen.values()), left_out, missing, _replaced(chosen, lock["packages"]), cut)
+    return PyodideLock(data, tuple(chosen.values()), left_out, missing, _replaced(chosen, lock["packages"]), cut)
 
 
-def choose(entries: Iterable[Entry], runtime: Runtime) -> tuple[dict[str, Entry], dict[str, str]]:
+def choose_wheels(entries: Iterable[LockEntry], runtime: Runtime) -> tuple[dict[str, LockEntry], dict[str, str]]:
     """The newest wheel of each project that this Pyodide takes, by project, sorted; and why not, by file name, for all others.
 
     Final releases come before others, as PEP 440 has it. Raises ValueError for a file name that is no wheel's.
@@ -172,14 +172,14 @@ def choose(entries: Iterable[Entry], runtime: Runtime) -> tuple[dict[str, Entry]
 class _Needs:
     """What the chosen wheels require, found among themselves and among Pyodide's own packages (by key: the version)."""
 
-    chosen: Mapping[str, Entry]
+    chosen: Mapping[str, LockEntry]
     theirs: Mapping[str, str]
     runtime: Runtime
 
-    def all(self) -> tuple[dict[str, set[str]], tuple[Missing, ...]]:
+    def all(self) -> tuple[dict[str, set[str]], tuple[MissingRequirement, ...]]:
         """What each depends on, by project, and what nothing satisfies, sorted by who requires it."""
         depends: dict[str, set[str]] = {}
-        missing: dict[Missing, None] = {}
+        missing: dict[MissingRequirement, None] = {}
         for project in self.chosen:
             depends[project] = set()
             self._gather(project, frozenset(), depends[project], missing, set())
@@ -191,7 +191,7 @@ class _Needs:
         project: str,
         extras: frozenset[str],
         found: set[str],
-        missing: dict[Missing, None],
+        missing: dict[MissingRequirement, None],
         seen: set[tuple[str, frozenset[str]]],
     ) -> None:
         """The requirements of a project under these extras. What an extra of another one requires is this one's to depend on: no
@@ -203,14 +203,14 @@ class _Needs:
             try:
                 requirement = Requirement(line)
             except InvalidRequirement:
-                missing[Missing(project, line)] = None
+                missing[MissingRequirement(project, line)] = None
                 continue
             if not holds(requirement, extras, self.runtime):
                 continue
             name = canonicalize_name(requirement.name)
             there = self.chosen[name].version if name in self.chosen else self.theirs.get(name)
             if there is None or not _contains(requirement.specifier, there):
-                missing[Missing(project, str(requirement), there)] = None
+                missing[MissingRequirement(project, str(requirement), there)] = None
                 continue
             found.add(name)
             if requirement.extras and name in self.chosen:
@@ -224,7 +224,7 @@ def _contains(specifier: SpecifierSet, version: str) -> bool:
         return not str(specifier)
 
 
-def _rows(chosen: Mapping[str, Entry], depends: Mapping[str, Collection[str]], runtime: Runtime) -> dict[str, dict[str, Any]]:
+def _rows(chosen: Mapping[str, LockEntry], depends: Mapping[str, Collection[str]], runtime: Runtime) -> dict[str, dict[str, Any]]:
     row = platforms.for_pyodide(runtime.version)
     # That loader looks for libraries in `file_name` up to the first "-", with ".libs": a path before it would be in the way.
     bare = row is not None and row.libs_folder
@@ -244,14 +244,14 @@ def _rows(chosen: Mapping[str, Entry], depends: Mapping[str, Collection[str]], r
     }
 
 
-def _replaced(chosen: Mapping[str, Entry], packages: Mapping[str, Any]) -> tuple[Replaced, ...]:
+def _replaced(chosen: Mapping[str, LockEntry], packages: Mapping[str, Any]) -> tuple[ReplacedPackage, ...]:
     users: dict[str, list[str]] = {}
     for key, row in packages.items():
         if key not in chosen and not key.endswith(TESTS):
             for name in row["depends"]:
                 users.setdefault(canonicalize_name(name), []).append(key)
     return tuple(
-        Replaced(name, entry.version, str(packages[name]["version"]), tuple(sorted(users.get(name, ()))))
+        ReplacedPackage(name, entry.version, str(packages[name]["version"]), tuple(sorted(users.get(name, ()))))
         for name, entry in chosen.items()
         if name in packages and packages[name]["sha256"] != entry.sha256
     )

@@ -20,12 +20,12 @@ from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from conda2wheel.files.reading import not_found
 from conda2wheel.net.cache import cache_folder
 from conda2wheel.pyodide import fetch
-from conda2wheel.pyodide.job import Job, perform
+from conda2wheel.pyodide.job import Job, run_job
 from conda2wheel.pyodide.lock import Runtime
 from conda2wheel.pyodide.node import Node, find_node
 from conda2wheel.pyodide.report import Checked, Installer
-from conda2wheel.pyodide.requirements import Pool, gather, together
-from conda2wheel.pyodide.wheelfile import Wheel, modules, open_wheel, recipe_test, wants
+from conda2wheel.pyodide.requirements import Pool, plan_installation, wheels_by_name
+from conda2wheel.pyodide.wheelfile import WheelFile, modules, open_wheel, recipe_test, requirements_of
 from conda2wheel.results import ConversionWarning
 
 TIMEOUT = 120.0
@@ -96,8 +96,8 @@ def check_each(
     if pyodide is not None and VERSION.fullmatch(pyodide) is None:
         raise Refused("unknown-abi", f"{pyodide!r} is no version of Pyodide", "such as 0.29.5")
     opened = [_try_open(path) for path in wheels]
-    given = [wheel for wheel in opened if isinstance(wheel, Wheel)]
-    pool = gather(find_links, given)
+    given = [wheel for wheel in opened if isinstance(wheel, WheelFile)]
+    pool = wheels_by_name(find_links, given)
     bench = _Bench(pool=pool, imports=imports, script=script, installer=installer, timeout=timeout, cache=cache_folder(cache))
     for path, wheel in zip(wheels, opened, strict=True):
         if isinstance(wheel, Conda2WheelError):
@@ -109,14 +109,14 @@ def check_each(
             yield path, error
 
 
-def _try_open(path: Path) -> Wheel | Conda2WheelError:
+def _try_open(path: Path) -> WheelFile | Conda2WheelError:
     try:
         return open_wheel(path)
     except Conda2WheelError as error:
         return error
 
 
-def pyodide_for(wheel: Wheel, given: Sequence[Wheel] = ()) -> str:
+def pyodide_for(wheel: WheelFile, given: Sequence[WheelFile] = ()) -> str:
     """The Pyodide that a wheel is made for: the newest of its platform's row in the table.
 
     A wheel without a platform runs where the others that were given with it do; alone, in the newest Pyodide whose
@@ -130,7 +130,7 @@ def pyodide_for(wheel: Wheel, given: Sequence[Wheel] = ()) -> str:
         raise Refused("unknown-abi", message, "--pyodide VERSION tries it in one all the same")
     if others := [version for other in given if (version := _by_platform(other))]:
         return max(others, key=_order)
-    python = wants(wheel).python
+    python = requirements_of(wheel).python
     for row in reversed(platforms.platforms()):
         if row.pyodide and row.python and not row.prerelease and _admits(python, row.python):
             return _newest(row)
@@ -138,7 +138,7 @@ def pyodide_for(wheel: Wheel, given: Sequence[Wheel] = ()) -> str:
     raise Refused("unknown-abi", message, "--pyodide VERSION tries it in one all the same")
 
 
-def _by_platform(wheel: Wheel) -> str | None:
+def _by_platform(wheel: WheelFile) -> str | None:
     rows = [platforms.parse(tag.platform) for tag in wheel.tags if tag.platform != "any"]
     return max((_newest(row) for row in rows if row and row.pyodide), key=_order, default=None)
 
@@ -179,13 +179,13 @@ class _Bench:
     node: Node | None = None
     runtimes: dict[str, Runtime] = field(default_factory=dict)
 
-    def check(self, path: Path, wheel: Wheel, version: str) -> Checked:
+    def check(self, path: Path, wheel: WheelFile, version: str) -> Checked:
         self.node = self.node or find_node()
         if version not in self.runtimes:
             self.runtimes[version] = fetch.pyodide(version, self.node, self.cache)
         runtime = self.runtimes[version]
         started = time.monotonic()
-        plan = together(wheel, self.pool, runtime)
+        plan = plan_installation(wheel, self.pool, runtime)
         names = tuple(self.imports) or modules(wheel, runtime.python_version)
         warnings = list(plan.warnings)
         if not names:
@@ -211,7 +211,7 @@ class _Bench:
                     script = Path(folder) / "recipe_test.py"
                     script.write_text(test, encoding="utf-8")
                     job = replace(job, script=script)
-                told = perform(job, self.node)
+                told = run_job(job, self.node)
         except OSError as error:
             raise Failed("disk", f"{path}: cannot prepare its run: {error}") from error
         return Checked(

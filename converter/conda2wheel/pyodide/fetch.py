@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 
 from conda2wheel.abi import platforms
 from conda2wheel.errors import Failed
-from conda2wheel.pyodide.lock import Locked, Runtime, read_runtime
+from conda2wheel.pyodide.lock import LockedPackage, Runtime, read_runtime
 from conda2wheel.pyodide.node import HINT, Node
 
 PACK_TIMEOUT = 600
@@ -176,7 +176,7 @@ def from_pypi(runtime: Runtime, names: Sequence[str], folder: Path) -> tuple[str
     return tuple(reasons)
 
 
-def _one_from_pypi(runtime: Runtime, locked: Locked, folder: Path) -> str | None:
+def _one_from_pypi(runtime: Runtime, locked: LockedPackage, folder: Path) -> str | None:
     what = f"{locked.name}=={locked.version}"
     with tempfile.TemporaryDirectory(prefix=".pip-", dir=folder) as beside:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
@@ -200,7 +200,7 @@ def _pinned() -> Mapping[str, str]:
     return {str(name): str(digest) for name, digest in table["files"].items()}
 
 
-def _trusted(locked: Locked) -> tuple[str, ...]:
+def _trusted(locked: LockedPackage) -> tuple[str, ...]:
     """The digests that a package may have: Pyodide's own build, or PyPI's file that does the same."""
     return tuple(digest for digest in (locked.sha256, _pinned().get(locked.file_name)) if digest)
 

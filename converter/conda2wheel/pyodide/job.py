@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from conda2wheel.pyodide.lock import Runtime
-from conda2wheel.pyodide.node import Ending, Node, run
+from conda2wheel.pyodide.node import Node, NodeExit, run
 from conda2wheel.pyodide.report import Crash, Imported, Installer, Ran
 from conda2wheel.results import ConversionWarning
 
@@ -38,7 +38,7 @@ class Job:
 
 
 @dataclass
-class Told:
+class JobResult:
     """What the interpreters told, gathered over all of them."""
 
     installed: list[str] = field(default_factory=list)
@@ -49,9 +49,9 @@ class Told:
     crash: Crash | None = None
 
 
-def perform(job: Job, node: Node) -> Told:
+def run_job(job: Job, node: Node) -> JobResult:
     """Do it. Whatever the wheel does ends up in what is told; raises only for our own disk (OSError)."""
-    told = Told()
+    told = JobResult()
     left, script = job.modules, job.script
     first = True
     while True:
@@ -86,13 +86,13 @@ def perform(job: Job, node: Node) -> Told:
             return told
 
 
-def _not_tried(told: Told, names: Sequence[str], script: Path | None, why: str) -> None:
+def _not_tried(told: JobResult, names: Sequence[str], script: Path | None, why: str) -> None:
     told.modules += [Imported(name, ok=False, error=f"not tried: {why}") for name in names]
     if script and told.script is None:
         told.script = Ran(ok=False, error=f"not tried: {why}")
 
 
-def _session(job: Job, node: Node, modules: Sequence[str], script: Path | None) -> Ending:
+def _session(job: Job, node: Node, modules: Sequence[str], script: Path | None) -> NodeExit:
     with tempfile.TemporaryDirectory(prefix="conda2wheel-", ignore_cleanup_errors=True) as name:
         folder = Path(name).resolve()
         wheels = folder / "wheels"
@@ -117,7 +117,7 @@ def _place(wheel: Path, folder: Path) -> Path:
     return place
 
 
-def _hear_installation(ending: Ending, told: Told) -> None:
+def _hear_installation(ending: NodeExit, told: JobResult) -> None:
     """What went in. A package of Pyodide's own that did not is a warning, except micropip: modules may do without it."""
     for event in ending.events:
         if event["event"] == "installed" and event["ok"]:
@@ -141,7 +141,7 @@ def _ran(event: dict[str, Any]) -> Ran:
     return Ran(event["ok"], event["stdout"], event["error"], event["traceback"], event["seconds"])
 
 
-def _crash(ending: Ending) -> Crash | None:
+def _crash(ending: NodeExit) -> Crash | None:
     if ending.events and ending.events[-1]["event"] == "done":
         return None
     tail = ending.tail.strip()

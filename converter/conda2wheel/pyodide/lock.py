@@ -23,7 +23,7 @@ LOCK_NAMES = ("pyodide-lock.json", "repodata.json")
 
 
 @dataclass(frozen=True)
-class Locked:
+class LockedPackage:
     """A package of the lock file, under its canonical name."""
 
     name: str
@@ -42,7 +42,7 @@ class Runtime:
     python: str
     emscripten: str
     abi: str | None
-    packages: Mapping[str, Locked]
+    packages: Mapping[str, LockedPackage]
 
     @property
     def python_version(self) -> str:
@@ -75,9 +75,9 @@ class Runtime:
         """The environment that PEP 508 markers see in this Pyodide; all keys, so that none of ours shows through."""
         return platforms.marker_environment(self.python, self.emscripten)
 
-    def closure(self, names: Sequence[str]) -> tuple[Locked, ...]:
+    def closure(self, names: Sequence[str]) -> tuple[LockedPackage, ...]:
         """These packages and what they depend on, in the lock file's own terms."""
-        found: dict[str, Locked] = {}
+        found: dict[str, LockedPackage] = {}
         queue = [canonicalize_name(name) for name in names]
         while queue:
             name = queue.pop(0)
@@ -87,7 +87,7 @@ class Runtime:
         return tuple(found.values())
 
 
-def of_platform(row: platforms.Platform) -> Runtime:
+def runtime_of_platform(row: platforms.Platform) -> Runtime:
     """The newest Pyodide of a platform as the table knows it, without its npm package: markers, tags, and no packages.
 
     Raises ValueError for a platform that no Pyodide has.
@@ -104,8 +104,8 @@ def read_runtime(version: str, folder: Path) -> Runtime:
     try:
         lock = json.loads(file.read_text(encoding="utf-8"))
         info = lock["info"]
-        packages: dict[str, Locked] = {
-            canonicalize_name(row.get("name", key)): Locked(
+        packages: dict[str, LockedPackage] = {
+            canonicalize_name(row.get("name", key)): LockedPackage(
                 name=canonicalize_name(row.get("name", key)),
                 version=row["version"],
                 file_name=row["file_name"],

@@ -43,7 +43,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Ending:
+class NodeExit:
     """How a run of node ended: what it told, its exit status (negative: a signal), and the end of its output."""
 
     events: tuple[dict[str, Any], ...]
@@ -94,7 +94,7 @@ def _npm(node: str, packaged: Path | None, environ: Mapping[str, str]) -> tuple[
     return (node, str(script)) if script and script.is_file() else None
 
 
-def run(node: Node, script: Path, job: Mapping[str, Any], folder: Path, timeout: float) -> Ending:
+def run(node: Node, script: Path, job: Mapping[str, Any], folder: Path, timeout: float) -> NodeExit:
     """Run `node script job.json` in `folder` and gather the events that it writes there.
 
     `timeout` is in seconds of silence: it begins anew with each event. Never raises for what the process does; it and
@@ -131,7 +131,7 @@ def run(node: Node, script: Path, job: Mapping[str, Any], folder: Path, timeout:
     finally:
         _kill(process)
         reader.join(timeout=1.0)  # a child that left the group may hold the pipe: it shall not hold us
-    return Ending(_read(events), process.returncode, timed_out, bytes(tail).decode("utf-8", "replace"))
+    return NodeExit(_read(events), process.returncode, timed_out, bytes(tail).decode("utf-8", "replace"))
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

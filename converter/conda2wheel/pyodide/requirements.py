@@ -17,22 +17,22 @@ from packaging.version import InvalidVersion, Version
 
 from conda2wheel.errors import Failed
 from conda2wheel.pyodide.lock import Runtime
-from conda2wheel.pyodide.wheelfile import Wheel, named, wants
+from conda2wheel.pyodide.wheelfile import WheelFile, requirements_of, wheel_file
 from conda2wheel.results import ConversionWarning
 
-Pool = dict[NormalizedName, list[Wheel]]
+Pool = dict[NormalizedName, list[WheelFile]]
 
 
 @dataclass(frozen=True)
-class Together:
+class InstallPlan:
     """What is installed for one wheel: `names` of Pyodide's own packages, then `wheels`, requirements before requirers."""
 
     names: tuple[str, ...]
-    wheels: tuple[Wheel, ...]
+    wheels: tuple[WheelFile, ...]
     warnings: tuple[ConversionWarning, ...]
 
 
-def gather(find_links: Iterable[Path], given: Iterable[Wheel]) -> Pool:
+def wheels_by_name(find_links: Iterable[Path], given: Iterable[WheelFile]) -> Pool:
     """The wheels in some folders (not below them; a path may also be a wheel itself), and those given, by name.
 
     Raises `Failed("not-found")` for a folder that is not there. Files with no wheel's name are passed over.
@@ -49,14 +49,14 @@ def gather(find_links: Iterable[Path], given: Iterable[Wheel]) -> Pool:
             raise Failed("not-found", f"{place}: there is no such folder to find wheels in")
         for file in files:
             try:
-                wheel = named(file)
+                wheel = wheel_file(file)
             except ValueError:
                 continue
             pool.setdefault(wheel.name, []).append(wheel)
     return pool
 
 
-def together(wheel: Wheel, pool: Pool, runtime: Runtime) -> Together:
+def plan_installation(wheel: WheelFile, pool: Pool, runtime: Runtime) -> InstallPlan:
     """What `wheel` needs in `runtime`, recursively. Nothing that is missing raises: it is a warning."""
     walk = _Walk(pool, runtime)
     walk.chosen[wheel.name] = wheel
@@ -65,10 +65,10 @@ def together(wheel: Wheel, pool: Pool, runtime: Runtime) -> Together:
         tags = ", ".join(sorted(str(tag) for tag in wheel.tags))
         message = f"{tags} does not fit Pyodide {runtime.version} ({runtime.platform}, Python {runtime.python_version})"
         walk.warn("tag-mismatch", message, wheel)
-    python = wants(wheel).python
+    python = requirements_of(wheel).python
     if not fits_python(python, runtime.python):
         walk.warn("requires-python", f"Requires-Python {python} does not admit Python {runtime.python}", wheel)
-    return Together(tuple(walk.names), tuple(walk.order), tuple(walk.warnings))
+    return InstallPlan(tuple(walk.names), tuple(walk.order), tuple(walk.warnings))
 
 
 def fits_python(specifier: str | None, python: str) -> bool:
@@ -92,22 +92,22 @@ class _Walk:
 
     pool: Pool
     runtime: Runtime
-    chosen: dict[NormalizedName, Wheel] = field(default_factory=dict)
-    order: list[Wheel] = field(default_factory=list)
+    chosen: dict[NormalizedName, WheelFile] = field(default_factory=dict)
+    order: list[WheelFile] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     warnings: list[ConversionWarning] = field(default_factory=list)
     seen: set[tuple[NormalizedName, frozenset[str]]] = field(default_factory=set)
 
-    def warn(self, code: str, message: str, wheel: Wheel) -> None:
+    def warn(self, code: str, message: str, wheel: WheelFile) -> None:
         warning = ConversionWarning(code, message, wheel.path.name)
         if warning not in self.warnings:
             self.warnings.append(warning)
 
-    def enter(self, wheel: Wheel, extras: frozenset[str]) -> None:
+    def enter(self, wheel: WheelFile, extras: frozenset[str]) -> None:
         if (wheel.name, extras) in self.seen:
             return
         self.seen.add((wheel.name, extras))
-        for line in wants(wheel).requires:
+        for line in requirements_of(wheel).requires:
             try:
                 requirement = Requirement(line)
             except InvalidRequirement as error:
@@ -118,7 +118,7 @@ class _Walk:
         if wheel not in self.order:
             self.order.append(wheel)
 
-    def require(self, requirement: Requirement, wheel: Wheel) -> None:
+    def require(self, requirement: Requirement, wheel: WheelFile) -> None:
         name = canonicalize_name(requirement.name)
         extras = frozenset(canonicalize_name(extra) for extra in requirement.extras)
         if chosen := self.chosen.get(name):
@@ -138,7 +138,7 @@ class _Walk:
             also = f" (there is only {', '.join(there)}, which does not fit Pyodide {self.runtime.version})" if there else ""
             self.warn("missing-requirement", f"{requirement}{also}", wheel)
 
-    def best(self, name: NormalizedName, specifier: SpecifierSet) -> Wheel | None:
+    def best(self, name: NormalizedName, specifier: SpecifierSet) -> WheelFile | None:
         """The newest version that fits, then the best tag, then the highest build; final releases before others (PEP 440)."""
         fitting = [wheel for wheel in self.pool.get(name, ()) if wheel.tags & self.runtime.tags.keys()]
         versions: Sequence[Version] = list(specifier.filter({wheel.version for wheel in fitting}))
@@ -158,5 +158,5 @@ class _Walk:
             return False
 
 
-def _highest(wheel: Wheel) -> tuple[int, str]:
+def _highest(wheel: WheelFile) -> tuple[int, str]:
     return (-wheel.build[0], wheel.build[1]) if wheel.build else (0, "")

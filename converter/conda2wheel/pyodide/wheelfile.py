@@ -27,7 +27,7 @@ SUFFIX = re.compile(r"\.(py|pyc|(?:cpython-(?P<python>\d+)t?-\w+-\w+\.|abi3t?(?:
 
 
 @dataclass(frozen=True)
-class Wheel:
+class WheelFile:
     """A wheel on disk, as its file name describes it; nothing of it is read yet."""
 
     path: Path
@@ -38,35 +38,35 @@ class Wheel:
 
 
 @dataclass(frozen=True)
-class Wants:
+class WheelRequirements:
     """What METADATA asks for: `Requires-Dist` lines as they stand, and `Requires-Python` or None."""
 
     requires: tuple[str, ...]
     python: str | None
 
 
-def open_wheel(path: Path) -> Wheel:
+def open_wheel(path: Path) -> WheelFile:
     """A wheel that was named by a user. Raises `Failed("not-found")`, `Refused("corrupt-archive")`."""
     if not path.is_file():
         raise not_found(path)
     try:
-        wheel = named(path)
+        wheel = wheel_file(path)
     except ValueError as error:
         raise Refused("corrupt-archive", f"{path}: not a wheel: {error}", NO_WHEEL) from error
-    wants(wheel)
+    requirements_of(wheel)
     return wheel
 
 
-def named(path: Path) -> Wheel:
+def wheel_file(path: Path) -> WheelFile:
     """A wheel by its file name alone. Raises ValueError if that is not one of the binary distribution format."""
     try:
         name, version, build, tags = parse_wheel_filename(path.name)
     except InvalidWheelFilename as error:
         raise ValueError(str(error)) from error
-    return Wheel(path.absolute(), name, version, build, tags)
+    return WheelFile(path.absolute(), name, version, build, tags)
 
 
-def wants(wheel: Wheel) -> Wants:
+def requirements_of(wheel: WheelFile) -> WheelRequirements:
     """Read METADATA. Raises `Refused("corrupt-archive")`, `Refused("too-large")`, `Failed("unreadable")`."""
     with _Archive(wheel) as archive:
         found = [
@@ -78,10 +78,10 @@ def wants(wheel: Wheel) -> Wants:
         if own[0].file_size > METADATA_LIMIT:
             raise Refused("too-large", f"{wheel.path}: METADATA has {own[0].file_size} bytes")
         raw, _ = parse_email(archive.read(own[0]))
-    return Wants(tuple(raw.get("requires_dist", ())), raw.get("requires_python"))
+    return WheelRequirements(tuple(raw.get("requires_dist", ())), raw.get("requires_python"))
 
 
-def recipe_test(wheel: Wheel) -> str | None:
+def recipe_test(wheel: WheelFile) -> str | None:
     """The smoke test of the conversion recipe that a wheel was made by (its `conda2wheel.json`), None where it has none."""
     with _Archive(wheel) as archive:
         found = [info for info in archive.infolist() if re.fullmatch(r"[^/]+\.dist-info/conda2wheel\.json", info.filename)]
@@ -94,7 +94,7 @@ def recipe_test(wheel: Wheel) -> str | None:
     return test if isinstance(test, str) else None
 
 
-def modules(wheel: Wheel, python: str) -> tuple[str, ...]:
+def modules(wheel: WheelFile, python: str) -> tuple[str, ...]:
     """The top-level modules of a wheel for a Python (`3.13`), sorted: packages, modules, extension modules.
 
     A folder without `__init__` is a namespace, where the first real packages and modules below it count. A plain `.so`
@@ -146,7 +146,7 @@ def _has_init(archive: zipfile.ZipFile, info: zipfile.ZipInfo, stem: str) -> boo
 class _Archive(zipfile.ZipFile):
     """A ZipFile whose accidents are ours: what zipfile and zlib raise for damaged input becomes a verdict."""
 
-    def __init__(self, wheel: Wheel) -> None:
+    def __init__(self, wheel: WheelFile) -> None:
         self._path = wheel.path
         try:
             super().__init__(wheel.path)

@@ -1,15 +1,16 @@
-"""From a plan and its linked modules to the members of the wheel: relocated, licensed, described."""
+"""Build the members of a wheel from its plan and its linked side modules: files, licenses, metadata, SBOM and provenance."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from packaging.tags import Tag
 
 from conda2wheel._version import __version__
+from conda2wheel.conda.host_environment import host_libraries
 from conda2wheel.conda.origin import GENERATED, MemberOrigin, MemberSource
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
@@ -17,16 +18,19 @@ from conda2wheel.files.packagefile import Blob, BytesBlob, PackageFile
 from conda2wheel.link.library import Library
 from conda2wheel.link.linker import Linked
 from conda2wheel.results import ConversionWarning
+from conda2wheel.wheel import sbom
 from conda2wheel.wheel.apply_recipe import AddedFile, license_texts, with_environment
 from conda2wheel.wheel.entry_points import entry_points_text
 from conda2wheel.wheel.layout import Placed
 from conda2wheel.wheel.metadata import Document
 from conda2wheel.wheel.plan import Plan
 from conda2wheel.wheel.prefix import is_python_script, relocate, with_python_shebang
+from conda2wheel.wheel.provenance import NAME as PROVENANCE_NAME
+from conda2wheel.wheel.provenance import Provenance, provenance_file
 from conda2wheel.wheel.writer import Member
 
-# Written by installers for one installation, or made new here.
-NOT_CARRIED = (
+# Files of a dist-info that installers write for one installation, or that are written anew.
+NOT_COPIED = (
     "METADATA",
     "PKG-INFO",
     "RECORD*",
@@ -39,14 +43,19 @@ NOT_CARRIED = (
     "*.pyc",
 )
 LICENSE_NAMES = ("licen[cs]e*", "copying*", "notice*", "authors*", "copyright*")
-EGG_CARRIED = ("top_level.txt", "namespace_packages.txt")
+COPIED_FROM_EGG = ("top_level.txt", "namespace_packages.txt")
 
 
-def members(plan: Plan, linked: Linked, others: Iterable[AddedFile] = ()) -> tuple[list[Member], list[ConversionWarning]]:
-    """Every member but RECORD and what tells of the wheel itself (`account`), each with its origin.
+def wheel_members(plan: Plan, linked: Linked, others: Iterable[AddedFile] = ()) -> tuple[list[Member], list[ConversionWarning]]:
+    """Every member but RECORD, the SBOM and the provenance, each with its origin.
 
-    Side modules are taken as `linked` made them; its libraries join, and so do the licenses of their packages. `others` are files
-    of other packages that a recipe takes along, with theirs.
+    Args:
+        plan: the plan of the wheel.
+        linked: its rewritten side modules and vendored libraries; the license texts of their packages are added.
+        others: the files that a recipe adds from other packages; the license texts of these packages are added, too.
+
+    Raises:
+        Refused: corrupt-archive, if two different files would have one path.
     """
     others = tuple(others)
     warnings: list[ConversionWarning] = []
@@ -55,14 +64,14 @@ def members(plan: Plan, linked: Linked, others: Iterable[AddedFile] = ()) -> tup
     for item in plan.placed:
         _add(plan, out, _member(plan, item, source, linked, warnings))
     for path, file in linked.libraries.items():
-        _add(plan, out, vendored(path, file, linked, (plan.package, *linked.packages), warnings))
+        _add(plan, out, vendored_member(path, file, linked, (plan.package, *linked.packages), warnings))
     for each in others:
         blob = without_prefix(each.file.blob, (each.package,), (each.origin, each.file.path), warnings)
         origin = MemberOrigin.copied(MemberSource.of(each.package), each.origin, each.file.blob, blob, {"prefix": "/"})
         _add(plan, out, Member(each.member_path(plan.stem), blob, origin=origin))
     info = f"{plan.stem}.dist-info"
     licenses, document = _licenses(plan, linked, others, warnings)
-    for name, (blob, origin) in {**_carried(plan, source, warnings), **licenses}.items():
+    for name, (blob, origin) in {**_copied_metadata(plan, source, warnings), **licenses}.items():
         _add(plan, out, Member(f"{info}/{name}", blob, origin=origin))
     if plan.entry_points:
         blob = BytesBlob(entry_points_text(plan.entry_points))
@@ -78,24 +87,24 @@ def members(plan: Plan, linked: Linked, others: Iterable[AddedFile] = ()) -> tup
     return list(out.values()), warnings
 
 
-def vendored(
+def vendored_member(
     path: str, file: PackageFile, linked: Linked, packages: Iterable[CondaPackage], warnings: list[ConversionWarning]
 ) -> Member:
-    """A library that travels. Whichever package it came from: a prefix that is not in the bytes changes nothing."""
+    """A vendored library, without the build prefix of whichever package it came from."""
     library = linked.origins[path]
     blob = without_prefix(file.blob, packages, (file.path,), warnings)
-    changes = change_of(linked, path) | ({} if blob is file.blob else {"prefix": "/"})
+    changes = link_changes(linked, path) | ({} if blob is file.blob else {"prefix": "/"})
     was = library.side.file
     return Member(path, blob, origin=MemberOrigin.copied(library_source(library), was.path, was.blob, blob, changes))
 
 
 def library_source(library: Library) -> MemberSource:
-    """The package that a library is from; of a folder that is none, no more than that, since its place is the machine's."""
+    """The package that a library comes from. Of a plain folder only the kind is recorded, not its path."""
     return MemberSource(kind="folder") if library.package is None else MemberSource.of(library.package)
 
 
-def change_of(linked: Linked, path: str) -> dict[str, Any]:
-    """What linking changed in a side module, as the account has it."""
+def link_changes(linked: Linked, path: str) -> dict[str, Any]:
+    """What linking changed in a side module, as JSON for the provenance."""
     change = linked.changes.get(path)
     return change.json() if change else {}
 
@@ -112,7 +121,7 @@ def _add(plan: Plan, out: dict[str, Member], member: Member) -> None:
 def _member(plan: Plan, item: Placed, source: MemberSource, linked: Linked, warnings: list[ConversionWarning]) -> Member:
     path = item.path if item.scheme == "site" else f"{plan.stem}.data/{item.scheme}/{item.path}"
     file = linked.rewritten.get(item.path, item.file) if item.scheme == "site" else item.file
-    changes = change_of(linked, item.path) if item.scheme == "site" else {}
+    changes = link_changes(linked, item.path) if item.scheme == "site" else {}
     blob = without_prefix(file.blob, (plan.package,), (item.origin, item.file.path), warnings)
     if blob is not file.blob:
         changes["prefix"] = "/"
@@ -130,7 +139,7 @@ def _member(plan: Plan, item: Placed, source: MemberSource, linked: Linked, warn
 
 
 def _written(plan: Plan, source: MemberSource, name: str, blob: Blob) -> MemberOrigin:
-    """The origin of a file of dist-info that is written anew, from that of the package where it has one."""
+    """The origin of a file of dist-info that is written anew: the package's file of that name, if it has one."""
     file = plan.distribution.files.get(name) if plan.distribution else None
     return MemberOrigin.copied(source, file.path, file.blob, blob, {"mended": True}) if file else GENERATED
 
@@ -138,7 +147,7 @@ def _written(plan: Plan, source: MemberSource, name: str, blob: Blob) -> MemberO
 def without_prefix(
     blob: Blob, packages: Iterable[CondaPackage], names: tuple[str, ...], warnings: list[ConversionWarning]
 ) -> Blob:
-    """A file without the build prefix, if one of `packages` lists a placeholder for one of its `names`."""
+    """Remove the build prefix from a file if one of `packages` lists a placeholder for one of its `names`."""
     found = {package.placeholders[name] for package in packages for name in names if name in package.placeholders}
     for placeholder in sorted(found, key=lambda p: (p.prefix, p.mode)):
         data, done, left = relocate(blob.read(), placeholder)
@@ -153,15 +162,15 @@ def without_prefix(
     return blob
 
 
-def _carried(plan: Plan, source: MemberSource, warnings: list[ConversionWarning]) -> dict[str, tuple[Blob, MemberOrigin]]:
-    """Files of the metadata folder that stay: top_level.txt, sboms/, and what else upstream's backend wrote."""
+def _copied_metadata(plan: Plan, source: MemberSource, warnings: list[ConversionWarning]) -> dict[str, tuple[Blob, MemberOrigin]]:
+    """The files of the metadata folder that are copied: top_level.txt, sboms/, and others of upstream's build backend."""
     distribution = plan.distribution
     if distribution is None:
         return {}
     egg = distribution.kind != "dist-info"
     found = {}
     for name, file in distribution.files.items():
-        kept = name in EGG_CARRIED if egg else not any(fnmatchcase(name, pattern) for pattern in NOT_CARRIED)
+        kept = name in COPIED_FROM_EGG if egg else not any(fnmatchcase(name, pattern) for pattern in NOT_COPIED)
         if kept and not _is_license(plan.metadata, name):
             blob = without_prefix(file.blob, (plan.package,), (file.path,), warnings)
             found[name] = (blob, MemberOrigin.copied(source, file.path, file.blob, blob, {"prefix": "/"}))
@@ -169,7 +178,7 @@ def _carried(plan: Plan, source: MemberSource, warnings: list[ConversionWarning]
 
 
 def _is_license(document: Document, name: str) -> bool:
-    """A license file in dist-info: in licenses/ (PEP 639), or where older backends put it, at the top."""
+    """Whether a file of dist-info is a license: in licenses/ (PEP 639), or at the top, where older build backends put it."""
     if name.startswith(("licenses/", "license_files/")) or name in document.all("License-File"):
         return True
     return "/" not in name and any(fnmatchcase(name.lower(), pattern) for pattern in LICENSE_NAMES)
@@ -178,10 +187,10 @@ def _is_license(document: Document, name: str) -> bool:
 def _licenses(
     plan: Plan, linked: Linked, others: Iterable[AddedFile], warnings: list[ConversionWarning]
 ) -> tuple[dict[str, tuple[Blob, MemberOrigin]], Document]:
-    """License files as `licenses/...`, and the metadata whose License-File fields name them all (PEP 639).
+    """License files as `licenses/...`, and the metadata whose License-File fields name all of them (PEP 639).
 
-    The package's own come first; conda's copies join where no file has the same text; each package whose library travels
-    has a folder.
+    They are those of the dist-info, those of the recipe and of conda whose text differs, and a folder for each package of a
+    vendored library.
     """
     found: dict[str, tuple[Blob, MemberOrigin]] = {}
     source = MemberSource.of(plan.package)
@@ -210,7 +219,7 @@ def _licenses(
 def vendored_licenses(
     linked: Linked, warnings: list[ConversionWarning], others: Iterable[CondaPackage] = ()
 ) -> dict[str, tuple[Blob, MemberOrigin]]:
-    """The license texts of packages whose libraries (or, of `others`, files) travel, by path below `licenses/`: a folder each."""
+    """The license texts of the packages of vendored libraries, and of `others`, by path below `licenses/`: one folder each."""
     found: dict[str, tuple[Blob, MemberOrigin]] = {}
     for package in {package.stem: package for package in (*linked.packages, *others)}.values():
         source = MemberSource.of(package)
@@ -218,17 +227,17 @@ def vendored_licenses(
             found[f"{package.name}-{package.version}/{name}"] = (blob, MemberOrigin(source, f"info/licenses/{name}"))
         if not package.licenses:
             warnings.append(
-                ConversionWarning("missing-license", f"{package.stem}, of which something travels, brings no license text")
+                ConversionWarning("missing-license", f"{package.stem}, of which the wheel has files, has no license text")
             )
     for path, library in linked.origins.items():
         if library.package is None:
-            why = f"{library.side.file.name} is from a folder that is no package, so nothing tells its license"
+            why = f"{library.side.file.name} is from a folder that is no package, so its license is unknown"
             warnings.append(ConversionWarning("missing-license", why, path))
     return found
 
 
 def wheel_file(tags: Iterable[Tag], *, pure: bool) -> bytes:
-    """The file WHEEL."""
+    """The bytes of the file WHEEL."""
     lines = [
         "Wheel-Version: 1.0",
         f"Generator: conda2wheel {__version__}",
@@ -236,3 +245,64 @@ def wheel_file(tags: Iterable[Tag], *, pure: bool) -> bytes:
         *(f"Tag: {tag}" for tag in sorted(map(str, tags))),
     ]
     return ("\n".join(lines) + "\n").encode()
+
+
+def with_provenance(
+    provenance: Provenance,
+    dist_info: str,
+    members: Sequence[Member],
+    package: CondaPackage | None,
+    linked: Linked,
+    added: Iterable[AddedFile] = (),
+) -> list[Member]:
+    """The members of a wheel with its SBOM and its provenance (`conda2wheel.json`), which replaces an older one.
+
+    Args:
+        provenance: how the wheel is made.
+        dist_info: the name of its dist-info folder.
+        members: every other member but RECORD.
+        package: the conda package that is converted; None for the repair of a wheel.
+        linked: the libraries of the wheel.
+        added: the files that a recipe takes from other packages.
+    """
+    taken = {member.path for member in members}
+    sbom_path = f"{dist_info}/{sbom.FOLDER}/{_free(sbom.NAME, f'{dist_info}/{sbom.FOLDER}', taken)}"
+    sbom_member = Member(
+        sbom_path,
+        sbom.sbom(
+            provenance,
+            members,
+            _compiled(package, linked),
+            {each.member_path(dist_info.removesuffix(".dist-info")) for each in added},
+        ),
+    )
+    kept = [member for member in members if member.path != f"{dist_info}/{PROVENANCE_NAME}"]
+    return [*kept, sbom_member, Member(f"{dist_info}/{PROVENANCE_NAME}", provenance_file(provenance, [*kept, sbom_member]))]
+
+
+def consulted_sources(linked: Linked, added: Iterable[AddedFile] = ()) -> tuple[MemberSource, ...]:
+    """The packages of all libraries that linking found, vendored or not, and of the files that a recipe adds."""
+    libraries = (library_source(library) for library in linked.consulted)
+    return tuple(dict.fromkeys([*libraries, *(MemberSource.of(each.package) for each in added)]))
+
+
+def _compiled(package: CondaPackage | None, linked: Linked) -> sbom.Compiled:
+    """The libraries that each package was compiled against, without those that are NEEDED as shared libraries."""
+    needed = {source.name for source in consulted_sources(linked)}
+
+    def static_libraries(one: CondaPackage) -> tuple[MemberSource, ...]:
+        return tuple(library for library in host_libraries(one) if library.name not in needed)
+
+    return sbom.Compiled(
+        static_libraries(package) if package else (), {MemberSource.of(each): static_libraries(each) for each in linked.packages}
+    )
+
+
+def _free(name: str, folder: str, taken: Iterable[str]) -> str:
+    """A file name that is free in `folder`: a repaired wheel keeps the SBOM that it had before."""
+    stem, _, rest = name.partition(".")
+    number, found = 1, name
+    while f"{folder}/{found}" in set(taken):
+        number += 1
+        found = f"{stem}-{number}.{rest}"
+    return found

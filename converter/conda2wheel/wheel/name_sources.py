@@ -23,7 +23,7 @@ from conda2wheel.channels.remote_info import read_local_info
 from conda2wheel.channels.search import ChannelBuild
 from conda2wheel.conda.formats import CHANNEL_SUFFIXES, PACKAGE_SUFFIXES
 from conda2wheel.conda.match_spec import admits, spec_name
-from conda2wheel.conda.names import Names, Seen, answer, is_marker
+from conda2wheel.conda.names import Names, PackageDistributions, is_marker, map_name
 from conda2wheel.errors import Conda2WheelError
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.net.download import is_url
@@ -49,14 +49,14 @@ class _Near:
 
 
 @dataclass(frozen=True)
-class Named:
+class DependencyNames:
     """What dependencies are called where that is not what the rows say, by conda name; and what a person should know."""
 
     names: Names
     warnings: tuple[ConversionWarning, ...] = ()
 
 
-class Surroundings:
+class NameSources:
     """Places whose packages can say what they are called, and channels, each listed once. For one thread."""
 
     def __init__(self, places: Iterable[str | Path], limits: Limits, downloads: Downloads = DOWNLOADS) -> None:
@@ -73,17 +73,21 @@ class Surroundings:
         key = tuple(channels)
         return self._listings.setdefault(key, ChannelListing(key, self._limits, self._downloads))
 
-    def names(self, depends: Iterable[str], channels: Sequence[str]) -> Named:
+    def names(self, depends: Iterable[str], channels: Sequence[str]) -> DependencyNames:
         """What the dependencies that match specs name are called on PyPI, where what lies in them says otherwise than the rows.
 
         Raises `Failed` (network, disk): without an accident the name could be another one.
         """
         wanted = {spec_name(spec): spec for spec in depends}
         seen, warnings = self.seen(wanted, channels)
-        differing = {name: answer(name, each).pypi for name, each in seen.items() if answer(name, each).pypi != answer(name).pypi}
-        return Named(dict(sorted(differing.items())), warnings)
+        differing = {
+            name: map_name(name, each).pypi for name, each in seen.items() if map_name(name, each).pypi != map_name(name).pypi
+        }
+        return DependencyNames(dict(sorted(differing.items())), warnings)
 
-    def seen(self, wanted: Mapping[str, str], channels: Sequence[str]) -> tuple[dict[str, Seen], tuple[ConversionWarning, ...]]:
+    def seen(
+        self, wanted: Mapping[str, str], channels: Sequence[str]
+    ) -> tuple[dict[str, PackageDistributions], tuple[ConversionWarning, ...]]:
         """Packages by name (with a match spec that chooses among versions) as they were looked into: in the places, else the
         newest build in the channels. Raises as `names` does."""
         asked = {name: spec for name, spec in wanted.items() if name and not is_marker(name)}
@@ -99,7 +103,7 @@ class Surroundings:
                 found[build.name] = _seen(build.stem, inside[build.url])
         return found, tuple(listing.unreadable[build.url] for build in builds if build.url in listing.unreadable)
 
-    def _in_places(self, name: str, spec: str) -> Seen | None:
+    def _in_places(self, name: str, spec: str) -> PackageDistributions | None:
         if self._near is None:
             self._near = {}
             for near in (each for place in self._places for each in _packages(place)):
@@ -158,8 +162,8 @@ def _best(builds: Sequence[ChannelBuild], spec: str) -> ChannelBuild:
     return next((build for build in builds if build.admitted_by(spec)), builds[0])
 
 
-def _seen(stem: str, inside: PackageContents) -> Seen:
-    return Seen(stem, inside.distributions, inside.empty)
+def _seen(stem: str, inside: PackageContents) -> PackageDistributions:
+    return PackageDistributions(stem, inside.distributions, inside.empty)
 
 
 def _order(version: str) -> Any:

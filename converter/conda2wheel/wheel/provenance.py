@@ -28,7 +28,7 @@ SHARE = "share"  # the command of a common wheel
 
 
 @dataclass(frozen=True)
-class Made:
+class Provenance:
     """How a wheel was made. `command` is convert, repair or share; `input` what was converted or repaired (None: nothing but
     libraries), `consulted` what else the result depends on (packages of libraries, whether these travel or not); `shared` the
     libraries that it takes from the common wheel that `requires` says; `judged_by` the Pyodide that the audit asked;
@@ -55,12 +55,12 @@ class Made:
     previous: Mapping[str, Any] | None = None
 
 
-def overridden(warnings: Iterable[ConversionWarning]) -> tuple[ConversionWarning, ...]:
+def allowed_warnings(warnings: Iterable[ConversionWarning]) -> tuple[ConversionWarning, ...]:
     """Those warnings that would have been refusals."""
     return tuple(dict.fromkeys(warning for warning in warnings if warning.code == ALLOWED))
 
 
-def own_account(wheel: Wheel) -> dict[str, Any] | None:
+def read_provenance(wheel: Wheel) -> dict[str, Any] | None:
     """The account in a wheel, of whatever schema; None where it has none.
 
     Raises `Refused` (corrupt-archive) for a file of that name that is no JSON object, or one that nobody can print again.
@@ -77,7 +77,7 @@ def own_account(wheel: Wheel) -> dict[str, Any] | None:
     return document
 
 
-def shown(account: Mapping[str, Any]) -> tuple[tuple[tuple[str, Any], ...], tuple[tuple[str, str], ...]]:
+def summarize(account: Mapping[str, Any]) -> tuple[tuple[tuple[str, Any], ...], tuple[tuple[str, str], ...]]:
     """An account for people: what it says of the wheel, and of each member that is not as its source had it. Of one that another
     version wrote, what is as expected."""
     sources = [_source(each) for each in _list(account.get("sources"))]
@@ -145,7 +145,7 @@ def _is_deep(value: Any) -> bool:
     return bool(level)
 
 
-def account(made: Made, members: Iterable[Member]) -> Blob:
+def provenance_file(made: Provenance, members: Iterable[Member]) -> Blob:
     """The account of a wheel with these members (its own entry and RECORD are not in it)."""
     sources = list(
         dict.fromkeys(

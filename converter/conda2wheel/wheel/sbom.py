@@ -20,7 +20,7 @@ from conda2wheel.conda.formats import PACKAGE_SUFFIXES
 from conda2wheel.conda.origin import MemberSource
 from conda2wheel.files.packagefile import Blob, BytesBlob
 from conda2wheel.wheel.metadata import spdx_expression
-from conda2wheel.wheel.provenance import TOOL, Made
+from conda2wheel.wheel.provenance import TOOL, Provenance
 from conda2wheel.wheel.writer import Member
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Compiled:
     others: Mapping[MemberSource, tuple[MemberSource, ...]] = field(default_factory=dict)
 
 
-def sbom(made: Made, members: Iterable[Member], compiled: Compiled, data: Collection[str] = ()) -> Blob:
+def sbom(made: Provenance, members: Iterable[Member], compiled: Compiled, data: Collection[str] = ()) -> Blob:
     """The bill of materials of a wheel with these members; `data` are paths of files that are another package's. The same wheel
     gives the same bytes."""
     from cyclonedx.model.bom import Bom, BomMetaData
@@ -178,7 +178,7 @@ def _licenses(text: str | None) -> list[LicenseExpression | DisjunctiveLicense]:
     return [LicenseExpression(spdx) if spdx else DisjunctiveLicense(name=text)]
 
 
-def _serial(made: Made, travelling: Iterable[Member]) -> uuid.UUID:
+def _serial(made: Provenance, travelling: Iterable[Member]) -> uuid.UUID:
     """The same for the same wheel (RFC 9562, version 5)."""
     parts: list[Any] = [made.filename, made.input.json() if made.input else None, made.options.json(), made.moment]
     return uuid.uuid5(_NAMESPACE, json.dumps([*parts, [(member.path, member.blob.sha256) for member in travelling]]))

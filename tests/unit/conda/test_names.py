@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from packaging.utils import canonicalize_name
 
-from conda2wheel.conda.names import _conda_forge, answer, cleaned, is_valid_name
+from conda2wheel.conda.names import _conda_forge, cleaned, is_valid_name, map_name
 
 CHANNEL = json.loads((Path(__file__).parents[2] / "data" / "channel_4x_names.json").read_text(encoding="utf-8"))
 
@@ -44,10 +44,10 @@ NAMESAKES = (
 
 
 def test_no_name_of_the_channel_is_wrong() -> None:
-    wrong = {name: answer(name).pypi for name in CHANNEL["python"] if answer(name).pypi != DIFFERENT.get(name, name)}
+    wrong = {name: map_name(name).pypi for name in CHANNEL["python"] if map_name(name).pypi != DIFFERENT.get(name, name)}
     assert wrong == {}
     assert DIFFERENT.keys() <= set(CHANNEL["python"])
-    assert {name: answer(name).pypi for name in CHANNEL["other"] if answer(name).pypi is not None} == {}
+    assert {name: map_name(name).pypi for name in CHANNEL["other"] if map_name(name).pypi is not None} == {}
     assert set(NAMESAKES) <= set(CHANNEL["other"])
 
 
@@ -71,7 +71,7 @@ def test_no_name_of_the_channel_is_wrong() -> None:
     ],
 )
 def test_each_answer_knows_who_gave_it(conda: str, pypi: str | None, source: str) -> None:
-    found = answer(conda)
+    found = map_name(conda)
     assert (found.conda, found.pypi, found.source) == (conda.lower(), pypi, source)
 
 

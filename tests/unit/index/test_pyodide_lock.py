@@ -11,15 +11,15 @@ import pytest
 
 from conda2wheel.abi import platforms
 from conda2wheel.errors import Failed
-from conda2wheel.index.pyodide_lock import Entry, Missing, Replaced, beside, merged
-from conda2wheel.pyodide.lock import Runtime, of_platform, read_runtime
+from conda2wheel.index.pyodide_lock import LockEntry, MissingRequirement, ReplacedPackage, merged_lock, standalone_lock
+from conda2wheel.pyodide.lock import Runtime, read_runtime, runtime_of_platform
 
 SHA = "0" * 64
 
 
-def entry(name: str, version: str = "1.0", *requires: str, tag: str = "py3-none-any", **more: Any) -> Entry:
+def entry(name: str, version: str = "1.0", *requires: str, tag: str = "py3-none-any", **more: Any) -> LockEntry:
     filename = f"{name.replace('-', '_')}-{version}-{tag}.whl"
-    return Entry(name, version, filename, f"wheels/{filename}", SHA, tuple(requires), (name.replace("-", "_"),), **more)
+    return LockEntry(name, version, filename, f"wheels/{filename}", SHA, tuple(requires), (name.replace("-", "_"),), **more)
 
 
 def row(version: str, *depends: str, **more: Any) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def rows(data: bytes) -> dict[str, dict[str, Any]]:
 
 
 def test_needs_are_followed_as_they_hold_in_that_pyodide(runtime: Runtime) -> None:
-    lock = beside(
+    lock = standalone_lock(
         [
             entry("A.b", "1.0", "c-d>=1", 'e; sys_platform == "win32"', 'f; sys_platform == "emscripten"', 'g; extra == "more"'),
             entry("C_d", "1.0"),
@@ -70,48 +70,54 @@ def test_needs_are_followed_as_they_hold_in_that_pyodide(runtime: Runtime) -> No
 
 
 def test_what_an_extra_needs_comes_with_who_asked_for_it(runtime: Runtime) -> None:
-    lock = beside([entry("a", "1", "b[x]"), entry("b", "1", 'b[y]; extra == "x"', 'c; extra == "y"'), entry("c", "1")], runtime)
+    lock = standalone_lock(
+        [entry("a", "1", "b[x]"), entry("b", "1", 'b[y]; extra == "x"', 'c; extra == "y"'), entry("c", "1")], runtime
+    )
     assert {name: each["depends"] for name, each in rows(lock.data).items()} == {"a": ["b", "c"], "b": [], "c": []}
 
 
 def test_a_need_that_is_nowhere_or_in_another_version_is_told_and_not_depended_on(runtime: Runtime) -> None:
     wheel = entry("a", "1.0", "numpy>=2.4", "nowhere", "what is this?", "scipy", "jinja2>3")
-    assert beside([wheel], runtime).missing == (
-        Missing("a", "numpy>=2.4"),
-        Missing("a", "nowhere"),
-        Missing("a", "what is this?"),
-        Missing("a", "scipy"),
-        Missing("a", "jinja2>3"),
+    assert standalone_lock([wheel], runtime).missing == (
+        MissingRequirement("a", "numpy>=2.4"),
+        MissingRequirement("a", "nowhere"),
+        MissingRequirement("a", "what is this?"),
+        MissingRequirement("a", "scipy"),
+        MissingRequirement("a", "jinja2>3"),
     )
-    lock = merged([wheel], runtime)
-    assert lock.missing == (Missing("a", "numpy>=2.4", "2.2.5"), Missing("a", "nowhere"), Missing("a", "what is this?"))
+    lock = merged_lock([wheel], runtime)
+    assert lock.missing == (
+        MissingRequirement("a", "numpy>=2.4", "2.2.5"),
+        MissingRequirement("a", "nowhere"),
+        MissingRequirement("a", "what is this?"),
+    )
     assert str(lock.missing[0]) == "a requires numpy>=2.4, 2.2.5 is there"
     assert rows(lock.data)["a"]["depends"] == ["jinja2", "scipy"]
 
 
 def test_a_wheel_in_the_place_of_pyodides_own_tells_who_was_built_with_the_other(runtime: Runtime) -> None:
     ours = entry("numpy", "2.4.4", tag="cp313-cp313-pyemscripten_2025_0_wasm32.pyodide_2025_0_wasm32")
-    lock = merged([ours, entry("a", "1", "numpy>=2.4")], runtime)
-    assert lock.replaced == (Replaced("numpy", "2.4.4", "2.2.5", ("scipy",)),)
+    lock = merged_lock([ours, entry("a", "1", "numpy>=2.4")], runtime)
+    assert lock.replaced == (ReplacedPackage("numpy", "2.4.4", "2.2.5", ("scipy",)),)
     assert str(lock.replaced[0]) == ("numpy 2.4.4 replaces Pyodide's 2.2.5; scipy of Pyodide's own were built with the latter")
     found = rows(lock.data)
     assert (found["numpy"]["version"], found["a"]["depends"], found["scipy"]["version"]) == ("2.4.4", ["numpy"], "1.14.1")
     assert "numpy-tests" not in found  # those of another version
-    assert merged([replace(ours, sha256="1" * 64)], runtime).replaced == ()  # it is Pyodide's own file
+    assert merged_lock([replace(ours, sha256="1" * 64)], runtime).replaced == ()  # it is Pyodide's own file
 
 
 def test_what_is_pyodides_own_stays_as_it_was_but_for_where_it_is(runtime: Runtime) -> None:
     theirs = json.loads((runtime.folder / "pyodide-lock.json").read_text())
-    lock = json.loads(merged([entry("a")], runtime).data)
+    lock = json.loads(merged_lock([entry("a")], runtime).data)
     assert (lock["info"], lock["tool"]) == (theirs["info"], theirs["tool"])
     assert {name: each for name, each in lock["packages"].items() if name != "a"} == theirs["packages"]
-    elsewhere = rows(merged([entry("a")], runtime, own="https://example.org/full/").data)
+    elsewhere = rows(merged_lock([entry("a")], runtime, own="https://example.org/full/").data)
     assert elsewhere["scipy"]["file_name"] == "https://example.org/full/file-1.14.1.whl"
     assert elsewhere["a"]["file_name"] == "wheels/a-1.0-py3-none-any.whl"
 
 
 def test_the_newest_wheel_that_fits_is_taken_and_the_others_are_told(runtime: Runtime) -> None:
-    lock = beside(
+    lock = standalone_lock(
         [
             entry("a", "1.9"),
             entry("a", "1.10"),
@@ -139,7 +145,7 @@ def test_the_newest_wheel_that_fits_is_taken_and_the_others_are_told(runtime: Ru
 def test_a_circle_is_opened_and_who_needs_a_part_of_it_needs_all(runtime: Runtime) -> None:
     """loadPackage would wait for ever (test_lock_runs shows it)."""
     circle = [entry("a", "1", "b"), entry("b", "1", "c"), entry("c", "1", "a"), entry("d", "1", "a"), entry("e", "1", "e[x]")]
-    lock = beside(circle, runtime)
+    lock = standalone_lock(circle, runtime)
     assert {name: each["depends"] for name, each in rows(lock.data).items()} == {
         "a": [],
         "b": [],
@@ -151,7 +157,7 @@ def test_a_circle_is_opened_and_who_needs_a_part_of_it_needs_all(runtime: Runtim
 
 
 def test_a_circle_through_pyodides_own_packages_is_opened_too(runtime: Runtime) -> None:
-    lock = merged([entry("markupsafe", "4", "jinja2"), entry("z", "1", "markupsafe")], runtime)
+    lock = merged_lock([entry("markupsafe", "4", "jinja2"), entry("z", "1", "markupsafe")], runtime)
     found = rows(lock.data)
     assert [found[name]["depends"] for name in ("jinja2", "markupsafe", "z")] == [[], ["jinja2"], ["jinja2", "markupsafe"]]
     assert lock.cut == (("jinja2", "markupsafe"),)
@@ -159,19 +165,19 @@ def test_a_circle_through_pyodides_own_packages_is_opened_too(runtime: Runtime) 
 
 def test_the_same_wheels_in_any_order_give_the_same_bytes(runtime: Runtime) -> None:
     wheels = [entry("b", "1", "a", "numpy"), entry("a", "1"), entry("a", "0.9"), entry("c", "1", "a[x]", "b")]
-    assert merged(wheels, runtime) == merged(wheels[::-1], runtime)
+    assert merged_lock(wheels, runtime) == merged_lock(wheels[::-1], runtime)
 
 
 @pytest.mark.parametrize(("version", "libraries"), [("0.27.7", True), ("0.29.5", False)])
 def test_loaders_that_find_libraries_by_the_file_name_get_it_bare(version: str, libraries: bool, runtime: Runtime) -> None:
-    data = beside([entry("a")], replace(runtime, version=version)).data
+    data = standalone_lock([entry("a")], replace(runtime, version=version)).data
     assert rows(data)["a"]["file_name"] == ("a-1.0-py3-none-any.whl" if libraries else "wheels/a-1.0-py3-none-any.whl")
 
 
 def test_a_platform_of_the_table_is_enough_for_wheels_alone() -> None:
     row = platforms.parse("pyemscripten_2026_0")
     assert row is not None
-    data = json.loads(beside([entry("a", "1", 'b; python_full_version < "3.14.1"')], of_platform(row)).data)
+    data = json.loads(standalone_lock([entry("a", "1", 'b; python_full_version < "3.14.1"')], runtime_of_platform(row)).data)
     assert data["info"] == {
         "abi_version": "2026_0",
         "arch": "wasm32",
@@ -180,6 +186,6 @@ def test_a_platform_of_the_table_is_enough_for_wheels_alone() -> None:
         "version": "314.0.7",
     }
     with pytest.raises(Failed, match="unreadable"):
-        merged([entry("a")], of_platform(row))
+        merged_lock([entry("a")], runtime_of_platform(row))
     with pytest.raises(ValueError, match="emscripten_3_1_73"):
-        of_platform(platforms.for_emscripten("3.1.73"))
+        runtime_of_platform(platforms.for_emscripten("3.1.73"))

@@ -12,9 +12,9 @@ import pytest
 from conda2wheel import convert, verify
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.commands.convert import convert_each
-from conda2wheel.conda.names import Seen, answer
+from conda2wheel.conda.names import PackageDistributions, map_name
 from conda2wheel.files.packagefile import Limits
-from conda2wheel.wheel.name_sources import Surroundings
+from conda2wheel.wheel.name_sources import NameSources
 from tests.helpers import conda, served
 from tests.unit.link.test_channel_lookup import indexed
 from tests.unit.wheel.test_provenance import told
@@ -102,7 +102,7 @@ def test_the_version_that_depends_admit_is_asked(tmp_path: Path) -> None:
 def test_a_broken_package_beside_says_nothing(tmp_path: Path) -> None:
     broken = tmp_path / ODD.name
     broken.write_bytes(b"BZh9 nothing")
-    around = Surroundings([tmp_path, "no-such-thing", "a::spec"], Limits())
+    around = NameSources([tmp_path, "no-such-thing", "a::spec"], Limits())
     assert around.seen({"odd": "odd"}, ()) == ({}, ())
 
 
@@ -120,7 +120,7 @@ def test_a_broken_package_beside_says_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_an_answer_with_the_package_at_hand(conda_name: str, inside: tuple[str, ...], pypi: str | None, source: str) -> None:
-    found = answer(conda_name, Seen(f"{conda_name}-1.0-0", inside))
+    found = map_name(conda_name, PackageDistributions(f"{conda_name}-1.0-0", inside))
     assert (found.pypi, found.source) == (pypi, source)
 
 

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote
 
 from conda2wheel.abi import platforms
-from conda2wheel.index.pyodide_lock import Entry as Locked
-from conda2wheel.index.pyodide_lock import Lock, beside, merged
+from conda2wheel.index.pyodide_lock import LockEntry as Locked
+from conda2wheel.index.pyodide_lock import PyodideLock, merged_lock, standalone_lock
 from conda2wheel.mirror.publish.generation import IndexEntry
-from conda2wheel.pyodide.lock import Runtime, of_platform
+from conda2wheel.pyodide.lock import Runtime, runtime_of_platform
 
 
 def lock_files(
@@ -38,15 +38,15 @@ def lock_files(
 def runtimes_of(entries: Iterable[IndexEntry]) -> tuple[Runtime, ...]:
     """The newest Pyodide of each platform of the wheels, by platform; platforms without a Pyodide are left out."""
     rows = {tag: platforms.parse(tag) for entry in entries for tag in entry.wheel.platform.split(".") if tag != "any"}
-    return tuple(of_platform(row) for _, row in sorted(rows.items()) if row is not None and row.pyodide and row.cpython)
+    return tuple(runtime_of_platform(row) for _, row in sorted(rows.items()) if row is not None and row.pyodide and row.cpython)
 
 
-def lock(entries: Iterable[IndexEntry], runtime: Runtime, own: str | None = None) -> Lock:
+def lock(entries: Iterable[IndexEntry], runtime: Runtime, own: str | None = None) -> PyodideLock:
     """Build one lock file, with what is missing in it and what it replaces. Arguments as `lock_files`."""
     locked = [_locked(entry) for entry in entries if entry.yanked is None]
     if own is None:
-        return beside(locked, runtime)
-    return merged(locked, runtime, own.replace("{version}", runtime.version))
+        return standalone_lock(locked, runtime)
+    return merged_lock(locked, runtime, own.replace("{version}", runtime.version))
 
 
 def _locked(entry: IndexEntry) -> Locked:
