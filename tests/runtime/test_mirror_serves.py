@@ -37,7 +37,7 @@ NOW = 1.8e9
 
 
 def put(store: Store, path: Path) -> IndexEntry:
-    """A wheel as the mirror's workers put it."""
+    """Write a wheel as the mirror's workers do."""
     project, file, metadata = index_file(path, "")
     locked = Locked.of_file(path, "", file.sha256, "3.13")
     platform = "any" if path.stem.endswith("-any") else TAG
@@ -50,7 +50,7 @@ def put(store: Store, path: Path) -> IndexEntry:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """Two nights: the older aunt is gone in the second."""
+    """A store with two generations: the second no longer has the older aunt."""
     made = family(tmp_path_factory.mktemp("made"))
     store = open_store(str(tmp_path_factory.mktemp("mirror")))
     entries = [put(store, path) for path in made.wheels]
@@ -73,7 +73,7 @@ def test_pip_and_uv_install_from_it(address: str) -> None:
         found = resolve(f"{address}simple/", ["grand-parent[visit]"], platform=TAG, python="3.13")
         assert found.versions == WANTED, found.said
         kept = resolve(f"{address}simple/", ["aunt==1.0"], platform=TAG, python="3.13")
-        assert kept.versions == {"aunt": "1.0"}, kept.said  # yanked: who pinned it still gets it
+        assert kept.versions == {"aunt": "1.0"}, kept.said  # yanked, but still installed where it is pinned
         assert "no longer in https://c" in kept.said
 
 
@@ -95,7 +95,7 @@ def other_origin(version: str) -> Iterator[str]:
             return str(next((f / name for f in (here.folder, packages) if (f / name).is_file()), here.folder / "package.json"))
 
         def log_message(self, *_: Any) -> None:
-            """Nobody reads it."""
+            """Log nothing."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -175,7 +175,7 @@ def test_read_only_credentials_end_the_run_before_any_work(bucket: tuple[Store, 
     environ = {**os.environ, **s3.environ("reader")}
     done = subprocess.run([*RUN, mirror.path], env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "check the credentials" in json.loads(done.stdout)["problem"]
+    assert "check that the credentials" in json.loads(done.stdout)["problem"]
     assert "Traceback" not in done.stderr
     assert "reader-secret" not in done.stdout + done.stderr
     assert mirror.requested_packages() == []
