@@ -192,7 +192,7 @@ def test_a_record_may_not_name_files_out_of_its_prefix(listed: str, tmp_path: Pa
 def test_a_strange_name_in_a_folder_are_refused(tmp_path: Path) -> None:
     root = unpacked(tmp_path)
     (root / "lib" / "evil\nname").write_bytes(b"x")
-    refused(root, "unsafe-archive", "no plain path")
+    refused(root, "unsafe-archive", "not a plain path")
     (root / "lib" / "evil\nname").unlink()
     Path(os.fsdecode(bytes(root / "lib" / "x") + b"\xff")).write_bytes(b"x")
     refused(root, "unsafe-archive", "not UTF-8")

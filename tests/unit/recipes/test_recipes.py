@@ -162,23 +162,23 @@ WRONG = [
     ('package = "demo"\n', 1, "has no why"),
     (GOOD + "colour = 1\n", 3, "a recipe has no colour"),
     (GOOD + "versions = 3\n", 3, "versions is not a text"),
-    (GOOD + 'versions = ">=1,,"\n', 3, "no range of conda versions"),
-    (GOOD + '\n[wheel]\nname = "not a name"\n', 5, "no distribution name"),
-    (GOOD + '[wheel]\n# said so\nversion = "2023c!"\n', 5, "no PEP 440 version"),
+    (GOOD + 'versions = ">=1,,"\n', 3, "not a range of conda versions"),
+    (GOOD + '\n[wheel]\nname = "not a name"\n', 5, "not a distribution name"),
+    (GOOD + '[wheel]\n# said so\nversion = "2023c!"\n', 5, "not a PEP 440 version"),
     (GOOD + '[wheel]\ncolor = "x"\n', 4, "wheel has no color; it may have name, version, patched"),
     (GOOD + '[requires]\nadd = ["a b c"]\n', 4, "is not a requirement"),
     (GOOD + '[requires]\ndrop = ["numpy>=2"]\n', 4, "is not the name of a distribution"),
     (GOOD + '[requires]\nadd = "numpy"\n', 4, "add is not a list of texts"),
     (GOOD + '[refuse]\ncode = "nope"\nreason = "r"\n', 4, "code is not one of"),
     (GOOD + '[refuse]\ncode = "interpreter"\n', 3, "has no reason"),
-    (GOOD + '[[data]]\nfiles = "a"\nto = "b"\n[[data]]\nfiles = "a"\nto = "../b"\n', 8, "no path below its folder"),
+    (GOOD + '[[data]]\nfiles = "a"\nto = "b"\n[[data]]\nfiles = "a"\nto = "../b"\n', 8, "not a path below its folder"),
     (GOOD + '[[data]]\nfiles = "a"\n', 3, "has no to"),
-    (GOOD + '[[data]]\nfiles = "/etc/passwd"\nto = "b"\n', 4, "no path below its folder"),
+    (GOOD + '[[data]]\nfiles = "/etc/passwd"\nto = "b"\n', 4, "not a path below its folder"),
     (GOOD + '[[data]]\nfiles = "a"\nto = "b"\nscheme = "scripts"\n', 6, "scheme is neither site nor data"),
     (GOOD + "data = 3\n", 3, "data is not a list of tables"),
     (GOOD + "files = []\n", 3, "files is not a table"),
-    (GOOD + '[license]\nexpression = "BSD"\n', 4, "no SPDX license expression"),
-    (GOOD + '[license]\nfiles = ["../x"]\n', 4, "no path below its folder"),
+    (GOOD + '[license]\nexpression = "BSD"\n', 4, "not an SPDX license expression"),
+    (GOOD + '[license]\nfiles = ["../x"]\n', 4, "not a path below its folder"),
     (GOOD + '[environment]\nvariables = ["A=b"]\n', 3, "module is not a Python module name"),
     (GOOD + '[environment]\nmodule = "demo"\n', 3, "variables is not a list such as"),
     (GOOD + '[environment]\nmodule = "demo"\nvariables = ["A=/etc"]\n', 5, "is not NAME=PATH"),
@@ -229,7 +229,7 @@ def test_the_published_schema_refuses_what_we_refuse(text: str, line: int, why: 
     schema = json.loads((builtin() / "schema.json").read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(schema)
     valid = jsonschema.Draft202012Validator(schema).is_valid(tomllib.loads(text))
-    ours_alone = ("conda versions", "distribution name", "PEP 440", "no requirement", "name of a distribution", "SPDX")
+    ours_alone = ("conda versions", "distribution name", "PEP 440", "not a requirement", "name of a distribution", "SPDX")
     assert valid == any(words in why for words in ours_alone), why
 
 
