@@ -163,3 +163,17 @@ def test_every_page_is_in_the_navigation() -> None:
     text = re.sub(r"!!python\S+", "", (REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8"))
     named = re.findall(r"[\w/-]+\.md", str(yaml.safe_load(text)["nav"]))
     assert sorted(named) == sorted(str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md"))
+
+
+def test_every_path_that_is_named_exists() -> None:
+    """Paths in backticks are of the repository, or of the package where they begin with a room."""
+    package = REPOSITORY / "converter" / "conda2wheel"
+    roots = {path.name for root in (REPOSITORY, package) for path in root.iterdir() if path.is_dir()} - {"build", "dist"}
+    found = {}
+    for path in [*DOCS.rglob("*.md"), *REPOSITORY.glob("*.md")]:
+        for named in re.findall(r"`(?:\./)?([\w.-]+/[\w./-]+)`", path.read_text(encoding="utf-8")):
+            if named.partition("/")[0] in roots and not re.search(r"\b[A-Z]+\b", named):  # PLACEHOLDERS
+                found[named] = path.name
+    assert len(found) > 50
+    exists = {named for named in found if (REPOSITORY / named).exists() or (package / named).exists()}
+    assert {named: page for named, page in found.items() if named not in exists} == {}
