@@ -14,29 +14,30 @@ REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "converter" / "conda2wheel"
 PAGE = REPOSITORY / "CONTRIBUTING.md"
 PICTURE = re.compile(r"(<!-- rooms[^>]*-->\n)(.*?)(<!-- /rooms -->)", re.DOTALL)
-# From the lowest to the highest: a module imports modules of its own room and of rooms before it. Three modules beside the rooms
-# have a place in the order, too.
-ORDER = (
-    "errors",
-    "results",
-    "files",
-    "net",
-    "wasm",
-    "abi",
-    "conda",
-    "channels",
-    "recipes",
-    "link",
-    "options",
-    "wheel",
-    "commands",
-    "pyodide",
-    "index",
-    "bundle",
-    "mirror",
-    "serve",
-    "cli",
-)
+# What each room is, from the lowest to the highest: a module imports modules of its own room and of rooms before it. Three modules
+# beside the rooms have a place in the order, too.
+ROOMS = {
+    "errors": "errors and the table of their codes",
+    "results": "result types and their JSON",
+    "files": "bounded reading, safe names and links, atomic writing",
+    "net": "URLs, credentials, downloads, the cache",
+    "wasm": "side modules as bytes: sections, imports, exports, dylink.0",
+    "abi": "platforms, main modules' symbols, loaders; `audit/`: the rules",
+    "conda": "one conda package: archive formats, index, recipe, evidence, names",
+    "channels": "repodata, search, the files of a channel's packages",
+    "recipes": "conversion recipes",
+    "link": "libraries: finding, vendoring, isolation, NEEDED and RUNTIME_PATH",
+    "options": "what a wheel's bytes depend on, as one value",
+    "wheel": "wheels: reader, writer, layout, plan, metadata, tags, provenance",
+    "commands": "the pipeline, and one module for each command",
+    "pyodide": "a real Pyodide: fetch, run, report",
+    "index": "the simple index and lock files",
+    "bundle": "resolved sets",
+    "mirror": "a whole channel: plan, work, state, store, publish, report",
+    "serve": "the HTTP application",
+    "cli": "the command line: options and rendering",
+}
+ORDER = tuple(ROOMS)
 ANYWHERE = ("_version",)  # the version alone, which imports nothing
 
 
@@ -100,7 +101,7 @@ def room(module: str) -> str:
 
 def between() -> Mapping[str, frozenset[str]]:
     """Of each room the other rooms that it imports."""
-    found = defaultdict(set)
+    found: defaultdict[str, set[str]] = defaultdict(set)
     for name, targets in imports().items():
         found[room(name)] |= {room(target) for target in targets}
     return {name: frozenset(targets - {name}) for name, targets in found.items() if name not in ("", "__main__")}
@@ -158,24 +159,15 @@ def classes() -> Iterator[tuple[str, str]]:
 
 
 def picture() -> str:
-    """The rooms from the highest to the lowest, with their modules, sub-rooms and imports, as a Markdown table."""
+    """The rooms from the highest to the lowest, with what they are and what they import, as a Markdown table."""
     edges = between()
-    lines = ["| room | modules | imports |", "| --- | --- | --- |"]
+    lines = ["| room | what it is | imports |", "| --- | --- | --- |"]
     for name in reversed(ORDER):
-        if name in edges or (PACKAGE / name).is_dir():
+        if name in edges:
             path = f"`{name}/`" if (PACKAGE / name).is_dir() else f"`{name}.py`"
-            below = sorted(edges.get(name, frozenset()) - set(ANYWHERE), key=ORDER.index, reverse=True)
-            lines.append(f"| {path} | {_contents(name)} | {', '.join(below) or 'none'} |")
+            below = sorted(edges[name] - set(ANYWHERE), key=ORDER.index, reverse=True)
+            lines.append(f"| {path} | {ROOMS[name]} | {', '.join(below)} |")
     return "\n".join(lines) + "\n"
-
-
-def _contents(name: str) -> str:
-    folder = PACKAGE / name
-    if not folder.is_dir():
-        return ""
-    own = sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
-    below = sorted(f"{path.name}/" for path in folder.iterdir() if (path / "__init__.py").is_file())
-    return ", ".join([*own, *below])
 
 
 def with_picture(text: str) -> str:
