@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "converter" / "conda2wheel"
 PAGE = REPOSITORY / "CONTRIBUTING.md"
 PICTURE = re.compile(r"(<!-- rooms[^>]*-->\n)(.*?)(<!-- /rooms -->)", re.DOTALL)
-# What each room is, from the lowest to the highest: a module imports modules of its own room and of rooms before it. Three modules
+# What each room is, from the lowest to the highest: a module imports its own room and rooms before it. Three modules
 # beside the rooms have a place in the order, too.
 ROOMS = {
     "errors": "errors and the table of their codes",
