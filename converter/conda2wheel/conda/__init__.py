@@ -1,1 +1,1 @@
-"""A conda package as it comes: opened without trusting it, and read."""
+"""Open and read one conda package; archives are not trusted."""

@@ -1,4 +1,4 @@
-"""Where the members of a wheel came from, and what was changed in them on the way."""
+"""The provenance of a wheel's members: which package each was taken from, and what was changed in it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from conda2wheel.net.download import redacted
 
 @dataclass(frozen=True)
 class MemberSource:
-    """What members came from. `kind` is package (conda's), wheel (somebody else's), or folder (of libraries, and no package).
+    """Where members were taken from.
 
-    `filename` and `sha256` are those of the archive or wheel; `opened` says of a package whether it was an archive or a folder:
-    then they are what a record says, or None. `environment_abi` are the versions of emscripten-abi that an environment has which
-    lists the package: evidence for its platform that is not in it.
+    Attributes:
+        kind: A conda package, a wheel of another builder, or a folder of libraries.
+        filename: The file name of the archive or wheel; for an unpacked package that of its record, or None.
+        sha256: Its hash in hexadecimal, from the same place.
+        opened: For a package, whether an archive or a folder was opened.
+        environment_abi: The versions of emscripten-abi in the environment that lists the package: evidence for its platform from
+            outside of the package.
     """
 
     kind: Literal["package", "wheel", "folder"]
@@ -35,13 +39,13 @@ class MemberSource:
 
     @classmethod
     def of(cls, package: CondaPackage) -> MemberSource:
-        """A conda package as a source."""
+        """Make it from a conda package."""
         record = {**package.about, **package.index, "fn": package.filename, "sha256": package.sha256, "channel": package.channel}
         return cls.from_record(record, package.opened, package.environment.get(ABI_PACKAGE, ()))
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any], opened: str | None = None, abi: Iterable[str] = ()) -> MemberSource:
-        """A conda package by its repodata record, of which a stranger may have written any part."""
+        """Make it from a repodata record, whose values are not trusted."""
 
         def text(key: str) -> str | None:
             value = record.get(key)
@@ -62,11 +66,11 @@ class MemberSource:
         )
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> MemberSource:
-        """What an account says. Raises `ValueError` where it is not as `json` writes it."""
+    def from_json(cls, document: Mapping[str, Any]) -> MemberSource:
+        """Read the document that `json` returned. Raises `ValueError` for another form."""
         names = {each.name for each in fields(cls)}
-        texts = {key: value for key, value in told.items() if key in names and isinstance(value, str)}
-        abi = told.get("environment_abi", [])
+        texts = {key: value for key, value in document.items() if key in names and isinstance(value, str)}
+        abi = document.get("environment_abi", [])
         if (
             texts.get("kind") not in ("package", "wheel", "folder")
             or not isinstance(abi, list)
@@ -76,25 +80,25 @@ class MemberSource:
         return cls(**{**texts, "environment_abi": tuple(abi)})  # type: ignore[arg-type]
 
     def with_record(self, package: CondaPackage) -> CondaPackage:
-        """The package with what is told of it and not in it: the name of its archive, its channel, its environment."""
+        """Return the package with what its files do not contain: its archive's name, its channel, its environment."""
         environment = {**package.environment, ABI_PACKAGE: self.environment_abi} if self.environment_abi else package.environment
         return replace(package, filename=self.filename, channel=self.channel or package.channel, environment=environment)
 
     def __str__(self) -> str:
-        """How a person would name it."""
+        """Its file name, or NAME-VERSION-BUILD."""
         parts = [self.name, self.version, self.build]
         return self.filename or "-".join(filter(None, parts)) or f"a {self.kind}"
 
     def json(self) -> dict[str, Any]:
-        """What is known of it."""
-        told = {**vars(self), "environment_abi": list(self.environment_abi)}
-        return {key: value for key, value in told.items() if value}
+        """Return what is known of it."""
+        values = {**vars(self), "environment_abi": list(self.environment_abi)}
+        return {key: value for key, value in values.items() if value}
 
 
 @dataclass(frozen=True)
 class MemberOrigin:
-    """Where one member came from: `file` of `source`, or (None) made by conda2wheel. `before` is the sha256 that the file had
-    there, if its bytes are others now, and `changes` says in what."""
+    """The origin of one member: `file` of `source`, or conda2wheel itself (None). If the bytes were changed, `before` is the
+    sha256 of the original and `changes` says how."""
 
     source: MemberSource | None = None
     file: str | None = None
@@ -105,7 +109,7 @@ class MemberOrigin:
     def copied(
         cls, source: MemberSource, file: str, was: Blob, now: Blob, changes: Mapping[str, Any] | None = None
     ) -> MemberOrigin:
-        """A file that was taken over, changed or not."""
+        """Return the origin of a copied file, changed or not."""
         same = was is now or was.sha256 == now.sha256
         return cls(source, file, None if same else was.sha256, {} if same else changes or {})
 
@@ -114,7 +118,7 @@ GENERATED = MemberOrigin()
 
 
 def public_channel(channel: str | None) -> str | None:
-    """A channel's name or address as others may see it: without credentials, and of a place on one machine its last part."""
+    """Return a channel's name or address for publication: without credentials, and only the last part of a local path."""
     if channel is None:
         return None
     private = channel.startswith(("file:", "/", ".", "~")) or "\\" in channel

@@ -1,1 +1,1 @@
-"""WebAssembly side modules as bytes: sections, imports, exports and dylink.0. Knows nothing of conda or of wheels."""
+"""WebAssembly side modules as bytes: sections, imports, exports and dylink.0. Independent of conda and wheels."""

@@ -119,7 +119,7 @@ class Export:
 
 @dataclass(frozen=True)
 class Module:
-    """A module and its sections; imports and exports are read when first asked for."""
+    """A module and its sections; imports and exports are read on first use."""
 
     data: bytes
     sections: tuple[Section, ...]
@@ -149,7 +149,8 @@ class Module:
 
     @cached_property
     def types(self) -> tuple[str, ...]:
-        """Every function type as `PARAMETERS>RESULTS` (see `signature`); `?` for what is none. Raises `WasmError`."""
+        """Every function type as `PARAMETERS>RESULTS` (see `signature`); `?` for a type that is not a function. Raises
+        `WasmError`."""
         return tuple(entry for s in self.sections if s.id == TYPE for entry in _types(self.data, s))
 
     @cached_property
@@ -185,7 +186,7 @@ class Module:
             return self._globals[entry.index] if entry.kind == Kind.GLOBAL else ""
         except IndexError:
             name = entry.field if isinstance(entry, Import) else entry.name
-            raise WasmError(f"{name} has a type that is not there") from None
+            raise WasmError(f"{name} has a type that does not exist") from None
 
     def exports_named(self, prefix: str) -> tuple[str, ...]:
         """The names of the exports that start with `prefix`, such as `PyInit_`."""
@@ -200,7 +201,9 @@ def _sections(data: bytes) -> Iterator[Section]:
         size = reader.uleb()
         payload = reader.pos
         if size > reader.end - payload:
-            raise WasmError(f"section {section_id} at byte {start} is cut: {size} bytes announced, {reader.end - payload} there")
+            raise WasmError(
+                f"section {section_id} at byte {start} is truncated: {size} bytes announced, {reader.end - payload} present"
+            )
         end = payload + size
         name = ""
         if section_id == CUSTOM:
@@ -227,7 +230,7 @@ def _imports(data: bytes, section: Section) -> Iterator[Import]:
 
 
 def read_import(reader: Reader) -> Import:
-    """The entry of an import section that begins at the reader's place. Raises `WasmError`."""
+    """Read the import at the reader's position. Raises `WasmError`."""
     module, field, kind = reader.name(), reader.name(), reader.u8()
     shared = is64 = False
     index, type_ = 0, ""
@@ -259,7 +262,7 @@ def _exports(data: bytes, section: Section) -> Iterator[Export]:
 
 
 def _types(data: bytes, section: Section) -> Iterator[str]:
-    """Types of the garbage collection proposal, which no side module has yet, end the list: what follows is unknown."""
+    """Yield function types. A type of the garbage collection proposal, which no side module has yet, makes the rest unknown."""
     reader = Reader(data, section.payload, section.end)
     count = reader.count()
     for done in range(count):
@@ -284,7 +287,7 @@ def _tag_indices(data: bytes, section: Section) -> Iterator[int]:
 
 
 def _global_types(data: bytes, section: Section) -> Iterator[str]:
-    """Types alone: initial values are constant expressions, of which side modules have the plain ones."""
+    """Yield the types; initial values, which are constant expressions, are skipped."""
     reader = Reader(data, section.payload, section.end)
     for _ in range(reader.count(smallest=3)):
         yield value_type(reader) + ("*" if reader.u8() else "")
@@ -292,7 +295,7 @@ def _global_types(data: bytes, section: Section) -> Iterator[str]:
 
 
 def file_kind(data: bytes) -> FileKind:
-    """What `data` is. Reads the section headers only, so it is cheap on large modules.
+    """Return the kind of a file by its contents. Only section headers are read, so it is fast for large modules.
 
     A side module has `dylink.0` as its first section (tool-conventions DynamicLinking.md). A relocatable object named
     `.so` (`emcc -shared` before Emscripten 6, a "fake dylib") has `linking` instead.

@@ -1,8 +1,7 @@
-"""What the code section of a module says: which proposals its instructions are of.
+"""Scan the code section of a module for the WebAssembly proposals that its instructions belong to.
 
-Every instruction is passed over, because a byte means nothing where it is not known to be an opcode. One regular
-expression takes whole runs of instructions, so that this is done at the speed of `re`; it stops at opcodes of a
-feature that was not seen yet, and at the few whose length needs arithmetic.
+Every instruction is decoded, because only the decoder knows which byte is an opcode. One regular expression matches whole runs of
+instructions, for speed; it stops at opcodes of a feature that was not seen yet, and at the few whose length needs arithmetic.
 
 Encodings: core specification 5.4 (release 3.0, which has SIMD, tail calls and exceptions with exnref), 5.4.5 and the
 threads proposal for 0xFE, and for the older exceptions the proposal's `legacy` chapter.
@@ -22,7 +21,7 @@ from conda2wheel.wasm.signature import value_type
 
 
 class Feature(StrEnum):
-    """A proposal whose instructions can be told by their opcodes."""
+    """A proposal that is recognised by its opcodes."""
 
     SIMD = "simd"
     ATOMICS = "atomics"
@@ -33,8 +32,7 @@ class Feature(StrEnum):
 
 @dataclass(frozen=True)
 class CodeFeatures:
-    """The features seen, and where the first instruction of an unknown kind stands, which ends the reading of its
-    function (-1: nowhere)."""
+    """The features found, and the offset of the first unknown instruction (-1: none), after which its function is not read."""
 
     features: frozenset[Feature]
     unknown: int = -1
@@ -114,13 +112,13 @@ _BR_TABLE, _SELECT, _TRY_TABLE = 0x0E, 0x1C, 0x1F
 
 @cache
 def _run(seen: frozenset[Feature]) -> re.Pattern[bytes]:
-    """Instructions of no feature but these, as many as follow."""
+    """Compile a pattern for a run of instructions of these features and of none other."""
     return re.compile(rb"(?:" + b"|".join([_PLAIN + _THROW, *(_OF[f] for f in _OF if f in seen)]) + rb")*+", re.DOTALL)
 
 
 def scan(module: Module, wanted: frozenset[Feature] = frozenset(Feature)) -> CodeFeatures:
-    """The features of a module's code among those `wanted`; asked about few, functions are passed over in which no byte could
-    begin such an instruction. Raises `WasmError` where a function is cut."""
+    """Find the features of a module's code among those `wanted`. For few features, functions without a byte that could begin such
+    an instruction are skipped. Raises `WasmError` for a truncated function."""
     seen: set[Feature] = set()
     run = _run(frozenset())
     unknown = -1
@@ -137,7 +135,7 @@ def scan(module: Module, wanted: frozenset[Feature] = frozenset(Feature)) -> Cod
                 run = _run(frozenset(seen))
                 if _after(run, data, pos, end) > pos:
                     continue
-            after = _odd(data, pos, end)
+            after = _after_vector(data, pos, end)
             if after is None:
                 unknown = pos if unknown < 0 else unknown
                 break
@@ -150,8 +148,8 @@ def _after(run: re.Pattern[bytes], data: bytes, pos: int, end: int) -> int:
     return pos if found is None else found.end()
 
 
-def _odd(data: bytes, pos: int, end: int) -> int | None:
-    """Where an instruction ends that holds a vector; None for one that is not known."""
+def _after_vector(data: bytes, pos: int, end: int) -> int | None:
+    """Return the end of an instruction with a vector; None for an unknown instruction."""
     reader = Reader(data, pos, end)
     code = reader.u8()
     if code == _BR_TABLE:
@@ -174,7 +172,7 @@ def _odd(data: bytes, pos: int, end: int) -> int | None:
 
 
 def _bodies(module: Module) -> Iterator[tuple[int, int]]:
-    """Where the instructions of each function start and end."""
+    """Yield the offsets where the instructions of each function start and end."""
     for section in module.sections:
         if section.id != CODE:
             continue

@@ -1,9 +1,9 @@
-"""dylink.0, byte for byte: read it, change NEEDED and RUNTIME_PATH, and give back every other byte as it came.
+"""Read and write the dylink.0 section: NEEDED and RUNTIME_PATH can change, every other byte stays as it is.
 
 Format: tool-conventions DynamicLinking.md. The section is a sequence of `type:u8 length:uleb payload`:
-1 MEM_INFO, 2 NEEDED, 3 EXPORT_INFO, 4 IMPORT_INFO, 5 RUNTIME_PATH. Loaders skip types that they do not know, so
-unknown ones are carried. Emscripten's JavaScript reader does not resynchronise at the end of a subsection: one wrong
-count spoils all that follows, hence a subsection that is not changed is never encoded again.
+1 MEM_INFO, 2 NEEDED, 3 EXPORT_INFO, 4 IMPORT_INFO, 5 RUNTIME_PATH. Loaders skip unknown types, so
+they are kept. Emscripten's JavaScript reader does not resynchronise at the end of a subsection: after one wrong
+count it misreads all that follows. So a subsection without changes is not encoded again.
 
 Before Emscripten 2.0.31 the section was called `dylink` and was `memsize memalign tablesize tablealign NEEDED`.
 """
@@ -31,7 +31,7 @@ class MemInfo:
 
 @dataclass(frozen=True)
 class ImportInfo:
-    """The flags of one import; an import that is WEAK may stay unresolved and is then 0."""
+    """The flags of one import; a WEAK import may stay unresolved and is then 0."""
 
     module: str
     field: str
@@ -45,7 +45,7 @@ class ImportInfo:
 
 @dataclass(frozen=True)
 class Subsection:
-    """One subsection with its bytes as they came (`raw`: type, length and payload) and its payload."""
+    """One subsection: its original bytes (`raw`: type, length and payload) and its payload."""
 
     type: int
     raw: bytes
@@ -113,7 +113,7 @@ class Dylink:
 
     @property
     def as_loaded(self) -> Dylink:
-        """What Emscripten's loader gets of it: nothing that follows a subsection with more in it than its count says."""
+        """The section as Emscripten's loader reads it: nothing after a subsection with more entries than its count."""
         for number, part in enumerate(self.subsections, 1):
             if _has_more(part):
                 return replace(self, subsections=self.subsections[:number])
@@ -136,7 +136,7 @@ class Dylink:
         return self if tuple(paths) == self.runtime_path else self._replace(RUNTIME_PATH, paths)
 
     def _replace(self, type_: int, names: Sequence[str]) -> Dylink:
-        """In the place of the first subsection of that type, else where wasm-ld would write it: by type."""
+        """Replace the first subsection of that type, or insert one where wasm-ld would write it (sorted by type)."""
         new = Subsection.encode(type_, encode_uleb(len(names)) + b"".join(map(encode_name, names))) if names else None
         out: list[Subsection] = []
         had = any(part.type == type_ for part in self.subsections)
@@ -155,7 +155,7 @@ class Dylink:
 
 
 def _has_more(part: Subsection) -> bool:
-    """Whether entries are left over, as auditwheel-emscripten 0.3.0 leaves them, which counts the modules of IMPORT_INFO."""
+    """Whether it has more entries than its count; auditwheel-emscripten 0.3.0 writes the count of modules to IMPORT_INFO."""
     names = {EXPORT_INFO: 1, IMPORT_INFO: 2}.get(part.type)
     if names is None:
         return False
@@ -187,7 +187,7 @@ class LegacyDylink:
 
     @property
     def runtime_path(self) -> tuple[str, ...]:
-        """Never any."""
+        """Empty; the format has none."""
         return ()
 
     def with_needed(self, names: Sequence[str]) -> LegacyDylink:
@@ -195,7 +195,7 @@ class LegacyDylink:
         return replace(self, needed=tuple(names))
 
     def with_runtime_path(self, paths: Sequence[str]) -> LegacyDylink:
-        """Itself for no paths. Raises `WasmError` for any: the format has no place for them."""
+        """Return itself for no paths. Raises `WasmError` for any, which the format cannot hold."""
         if paths:
             raise WasmError("a legacy dylink section cannot hold a RUNTIME_PATH")
         return self
@@ -206,7 +206,7 @@ class LegacyDylink:
 
 
 def read(module: Module) -> Dylink | LegacyDylink:
-    """The dylink section of a side module. Raises `WasmError` where there is none or a damaged one."""
+    """Read the dylink section of a side module. Raises `WasmError` if it is missing or damaged."""
     if not module.sections or module.sections[0].id != CUSTOM:
         raise WasmError("no dylink.0 section: not a side module")
     first = module.sections[0]
@@ -219,7 +219,7 @@ def read(module: Module) -> Dylink | LegacyDylink:
 
 
 def write(module: Module, dylink: Dylink | LegacyDylink) -> bytes:
-    """The module with that section in place of its own; all other bytes stay. The same object if nothing changed."""
+    """Return the module with this dylink section in place of its own; the same object if nothing changed."""
     first = module.sections[0]
     payload = dylink.encode()
     if payload == module.data[first.payload : first.end]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class WasmError(ValueError):
-    """The bytes are no WebAssembly module, or a damaged one; the text says where."""
+    """The bytes are not a WebAssembly module, or a damaged one; the text says where."""
 
 
 class Reader:
@@ -71,7 +71,7 @@ class Reader:
             raise WasmError(f"name at byte {start} is not UTF-8") from None
 
     def count(self, smallest: int = 1) -> int:
-        """A vector's length, refused where that many elements of `smallest` bytes cannot follow."""
+        """A vector's length. Raises `WasmError` if that many elements of `smallest` bytes cannot follow."""
         start = self.pos
         value = self.uleb()
         if value * smallest > self.end - self.pos:

@@ -1,8 +1,8 @@
-"""Give symbols of a side module other names, and leave every other byte as it is: code refers to indices, not to names.
+"""Rename symbols of a side module; every other byte stays as it is, since code refers to indices, not to names.
 
 A symbol's name stands in the import section (module `env` for functions, tags and globals; `GOT.func` and `GOT.mem` for
-addresses in the global offset table), in the export section, in dylink.0's EXPORT_INFO and IMPORT_INFO, and, where nobody has
-stripped it, in the `name` section. Formats: core specification 5.5.5, 5.5.10 and 7.4.1; tool-conventions DynamicLinking.md; the
+addresses in the global offset table), in the export section, in dylink.0's EXPORT_INFO and IMPORT_INFO, and, where it is
+not stripped, in the `name` section. Formats: core specification 5.5.5, 5.5.10 and 7.4.1; tool-conventions DynamicLinking.md; the
 extended name section proposal. A section in which nothing changes is not encoded again.
 """
 
@@ -14,12 +14,12 @@ from conda2wheel.wasm.binary import CUSTOM, EXPORT, IMPORT, Kind, Module, Sectio
 from conda2wheel.wasm.dylink import EXPORT_INFO, IMPORT_INFO, Subsection
 from conda2wheel.wasm.encoding import Reader, encode_name, encode_uleb
 
-SYMBOLS_OF = frozenset({"env", "GOT.func", "GOT.mem"})
+SYMBOL_MODULES = frozenset({"env", "GOT.func", "GOT.mem"})
 _NAMED = frozenset({1, 7, 11})  # name maps of functions, globals and tags; the others name no symbols
 
 
 def rename(module: Module, names: Mapping[str, str]) -> bytes:
-    """The module's bytes with every symbol in `names` under its new name; `module.data` itself where there is none of them.
+    """Return the module's bytes with the symbols in `names` renamed; `module.data` itself if it has none of them.
 
     Raises `WasmError` for damaged sections, and `ValueError` if two exports would get the same name.
     """
@@ -36,7 +36,7 @@ def rename(module: Module, names: Mapping[str, str]) -> bytes:
 
 
 def _section(data: bytes, section: Section, names: Mapping[str, str], first: bool) -> bytes | None:
-    """A section with new names; None if nothing in it changes."""
+    """Rename the symbols in a section; None if nothing changes."""
     body: bytes | None = None
     if section.id == IMPORT:
         body = _entries(data, section, names, _import)
@@ -47,7 +47,7 @@ def _section(data: bytes, section: Section, names: Mapping[str, str], first: boo
     elif section.id == CUSTOM and section.name == "name":
         try:
             body = _subsections(data, section, names, dict.fromkeys(_NAMED, _name_map))
-        except WasmError:  # it means nothing to a loader, and a damaged one makes no module invalid
+        except WasmError:  # loaders ignore it, and a damaged one does not make a module invalid
             return None
     if body is None:
         return None
@@ -55,19 +55,19 @@ def _section(data: bytes, section: Section, names: Mapping[str, str], first: boo
     return bytes([section.id]) + encode_uleb(len(content)) + content
 
 
-Entry = Callable[[Reader, Mapping[str, str]], tuple[bytes, bool]]  # an entry's new bytes, and whether they differ
+EntryRenamer = Callable[[Reader, Mapping[str, str]], tuple[bytes, bool]]  # returns an entry's bytes, and whether they changed
 
 
-def _entries(data: bytes, section: Section, names: Mapping[str, str], entry: Entry) -> bytes | None:
-    return _vector(Reader(data, section.payload, section.end), names, entry)
+def _entries(data: bytes, section: Section, names: Mapping[str, str], rename_entry: EntryRenamer) -> bytes | None:
+    return _vector(Reader(data, section.payload, section.end), names, rename_entry)
 
 
-def _vector(reader: Reader, names: Mapping[str, str], entry: Entry) -> bytes | None:
-    """A vector with each entry passed through `entry`; None if none changes. What stands behind the vector stays."""
+def _vector(reader: Reader, names: Mapping[str, str], rename_entry: EntryRenamer) -> bytes | None:
+    """Rename the entries of a vector; None if none changes. Bytes after the vector stay."""
     start = reader.pos
     count = reader.count()
     head = reader.data[start : reader.pos]
-    found = [entry(reader, names) for _ in range(count)]
+    found = [rename_entry(reader, names) for _ in range(count)]
     if not any(changed for _, changed in found):
         return None
     return head + b"".join(raw for raw, _ in found) + reader.data[reader.pos : reader.end]
@@ -82,7 +82,7 @@ def _import(reader: Reader, names: Mapping[str, str]) -> tuple[bytes, bool]:
     reader.pos = start
     entry = read_import(reader)
     new = names.get(entry.field)
-    if new is None or entry.module not in SYMBOLS_OF or entry.kind not in (Kind.FUNC, Kind.GLOBAL, Kind.TAG):
+    if new is None or entry.module not in SYMBOL_MODULES or entry.kind not in (Kind.FUNC, Kind.GLOBAL, Kind.TAG):
         return reader.data[start : reader.pos], False
     return reader.data[start:before] + encode_name(new) + reader.data[after : reader.pos], True
 
@@ -96,7 +96,7 @@ def _export_info(reader: Reader, names: Mapping[str, str]) -> tuple[bytes, bool]
 
 
 def _named(reader: Reader, names: Mapping[str, str], skip: Callable[[Reader], object]) -> tuple[bytes, bool]:
-    """An entry that begins with its name."""
+    """Rename an entry that begins with its name."""
     start = reader.pos
     name = reader.name()
     after = reader.pos
@@ -115,7 +115,7 @@ def _import_info(reader: Reader, names: Mapping[str, str]) -> tuple[bytes, bool]
     after = reader.pos
     reader.uleb()
     new = names.get(field)
-    if new is None or module not in SYMBOLS_OF:
+    if new is None or module not in SYMBOL_MODULES:
         return reader.data[start : reader.pos], False
     return reader.data[start:before] + encode_name(new) + reader.data[after : reader.pos], True
 
@@ -130,8 +130,8 @@ def _name_map(reader: Reader, names: Mapping[str, str]) -> tuple[bytes, bool]:
     return reader.data[start:before] + encode_name(new), True
 
 
-def _subsections(data: bytes, section: Section, names: Mapping[str, str], entries: Mapping[int, Entry]) -> bytes | None:
-    """A sequence of `type length payload` with the vectors of these types passed through; None if nothing changes."""
+def _subsections(data: bytes, section: Section, names: Mapping[str, str], entries: Mapping[int, EntryRenamer]) -> bytes | None:
+    """Rename the entries in subsections (`type length payload`) of these types; None if nothing changes."""
     parts: list[bytes] = []
     changed = False
     for type_, raw, payload in _split(data, section):

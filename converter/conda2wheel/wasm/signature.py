@@ -1,4 +1,4 @@
-"""Types as short text: `ij>d` is a function of an i32 and an i64 that returns an f64; `>` takes and returns nothing.
+"""Write types as short text: `ij>d` is a function of an i32 and an i64 that returns an f64; `>` takes and returns nothing.
 
 Letters as in Emscripten's signatures (i, j, f, d), and V for v128, F for funcref, X for externref, E for exnref. Type
 encodings: core specification 5.3 and the exception handling proposal.
@@ -28,7 +28,7 @@ def value_type(reader: Reader) -> str:
 
 
 def skip_constant(reader: Reader) -> None:
-    """Pass over a constant expression (core specification 3.4.13). Raises `WasmError` for one of another proposal."""
+    """Skip a constant expression (core specification 3.4.13). Raises `WasmError` for one of another proposal."""
     while (code := reader.u8()) != _END:
         if code in (_GLOBAL_GET, _REF_FUNC):
             reader.uleb()
@@ -43,7 +43,7 @@ def skip_constant(reader: Reader) -> None:
 
 
 def describe(signature: str) -> str:
-    """For people.
+    """Format a type for messages.
 
     >>> describe("ij>d"), describe(">"), describe("i*")
     ('(i32, i64) -> f64', '() -> ()', 'mutable i32')

@@ -88,7 +88,7 @@ def test_data_of_another_package_travels_with_its_license_and_is_accounted_for(t
     assert {each["name"] for each in proj_in_bill["components"]} == {name for name in wheel.contents if "/proj_dir/" in name}
     assert wheel.result.wheel is not None
     assert verify(wheel.result.wheel, [source, proj]).identical
-    with pytest.raises(Failed, match=r"made of proj-9\.4"):
+    with pytest.raises(Failed, match=r"its sources proj-9\.4"):
         verify(wheel.result.wheel, [source])
     refused(source, tmp_path / "no", "missing-library", r"its recipe takes share/proj/\*\* of proj, which is not in any libdir")
 
