@@ -1,4 +1,4 @@
-"""How a wheel was asked for: what `convert` and `repair` were told, as one value that a wheel can carry and `verify` replay."""
+"""The options of `convert` and `repair`, as one value that is recorded in the wheel, so that `verify` can replay it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,20 @@ ALLOWABLE = frozenset({"abi-conflict", "missing-library", "signature-mismatch", 
 
 @dataclass(frozen=True)
 class Options:
-    """What the bytes of a wheel depend on beside its packages. `platform`: None for "by evidence". `epoch`:
-    SOURCE_DATE_EPOCH, in seconds, where it was set. `names`: what dependencies are called by their own dist-info, where the rows
-    say otherwise."""
+    """What the bytes of a wheel depend on beside its packages.
+
+    Attributes:
+        platform: the platform; None to determine it by evidence.
+        compat_tags: whether the older tags of the platform are added.
+        level: the level of compression, 1 to 12.
+        isolate: whether the symbols of vendored libraries are renamed.
+        provided: whether libraries that Pyodide provides are left out.
+        allow: the refusal codes that become warnings.
+        pins: the source of version limits, one of `PINS`.
+        recipe: the conversion recipe of the package.
+        epoch: SOURCE_DATE_EPOCH in seconds; None if it is not set.
+        names: the PyPI names of dependencies that come from their own dist-info and not from the tables, by conda name.
+    """
 
     platform: Platform | None = None
     compat_tags: bool = False
@@ -54,13 +65,13 @@ class Options:
         allow: Iterable[str] = (),
         pins: Pins = "metadata",
     ) -> Options:
-        """What a caller said, with SOURCE_DATE_EPOCH of this process. Raises `Failed` (usage) for a wrong value."""
+        """Return the options of a caller, with SOURCE_DATE_EPOCH of this process. Raises `Failed` (usage) for a wrong value."""
         return cls(
             forced_platform(platform), compat_tags, level, isolate, provided, check_allow(allow), pins, epoch=source_date_epoch()
         )
 
     def json(self) -> dict[str, Any]:
-        """As `conda2wheel.json` has them."""
+        """Return the options as `conda2wheel.json` records them."""
         return {
             "platform": self.platform.tag if self.platform else "auto",
             "compat_tags": self.compat_tags,
@@ -75,16 +86,20 @@ class Options:
         }
 
     @classmethod
-    def from_json(cls, told: Any) -> Options:
-        """What a wheel says of itself. Raises `ValueError` for what no conda2wheel wrote, `Failed` (usage) for a platform or a
-        code that this version does not know."""
-        if not isinstance(told, Mapping):
-            raise ValueError("it tells no options")  # noqa: TRY004 - what is wrong is the document
-        flags = [told.get(key) for key in ("compat_tags", "isolate", "provided")]
-        level, epoch, allow = told.get("level"), told.get("source_date_epoch"), told.get("allow")
-        pins = next((each for each in PINS if each == told.get("pins")), None)
-        names = told.get("names", {})
-        recipe = None if told.get("recipe") is None else from_document(dict(told["recipe"]))
+    def from_json(cls, document: Any) -> Options:
+        """Read what `json` returned.
+
+        Raises:
+            ValueError: no version of conda2wheel wrote it.
+            Failed: usage, for a platform or a code that this version does not know.
+        """
+        if not isinstance(document, Mapping):
+            raise ValueError("no options")  # noqa: TRY004 - the document is wrong, not an argument
+        flags = [document.get(key) for key in ("compat_tags", "isolate", "provided")]
+        level, epoch, allow = document.get("level"), document.get("source_date_epoch"), document.get("allow")
+        pins = next((each for each in PINS if each == document.get("pins")), None)
+        names = document.get("names", {})
+        recipe = None if document.get("recipe") is None else from_document(dict(document["recipe"]))
         if not (
             all(isinstance(flag, bool) for flag in flags)
             and type(level) is int
@@ -95,24 +110,24 @@ class Options:
             and isinstance(names, dict)
             and all(name is None or isinstance(name, str) for name in names.values())
         ):
-            raise ValueError("its options are not as this version writes them")
+            raise ValueError("this version does not write such options")
         compat_tags, isolate, provided = map(bool, flags)
-        platform = forced_platform(str(told.get("platform")))
+        platform = forced_platform(str(document.get("platform")))
         return cls(platform, compat_tags, level, isolate, provided, check_allow(allow), pins, recipe, epoch, names)
 
     def moment(self, own: float | None) -> float:
-        """The time of a wheel's members, in seconds since 1970: SOURCE_DATE_EPOCH, where set, else the input's own."""
+        """Return the time of a wheel's members, in seconds since 1970: SOURCE_DATE_EPOCH if it is set, else the input's own."""
         return float(self.epoch) if self.epoch is not None else own or 0.0
 
 
 def source_date_epoch() -> int | None:
-    """SOURCE_DATE_EPOCH, where it is a number."""
+    """Return SOURCE_DATE_EPOCH if it is a number."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
     return int(epoch) if epoch.isascii() and epoch.isdecimal() else None
 
 
 def check_allow(allow: Iterable[str]) -> frozenset[str]:
-    """The codes as a set. Raises `Failed` (usage) for one that cannot be allowed."""
+    """Return the codes as a set. Raises `Failed` (usage) for a code that cannot be allowed."""
     codes = frozenset(allow)
     if unknown := sorted(codes - ALLOWABLE):
         raise Failed(

@@ -236,7 +236,7 @@ def open_source(source: str, options: Options, context: Context) -> Opened:
 
 
 def read_package(package: CondaPackage, options: Options, context: Context, channels: Sequence[str] = ()) -> Opened:
-    """Find the conversion recipe of a package and the PyPI names of its dependencies; `channels` are asked, too.
+    """Find the conversion recipe of a package and the PyPI names of its dependencies, also in `channels`.
 
     Raises:
         Failed: network, disk.
@@ -260,7 +260,7 @@ def prepare(source: str, options: Options, context: Context) -> Prepared:
 
 
 def prepare_package(opened: Opened) -> Prepared:
-    """Plan the wheel of a package that is open already, with the recipe and the names that its options have.
+    """Plan the wheel of an opened package, with the recipe and the names in its options.
 
     Raises:
         Refused: the package cannot become a wheel, with the code that says why.
@@ -290,7 +290,7 @@ def build(prepared: Prepared, common: CommonWheel | None = None, progress: Progr
     progress(f"auditing {plan.filename}")
     verdict = _judge(prepared, linked)
     contents, notes = wheel_members(plan, linked, prepared.added)
-    # The notes of the index come last, and also where nothing was linked.
+    # The notes of the library index come last, even if nothing was linked.
     warnings = (*plan.warnings, *linked.warnings, *verdict.warnings, *notes, *prepared.libraries.notes)
     provenance = _provenance(replace(prepared, plan=plan), linked, verdict, allowed_warnings(warnings))
     contents = with_provenance(provenance, f"{plan.stem}.dist-info", contents, prepared.package, linked, prepared.added)
