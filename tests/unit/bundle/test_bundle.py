@@ -1,4 +1,4 @@
-"""Sets: what is chosen together is what METADATA admits; the folder is whole; its lock gives the same bytes again."""
+"""Bundles: METADATA admits the chosen versions, the folder is complete, and its lock gives the same bytes again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def channels(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [sets.indexed(root / "native", sets.packages()), sets.indexed(root / "pure", sets.pure_packages())]
 
 
-def made(specs: Sequence[str], channels: Sequence[str], out: Path, **options: Any) -> Bundle:
+def build(specs: Sequence[str], channels: Sequence[str], out: Path, **options: Any) -> Bundle:
     result = bundle_specs(specs, channels=channels, out=out / "set", **options)
     for wheel in result.wheels:
         assert wheel.wheel is not None
@@ -44,7 +44,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def test_the_newest_of_each_that_works_together_is_chosen(channels: list[str], tmp_path: Path) -> None:
-    result = made(["shapes-one", "strict"], channels, tmp_path)
+    result = build(["shapes-one", "strict"], channels, tmp_path)
     assert projects(result) == {"shapes-one": "1.0", "strict": "1.0", "numeric": "2.4.0"}
     assert {wheel.platform for wheel in result.wheels} == {PLATFORM}
     (shapes,) = [wheel for wheel in result.wheels if wheel.name == "shapes_one"]
@@ -53,12 +53,12 @@ def test_the_newest_of_each_that_works_together_is_chosen(channels: list[str], t
     assert {"simple", "bundle.lock", "requirements.txt", "report.json"} <= names
 
 
-def test_bounds_that_metadata_alone_has_hold_for_the_choice(channels: list[str], tmp_path: Path) -> None:
+def test_limits_that_only_metadata_has_constrain_the_choice(channels: list[str], tmp_path: Path) -> None:
     """conda's depends of picky admit any numeric; its METADATA wants one below 2.3."""
-    assert projects(made(["picky"], channels, tmp_path)) == {"picky": "1.0", "numeric": "2.2.5"}
+    assert projects(build(["picky"], channels, tmp_path)) == {"picky": "1.0", "numeric": "2.2.5"}
 
 
-def test_what_cannot_work_together_is_told_with_the_reason(channels: list[str], tmp_path: Path) -> None:
+def test_a_conflict_is_an_error_with_the_reason(channels: list[str], tmp_path: Path) -> None:
     with pytest.raises(
         Failed, match=r"picky, strict cannot be installed together: .*numeric 2\.4\.\*.*but picky requires numeric<2\.3"
     ) as caught:
@@ -68,39 +68,39 @@ def test_what_cannot_work_together_is_told_with_the_reason(channels: list[str], 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_metapackage_is_what_it_stands_for(channels: list[str], tmp_path: Path) -> None:
-    result = made(["matplotlib"], channels, tmp_path)
+def test_a_metapackage_is_replaced_by_the_package_of_its_project(channels: list[str], tmp_path: Path) -> None:
+    result = build(["matplotlib"], channels, tmp_path)
     assert projects(result) == {"matplotlib": "3.0", "numeric": "2.4.0"}
     assert result.lock.folded == (("matplotlib", "matplotlib"),)
 
 
-def test_pure_packages_are_left_to_pypi_or_taken_along(channels: list[str], tmp_path: Path) -> None:
-    left = made(["matplotlib-base"], channels, tmp_path)
+def test_pure_packages_are_left_to_pypi_or_included(channels: list[str], tmp_path: Path) -> None:
+    left = build(["matplotlib-base"], channels, tmp_path)
     assert "sixish" not in projects(left)
     assert [(each.requirement, each.why) for each in left.lock.external] == [("sixish>=1", "matplotlib requires sixish>=1")]
     assert "sixish>=1" in (left.folder / "requirements.txt").read_text().splitlines()
-    whole = made(["matplotlib-base"], channels, tmp_path, complete=True)
+    whole = build(["matplotlib-base"], channels, tmp_path, complete=True)
     assert projects(whole)["sixish"] == "1.16"
     assert whole.lock.external == ()
 
 
-def test_a_pure_package_that_is_asked_for_is_converted(channels: list[str], tmp_path: Path) -> None:
-    result = made(["wants-sixish"], channels, tmp_path)
+def test_a_requested_pure_package_is_converted(channels: list[str], tmp_path: Path) -> None:
+    result = build(["wants-sixish"], channels, tmp_path)
     assert projects(result) == {"wants-sixish": "1.0"}
     assert [each.requirement for each in result.lock.external] == ["sixish>=1.10"]
 
 
-def test_a_renamed_package_has_its_pypi_name_and_extras_stay(channels: list[str], tmp_path: Path) -> None:
-    result = made(["python-duckdb"], channels, tmp_path)
+def test_a_renamed_package_has_its_pypi_name_and_unused_extras_are_ignored(channels: list[str], tmp_path: Path) -> None:
+    result = build(["python-duckdb"], channels, tmp_path)
     assert projects(result) == {"duckdb": "1.0"}
-    assert result.lock.external == ()  # nobody asked for the extra
+    assert result.lock.external == ()  # no member requires the extra
 
 
-def test_a_dependency_that_no_channel_has_is_left_and_told(tmp_path: Path) -> None:
+def test_a_dependency_that_no_channel_has_is_removed_and_recorded(tmp_path: Path) -> None:
     channel = sets.indexed(
         tmp_path / "channel", [sets.native("lonely", depends=["tomli-like >=2", "zlib"], requires=["tomli-like>=2"])]
     )
-    result = made(["lonely"], [channel], tmp_path)
+    result = build(["lonely"], [channel], tmp_path)
     assert [(each.name, each.pypi, each.specs) for each in result.lock.absent] == [
         ("tomli-like", "tomli-like", ("tomli-like >=2",)),
         ("zlib", None, ("zlib",)),
@@ -109,9 +109,9 @@ def test_a_dependency_that_no_channel_has_is_left_and_told(tmp_path: Path) -> No
     assert [each.requirement for each in result.lock.external] == ["tomli-like>=2"]
 
 
-def test_what_no_channel_has_comes_from_pypi_with_its_hash(tmp_path: Path) -> None:
+def test_a_dependency_that_no_channel_has_is_downloaded_from_pypi_with_its_hash(tmp_path: Path) -> None:
     channel = sets.indexed(tmp_path / "channel", [sets.native("lonely", requires=["python-dateutil==2.9.0.post0", "six<1.17"])])
-    result = made(["lonely"], [channel], tmp_path, complete=True)
+    result = build(["lonely"], [channel], tmp_path, complete=True)
     assert [(each.name, each.version) for each in result.lock.pypi] == [("python-dateutil", "2.9.0.post0"), ("six", "1.16.0")]
     pinned = (result.folder / "requirements.txt").read_text()
     assert "six==1.16.0 --hash=sha256:8abb2f1d86890a2dfb989f9a77cfcfd3e47c2a354b01111771326f8aa26e0254" in pinned
@@ -119,22 +119,22 @@ def test_what_no_channel_has_comes_from_pypi_with_its_hash(tmp_path: Path) -> No
     assert contents(again.folder) == contents(result.folder)
 
 
-def test_the_same_lock_gives_the_same_bytes_whatever_became_of_the_channel(channels: list[str], tmp_path: Path) -> None:
+def test_the_same_lock_gives_the_same_bytes_after_the_channel_changed(channels: list[str], tmp_path: Path) -> None:
     root = tmp_path / "channel"
     channel = sets.indexed(root, sets.packages())
-    result = made(["shapes-one", "shapes-two", "matplotlib"], [channel, channels[1]], tmp_path, complete=True)
+    result = build(["shapes-one", "shapes-two", "matplotlib"], [channel, channels[1]], tmp_path, complete=True)
     before = contents(result.folder)
     sets.indexed(root, [sets.native("numeric", "9.0"), sets.shared("geosy", "libgeosy.so", "geosy_next", 0, version="9.0")])
     shutil.copy(result.folder / "bundle.lock", tmp_path)
     again = bundle_locked(tmp_path / "bundle.lock", out=tmp_path / "again")
     assert contents(again.folder) == before
-    assert projects(made(["numeric"], [channel], tmp_path)) == {"numeric": "9.0"}
+    assert projects(build(["numeric"], [channel], tmp_path)) == {"numeric": "9.0"}
 
 
-def test_libraries_of_several_wheels_lie_once_where_that_is_asked_for(channels: list[str], tmp_path: Path) -> None:
-    apart = made(["shapes-one", "shapes-two"], channels, tmp_path)
+def test_share_libs_moves_libraries_of_several_wheels_into_one_wheel(channels: list[str], tmp_path: Path) -> None:
+    apart = build(["shapes-one", "shapes-two"], channels, tmp_path)
     assert [len(wheel.vendored) for wheel in apart.wheels] == [0, 1, 1]
-    result = made(["shapes-one", "shapes-two"], channels, tmp_path, share_libs="geo-libs")
+    result = build(["shapes-one", "shapes-two"], channels, tmp_path, share_libs="geo-libs")
     common = result.wheels[-1]
     assert (common.name, [library.source for library in common.vendored]) == (
         "geo-libs",
@@ -149,16 +149,16 @@ def test_libraries_of_several_wheels_lie_once_where_that_is_asked_for(channels: 
     assert contents(again.folder) == contents(result.folder)
 
 
-def test_nothing_is_shared_where_one_wheel_alone_needs_it(channels: list[str], tmp_path: Path) -> None:
-    result = made(["shapes-two"], channels, tmp_path, share_libs="geo-libs")
+def test_a_library_of_one_wheel_is_not_shared(channels: list[str], tmp_path: Path) -> None:
+    result = build(["shapes-two"], channels, tmp_path, share_libs="geo-libs")
     assert projects(result) == {"shapes-two": "1.0"}
     assert [warning.code for warning in result.warnings] == ["nothing-shared"]
     with pytest.raises(Failed, match="not a distribution name"):
         bundle_specs(["shapes-one", "shapes-two"], channels=channels, out=tmp_path / "no", share_libs="no name")
 
 
-def test_a_dependency_has_the_name_that_its_own_dist_info_says(tmp_path: Path) -> None:
-    """odd-conda-name is what conda calls it; inside is another project, which no table knows."""
+def test_a_dependency_has_the_name_in_its_own_dist_info(tmp_path: Path) -> None:
+    """odd-conda-name is what conda calls it; its dist-info is that of another project, which no table has."""
     renamed = sets.native("odd-conda-name", project="proper-project")
     bare = conda.assemble(
         "bare",
@@ -167,15 +167,15 @@ def test_a_dependency_has_the_name_that_its_own_dist_info_says(tmp_path: Path) -
         string="py313h1234567_0",
         depends=["emscripten-abi >=4,<5.0a0", "python_abi 3.13.* *_cp313", "odd-conda-name >=1"],
     )
-    result = made(["bare"], [sets.indexed(tmp_path / "channel", [renamed, bare])], tmp_path)
+    result = build(["bare"], [sets.indexed(tmp_path / "channel", [renamed, bare])], tmp_path)
     assert {wheel.name: wheel.requires for wheel in result.wheels}["bare"] == ("proper-project>=1",)
     assert (projects(result), result.lock.external) == ({"bare": "1.0", "proper-project": "1.0"}, ())
     again = bundle_locked(result.folder / "bundle.lock", out=tmp_path / "again")
     assert contents(again.folder) == contents(result.folder)
 
 
-def test_an_index_may_have_whole_addresses(channels: list[str], tmp_path: Path) -> None:
-    result = made(["numeric"], channels, tmp_path, url="https://example.org/set/")
+def test_an_index_may_have_absolute_urls(channels: list[str], tmp_path: Path) -> None:
+    result = build(["numeric"], channels, tmp_path, url="https://example.org/set/")
     page = json.loads((result.folder / "simple/numeric/index.json").read_text())
     assert [each["url"] for each in page["files"]] == [f"https://example.org/set/{result.wheels[0].filename}"]
     again = bundle_locked(result.folder / "bundle.lock", out=tmp_path / "again")
@@ -187,7 +187,7 @@ def test_a_library_that_only_the_channel_has_is_in_the_lock(tmp_path: Path) -> N
     user = sets.native("hidden", calls="other_next", needed=["libquite.so"])
     library = sets.shared("quite", "libquite.so", "other_next", 500)
     root = tmp_path / "channel"
-    result = made(["hidden"], [sets.indexed(root, [user, library])], tmp_path)
+    result = build(["hidden"], [sets.indexed(root, [user, library])], tmp_path)
     (step,) = result.lock.steps
     assert [each.name for each in step.libraries] == ["quite"]
     newer = sets.shared("quite", "libquite.so", "other_next", 900, version="2.0")
@@ -196,7 +196,7 @@ def test_a_library_that_only_the_channel_has_is_in_the_lock(tmp_path: Path) -> N
     assert contents(again.folder) == contents(result.folder)
 
 
-def test_one_package_that_cannot_become_a_wheel_stops_the_set(tmp_path: Path) -> None:
+def test_a_package_that_cannot_become_a_wheel_refuses_the_bundle(tmp_path: Path) -> None:
     bad = sets.native("bad", calls="nobody_has_this")
     channel = sets.indexed(tmp_path / "channel", [bad, sets.native("good", depends=["bad"])])
     with pytest.raises(Refused) as caught:
@@ -206,7 +206,7 @@ def test_one_package_that_cannot_become_a_wheel_stops_the_set(tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["channel"]
 
 
-def test_a_folder_that_is_somebody_elses_is_left_alone(channels: list[str], tmp_path: Path) -> None:
+def test_a_folder_that_is_no_bundle_is_not_replaced(channels: list[str], tmp_path: Path) -> None:
     mine = tmp_path / "set" / "mine.txt"
     mine.parent.mkdir()
     mine.write_text("precious")
@@ -216,9 +216,9 @@ def test_a_folder_that_is_somebody_elses_is_left_alone(channels: list[str], tmp_
     assert mine.read_text() == "precious"
 
 
-def test_a_set_is_replaced_whole(channels: list[str], tmp_path: Path) -> None:
-    made(["shapes-one"], channels, tmp_path)
-    made(["numeric =2.2"], channels, tmp_path)
+def test_a_bundle_is_replaced_as_a_whole(channels: list[str], tmp_path: Path) -> None:
+    build(["shapes-one"], channels, tmp_path)
+    build(["numeric =2.2"], channels, tmp_path)
     assert [path.name for path in (tmp_path / "set").glob("*.whl")] == [
         f"numeric-2.2.5-cp313-cp313-{PLATFORM}.pyodide_2025_0_wasm32.whl"
     ]
@@ -235,7 +235,7 @@ def test_a_set_is_replaced_whole(channels: list[str], tmp_path: Path) -> None:
         (["numeric"], {"platform": "314.0.7"}, "conflict", "emscripten-abi"),
     ],
 )
-def test_what_cannot_be_had_is_one_clear_line(
+def test_specs_that_cannot_be_solved_are_one_line(
     channels: list[str], tmp_path: Path, specs: list[str], options: dict[str, Any], code: str, match: str
 ) -> None:
     with pytest.raises(Failed, match=match) as caught:
@@ -246,15 +246,15 @@ def test_what_cannot_be_had_is_one_clear_line(
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"schema": 2}', '{"schema": 1}', "nonsense"])
-def test_a_lock_that_is_none_is_told(text: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_lock_is_an_error(text: str, tmp_path: Path) -> None:
     (tmp_path / "bundle.lock").write_text(text)
     with pytest.raises(Failed) as caught:
         bundle_locked(tmp_path / "bundle.lock", out=tmp_path / "set")
     assert caught.value.code == "unreadable"
 
 
-def test_the_report_tells_what_the_set_is_made_of(channels: list[str], tmp_path: Path) -> None:
-    result = made(["matplotlib", "shapes-two"], channels, tmp_path)
+def test_the_report_lists_the_contents_of_the_bundle(channels: list[str], tmp_path: Path) -> None:
+    result = build(["matplotlib", "shapes-two"], channels, tmp_path)
     report = json.loads((result.folder / "report.json").read_text())
     assert report["schema"] == 1
     assert {wheel["name"] for wheel in report["wheels"]} == {"matplotlib", "shapes_two", "numeric"}

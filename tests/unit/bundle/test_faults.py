@@ -1,4 +1,4 @@
-"""A set from a channel over HTTP that misbehaves: a retry that works, or one clear line; and nothing is left behind."""
+"""A bundle from a faulty HTTP channel: a retry succeeds, or the error is one line and nothing is written."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=["cut", "503", "slow", "late"],
 )
-def test_a_fault_that_passes_changes_nothing(fault: dict[str, Any], channel: Path, tmp_path: Path) -> None:
+def test_a_temporary_fault_changes_nothing(fault: dict[str, Any], channel: Path, tmp_path: Path) -> None:
     plain = bundle_specs(["shapes-one", "strict"], channels=[channel.as_uri()], out=tmp_path / "plain")
     with serve(channel) as site:
         site.fault("*.tar.bz2", **fault)
@@ -60,7 +60,7 @@ def test_a_fault_that_passes_changes_nothing(fault: dict[str, Any], channel: Pat
     ],
     ids=["404", "500", "403", "cut", "wrong hash"],
 )
-def test_a_fault_that_stays_is_one_line_and_leaves_nothing(
+def test_a_permanent_fault_is_one_line_and_writes_nothing(
     fault: dict[str, Any], error: type[Failed | Refused], code: str, channel: Path, tmp_path: Path, cache: Path
 ) -> None:
     with serve(channel) as site:
@@ -78,7 +78,7 @@ def test_a_fault_that_stays_is_one_line_and_leaves_nothing(
         assert [path for path in kept if hashlib.sha256(path.read_bytes()).hexdigest() != path.name] == []
 
 
-def test_a_second_run_takes_packages_from_the_cache_and_offline_everything(channel: Path, tmp_path: Path) -> None:
+def test_a_second_run_reads_packages_from_the_cache_and_offline_everything(channel: Path, tmp_path: Path) -> None:
     with serve(channel) as site:
         first = bundle_specs(["shapes-one", "strict"], channels=[site.url], out=tmp_path / "one")
         asked = sum(count for path, count in site.requests.items() if path.endswith(".tar.bz2"))

@@ -1,4 +1,4 @@
-"""`--share-libs`: what several wheels of a set would carry lies once, under one name, in a wheel that they require."""
+"""`--share-libs`: libraries that several wheels of a bundle need are in a common wheel that they require."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def files(wheel: Path | None) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def places(found: Shared) -> dict[str, str]:
-    """Where each library of the common wheel lies, by its stem."""
+def library_paths(found: Shared) -> dict[str, str]:
+    """The path of each library in the common wheel, by its stem."""
     assert found.wheel is not None
     return {lib.name.rpartition("/")[2].rpartition("-")[0]: lib.name for lib in found.wheel.vendored}
 
@@ -55,13 +55,13 @@ def chains(tmp_path: Path, py: str = "313", **options: Any) -> Shared:
     return shared(tmp_path, [package, other], [count, base], **options)
 
 
-def test_a_library_of_two_wheels_travels_once_and_both_require_exactly_it(tmp_path: Path) -> None:
+def test_a_library_of_two_wheels_is_in_the_common_wheel_that_both_require(tmp_path: Path) -> None:
     found = chains(tmp_path)
     assert found.wheel is not None
     version = found.wheel.version
     assert found.wheel.filename == f"geo_libs-{version}-py3-none-pyemscripten_2025_0_wasm32.whl"
     libraries = modules(found.wheel)
-    count, base = places(found)["libcount"], places(found)["libbase"]
+    count, base = library_paths(found)["libcount"], library_paths(found)["libbase"]
     assert sorted(libraries) == [base, count]
     assert libraries[count] == ((base.rpartition("/")[2],), ("$ORIGIN",))
     deep = (f"{SITE}/geo_libs.libs", "$ORIGIN/../../../geo_libs.libs")
@@ -74,7 +74,7 @@ def test_a_library_of_two_wheels_travels_once_and_both_require_exactly_it(tmp_pa
         assert got == {name: ((count.rpartition("/")[2],), path) for name, path in paths.items()}
 
 
-def test_later_platforms_find_it_by_origin_alone(tmp_path: Path) -> None:
+def test_later_platforms_find_it_by_origin(tmp_path: Path) -> None:
     found = chains(tmp_path, "314", pyodide="314.0.7")
     assert {path for result in found.users for _, path in modules(result).values()} == {
         ("$ORIGIN/../geo_libs.libs",),
@@ -82,37 +82,37 @@ def test_later_platforms_find_it_by_origin_alone(tmp_path: Path) -> None:
     }
 
 
-def test_what_one_wheel_alone_has_stays_in_it_and_takes_from_the_shared_one(tmp_path: Path) -> None:
+def test_a_library_of_one_wheel_is_vendored_and_links_to_the_common_wheel(tmp_path: Path) -> None:
     one = user("one", ("env", "b", ">"), needed=("libb.so", "liba.so"))
     two = user("two", ("GOT.func", "a", GOT), needed=("liba.so",))
     libdirs = [lib("liba", {"a": ">"}), lib("libb", {"b": ">"}, ("env", "a", ">"), needed=("liba.so",))]
     found = shared(tmp_path, [one, two], libdirs)
-    assert set(places(found)) == {"liba"}
+    assert set(library_paths(found)) == {"liba"}
     (private,) = found.users[0].vendored
-    tag = places(found)["liba"].removesuffix(".so").rpartition("-")[2]
+    tag = library_paths(found)["liba"].removesuffix(".so").rpartition("-")[2]
     own = inside(found.users[0])
     assert imports(own["libb"]) == {("env", f"a.{tag}")}
     assert exports(own["libb"]) == {f"b.{private.name.removesuffix('.so').rpartition('-')[2]}"}
     assert modules(found.users[0])[private.name] == (
-        (places(found)["liba"].rpartition("/")[2],),
+        (library_paths(found)["liba"].rpartition("/")[2],),
         (f"{SITE}/geo_libs.libs", "$ORIGIN/../geo_libs.libs"),
     )
     assert imports(inside(found.users[1])["_m"]) == {("GOT.func", f"a.{tag}")}
 
 
-def test_a_wheel_that_shares_nothing_is_as_without(tmp_path: Path) -> None:
+def test_a_wheel_that_shares_nothing_does_not_change(tmp_path: Path) -> None:
     one, two = (user(name, ("env", "a", ">"), needed=("liba.so",)) for name in ("one", "two"))
     alone = user("alone", ("env", "c", ">"), needed=("libc.so",))
     libdirs = [lib("liba", {"a": ">"}), lib("libc", {"c": ">"})]
     found = shared(tmp_path / "set", [one, two, alone], libdirs)
-    assert set(places(found)) == {"liba"}
+    assert set(library_paths(found)) == {"liba"}
     assert found.users[2].sha256 == convert(alone, out=tmp_path / "alone", libdirs=libdirs).sha256
     nothing = shared(tmp_path / "nothing", [one, alone], libdirs)
     assert (nothing.common, nothing.wheel) == (None, None)
     assert nothing.users[0].sha256 == convert(one, out=tmp_path / "alone", libdirs=libdirs).sha256
 
 
-def test_two_versions_of_a_library_in_one_set_are_two_files(tmp_path: Path) -> None:
+def test_two_versions_of_a_library_in_one_bundle_are_two_files(tmp_path: Path) -> None:
     def own(name: str, version: str) -> Path:
         extension = module([("env", "a", ">")], INIT, needed=["liba.so"])
         library = module([], {"a": ">", f"only_{version}": ">"})
@@ -127,7 +127,7 @@ def test_two_versions_of_a_library_in_one_set_are_two_files(tmp_path: Path) -> N
     assert taken[0] != taken[2]
 
 
-def test_the_version_is_that_of_the_content(tmp_path: Path) -> None:
+def test_the_version_follows_from_the_content(tmp_path: Path) -> None:
     one, two = (user(name, ("env", "a", ">"), needed=("liba.so",)) for name in ("one", "two"))
     libdir = lib("liba", {"a": ">"})
     first = shared(tmp_path / "first", [one, two], [libdir])
@@ -143,18 +143,18 @@ def test_the_version_is_that_of_the_content(tmp_path: Path) -> None:
     assert {result.sha256 for result in first.users} == {result.sha256 for result in again.users}
 
 
-def test_a_library_that_one_wheel_cannot_leave_to_the_main_module_is_taken_by_all(tmp_path: Path) -> None:
+def test_a_library_that_pyodide_does_not_provide_for_one_wheel_is_shared_by_all(tmp_path: Path) -> None:
     z = lib("libz", {"crc32": "iii>i", "more": ">"})
     png = lib("libpng", {"png": ">"}, ("env", "crc32", "iii>i"), needed=("libz.so",))
     one = user("one", ("env", "png", ">"), ("env", "crc32", "iii>i"), needed=("libpng.so", "libz.so"))
     two = user("two", ("env", "png", ">"), ("env", "more", ">"), needed=("libpng.so", "libz.so"))
     assert convert(one, out=tmp_path / "alone", libdirs=[z, png]).provided
     found = shared(tmp_path / "set", [one, two], [z, png])
-    assert set(places(found)) == {"libpng", "libz"}
-    tag = places(found)["libz"].removesuffix(".so").rpartition("-")[2]
+    assert set(library_paths(found)) == {"libpng", "libz"}
+    tag = library_paths(found)["libz"].removesuffix(".so").rpartition("-")[2]
     assert imports(inside(found.users[0])["_m"]) >= {("env", f"crc32.{tag}")}
     both = shared(tmp_path / "both", [one, python({f"x/_m{zig.suffix('313')}": _same(one)}, name="x")], [z, png])
-    assert set(places(both)) == {"libpng"}  # where all can, all leave it
+    assert set(library_paths(both)) == {"libpng"}  # where all can, all leave it
 
 
 def _same(package: Path) -> bytes:
@@ -163,7 +163,7 @@ def _same(package: Path) -> bytes:
     return module([("env", "png", ">"), ("env", "crc32", "iii>i")], INIT, needed=("libpng.so", "libz.so"))
 
 
-def test_names_that_one_wheel_asks_for_at_run_time_are_kept_for_all(tmp_path: Path) -> None:
+def test_symbols_that_one_wheel_looks_up_by_name_keep_their_names_for_all(tmp_path: Path) -> None:
     one = user("one", ("env", "a", ">"), ("env", "dlsym", "ii>i"), needed=("liba.so",), strings=["a"])
     two = user("two", ("env", "a", ">"), needed=("liba.so",))
     found = shared(tmp_path, [one, two], [lib("liba", {"a": ">"})])
@@ -173,7 +173,7 @@ def test_names_that_one_wheel_asks_for_at_run_time_are_kept_for_all(tmp_path: Pa
     assert [warning.code for warning in found.wheel.warnings if warning.code == "not-isolated"]
 
 
-def test_what_nobody_has_is_refused_in_a_user_and_in_a_library(tmp_path: Path) -> None:
+def test_an_unresolved_symbol_is_refused_in_a_user_and_in_a_library(tmp_path: Path) -> None:
     one, two = (user(name, ("env", "a", ">"), needed=("liba.so",)) for name in ("one", "two"))
     wrong = user("wrong", ("GOT.func", "b", GOT), needed=("liba.so",))
     with pytest.raises(Refused, match=r"wrong.*imports function pointer b") as refused:
@@ -195,7 +195,7 @@ def test_the_folder_is_audited_as_it_will_be_installed(tmp_path: Path) -> None:
     assert not audit(wheel).ok
 
 
-def test_the_common_wheel_tells_of_itself_as_every_wheel_does(tmp_path: Path) -> None:
+def test_the_common_wheel_has_metadata_provenance_and_sbom(tmp_path: Path) -> None:
     one, two = (user(name, ("env", "b", ">"), needed=("libb.so",)) for name in ("one", "two"))
     base = conda.assemble(
         "liba",
@@ -230,13 +230,13 @@ def test_the_common_wheel_tells_of_itself_as_every_wheel_does(tmp_path: Path) ->
     assert [ref.partition("@")[0] for ref in needs["wheel"]] == ["shared:pkg:conda/libb"]
     account = json.loads(inside_[f"{info}/conda2wheel.json"])
     assert account["command"] == "share"
-    assert account["members"][places(found)["liba"]]["file"] == "lib/liba.so"
+    assert account["members"][library_paths(found)["liba"]]["file"] == "lib/liba.so"
     told = json.loads(files(found.users[0].wheel)["one-1.0.dist-info/conda2wheel.json"])
     assert told["shared"]["requires"] == f"geo-libs=={found.wheel.version}"
-    assert [each["name"] for each in told["shared"]["libraries"]] == sorted(places(found).values())
+    assert [each["name"] for each in told["shared"]["libraries"]] == sorted(library_paths(found).values())
 
 
-def test_verify_says_that_only_the_set_can_be_made_again(tmp_path: Path) -> None:
+def test_verify_points_to_the_bundle(tmp_path: Path) -> None:
     found = chains(tmp_path)
     for result in (found.wheel, found.users[0]):
         assert result is not None
@@ -254,7 +254,7 @@ def test_verify_says_that_only_the_set_can_be_made_again(tmp_path: Path) -> None
         ({"name": "Other"}, "--share-libs Other: the bundle has a package of that name"),
     ],
 )
-def test_what_cannot_be_shared_is_told_at_once(options: dict[str, str], message: str, tmp_path: Path) -> None:
+def test_a_common_wheel_that_is_not_possible_is_a_usage_error(options: dict[str, str], message: str, tmp_path: Path) -> None:
     with pytest.raises(Failed, match=message) as failed:
         chains(tmp_path, **options)
     assert failed.value.code == "usage"

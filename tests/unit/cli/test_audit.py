@@ -1,4 +1,4 @@
-"""`conda2wheel audit` as people and CI jobs meet it: what is said where, of whatever is given."""
+"""`conda2wheel audit`: stdout, stderr and exit status for all kinds of inputs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*CLI, *map(str, arguments)], capture_output=True, text=True, check=False, **options)
 
 
-def told(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+def results_of(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
     """The results of the one document on stdout."""
     document = json.loads(done.stdout)
     assert document.keys() == {"schema", "results"}
@@ -60,17 +60,17 @@ def good(folder: Path, name: str = "good", tag: str = TAG) -> Path:
 
 
 def bad(folder: Path, name: str = "bad") -> Path:
-    """One that dies when it calls nope()."""
+    """A wheel that ends the interpreter when it calls nope()."""
     return wheel(folder, name, {f"{name}/_x{SUFFIX}": answering("_x", "nope()", "extern int nope(void);")})
 
 
 def user(folder: Path, name: str = "user", more: Mapping[str, conda.Content] | None = None) -> Path:
-    """One that takes shared() from a libshared.so."""
+    """A wheel that imports shared() from libshared.so."""
     module = answering("_u", "shared()", SHARED, ("libshared.so",))
     return wheel(folder, name, {f"{name}/_u{SUFFIX}": module, **(more or {})})
 
 
-def spoiled(folder: Path, name: str = "spoiled-1.0-py3-none-any.whl") -> Path:
+def damaged(folder: Path, name: str = "damaged-1.0-py3-none-any.whl") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
     path.write_bytes(b"PK\x03\x04 and no more")
@@ -88,7 +88,7 @@ def test_a_good_wheel_is_a_line_on_stdout_a_matrix_on_stderr_and_status_0(tmp_pa
     assert max(map(len, done.stderr.splitlines())) <= 130
 
 
-def test_a_wheel_that_dies_says_of_what_and_is_status_1(tmp_path: Path) -> None:
+def test_a_fatal_finding_names_the_symbol_and_is_status_1(tmp_path: Path) -> None:
     path = bad(tmp_path)
     done = run(path)
     assert done.returncode == 1
@@ -97,8 +97,8 @@ def test_a_wheel_that_dies_says_of_what_and_is_status_1(tmp_path: Path) -> None:
     assert f"in bad/_x{SUFFIX}" in done.stderr
 
 
-def test_a_folder_of_wheels_is_each_of_them_and_a_spoiled_one_stops_none(tmp_path: Path) -> None:
-    paths = [good(tmp_path), spoiled(tmp_path), wheel(tmp_path, "pure", {"pure.py": ""}, "py3-none-any", purelib=True)]
+def test_a_folder_stands_for_its_wheels_and_a_damaged_one_stops_none(tmp_path: Path) -> None:
+    paths = [good(tmp_path), damaged(tmp_path), wheel(tmp_path, "pure", {"pure.py": ""}, "py3-none-any", purelib=True)]
     (tmp_path / "notes.txt").write_text("no wheel")
     done = run(tmp_path)
     assert done.returncode == 1
@@ -110,7 +110,7 @@ def test_a_folder_of_wheels_is_each_of_them_and_a_spoiled_one_stops_none(tmp_pat
     assert len(errors) == 1
     assert errors[0].startswith(f"conda2wheel: error: corrupt-archive: {paths[1]}: ")
     assert "Traceback" not in done.stderr
-    results = told(run(tmp_path, "--json"))
+    results = results_of(run(tmp_path, "--json"))
     assert [(each["source"], each["status"], each["ok"]) for each in results] == [
         (str(paths[0]), "audited", True),
         (str(paths[2]), "audited", True),
@@ -119,7 +119,7 @@ def test_a_folder_of_wheels_is_each_of_them_and_a_spoiled_one_stops_none(tmp_pat
 
 
 @pytest.mark.parametrize("kind", ["empty folder", "folder of texts", "text", "nothing", "wheel of nothing"])
-def test_what_is_nothing_to_audit_is_one_line(kind: str, tmp_path: Path) -> None:
+def test_an_input_without_wheels_is_one_line(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "it"
     if "folder" in kind:
         path.mkdir()
@@ -138,15 +138,15 @@ def test_what_is_nothing_to_audit_is_one_line(kind: str, tmp_path: Path) -> None
     assert str(path) in line
     if "folder" in kind:
         assert "no wheels in it" in line
-    (result,) = told(run(path, "--json"))
+    (result,) = results_of(run(path, "--json"))
     assert (result["status"], result["ok"]) == ("failed" if kind == "nothing" else "refused", False)
 
 
 def test_json_is_one_document_with_the_keys_of_the_manual(tmp_path: Path) -> None:
-    paths = [bad(tmp_path), spoiled(tmp_path)]
+    paths = [bad(tmp_path), damaged(tmp_path)]
     done = run(*paths, "--json")
     assert done.returncode == 1
-    audited, refused = told(done)
+    audited, refused = results_of(done)
     (manual,) = re.findall(r"## audit `(\{[^`]*\})`", " ".join(PAGE.split()))
     keys: list[str] = []
     for key, value in {**audited, "warnings": [{"code": "", "message": "", "file": None}]}.items():
@@ -211,12 +211,12 @@ def test_the_platform_is_a_tag_or_a_version(platform: str, pyodide: str, status:
     assert row is not None
     done = run(good(tmp_path), "--platform", platform, "--json")
     assert done.returncode == status
-    (result,) = told(done)
+    (result,) = results_of(done)
     assert (result["pyodide"], result["platform"], result["warnings"]) == (pyodide, row.tag, [])
     assert [finding["code"] for finding in result["findings"]] == ["wrong-python"] * status
 
 
-def test_a_version_that_is_not_known_is_judged_by_one_of_its_platform_and_says_so(tmp_path: Path) -> None:
+def test_an_unknown_version_is_represented_by_another_of_its_platform_with_a_warning(tmp_path: Path) -> None:
     path = good(tmp_path)
     done = run(path, "--platform", "0.29.4")
     assert done.returncode == 0
@@ -224,7 +224,7 @@ def test_a_version_that_is_not_known_is_judged_by_one_of_its_platform_and_says_s
     assert done.stderr.count("[other-pyodide]") == 1
 
 
-def test_a_platform_that_no_pyodide_has_is_status_1_and_the_matrix_says_what_others_do(tmp_path: Path) -> None:
+def test_a_platform_that_no_pyodide_has_is_status_1_and_has_a_matrix(tmp_path: Path) -> None:
     done = run(good(tmp_path, tag="cp313-cp313-emscripten_3_1_73_wasm32"))
     assert done.returncode == 1
     assert "would NOT run: no Pyodide has emscripten_3_1_73_wasm32 (as a build for another" in done.stdout
@@ -243,27 +243,27 @@ def test_a_wheel_for_two_platforms_must_run_on_both(tmp_path: Path) -> None:
     assert [finding.code for finding in audit(path).findings] == ["wrong-python"]
 
 
-def test_a_tag_that_says_nothing_is_read_from_the_suffixes(tmp_path: Path) -> None:
+def test_a_platform_that_tags_do_not_name_follows_from_the_suffixes(tmp_path: Path) -> None:
     result = audit(good(tmp_path, tag="cp313-cp313-linux_wasm32"))
     assert (result.ok, result.pyodide) == (True, "0.29.5")
     assert [warning.code for warning in result.warnings] == ["platform-from-interpreter"]
 
 
-def test_what_wheels_beside_it_bring_counts(tmp_path: Path) -> None:
+def test_libraries_of_find_links_are_found(tmp_path: Path) -> None:
     path = user(tmp_path)
     alone = audit(path)
     assert [finding.code for finding in alone.findings] == ["missing-library", "unresolved-symbol"]
     wheel(tmp_path / "beside", "provider", {"libshared.so": library(1)})
     done = run(path, "--find-links", tmp_path / "beside", "--json")
-    (result,) = told(done)
+    (result,) = results_of(done)
     assert (done.returncode, result["source"], result["findings"]) == (0, str(path), [])  # only what was asked about
     # ... as it does when both are asked about, but not a build for another platform
-    assert [each["ok"] for each in told(run(path, tmp_path / "beside", "--json"))] == [True, True]
+    assert [each["ok"] for each in results_of(run(path, tmp_path / "beside", "--json"))] == [True, True]
     wheel(tmp_path / "other", "provider", {"libshared.so": library(1)}, "cp314-cp314-pyemscripten_2026_0_wasm32")
     assert run(path, "--find-links", tmp_path / "other").returncode == 1
 
 
-def test_a_wheel_beside_it_that_brings_another_library_of_the_same_name_is_told(tmp_path: Path) -> None:
+def test_another_library_of_the_same_name_in_find_links_is_a_finding(tmp_path: Path) -> None:
     path = user(tmp_path, more={"user/libshared.so": library(1)})
     assert audit(path).findings == ()
     wheel(tmp_path / "beside", "provider", {"libshared.so": library(2)})
@@ -273,19 +273,19 @@ def test_a_wheel_beside_it_that_brings_another_library_of_the_same_name_is_told(
     assert "library-clash" in done.stderr
 
 
-def test_find_links_passes_over_what_it_cannot_read_and_older_builds_of_the_same(tmp_path: Path) -> None:
+def test_find_links_skips_unreadable_wheels_and_older_builds_of_an_input(tmp_path: Path) -> None:
     path = user(tmp_path, more={"user/libshared.so": library(1)})
     beside = tmp_path / "beside"
-    spoiled(beside)
+    damaged(beside)
     wheel(beside, "user", {"libshared.so": library(2)}, version="0.9")  # cannot be installed beside itself
     result = audit(path, find_links=[beside])
     assert result.findings == ()
     assert [(warning.code, Path(warning.file or "").name) for warning in result.warnings] == [
-        ("find-links-skipped", "spoiled-1.0-py3-none-any.whl")
+        ("find-links-skipped", "damaged-1.0-py3-none-any.whl")
     ]
 
 
-def test_a_lone_module_is_judged_for_every_pyodide_with_the_libraries_beside_it(tmp_path: Path) -> None:
+def test_a_single_module_is_audited_for_every_pyodide_with_the_libraries_in_its_folder(tmp_path: Path) -> None:
     module = tmp_path / f"_u{SUFFIX}"
     module.write_bytes(answering("_u", "shared()", SHARED, ("libshared.so",)))
     without = run(module)
@@ -302,7 +302,7 @@ def test_a_lone_module_is_judged_for_every_pyodide_with_the_libraries_beside_it(
     assert (result.kind, result.ok, result.modules) == ("module", True, 1)
 
 
-def test_a_package_is_judged_as_the_wheel_that_it_would_be(tmp_path: Path) -> None:
+def test_a_package_is_audited_as_the_wheel_that_convert_would_write(tmp_path: Path) -> None:
     package = shapes.package({"demo/__init__.py": "", f"demo/_demo{SUFFIX}": shapes.extension()})
     result = audit(package)
     assert (result.kind, result.ok, result.pyodide, result.platform) == (
@@ -320,7 +320,7 @@ def test_a_package_is_judged_as_the_wheel_that_it_would_be(tmp_path: Path) -> No
     assert (pure.kind, pure.ok, pure.modules, pure.matrix) == ("package", True, 0, ())
 
 
-def test_a_package_that_convert_refuses_is_judged_as_its_files_are() -> None:
+def test_a_package_that_convert_refuses_is_audited_with_its_files_as_they_are() -> None:
     package = conda.assemble("libshared", "1", {"lib/libshared.so": library(1)}, depends=shapes.ABI[:1])
     done = run(package)
     assert done.returncode == 0

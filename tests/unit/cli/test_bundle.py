@@ -1,4 +1,4 @@
-"""`conda2wheel bundle` as a person calls it."""
+"""`conda2wheel bundle`: stdout, stderr and exit status."""
 
 from __future__ import annotations
 

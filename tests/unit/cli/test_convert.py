@@ -1,4 +1,4 @@
-"""The command line as people and CI jobs meet it: stdout, stderr, exit status, and what is left on disk."""
+"""`conda2wheel convert` and `inspect`: stdout, stderr, exit status and files."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_json_is_one_document_of_the_contract(tmp_path: Path) -> None:
     assert (failed["status"], failed["code"]) == ("failed", "not-found")
 
 
-def test_json_names_what_travels_and_what_to_know(tmp_path: Path) -> None:
+def test_json_lists_vendored_libraries_and_warnings(tmp_path: Path) -> None:
     lib = zig.shared_library("libz.so", "int z(void) { return 1; }", exports=["z"])
     source = zig.extension("_m", {"f": zig.integer("z()")}, declarations="extern int z(void);")
     module = zig.side_module("_m", source, needed=[lib])
@@ -143,7 +143,7 @@ def test_a_wrong_command_line_is_status_2(arguments: list[str]) -> None:
 
 
 def damaged(kind: str, folder: Path) -> Path:
-    """An input that is no package, or no whole one."""
+    """An input that is no package, or a damaged one."""
     whole = demo().read_bytes()
     zipped = conda.assemble("demo", "1.0", {"site-packages/demo.py": "x = 1\n"}, noarch="python", archive="conda").read_bytes()
     path = folder / "demo-1.0-pyh1_0.tar.bz2"
@@ -254,7 +254,7 @@ def test_a_killed_conversion_leaves_no_partial_wheel(tmp_path: Path) -> None:
     assert killed
 
 
-def test_a_terminated_conversion_takes_its_leavings_away(tmp_path: Path) -> None:
+def test_a_terminated_conversion_removes_its_temporary_files(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys; from conda2wheel.files import writing; from conda2wheel.cli import main\n"
         "real = os.fsync\n"
@@ -287,7 +287,7 @@ def test_inspect_shows_a_package_a_wheel_and_a_module(tmp_path: Path) -> None:
         assert word in text
 
 
-def test_a_prefix_is_all_of_its_packages(tmp_path: Path) -> None:
+def test_a_prefix_stands_for_its_packages(tmp_path: Path) -> None:
     from tests.helpers import installed
 
     prefix = installed.prefix(tmp_path / "env", [demo(), demo("other")], location=str(tmp_path / "env"))
@@ -323,7 +323,7 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.stderr.strip() == "[]"
 
 
-def test_a_bug_is_told_as_one_and_shown_with_v(tmp_path: Path) -> None:
+def test_a_bug_is_an_internal_error_with_a_traceback_under_v(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "import conda2wheel.commands.convert as command\n"
@@ -349,7 +349,7 @@ def test_a_result_that_cannot_be_written_is_one_line(options: tuple[str, ...], t
     assert errors == ["conda2wheel: error: cannot write the result: No space left on device"]
 
 
-def test_a_mistyped_libdir_is_told_even_if_nothing_is_needed(tmp_path: Path) -> None:
+def test_a_mistyped_libdir_is_an_error_even_if_no_library_is_needed(tmp_path: Path) -> None:
     done = run("convert", demo(), "--libdir", tmp_path / "nowhere", "-o", tmp_path / "dist")
     assert done.returncode == 2
     assert "nowhere: no such file or folder" in done.stderr

@@ -1,4 +1,4 @@
-"""Commands that open URLs: without a network they work with what came once, and otherwise say so in one line."""
+"""Commands that open URLs: with --offline they read the cache, and an error is one line."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def url(served: Served, name: str) -> str:
 
 
 @pytest.mark.parametrize("command", ["inspect", "audit"])
-def test_what_came_once_is_looked_at_again_without_a_network(command: str, packages: Served, tmp_path: Path) -> None:
+def test_a_cached_package_is_opened_again_without_a_network(command: str, packages: Served, tmp_path: Path) -> None:
     source = url(packages, "numeric")
     refused = run(command, source, "--offline", cwd=tmp_path)
     assert (refused.returncode, refused.stdout) == (1, "")
@@ -73,7 +73,7 @@ def test_libdirs_that_are_urls_come_from_the_cache(packages: Served, tmp_path: P
     assert made.read_bytes() == same.read_bytes()
 
 
-def test_a_set_that_is_in_the_cache_asks_for_the_lists_alone_and_offline_for_nothing(channel: Path, tmp_path: Path) -> None:
+def test_a_cached_bundle_requests_only_repodata_and_offline_nothing(channel: Path, tmp_path: Path) -> None:
     with serve(channel) as site:
         first = bundle_specs(
             ["shapes-one", "strict"], channels=[site.url], out=tmp_path / "one", downloads=Downloads(fresh=FRESH)

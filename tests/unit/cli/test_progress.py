@@ -1,4 +1,4 @@
-"""A person watches on a terminal: what moves there does not touch the result, which may go to a file."""
+"""Progress on a terminal does not change the result, which may go to a file."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_downloads_show_their_names_bytes_and_rate(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("verbose", [(), ("-v",)])
-def test_a_set_says_its_steps_and_downloads_and_lines_that_stay_are_whole(verbose: tuple[str, ...], tmp_path: Path) -> None:
+def test_bundle_shows_its_steps_and_downloads_and_permanent_lines_are_whole(verbose: tuple[str, ...], tmp_path: Path) -> None:
     sets.indexed(tmp_path / "channel", [demo("one", os.urandom(60_000)), sets.native("numeric")])
     with serve(tmp_path / "channel") as served:
         served.fault("*.tar.bz2", rate=60_000)

@@ -1,4 +1,4 @@
-"""Proxies, as everybody's environment names them: all that is asked of the network goes through, or nothing does."""
+"""Proxies of the environment variables: all requests use them, or none does."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
 
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
-def test_lists_parts_and_packages_all_come_through_the_proxy(
+def test_repodata_parts_and_packages_are_requested_through_the_proxy(
     variable: str, served: Served, between: Proxy, tmp_path: Path
 ) -> None:
     command = ["convert", "numeric", "--channel", served.url, "-o", str(tmp_path)]

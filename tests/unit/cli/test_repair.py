@@ -1,4 +1,4 @@
-"""`conda2wheel repair` as people and build tools call it: stdout, stderr, exit status, and what is left on disk."""
+"""`conda2wheel repair`: stdout, stderr, exit status and files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_one_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "dist").iterdir()) == [f"pkg-1.0-{TAG}.whl", "pure-1.0-py3-none-any.whl"]
 
 
-def test_a_package_is_sent_to_convert_and_not_to_be_downloaded_again(tmp_path: Path) -> None:
+def test_the_hint_for_a_package_is_convert(tmp_path: Path) -> None:
     package = tmp_path / "six-1.17.0-pyhd8ed1ab_0.conda"
     package.write_bytes(b"PK\3\4")
     said = one_line(run("repair", package, cwd=tmp_path))
@@ -82,7 +82,7 @@ def test_a_wrong_command_line_is_2(arguments: list[str], said: str, tmp_path: Pa
     assert not (tmp_path / "dist").exists()
 
 
-def test_the_bounds_are_kept(tmp_path: Path) -> None:
+def test_limits_are_enforced(tmp_path: Path) -> None:
     assert "too-large" in one_line(run("repair", PURE.write(tmp_path), "--max-members", "2", cwd=tmp_path))
 
 
@@ -96,14 +96,14 @@ def test_the_original_is_not_replaced(tmp_path: Path) -> None:
     assert run("repair", wheel, "-o", tmp_path / "out", *libdirs).returncode == 0
 
 
-def test_two_builds_of_one_name_are_told(tmp_path: Path) -> None:
+def test_two_builds_of_one_file_name_are_a_warning(tmp_path: Path) -> None:
     two = [old(tmp_path / "a"), old(tmp_path / "b")]
     (_, first), (_, second) = repair_each(two, out=tmp_path / "out")
     assert "replaced-wheel" not in str(first)
     assert "replaced-wheel" in str(second)
 
 
-def test_a_bug_of_ours_is_told_and_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_is_an_internal_error_and_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["conda2wheel.commands.repair"], "retag", lambda *_: 1 / 0)
     (_, broken), (_, fine) = repair_each([old(tmp_path), PURE.write(tmp_path)], out=tmp_path / "out")
     assert isinstance(broken, Failed)

@@ -11,7 +11,7 @@ from conda2wheel.abi.platforms import parse
 from conda2wheel.commands.audit import audit_each
 from conda2wheel.commands.audit_result import Audited
 from conda2wheel.errors import Failed, Refused
-from tests.unit.cli.test_audit import bad, good, library, spoiled, user, wheel
+from tests.unit.cli.test_audit import bad, damaged, good, library, user, wheel
 
 
 def test_as_a_library_it_returns_or_raises(tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_as_a_library_it_returns_or_raises(tmp_path: Path) -> None:
     assert row is not None
     assert not audit(path, row).ok
     with pytest.raises(Refused, match="not a wheel") as refused:
-        audit(spoiled(tmp_path / "two"))
+        audit(damaged(tmp_path / "two"))
     assert refused.value.code == "corrupt-archive"
     for arguments, code in (
         ((path, "9.9.9"), "usage"),

@@ -19,7 +19,7 @@ from conda2wheel.commands.audit import audit_each
 from conda2wheel.commands.audit_result import Audited, MatrixRow
 from conda2wheel.commands.sarif import sarif
 from conda2wheel.errors import Failed, Refused
-from tests.unit.cli.test_audit import bad, good, run, spoiled, user
+from tests.unit.cli.test_audit import bad, damaged, good, run, user
 
 URI = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-F]{2})+")  # RFC 3986: path characters, all else in percent
 LEVELS = {"load": "error", "fatal": "error", "suspicious": "warning", "note": "note"}
@@ -192,7 +192,7 @@ def test_inputs_that_could_not_be_judged_are_notifications() -> None:
 
 def test_the_command_writes_it_and_keeps_its_status(tmp_path: Path) -> None:
     folder = tmp_path / "a dist"
-    paths = [bad(folder), good(folder), spoiled(folder), user(folder)]
+    paths = [bad(folder), good(folder), damaged(folder), user(folder)]
     target = tmp_path / "made" / "audit.sarif"
     done = run("a dist", "--sarif", target, cwd=tmp_path)
     assert done.returncode == 1
@@ -201,7 +201,7 @@ def test_the_command_writes_it_and_keeps_its_status(tmp_path: Path) -> None:
     made = one_run(json.loads(text))
     assert sorted({*uris(made)}) == [f"a%20dist/{path.name}" for path in (paths[0], paths[3])]
     (note,) = made["invocations"][0]["toolExecutionNotifications"]
-    assert note["message"]["text"].startswith("corrupt-archive: a dist/spoiled-1.0-py3-none-any.whl: ")
+    assert note["message"]["text"].startswith("corrupt-archive: a dist/damaged-1.0-py3-none-any.whl: ")
     # ... and on stdout, alone, the same bytes; with --json beside a file
     piped = run("a dist", "--sarif", "-", cwd=tmp_path)
     assert (piped.returncode, piped.stdout) == (1, text)
