@@ -70,7 +70,7 @@ def user(folder: Path, name: str = "user", more: Mapping[str, conda.Content] | N
     return wheel(folder, name, {f"{name}/_u{SUFFIX}": module, **(more or {})})
 
 
-def damaged(folder: Path, name: str = "damaged-1.0-py3-none-any.whl") -> Path:
+def damaged(folder: Path, name: str = "truncated-1.0-py3-none-any.whl") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
     path.write_bytes(b"PK\x03\x04 and no more")
@@ -281,7 +281,7 @@ def test_find_links_skips_unreadable_wheels_and_older_builds_of_an_input(tmp_pat
     result = audit(path, find_links=[beside])
     assert result.findings == ()
     assert [(warning.code, Path(warning.file or "").name) for warning in result.warnings] == [
-        ("find-links-skipped", "damaged-1.0-py3-none-any.whl")
+        ("find-links-skipped", "truncated-1.0-py3-none-any.whl")
     ]
 
 

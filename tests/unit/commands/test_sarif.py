@@ -201,7 +201,7 @@ def test_the_command_writes_it_and_keeps_its_status(tmp_path: Path) -> None:
     made = one_run(json.loads(text))
     assert sorted({*uris(made)}) == [f"a%20dist/{path.name}" for path in (paths[0], paths[3])]
     (note,) = made["invocations"][0]["toolExecutionNotifications"]
-    assert note["message"]["text"].startswith("corrupt-archive: a dist/damaged-1.0-py3-none-any.whl: ")
+    assert note["message"]["text"].startswith("corrupt-archive: a dist/truncated-1.0-py3-none-any.whl: ")
     # ... and on stdout, alone, the same bytes; with --json beside a file
     piped = run("a dist", "--sarif", "-", cwd=tmp_path)
     assert (piped.returncode, piped.stdout) == (1, text)
