@@ -9,7 +9,7 @@ from conda2wheel.commands.convert import convert
 from conda2wheel.index.simple import write_index
 from tests.helpers import zig
 from tests.helpers.shapes import dist_info, package
-from tests.unit.link.test_link import chain_packages
+from tests.unit.link.test_linker import chain_packages
 
 MEMBERS = (  # name, version, requirements
     ("aunt", "1.0", ()),

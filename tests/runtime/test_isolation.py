@@ -23,7 +23,7 @@ from conda2wheel.wasm import dylink
 from conda2wheel.wasm.binary import Module
 from tests.helpers import clash, judges
 from tests.helpers.clash import Answers, Load
-from tests.unit.link.test_link import library, python
+from tests.unit.link.test_linker import library, python
 
 pytestmark = pytest.mark.runtime
 

@@ -9,7 +9,7 @@ import pytest
 from conda2wheel.commands.convert import convert
 from conda2wheel.pyodide import check_wheels
 from tests.helpers import conda, judges, zig
-from tests.unit.link.test_link import chain_packages
+from tests.unit.link.test_linker import chain_packages
 
 pytestmark = pytest.mark.runtime
 

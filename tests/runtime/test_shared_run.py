@@ -11,7 +11,7 @@ from conda2wheel.commands.convert import convert
 from conda2wheel.pyodide import check_wheels
 from tests.helpers import clash, trials
 from tests.helpers.common import shared
-from tests.unit.link.test_link import library, python
+from tests.unit.link.test_linker import library, python
 
 pytestmark = pytest.mark.runtime
 

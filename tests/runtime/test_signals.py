@@ -27,9 +27,9 @@ VERDICTS: dict[Came, set[Severity | None]] = {
 }
 # Codes of which no signal is made here, and where they are tried instead.
 ELSEWHERE = {
-    "broken-library": "a consequence of another finding: tests/unit/test_audit_engine.py",
-    "not-abi3": "a claim of the tag, which no loader reads: tests/unit/test_audit_engine.py",
-    "private-api": "runs where the function is there: tests/unit/test_audit_engine.py",
+    "broken-library": "a consequence of another finding: tests/unit/abi/audit/test_engine.py",
+    "not-abi3": "a claim of the tag, which no loader reads: tests/unit/abi/audit/test_engine.py",
+    "private-api": "runs where the function is there: tests/unit/abi/audit/test_engine.py",
 }
 
 

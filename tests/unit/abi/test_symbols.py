@@ -29,7 +29,7 @@ def test_every_pyodide_of_the_table_has_data() -> None:
 
 
 @pytest.mark.parametrize("version", known())
-def test_the_data_tells_what_it_was_made_from(version: str) -> None:
+def test_the_data_names_its_origin(version: str) -> None:
     made = origin(version)
     assert (made.pyodide, made.integrity) == (version, integrity(version))
     assert re.fullmatch("[0-9a-f]{64}", made.wasm_sha256)
@@ -55,7 +55,7 @@ def test_provided_libraries_are_in_the_main_module(row: Platform) -> None:
         assert {library for library, mark in MARKS.items() if mark in symbols(version)} == named
 
 
-def test_a_version_without_data_is_told() -> None:
+def test_a_version_without_data_is_an_error() -> None:
     with pytest.raises(LookupError, match=r"no symbol data of Pyodide 0\.1\.2; there is of 0\.22\.1"):
         symbols("0.1.2")
 

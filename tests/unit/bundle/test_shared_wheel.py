@@ -20,7 +20,7 @@ from tests.helpers import conda, judges, zig
 from tests.helpers.common import Shared, shared
 from tests.helpers.handmade import GOT, module
 from tests.unit.link.test_isolation import exports, imports, inside
-from tests.unit.link.test_link import chain_packages, library, modules, python
+from tests.unit.link.test_linker import chain_packages, library, modules, python
 
 INIT = {"PyInit__m": ">i"}
 SITE = "/lib/python3.13/site-packages"

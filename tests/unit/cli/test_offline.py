@@ -16,7 +16,7 @@ from tests.helpers.foreign import unvendored
 from tests.helpers.served import Served, serve
 from tests.unit.bundle.test_bundle import contents
 from tests.unit.cli.test_convert import one_line, run
-from tests.unit.link.test_link import chain_packages
+from tests.unit.link.test_linker import chain_packages
 
 
 @pytest.fixture(scope="module")

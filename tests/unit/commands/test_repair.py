@@ -15,7 +15,7 @@ from conda2wheel.errors import Failed
 from tests.helpers import cache, conda, judges, real, zig
 from tests.helpers.foreign import MATURIN, Foreign, unvendored
 from tests.helpers.shapes import ABI, PREFIX, placeheld
-from tests.unit.link.test_link import chain_packages, modules
+from tests.unit.link.test_linker import chain_packages, modules
 
 T313 = "pyemscripten_2025_0_wasm32"
 PANDAS = ("pandas", "3.1.1", "6705575b65750e4494b4f9328eed8cb263b4b809984d4eeb8f492a3e804b0c53")

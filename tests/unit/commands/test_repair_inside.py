@@ -9,7 +9,7 @@ import pytest
 from conda2wheel import repair
 from tests.helpers import conda, zig
 from tests.helpers.foreign import Foreign
-from tests.unit.link.test_link import modules
+from tests.unit.link.test_linker import modules
 
 SITE = "/lib/python3.13/site-packages"
 PLATFORMS = {"312": "pyemscripten_2024_0_wasm32", "313": "pyemscripten_2025_0_wasm32", "314": "pyemscripten_2026_0_wasm32"}

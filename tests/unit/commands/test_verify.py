@@ -19,7 +19,7 @@ from conda2wheel.errors import Failed
 from tests.helpers import conda, installed, zig
 from tests.helpers.foreign import unvendored
 from tests.helpers.shapes import MODULE, SUFFIX, dist_info, package
-from tests.unit.link.test_link import chain_packages, library, python
+from tests.unit.link.test_linker import chain_packages, library, python
 from tests.unit.wheel.test_provenance import told
 
 INFO = "pkg-1.0.dist-info"

@@ -18,7 +18,7 @@ from conda2wheel.files.packagefile import Limits
 from conda2wheel.link.channel_lookup import ChannelLibraries, _names_for
 from tests.helpers import conda, zig
 from tests.helpers.served import Served, serve
-from tests.unit.link.test_link import chain_packages, library, modules, python
+from tests.unit.link.test_linker import chain_packages, library, modules, python
 from tests.unit.wheel.test_provenance import told
 
 

@@ -15,7 +15,7 @@ from conda2wheel.wasm import dylink
 from conda2wheel.wasm.binary import Module
 from tests.helpers import judges, zig
 from tests.helpers.handmade import GOT, module
-from tests.unit.link.test_link import library, python
+from tests.unit.link.test_linker import library, python
 
 MODULE = "_m" + zig.suffix("313")
 INIT = {"PyInit__m": ">i"}

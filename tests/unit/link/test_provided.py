@@ -18,7 +18,7 @@ from conda2wheel.wasm import dylink
 from conda2wheel.wasm.binary import Module
 from tests.helpers import zig
 from tests.helpers.handmade import GOT, module
-from tests.unit.link.test_link import library, python
+from tests.unit.link.test_linker import library, python
 
 MODULE = "_m" + zig.suffix("313")
 INIT = {"PyInit__m": ">i"}
@@ -49,7 +49,7 @@ def codes(result: Converted) -> set[str]:
     return {warning.code for warning in result.warnings}
 
 
-def test_what_main_has_every_symbol_of_does_not_travel(tmp_path: Path) -> None:
+def test_what_main_has_every_symbol_of_is_left_out(tmp_path: Path) -> None:
     user = module([VERSION, CRC, ("GOT.mem", "z_errmsg", GOT), ("GOT.func", "crc32", GOT)], INIT, needed=["libz.so"])
     result = converted(tmp_path, user, {"libz.so": ZLIB})
     assert needed(result) == {"_m": ()}
@@ -58,7 +58,7 @@ def test_what_main_has_every_symbol_of_does_not_travel(tmp_path: Path) -> None:
     assert result.json()["provided"][0]["name"] == "libz.so"
 
 
-def test_no_provided_lets_it_travel_all_the_same(tmp_path: Path) -> None:
+def test_no_provided_vendors_it(tmp_path: Path) -> None:
     result = converted(tmp_path, module([VERSION], INIT, needed=["libz.so"]), {"libz.so": ZLIB}, provided=False)
     assert needed(result) == {"_m": ("libz",), "libz": ()}
     assert result.provided == ()
@@ -76,7 +76,7 @@ def test_no_provided_lets_it_travel_all_the_same(tmp_path: Path) -> None:
     ],
     ids=["function", "pointer", "data", "of another kind", "pointer of another type", "of another type"],
 )
-def test_one_symbol_that_main_lacks_or_has_otherwise_lets_it_travel(more: tuple[str, str, str], tmp_path: Path) -> None:
+def test_one_symbol_that_main_lacks_or_has_otherwise_makes_it_vendored(more: tuple[str, str, str], tmp_path: Path) -> None:
     names = {"zlibVersion": ">i", "zlib_more": ">i", "crc32_table": "i", "inflate": "i", "adler32": "ii>i"}
     result = converted(tmp_path, module([VERSION, more], INIT, needed=["libz.so"]), {"libz.so": module([], names)})
     assert needed(result) == {"_m": ("libz",), "libz": ()}
@@ -92,7 +92,7 @@ def test_one_user_of_two_that_needs_more_keeps_it_for_both(tmp_path: Path) -> No
     assert needed(result) == {"_m": ("libz",), "_n": ("libz",), "libz": ()}
 
 
-def test_a_library_of_which_nothing_is_taken_travels(tmp_path: Path) -> None:
+def test_a_library_of_which_nothing_is_taken_is_vendored(tmp_path: Path) -> None:
     """It may be there for its constructors, or for somebody who asks by name."""
     result = converted(tmp_path, module([], INIT, needed=["libz.so"]), {"libz.so": ZLIB})
     assert needed(result) == {"_m": ("libz",), "libz": ()}
@@ -112,14 +112,14 @@ def test_a_weak_import_is_not_missed_where_the_library_is_nowhere(tmp_path: Path
     assert needed(converted(tmp_path, user, {})) == {"_m": ()}
 
 
-def test_a_vendored_library_s_own_library_stays_at_home(tmp_path: Path) -> None:
+def test_a_vendored_library_s_own_library_is_left_out(tmp_path: Path) -> None:
     png = module([CRC], {"png_f": ">"}, needed=["libz.so"])
     result = converted(tmp_path, module([("env", "png_f", ">")], INIT, needed=["libpng.so"]), {"libz.so": ZLIB, "libpng.so": png})
     assert needed(result) == {"_m": ("libpng",), "libpng": ()}
     assert [(each.name, each.symbols, each.needed_by) for each in result.provided] == [("libz.so", 1, ("lib/libpng.so",))]
 
 
-def test_what_only_a_provided_library_needs_stays_with_it(tmp_path: Path) -> None:
+def test_what_only_a_provided_library_needs_is_left_out_with_it(tmp_path: Path) -> None:
     below = module([], {"below": ">"})
     above = module([("env", "below", ">")], {"zlibVersion": ">i"}, needed=["libbelow.so"])
     result = converted(tmp_path, module([VERSION], INIT, needed=["libz.so"]), {"libz.so": above, "libbelow.so": below})
@@ -127,7 +127,7 @@ def test_what_only_a_provided_library_needs_stays_with_it(tmp_path: Path) -> Non
     assert [each.name for each in result.provided] == ["libz.so"]
 
 
-def test_libraries_that_need_each_other_stay_at_home_together(tmp_path: Path) -> None:
+def test_libraries_that_need_each_other_are_left_out_together(tmp_path: Path) -> None:
     below = module([("env", "zlib_more", ">i")], {"below": ">"}, needed=["libz.so"])
     above = module([("env", "below", ">")], {"zlibVersion": ">i", "zlib_more": ">i"}, needed=["libbelow.so"])
     user = module([VERSION], INIT, needed=["libz.so"])
@@ -136,7 +136,7 @@ def test_libraries_that_need_each_other_stay_at_home_together(tmp_path: Path) ->
     assert [(each.name, each.needed_by) for each in result.provided] == [("libz.so", (MODULE,))]
 
 
-def test_what_another_module_needs_as_well_stays_for_it(tmp_path: Path) -> None:
+def test_what_another_module_needs_as_well_is_vendored_for_it(tmp_path: Path) -> None:
     other = "_n" + zig.suffix("313")
     below = module([], {"below": ">"})
     above = module([("env", "below", ">")], {"zlibVersion": ">i"}, needed=["libbelow.so"])
@@ -147,7 +147,7 @@ def test_what_another_module_needs_as_well_stays_for_it(tmp_path: Path) -> None:
     assert needed(result) == {"_m": (), "_n": ("libbelow",), "libbelow": ()}
 
 
-def test_a_library_travels_that_brings_what_its_user_takes_of_another(tmp_path: Path) -> None:
+def test_a_library_is_vendored_that_brings_what_its_user_takes_of_another(tmp_path: Path) -> None:
     """The module NEEDs libz.so alone and takes a symbol of what that NEEDs: without libz.so nobody would bring it."""
     below = module([], {"below": ">"})
     above = module([("env", "below", ">")], {"zlibVersion": ">i"}, needed=["libbelow.so"])
@@ -157,7 +157,7 @@ def test_a_library_travels_that_brings_what_its_user_takes_of_another(tmp_path: 
 
 
 @pytest.mark.parametrize("directly", [True, False], ids=["needed by a library", "needed by the module"])
-def test_a_library_travels_of_which_somebody_takes_more_without_needing_it(directly: bool, tmp_path: Path) -> None:
+def test_a_library_is_vendored_of_which_another_module_takes_more_without_needing_it(directly: bool, tmp_path: Path) -> None:
     """The loader finds it all the same: through what one NEEDs, or in the scope of one's user."""
     more = ("env", "zlib_more", ">i")
     if directly:  # the module takes it, libpng.so NEEDs it
@@ -179,14 +179,14 @@ def test_what_a_module_defines_itself_it_does_not_take(tmp_path: Path) -> None:
     assert needed(converted(tmp_path, user, {"libz.so": lib})) == {"_m": ()}
 
 
-def test_two_provided_libraries_are_both_told(tmp_path: Path) -> None:
+def test_two_provided_libraries_are_both_listed(tmp_path: Path) -> None:
     user = module([VERSION, ("env", "ffi_call", "iiii>")], INIT, needed=["libz.so", "libffi.so"])
     result = converted(tmp_path, user, {"libz.so": ZLIB, "libffi.so": module([], {"ffi_call": "iiii>"})})
     assert needed(result) == {"_m": ()}
     assert sorted(each.name for each in result.provided) == ["libffi.so", "libz.so"]
 
 
-def test_a_library_that_nobody_gave_and_nobody_would_miss_is_told(tmp_path: Path) -> None:
+def test_a_library_that_is_missing_and_not_used_is_listed(tmp_path: Path) -> None:
     result = converted(tmp_path, module([VERSION, CRC], INIT, needed=["libz.so"]), {})
     assert needed(result) == {"_m": ()}
     assert codes(result) >= {"provided-unseen"}
@@ -198,9 +198,7 @@ def test_a_library_that_nobody_gave_and_nobody_would_miss_is_told(tmp_path: Path
     [(("env", "zlib_more", ">i"), True), (("env", "crc32", "ii>i"), True), (VERSION, False)],
     ids=["a symbol that main lacks", "another type", "no-provided"],
 )
-def test_a_library_that_nobody_gave_and_somebody_would_miss_is_refused(
-    entry: tuple[str, str, str], provided: bool, tmp_path: Path
-) -> None:
+def test_a_library_that_is_missing_and_used_is_refused(entry: tuple[str, str, str], provided: bool, tmp_path: Path) -> None:
     with pytest.raises(Refused, match=r"NEEDs libz\.so") as caught:
         converted(tmp_path, module([entry], INIT, needed=["libz.so"]), {}, provided=provided)
     assert caught.value.code == "missing-library"
@@ -221,7 +219,7 @@ def test_only_what_every_pyodide_of_a_platform_has_counts() -> None:
     assert "zlibVersion" in main_symbols(row)
 
 
-def test_where_no_pyodide_is_known_everything_travels() -> None:
+def test_where_no_pyodide_is_known_everything_is_vendored() -> None:
     row = Platform(**{**vars(platform("0.29.5")), "pyodide": ()})
     assert main_symbols(row) == {}
     assert main_names(row) is None

@@ -18,7 +18,7 @@ from conda2wheel.channels.open import open_package
 from conda2wheel.recipes.model import RecipeBook, builtin, from_document, read_recipe
 from tests.helpers import conda, zig
 from tests.helpers.shapes import ABI, MODULE, dist_info, made, package, refused
-from tests.unit.link.test_link import library
+from tests.unit.link.test_linker import library
 from tests.unit.wheel.test_provenance import bill, components, told
 
 OURS = sorted(builtin().glob("*.toml"))

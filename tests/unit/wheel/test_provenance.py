@@ -20,7 +20,7 @@ from conda2wheel.conda.origin import public_channel
 from tests.helpers import conda, zig
 from tests.helpers.foreign import unvendored
 from tests.helpers.shapes import ABI, MODULE, PREFIX, SUFFIX, dist_info, made, package, placeheld
-from tests.unit.link.test_link import chain_packages, library, python
+from tests.unit.link.test_linker import chain_packages, library, python
 
 T313 = "pyemscripten_2025_0_wasm32"
 

@@ -28,7 +28,7 @@ def native(module: bytes) -> Path:
     return package({**MODULE, **INFO, FILE: module})
 
 
-def test_a_function_that_nobody_has_is_refused_with_its_name(tmp_path: Path) -> None:
+def test_a_function_that_is_not_defined_is_refused_with_its_name(tmp_path: Path) -> None:
     source = native(demo("extern int nobody_has_this(void);", zig.integer("nobody_has_this()")))
     refusal = refused(source, tmp_path, "unresolved-symbol", "nobody_has_this")
     assert (FILE in refusal.message, "Pyodide 0.29.5" in refusal.message) == (True, True)
@@ -48,7 +48,7 @@ def test_a_function_of_another_type_is_refused(tmp_path: Path) -> None:
     refused(native(wrong), tmp_path, "signature-mismatch", r"zlibVersion.*\(i32, i64\) -> i32.*\(\) -> i32")
 
 
-def test_what_throws_without_catching_is_refused_where_exceptions_are_always_on_and_told_elsewhere(tmp_path: Path) -> None:
+def test_what_throws_without_catching_is_refused_where_exceptions_are_always_on_and_a_warning_elsewhere(tmp_path: Path) -> None:
     declarations = "extern void __cxa_throw(void *, void *, void *);"
     refused(native(demo(declarations, f"({THROW}, (PyObject *)0)")), tmp_path, "abi-conflict", "without any way to catch one")
     old = demo(declarations, f"({THROW}, (PyObject *)0)", python="311")
@@ -64,7 +64,7 @@ def test_a_platform_that_no_pyodide_has_cannot_be_judged(tmp_path: Path) -> None
     assert "no-pyodide" in {w.code for w in result.warnings}
 
 
-def test_a_code_that_cannot_be_allowed_is_told(tmp_path: Path) -> None:
+def test_a_code_that_cannot_be_allowed_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(Failed, match="not a code that can be allowed") as caught:
         convert(native(demo("", "0")), out=tmp_path, allow=["unsafe-archive"])
     assert caught.value.code == "usage"

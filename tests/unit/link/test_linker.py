@@ -77,7 +77,7 @@ def modules(result: Planned, ignore: tuple[str, ...] = ()) -> Mapping[str, tuple
     return found
 
 
-def test_a_chain_of_libraries_is_found_through_aliases_and_travels_once(tmp_path: Path) -> None:
+def test_a_chain_of_libraries_is_found_through_aliases_and_vendored_once(tmp_path: Path) -> None:
     package, count, base = chain_packages(zig.chain())
     result = convert(package, out=tmp_path, libdirs=[count, base])
     found = modules(result)
@@ -189,7 +189,7 @@ def test_a_cycle_ends_and_has_names(tmp_path: Path) -> None:
     assert found[f"pkg.libs/{libbase}"][0] == (libcount,)
 
 
-def test_a_cycle_is_told_where_the_loader_may_make_two_instances(tmp_path: Path) -> None:
+def test_a_cycle_is_a_warning_where_the_loader_may_make_two_instances(tmp_path: Path) -> None:
     for py, expected in (("312", 2), ("313", 0)):
         package, count, base = chain_packages(zig.chain(py, cycle=True), py)
         result = convert(package, out=tmp_path / py, libdirs=[count, base])
@@ -212,7 +212,7 @@ def test_a_library_that_is_nowhere_is_named_with_who_needs_it_and_where_was_look
     assert not (tmp_path / "dist").exists()
 
 
-def test_the_package_s_own_library_travels_and_an_unused_one_is_told(tmp_path: Path) -> None:
+def test_the_package_s_own_library_is_vendored_and_an_unused_one_is_a_warning(tmp_path: Path) -> None:
     lib = zig.shared_library("libown.so", "int own(void) { return 3; }", exports=["own"])
     lost = zig.shared_library("liblost.so", "int lost(void) { return 4; }", exports=["lost"])
     source = zig.extension("_m", {"f": zig.integer("own()")}, declarations="extern int own(void);")
@@ -235,7 +235,7 @@ def test_a_module_that_needs_no_change_is_copied_as_it_is(tmp_path: Path) -> Non
             assert archive.read("pkg/libnear.so") == lib.read_bytes()
 
 
-def test_a_library_in_the_package_s_folder_is_led_to_where_no_runtime_path_does(tmp_path: Path) -> None:
+def test_a_library_in_the_package_s_folder_is_found_where_no_runtime_path_does(tmp_path: Path) -> None:
     """emscripten-forge's loader looks in /lib by default, so its builds have no RUNTIME_PATH at all."""
     lib = zig.shared_library("libnear.so", "int near(void) { return 3; }", exports=["near"])
     source = zig.extension("_m", {"f": zig.integer("near()")}, declarations="extern int near(void);")
@@ -260,7 +260,7 @@ def test_of_several_versions_the_one_that_the_package_depends_on_is_taken(tmp_pa
     assert pinned.vendored[0].source.startswith("zlib-1.3-")
 
 
-def test_a_library_of_another_toolchain_is_passed_over_and_told(tmp_path: Path) -> None:
+def test_a_library_of_another_toolchain_is_rejected_with_the_reason(tmp_path: Path) -> None:
     lib = zig.shared_library("libz.so", "int z(void) { return 1; }", exports=["z"])
     source = zig.extension("_m", {"f": zig.integer("z()")}, declarations="extern int z(void);")
     module = zig.side_module("_m", source, needed=[lib])
@@ -283,7 +283,7 @@ def test_a_damaged_package_in_a_folder_does_not_hide_the_others(tmp_path: Path) 
     assert [w.code for w in result.warnings if w.file and "broken" in w.file] == ["libdir-skipped"]
 
 
-def test_a_name_that_only_a_lost_symlink_had_is_found_and_told(tmp_path: Path) -> None:
+def test_a_name_that_only_a_lost_symlink_had_is_found_with_a_warning(tmp_path: Path) -> None:
     """A real libbrotlidec.so NEEDs libbrotlicommon.so.1.0.9, and empack left libbrotlicommon.so alone."""
     common = zig.shared_library("libcommon.so", "int common(void) { return 1; }", exports=["common"])
     wrong = zig.shared_library("libcommon.so.2", "int common(void) { return 2; }", exports=["common"])
@@ -304,7 +304,7 @@ def test_a_name_that_only_a_lost_symlink_had_is_found_and_told(tmp_path: Path) -
         convert(python({module.name: module}), out=tmp_path, libdirs=[other])
 
 
-def test_a_message_names_the_first_of_many_places(tmp_path: Path) -> None:
+def test_a_message_names_the_first_of_many_libdirs(tmp_path: Path) -> None:
     package, count, _ = chain_packages(zig.chain())
     folders = [tmp_path / f"place{number}" for number in range(10)]
     for folder in folders:

@@ -19,7 +19,7 @@ from conda2wheel.commands.pipeline import Context
 from conda2wheel.options import Options
 from tests.helpers import channel4x, conda, served, zig
 from tests.unit.link.test_channel_lookup import indexed
-from tests.unit.link.test_link import ABI, chain_packages, library, python
+from tests.unit.link.test_linker import ABI, chain_packages, library, python
 from tests.unit.wheel.test_provenance import told
 
 NEEDED = "libcount.so.1"
@@ -143,7 +143,7 @@ def test_a_name_that_is_only_a_links_or_only_a_lost_links_is_found(tmp_path: Pat
     assert "lost-link" in {warning.code for warning in lost.warnings}
 
 
-def test_what_cannot_be_meant_is_passed_over(tmp_path: Path) -> None:
+def test_what_cannot_be_meant_is_rejected(tmp_path: Path) -> None:
     """A build for another Emscripten, a Python package's own library, one below site-packages, and a file that is none."""
     wrong = [
         library("other-abi", {f"lib/{NEEDED}": zig.chain("314").count}, py="314"),
@@ -157,7 +157,7 @@ def test_what_cannot_be_meant_is_passed_over(tmp_path: Path) -> None:
     assert found(converted(tmp_path / "2", user(), *wrong, holder("zzz")))[0] == "zzz-1.0"
 
 
-def test_a_broken_package_of_the_channel_is_told_and_stops_nothing(tmp_path: Path) -> None:
+def test_a_broken_package_of_the_channel_is_a_warning(tmp_path: Path) -> None:
     others = (library("aaa", {"lib/liba.so": zig.chain().base}), holder("gone"), holder("libcount"))
     root = indexed(tmp_path / "channel", holder("toolbox"), *others)
     (root / "emscripten-wasm32" / "aaa-1.0-h1234567_0.tar.bz2").write_bytes(b"BZh9 no more")
@@ -171,7 +171,7 @@ def test_a_broken_package_of_the_channel_is_told_and_stops_nothing(tmp_path: Pat
     assert told == {f"{name}-1.0-h1234567_0.tar.bz2" for name in ("aaa", "gone", "libcount")}
 
 
-def test_offline_says_how_much_of_the_channel_it_does_not_know(tmp_path: Path) -> None:
+def test_offline_says_how_much_of_the_channel_it_has_not_read(tmp_path: Path) -> None:
     root = indexed(tmp_path / "channel", holder("toolbox"))
     cache = tmp_path / "cache"
     with served.serve(root) as record:
@@ -198,7 +198,7 @@ def test_pins_choose_among_libdirs_too_so_that_verify_agrees(tmp_path: Path) -> 
     assert {lib.source.partition(":")[0] for lib in again.vendored} >= {"toolbox-1.0-h1234567_0"}
 
 
-def test_over_a_channel_of_the_real_size_each_user_gets_its_library_and_little_is_asked(tmp_path: Path) -> None:
+def test_over_a_channel_of_the_real_size_each_user_gets_its_library_and_few_requests_are_made(tmp_path: Path) -> None:
     """654 packages by their real names; only their sizes are small, so requests are counted, not bytes."""
     channel = channel4x.shared_channel()
     builds = {build.name: build for build in channel.builds}

@@ -90,7 +90,7 @@ def test_binaries_choose_among_the_emscriptens_of_an_interpreter_with_a_warning(
     assert (result.platform, "platform-from-interpreter" in warned(result)) == (V2025, True)
 
 
-def test_a_module_that_fits_no_candidate_is_a_conflict_and_no_question() -> None:
+def test_a_module_that_fits_no_candidate_is_a_conflict() -> None:
     both = built(TAGS.replace("PyErr_Clear()", "invoke_v(1)").replace("PyErr_Clear(void)", "invoke_v(int)"), cpp=True)
     refused(with_module(both), "abi-conflict", "invoke_v|exception tags")
     refused(with_module(both, depends=EITHER), "abi-conflict", "invoke_v|exception tags")
@@ -331,14 +331,14 @@ def test_the_toolchains_agree_with_the_rows() -> None:
             assert known[toolchain.emscripten].python in toolchain.pythons
 
 
-def test_a_platform_that_no_pyodide_has_is_told() -> None:
+def test_a_platform_that_no_pyodide_has_is_a_warning() -> None:
     result = convert(with_module(module(), depends=["emscripten-abi >=3.1.73,<3.1.74.0a0"]), dry_run=True)
     assert (result.platform, "no-pyodide" in warned(result)) == (V3173, True)
     assert "no-pyodide" not in warned(convert(with_module(module(), depends=ABI4), dry_run=True))
 
 
 @pytest.mark.parametrize(("call", "told"), [("__cxa_throw(0, 0, 0)", True), ("1", False)])
-def test_an_extension_that_throws_and_cannot_catch_is_told_where_it_is_no_contradiction(call: str, told: bool) -> None:
+def test_an_extension_that_throws_and_cannot_catch_is_a_warning_where_it_is_no_contradiction(call: str, told: bool) -> None:
     binary = built("extern void __cxa_throw(void *, void *, void *);" + INIT % call, python="311")
     result = convert(with_module(binary, python="311", depends=["emscripten-abi ==3.1.45"]), dry_run=True)
     assert ("cannot-catch" in warned(result)) is told

@@ -56,7 +56,7 @@ def test_a_claim_of_abi3_is_measured_by_the_limited_api_of_its_version() -> None
     assert ("not-abi3", "suspicious") in codes(outside)  # by the file's name alone
 
 
-def test_who_needs_a_broken_library_is_told_which_one_is_to_blame() -> None:
+def test_users_of_a_broken_library_have_a_finding_that_names_it() -> None:
     base = library("libbroken.so", "extern int nobody_data; int in_broken(void) { return nobody_data; }", ["in_broken"])
     using = module("uses_broken", answer("in_broken()"), "extern int in_broken(void);", needed=["libbroken.so"])
     findings = found({**using, **base})
@@ -65,12 +65,12 @@ def test_who_needs_a_broken_library_is_told_which_one_is_to_blame() -> None:
     assert "libbroken.so" in by_module[next(iter(using)), "broken-library"].message
 
 
-def test_a_broken_library_that_nobody_needs_keeps_a_whole_wheel_from_loading() -> None:
+def test_a_broken_library_without_users_keeps_a_whole_wheel_from_loading() -> None:
     base = library("libalone.so", "extern int nobody_data; int in_alone(void) { return nobody_data; }", ["in_alone"])
     assert verdict(found({**module("beside", answer("1")), **base})) is Severity.LOAD
 
 
-def test_what_another_wheel_brings_counts_where_it_is_beside() -> None:
+def test_what_another_wheel_brings_counts_if_it_is_installed() -> None:
     base = library("libshared.so", "int in_shared(void) { return 1; }", ["in_shared"])
     using = module("uses_shared", answer("in_shared()"), "extern int in_shared(void);", needed=["libshared.so"])
     assert {code for code, _ in codes(using)} >= {"missing-library"}
@@ -80,7 +80,7 @@ def test_what_another_wheel_brings_counts_where_it_is_beside() -> None:
     assert verdict(audit_units([AuditUnit.of_bytes("one", using, "one")], PYODIDE, [elsewhere])["one"]) is Severity.LOAD
 
 
-def test_each_unit_is_told_of_a_clash_and_only_those_that_were_asked_about() -> None:
+def test_each_judged_unit_has_a_finding_about_a_clash() -> None:
     def wheel(version: int) -> AuditUnit:
         source = f"int clash_data = {version};"
         flags = ("-fvisibility=default",)
@@ -115,7 +115,7 @@ def test_inline_code_in_a_library_and_its_user_is_a_note() -> None:
     assert ("symbol-clash", "suspicious") in codes({**alone, **made})  # nothing says that they belong together
 
 
-def test_many_symbols_with_one_trouble_are_one_finding_that_names_them_all() -> None:
+def test_many_symbols_with_one_problem_are_one_finding_that_names_them_all() -> None:
     names = {f"absent_{n}": "int" for n in range(7)}
     (finding,) = found(taking("many_absent", names))
     assert (finding.severity, finding.symbol, set(finding.symbols)) == (Severity.FATAL, None, set(names))
@@ -129,7 +129,7 @@ def test_findings_come_worst_first() -> None:
     assert [finding.severity for finding in found({**files, **bad})] == [Severity.LOAD, Severity.FATAL, Severity.NOTE]
 
 
-def test_a_pyodide_that_nobody_knows_and_two_units_of_one_name_are_errors() -> None:
+def test_an_unknown_pyodide_and_two_units_of_one_name_are_errors() -> None:
     with pytest.raises(ValueError, match=r"9\.9\.9"):
         audit_units([AuditUnit.of_bytes("one", {}, "one")], "9.9.9")
     with pytest.raises(ValueError, match="same name"):
