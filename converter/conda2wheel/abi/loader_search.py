@@ -131,5 +131,5 @@ def misread(entry: str) -> str | None:
     if ORIGIN in entry and not entry.startswith(ORIGIN):
         return "$ORIGIN is replaced at the beginning of an entry only"
     if any(part and not part.startswith(("/", ORIGIN)) for part in _SEPARATOR.split(entry)):
-        return "a relative path is looked up in the current folder, not beside the module"
+        return "a relative path is looked up in the current folder, not in the folder of the module"
     return None

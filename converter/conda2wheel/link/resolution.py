@@ -220,11 +220,11 @@ class _Resolver:
         name = posixpath.basename(needed)
         if name in self.own:
             return self.own[name]
-        brought = via.package if via is not None and via.package is not None else None
-        siblings = self._beside(brought, via.origin) if brought is not None and via is not None else {}
+        sibling_package = via.package if via is not None and via.package is not None else None
+        siblings = self._siblings_of(sibling_package, via.origin) if sibling_package is not None and via is not None else {}
         if name in siblings:
             return siblings[name]
-        found = self.index.find(name, brought or self.wheel.package, self.wheel.platform)[0]
+        found = self.index.find(name, sibling_package or self.wheel.package, self.wheel.platform)[0]
         for without_link in (self.own, siblings):
             near = {library.content: library for other, library in without_link.items() if same_library(name, other)}
             if found is None and len(near) == 1:
@@ -234,7 +234,7 @@ class _Resolver:
             self.result.warnings.append(ConversionWarning("lost-link", why, None if via else self.wheel.package.stem))
         return found
 
-    def _beside(self, package: CondaPackage, origin: str) -> dict[str, Library]:
+    def _siblings_of(self, package: CondaPackage, origin: str) -> dict[str, Library]:
         """The side modules of a package that brought a library, by every file name."""
         if origin not in self._siblings:
             found = side_modules(file for file in package.files if any(SHARED_OBJECT.search(name) for name in file.names))

@@ -286,7 +286,7 @@ def _missing(name: str, module: InstalledModule, simulation: Simulation) -> Find
             where = "site-packages; a subsection of dylink.0 has more entries than it counts, and what follows it is not read"
             hint = "build it again: the tool that changed this section last damaged it"
     else:
-        where = "<distribution>.libs, site-packages and beside the module; RUNTIME_PATH is not read"
+        where = "<distribution>.libs, site-packages and the folder of the module; RUNTIME_PATH is not read"
     why = f"NEEDs {name}, which is not where this loader looks ({where}){note}: not loaded"
     return Finding("missing-library", Severity.LOAD, module.path, why, hint=hint)
 

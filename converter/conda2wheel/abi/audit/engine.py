@@ -31,13 +31,13 @@ PLURAL = {
 }
 
 
-def audit_units(units: Sequence[AuditUnit], pyodide: str, beside: Sequence[AuditUnit] = ()) -> dict[str, tuple[Finding, ...]]:
+def audit_units(units: Sequence[AuditUnit], pyodide: str, installed: Sequence[AuditUnit] = ()) -> dict[str, tuple[Finding, ...]]:
     """The findings about each of `units` by its name, worst first, for the Pyodide version `pyodide`.
 
-    All units and `beside`, which are not judged themselves, are taken to be installed in one site-packages: what they
+    All units and `installed`, which are not judged themselves, are taken to be installed in one site-packages: what they
     bring counts. Raises `ValueError` for a Pyodide of which no symbols are known, and for two units of one name.
     """
-    everything = [*beside, *units]
+    everything = [*installed, *units]
     if len({unit.name for unit in everything}) < len(everything):
         raise ValueError("two units have the same name")
     try:
