@@ -149,7 +149,7 @@ def test_check(tmp_path: Path) -> None:
         seconds=2.0,
     )
     check("check", document([report.json()]))
-    assert statuses(run("check", "check", tmp_path / MISSING)) == ["failed"]
+    assert statuses(run("check", "check", tmp_path / MISSING, "--find-links", tmp_path)) == ["failed"]
 
 
 def test_the_mirror(mirror: Mirror) -> None:

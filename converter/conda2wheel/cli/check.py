@@ -57,7 +57,8 @@ def check(
     started = time.monotonic()
     entries, checked = [], []
     good = True
-    arguments: dict[str, Any] = {"pyodide": pyodide, "find_links": find_links or (), "imports": imports or (), "script": run}
+    folders = [Path(each) for each in find_links or ()]
+    arguments: dict[str, Any] = {"pyodide": pyodide, "find_links": folders, "imports": imports or (), "script": run}
     try:
         with show_progress(len(wheels), "running in Pyodide") as display:
             for wheel, result in check_each(wheels, **arguments, installer=installer.value, timeout=timeout):
