@@ -193,7 +193,7 @@ def test_of_many_that_want_a_file_one_brings_it(served: Served, cache: Path) -> 
     wanted = package(served)
     served.fault("*.tar.bz2", wait=0.5)
     code = (
-        "from conda2wheel.channels.downloads import Downloads; from conda2wheel.net.download import Wanted; "
+        "from conda2wheel.channels.downloads import Downloads; from conda2wheel.net.download import RemoteFile; "
         f"Downloads().fetch([{wanted!r}], {BOUND})"
     )
     others = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
@@ -211,7 +211,7 @@ def test_a_killed_download_leaves_nothing_that_is_taken_for_a_package(served: Se
     wanted = package(served)
     served.fault("*.tar.bz2", rate=8_000)
     code = (
-        "from conda2wheel.channels.downloads import Downloads; from conda2wheel.net.download import Wanted; "
+        "from conda2wheel.channels.downloads import Downloads; from conda2wheel.net.download import RemoteFile; "
         f"Downloads(watch=lambda *_: print('!', flush=True)).fetch([{wanted!r}], {BOUND})"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
@@ -237,7 +237,7 @@ def test_where_no_cache_can_be_it_works_without(served: Served, tmp_path: Path) 
 
 def test_a_full_disk_is_told_with_what_to_do(served: Served, cache: Path) -> None:
     code = (
-        "import resource; from conda2wheel.channels.downloads import Downloads; from conda2wheel.net.download import Wanted\n"
+        "import resource; from conda2wheel.channels.downloads import Downloads; from conda2wheel.net.download import RemoteFile\n"
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))\n"
         f"Downloads().fetch([{package(served)!r}], {BOUND})"
     )
