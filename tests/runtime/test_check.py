@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from conda2wheel.cli.check import check
 from conda2wheel.errors import Failed, Refused
-from conda2wheel.pyodide import Checked, check_each, check_wheels, fetch, pyodide_for
+from conda2wheel.pyodide import Checked, CheckOptions, check_each, check_wheels, fetch, pyodide_for
 from conda2wheel.pyodide.lock import LockedPackage, Runtime
 from conda2wheel.pyodide.node import find_node
 from conda2wheel.pyodide.wheelfile import modules, open_wheel
@@ -367,7 +367,7 @@ def test_the_command_line_says_bad_input_in_one_line_and_checks_the_rest(tmp_pat
 def test_a_refused_wheel_does_not_keep_the_others_from_their_verdict(tmp_path: Path) -> None:
     foreign = make(tmp_path, "foreign", {"f.py": ""}, tag="cp313-cp313-manylinux_2_28_x86_64")
     good = make(tmp_path, "good", {"good.py": ""}, fields="Requires-Python: <3.14\n")
-    (_, first), (_, second) = check_each([foreign, good], cache=CACHE)
+    (_, first), (_, second) = check_each([foreign, good], CheckOptions(cache=CACHE))
     assert isinstance(first, Refused)
     assert isinstance(second, Checked)
     assert second.ok

@@ -49,7 +49,7 @@ def check(
 
     from conda2wheel.cli.progress import show_progress
     from conda2wheel.errors import Conda2WheelError
-    from conda2wheel.pyodide import Checked, check_each
+    from conda2wheel.pyodide import Checked, CheckOptions, check_each
     from conda2wheel.pyodide.report import table
     from conda2wheel.results import document, error_json
 
@@ -61,7 +61,7 @@ def check(
     arguments: dict[str, Any] = {"pyodide": pyodide, "find_links": folders, "imports": imports or (), "script": run}
     try:
         with show_progress(len(wheels), "running in Pyodide") as display:
-            for wheel, result in check_each(wheels, **arguments, installer=installer.value, timeout=timeout):
+            for wheel, result in check_each(wheels, CheckOptions(**arguments, installer=installer.value, timeout=timeout)):
                 display.advance()
                 if isinstance(result, Checked):
                     checked.append(result)

@@ -1,6 +1,6 @@
-"""The Run station: does a wheel install and import in the real thing?
+"""Install wheels into a real Pyodide under node and import their modules.
 
-open the wheels -> find the Pyodide that is meant -> fetch it -> gather what the wheel requires -> run -> report.
+For each wheel: read it, choose and fetch a Pyodide, choose the wheels that it requires, run, and report.
 """
 
 from __future__ import annotations
@@ -29,7 +29,30 @@ from conda2wheel.pyodide.wheelfile import WheelFile, modules, open_wheel, recipe
 from conda2wheel.results import ConversionWarning
 
 TIMEOUT = 120.0
-VERSION = re.compile(r"\d+\.\d+\.\d+(-[0-9a-z.]+)?")  # npm's form; it becomes part of a path and of a command
+VERSION = re.compile(r"\d+\.\d+\.\d+(-[0-9a-z.]+)?")  # npm's form; it becomes part of a path and of a command line
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """How wheels are checked.
+
+    Attributes:
+        pyodide: a version of Pyodide; None chooses it by each wheel's platform tag.
+        find_links: folders of wheels, and wheels, in which requirements are looked up before Pyodide's own packages.
+        imports: the modules to import instead of a wheel's top-level modules.
+        script: a Python file that runs afterwards, instead of the test of the wheel's conversion recipe.
+        installer: what installs the wheels.
+        timeout: seconds without an event (start, an installation, an import, the script) after which the interpreter is killed.
+        cache: the cache folder; None: the default one.
+    """
+
+    pyodide: str | None = None
+    find_links: Sequence[Path] = ()
+    imports: Sequence[str] = ()
+    script: Path | None = None
+    installer: Installer = "loadPackage"
+    timeout: float = TIMEOUT
+    cache: Path | None = None
 
 
 def check_wheels(
@@ -43,17 +66,17 @@ def check_wheels(
     timeout: float = TIMEOUT,
     cache: Path | None = None,
 ) -> list[Checked]:
-    """Install each wheel into a fresh Pyodide, with what it requires, and import its modules.
+    """Install each wheel, with the wheels that it requires, into a fresh Pyodide, and import its modules.
 
-    `pyodide` is a version; else it follows from each wheel's platform tag. Requirements are looked for among `wheels`
-    and in the folders `find_links`, then in Pyodide's own packages. `imports` replaces the wheel's own top-level modules;
-    `script` is a Python file that is run afterwards, in the place of the smoke test that a wheel's conversion recipe may
-    have. `timeout` is how long, in seconds, an interpreter may be silent at one step (start, one installation, one import, the
-    script) before it is ended.
+    Failed imports, fatal errors and endless loops are part of the results.
 
-    Whatever a wheel does is in its `Checked`: a failed import, a fatal error, a loop without end. Raises `Refused`
-    ("unknown-abi", "corrupt-archive", "too-large") for a wheel that cannot be tried at all, and `Failed` ("not-found",
-    "network", "dependency", "unreadable", "disk").
+    Args:
+        wheels: the wheels; requirements are looked up among them, too.
+        pyodide: as in `CheckOptions`, like the other keywords.
+
+    Raises:
+        Refused: unknown-abi, corrupt-archive or too-large for a wheel that cannot be checked.
+        Failed: not-found, network, dependency, unreadable, disk.
 
     >>> from pathlib import Path
     >>> from conda2wheel.pyodide import check_wheels
@@ -61,50 +84,37 @@ def check_wheels(
     >>> result.ok, result.pyodide, [module.name for module in result.modules]  # doctest: +SKIP
     (True, '0.29.5', ['msgpack'])
     """
+    options = CheckOptions(pyodide, find_links, imports, script, installer, timeout, cache)
     results = []
-    for _, result in check_each(
-        wheels,
-        pyodide=pyodide,
-        find_links=find_links,
-        imports=imports,
-        script=script,
-        installer=installer,
-        timeout=timeout,
-        cache=cache,
-    ):
+    for _, result in check_each(wheels, options):
         if isinstance(result, Conda2WheelError):
             raise result
         results.append(result)
     return results
 
 
-def check_each(
-    wheels: Sequence[Path],
-    *,
-    pyodide: str | None = None,
-    find_links: Sequence[Path] = (),
-    imports: Sequence[str] = (),
-    script: Path | None = None,
-    installer: Installer = "loadPackage",
-    timeout: float = TIMEOUT,
-    cache: Path | None = None,
-) -> Iterator[tuple[Path, Checked | Conda2WheelError]]:
-    """As `check_wheels`, one by one, and a wheel that cannot be tried does not keep the others from it: its error is
-    yielded in its place. Raises only for what concerns all of them: no node, no such folder, no such script."""
+def check_each(wheels: Sequence[Path], options: CheckOptions) -> Iterator[tuple[Path, Checked | Conda2WheelError]]:
+    """Check wheels one by one; yield the error of a wheel that cannot be checked instead of its result.
+
+    Raises:
+        Refused: unknown-abi for a wrong version of Pyodide.
+        Failed: not-found for a missing script or folder.
+    """
+    script, pyodide = options.script, options.pyodide
     if script is not None and not script.is_file():
         raise not_found(script)
     if pyodide is not None and VERSION.fullmatch(pyodide) is None:
         raise Refused("unknown-abi", f"{pyodide!r} is no version of Pyodide", "such as 0.29.5")
     opened = [_try_open(path) for path in wheels]
     given = [wheel for wheel in opened if isinstance(wheel, WheelFile)]
-    pool = wheels_by_name(find_links, given)
-    bench = _Bench(pool=pool, imports=imports, script=script, installer=installer, timeout=timeout, cache=cache_folder(cache))
+    pool = wheels_by_name(options.find_links, given)
+    checker = _Checker(pool, options, cache_folder(options.cache))
     for path, wheel in zip(wheels, opened, strict=True):
         if isinstance(wheel, Conda2WheelError):
             yield path, wheel
             continue
         try:
-            yield path, bench.check(path, wheel, pyodide or pyodide_for(wheel, given))
+            yield path, checker.check(path, wheel, pyodide or pyodide_for(wheel, given))
         except Conda2WheelError as error:
             yield path, error
 
@@ -117,10 +127,13 @@ def _try_open(path: Path) -> WheelFile | Conda2WheelError:
 
 
 def pyodide_for(wheel: WheelFile, given: Sequence[WheelFile] = ()) -> str:
-    """The Pyodide that a wheel is made for: the newest of its platform's row in the table.
+    """The version of Pyodide to check a wheel in: the newest of its platform in the table.
 
-    A wheel without a platform runs where the others that were given with it do; alone, in the newest Pyodide whose
-    Python it admits. Raises `Refused("unknown-abi")`.
+    A wheel without a platform is checked where the other wheels of the call are; alone, in the newest Pyodide whose Python it
+    admits.
+
+    Raises:
+        Refused: unknown-abi.
     """
     if named := _by_platform(wheel):
         return named
@@ -156,7 +169,7 @@ def _order(version: str) -> Version:
 
 
 def _admits(specifier: str | None, python: str) -> bool:
-    """Does Requires-Python admit some release of `3.13`? A bound within the series (>=3.13.1) is met by a late one."""
+    """Whether Requires-Python admits some release of `3.13`: the latest for a bound within the series (>=3.13.1)."""
     if specifier is None:
         return True
     try:
@@ -166,15 +179,12 @@ def _admits(specifier: str | None, python: str) -> bool:
     return bounds.contains(f"{python}.99") or bounds.contains(f"{python}.0")
 
 
-@dataclass(kw_only=True)
-class _Bench:
-    """What the wheels of one call share: node and each Pyodide are looked for once, when first needed."""
+@dataclass
+class _Checker:
+    """Checks the wheels of one call; finds node and fetches each Pyodide once, when first needed."""
 
     pool: Pool
-    imports: Sequence[str]
-    script: Path | None
-    installer: Installer
-    timeout: float
+    options: CheckOptions
     cache: Path
     node: Node | None = None
     runtimes: dict[str, Runtime] = field(default_factory=dict)
@@ -186,24 +196,24 @@ class _Bench:
         runtime = self.runtimes[version]
         started = time.monotonic()
         plan = plan_installation(wheel, self.pool, runtime)
-        names = tuple(self.imports) or modules(wheel, runtime.python_version)
+        names = tuple(self.options.imports) or modules(wheel, runtime.python_version)
         warnings = list(plan.warnings)
         if not names:
             warnings.append(ConversionWarning("no-modules", "there is no module to import", wheel.path.name))
         packages = fetch.package_cache(runtime, self.cache)
-        if self.installer == "micropip":
+        if self.options.installer == "micropip":
             reasons = fetch.from_pypi(runtime, ["micropip"], packages)
             warnings += [ConversionWarning("not-from-pypi", f"{reason}; Pyodide asks its own CDN for it") for reason in reasons]
-        test = None if self.script is not None else recipe_test(wheel)
+        test = None if self.options.script is not None else recipe_test(wheel)
         job = Job(
             runtime=runtime,
             packages=packages,
-            installer=self.installer,
+            installer=self.options.installer,
             names=plan.names,
             wheels=tuple(each.path for each in plan.wheels),
             modules=names,
-            script=None if self.script is None else self.script.absolute(),
-            timeout=self.timeout,
+            script=None if self.options.script is None else self.options.script.absolute(),
+            timeout=self.options.timeout,
         )
         try:
             with tempfile.TemporaryDirectory(prefix="conda2wheel-") as folder:
@@ -211,19 +221,19 @@ class _Bench:
                     script = Path(folder) / "recipe_test.py"
                     script.write_text(test, encoding="utf-8")
                     job = replace(job, script=script)
-                told = run_job(job, self.node)
+                outcome = run_job(job, self.node)
         except OSError as error:
             raise Failed("disk", f"{path}: cannot prepare its run: {error}") from error
         return Checked(
             wheel=path,
             pyodide=version,
             platform=runtime.platform,
-            installer=self.installer,
-            installed=tuple(told.installed),
-            install_errors=tuple(told.install_errors),
-            modules=tuple(told.modules),
-            script=told.script,
-            warnings=(*warnings, *told.warnings),
-            crash=told.crash,
+            installer=self.options.installer,
+            installed=tuple(outcome.installed),
+            install_errors=tuple(outcome.install_errors),
+            modules=tuple(outcome.modules),
+            script=outcome.script,
+            warnings=(*warnings, *outcome.warnings),
+            crash=outcome.crash,
             seconds=time.monotonic() - started,
         )

