@@ -1,0 +1,1 @@
+"""Channels: repodata, search, contents of packages, and library lookup by file name."""

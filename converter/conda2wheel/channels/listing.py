@@ -39,8 +39,11 @@ class ChannelListing:
     _names: list[str] | None = None
 
     def builds(self, wanted: Iterable[str]) -> Mapping[str, list[ChannelBuild]]:
-        """Return all builds of packages by name: of the first channel, newest first, then of the next. Raises `Failed`
-        (network)."""
+        """Return all builds of packages by name: of the first channel, newest first, then of the next.
+
+        Raises:
+            Failed: network.
+        """
         wanted = list(dict.fromkeys(wanted))
         new = [name for name in wanted if name not in self._builds]
         self._builds |= {name: [] for name in new}

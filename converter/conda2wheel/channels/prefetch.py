@@ -31,8 +31,12 @@ class Prefetch:
 
     @contextmanager
     def at(self, position: int) -> Iterator[Downloads]:
-        """Provide the source at this position for the block, and start to download the next ones. Raises what its download
-        raised: `Failed` or `Refused`."""
+        """Provide the source at this position for the block, and start to download the next ones.
+
+        Raises:
+            Failed: its download failed.
+            Refused: its download was refused.
+        """
         if self.pool is not None:
             for each in range(position, min(position + MAX_AHEAD, len(self.sources))):
                 if each not in self.begun and _is_remote(self.sources[each]):
@@ -60,8 +64,10 @@ class Prefetch:
 
 @contextmanager
 def prefetch(sources: Sequence[str], channels: Sequence[str], downloads: Downloads, max_bytes: int) -> Iterator[Prefetch]:
-    """Download `sources` before their use; without effect for a single remote source and offline. Downloads that run when the
-    block ends are cancelled."""
+    """Download `sources` before their use.
+
+    It has no effect for a single remote source, nor offline. Downloads that run when the block ends are cancelled.
+    """
     if downloads.offline or sum(map(_is_remote, sources)) < 2:
         yield Prefetch(sources, channels, downloads, max_bytes)
         return

@@ -47,28 +47,42 @@ def channel_url(channel: str) -> str:
 
 
 def query(addresses: Sequence[str], specs: Sequence[MatchSpec | str], downloads: Downloads) -> list[list[RepoDataRecord]]:
-    """Return the records that match the specs, for emscripten-wasm32 and noarch, of each channel. Raises `Failed` (network,
-    unreadable) with one line."""
+    """Return the records that match the specs, for emscripten-wasm32 and noarch, of each channel.
+
+    Raises:
+        Failed: network, unreadable; the message is one line.
+    """
     return [_records((address,), specs, downloads, recursive=False) for address in addresses]
 
 
 def query_recursive(addresses: Sequence[str], specs: Sequence[MatchSpec | str], downloads: Downloads) -> list[RepoDataRecord]:
-    """Return the records of all channels that match the specs, for emscripten-wasm32 and noarch, with all records of their
-    dependencies, recursively. Raises `Failed` (network, unreadable) with one line."""
+    """Return the records that match the specs, with all records of their dependencies, recursively.
+
+    They are those of all channels for emscripten-wasm32 and noarch.
+
+    Raises:
+        Failed: network, unreadable; the message is one line.
+    """
     return _records(tuple(addresses), specs, downloads, recursive=True)
 
 
 def all_records(address: str, downloads: Downloads) -> list[RepoDataRecord]:
-    """Return every record that a channel has for emscripten-wasm32 and noarch. Raises `Failed` (network, unreadable) with one
-    line."""
+    """Return every record that a channel has for emscripten-wasm32 and noarch.
+
+    Raises:
+        Failed: network, unreadable; the message is one line.
+    """
     from rattler import MatchSpec
 
     return _records((address,), [MatchSpec("*", exact_names_only=False)], downloads, recursive=False)
 
 
 def package_names(address: str, downloads: Downloads) -> list[str]:
-    """Return the names of all packages that a channel has for emscripten-wasm32, sorted. Raises `Failed` (network, unreadable)
-    with one line."""
+    """Return the names of all packages that a channel has for emscripten-wasm32, sorted.
+
+    Raises:
+        Failed: network, unreadable; the message is one line.
+    """
 
     async def ask(gateway: Gateway, sources: list[Channel]) -> list[str]:
         return sorted(name.normalized for name in await gateway.names(sources, SUBDIRS[:1]))
@@ -207,8 +221,10 @@ def _line(error: Exception) -> str:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in its own thread, since asyncio.run is not allowed in a caller with an event loop. An interrupt (Ctrl-C)
-    does not wait for the answer."""
+    """Run a coroutine in its own thread, since asyncio.run is not allowed in a caller with an event loop.
+
+    An interrupt (Ctrl-C) does not wait for the answer.
+    """
     box: dict[str, Any] = {}
     loop = asyncio.new_event_loop()
 

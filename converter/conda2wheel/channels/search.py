@@ -98,10 +98,12 @@ def find(spec_text: str, channels: Iterable[str] = (), downloads: Downloads = DO
 
 
 def builds(spec_text: str, channels: Iterable[str] = (), downloads: Downloads = DOWNLOADS) -> list[ChannelBuild]:
-    """Return the matching builds of the first channel that has any, newest first: the spec's own channel, else `channels` in
-    order, else emscripten-forge-4x. A channel is a name or a URL.
+    """Return the matching builds of the first channel that has any, newest first.
 
-    Raises `Failed`: usage (no match spec), not-found, network.
+    That is the spec's own channel, else `channels` in order, else emscripten-forge-4x. A channel is a name or a URL.
+
+    Raises:
+        Failed: usage (no match spec), not-found, network.
     """
     from rattler import MatchSpec
     from rattler.exceptions import InvalidMatchSpecError
@@ -124,8 +126,13 @@ def builds(spec_text: str, channels: Iterable[str] = (), downloads: Downloads = 
 
 
 def records(address: str, specs: Sequence[MatchSpec | str], downloads: Downloads, what_for: str) -> list[ChannelBuild]:
-    """Return all builds of one channel that match any of the specs, newest first. Errors begin with `what_for`. Raises `Failed`
-    (network, unreadable)."""
+    """Return all builds of one channel that match any of the specs, newest first.
+
+    Errors begin with `what_for`.
+
+    Raises:
+        Failed: network, unreadable.
+    """
     try:
         [found] = query([address], specs, downloads)
     except Failed as error:

@@ -63,8 +63,10 @@ def _depends(package: CondaPackage, named: frozenset[str]) -> Iterator[Claim]:
 
 
 def _matching(spec: str, named: frozenset[str]) -> frozenset[str]:
-    """Return the Emscripten versions that an `emscripten-abi` range admits: of the table, of the package's other evidence, and
-    the one that a pin on a single patch release names."""
+    """Return the Emscripten versions that an `emscripten-abi` range admits.
+
+    They are those of the table, those of the package's other evidence, and the one that a pin on a single patch release names.
+    """
     from rattler import Version, VersionSpec
 
     pin = _PATCH_PIN.fullmatch(spec)

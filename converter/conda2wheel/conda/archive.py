@@ -105,6 +105,11 @@ class StrictTarInfo(tarfile.TarInfo):
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> StrictTarInfo:
+        """Parse one header block, as `tarfile.TarInfo` does.
+
+        Raises:
+            tarfile.ReadError: the header is damaged.
+        """
         try:
             return super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:

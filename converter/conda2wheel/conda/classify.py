@@ -29,8 +29,11 @@ def _rows() -> dict[str, Any]:
 
 
 def refuse_unless_python(package: CondaPackage) -> None:
-    """Return if the package has something for site-packages. Raises `Refused`: interpreter, metapackage, executable,
-    not-python or static-library."""
+    """Refuse a package that has nothing for site-packages.
+
+    Raises:
+        Refused: interpreter, metapackage, executable, not-python or static-library.
+    """
     name = package.name
     if (refused := refused_by_name(name, package.source)) is not None:
         raise refused

@@ -139,8 +139,10 @@ def _neighbour(path: Path) -> dict[str, Any]:
 
 
 def _installed(package: CondaPackage, root: Path) -> dict[str, Placeholder]:
-    """Return the placeholders of an installed package: the prefix, as it was written at installation or with its links
-    resolved."""
+    """Return the placeholders of an installed package.
+
+    Its prefix is the one written at installation, or that with its links resolved.
+    """
     contents = {file.path: file for file in package.files}
     found = {}
     for name, value in package.placeholders.items():
@@ -152,10 +154,10 @@ def _installed(package: CondaPackage, root: Path) -> dict[str, Placeholder]:
 
 
 def _in_environment(path: Path, package: CondaPackage) -> CondaPackage:
-    """Return the package with the versions of its environment from `empack_env_meta.json`, which empack writes into the folder
-    with the archives of one environment.
+    """Return the package with the versions of its environment from `empack_env_meta.json`.
 
-    The file counts only if it lists this package. If it cannot be read, the package gets a warning.
+    empack writes this file into the folder with the archives of one environment. The file counts only if it lists this package.
+    If it cannot be read, the package gets a warning.
     """
     meta = path.absolute().parent / ENV_META
     if not os.path.isfile(meta):

@@ -37,8 +37,10 @@ def load(blob: Blob) -> Any:
 
 
 def environment(rendered_recipe: Mapping[str, Any], name: Literal["build", "host"]) -> Mapping[str, Any]:
-    """Return `finalized_dependencies.NAME` of a rendered_recipe.yaml, empty if it has none: `specs` as the recipe asked for
-    them, and `resolved`, the repodata records of all packages in that environment."""
+    """Return `finalized_dependencies.NAME` of a rendered_recipe.yaml, empty if it has none.
+
+    It has `specs` as the recipe lists them, and `resolved`, the repodata records of all packages in that environment.
+    """
     section = rendered_recipe.get("finalized_dependencies")
     found = section.get(name) if isinstance(section, dict) else None
     return found if isinstance(found, dict) else {}

@@ -1,0 +1,1 @@
+"""Bounded reading, safe paths and links, spooling, and atomic writing."""

@@ -8,10 +8,10 @@ _NOT_SHOWN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # they move the cursor,
 
 
 def printable(text: str) -> str:
-    """Escape controls, bidirectional marks and surrogates, so that a text is one line of visible characters.
+    r"""Escape controls, bidirectional marks and surrogates, so that a text is one line of visible characters.
 
-    >>> printable("a\\x1b[2Jb\\nc\\u202ed"), printable("Grüße 漢字")
-    ('a\\\\x1b[2Jb\\\\x0ac\\\\u202ed', 'Grüße 漢字')
+    >>> printable("a\x1b[2Jb\nc\u202ed"), printable("Grüße 漢字")
+    ('a\\x1b[2Jb\\x0ac\\u202ed', 'Grüße 漢字')
     """
     if text.isprintable():  # fast, and true for nearly all texts; it checks these categories
         return text

@@ -58,10 +58,12 @@ class Blob(Protocol):
     """The contents of a file, read when `read` is called."""
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """The size in bytes."""
 
     @property
-    def sha256(self) -> str: ...
+    def sha256(self) -> str:
+        """The SHA-256 of the content, in hexadecimal digits."""
 
     def read(self) -> bytes:
         """Return the bytes."""

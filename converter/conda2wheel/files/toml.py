@@ -84,12 +84,14 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 
 def line_of(text: str, keys: Keys, item: str = "") -> int:
-    """Return the line, from 1, on which a key of a TOML document stands, or its table, or the first; with `item`, the line of
-    that text in the key's list.
+    r"""Return the line, from 1, on which a key of a TOML document stands.
 
-    >>> line_of('a = 1\\n[b]\\nc = 2\\n[[d]]\\ne = 1\\n[[d]]\\ne = 2\\n', ("d", 1, "e"))
+    Without such a key, it is the line of the key's table, or else the first. With `item`, it is the line of that text in the
+    key's list.
+
+    >>> line_of('a = 1\n[b]\nc = 2\n[[d]]\ne = 1\n[[d]]\ne = 2\n', ("d", 1, "e"))
     7
-    >>> line_of('[b]\\nc = [\\n  "x",\\n  "y",\\n]\\n', ("b", "c"), "y")
+    >>> line_of('[b]\nc = [\n  "x",\n  "y",\n]\n', ("b", "c"), "y")
     4
     """
     lines = text.splitlines()

@@ -1,0 +1,1 @@
+"""URLs, credentials, downloads, cache, and redaction."""

@@ -1,0 +1,1 @@
+"""Conversion recipes: their model and their parser."""

@@ -66,8 +66,10 @@ class DataFiles:
 
 @dataclass(frozen=True)
 class EnvironmentVariables:
-    """Environment variables that a package's `module` sets before its other code runs, unless they are set: each to a path
-    below site-packages."""
+    """Environment variables that a package's `module` sets before its other code runs, unless they are set.
+
+    Each is set to a path below site-packages.
+    """
 
     module: str
     variables: tuple[tuple[str, str], ...]
@@ -75,8 +77,10 @@ class EnvironmentVariables:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A conversion recipe. `document` is its TOML document, which `conda2wheel.json` keeps for `verify` and for
-    `check`."""
+    """A conversion recipe.
+
+    `document` is its TOML document, which `conda2wheel.json` keeps for `verify` and for `check`.
+    """
 
     package: str
     why: str

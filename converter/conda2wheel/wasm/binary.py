@@ -81,8 +81,10 @@ class FileKind(StrEnum):
 
 @dataclass(frozen=True)
 class Section:
-    """A section: `data[start:end]` is all of it, `data[payload:end]` what follows its id and length (and, for a custom
-    section, its name)."""
+    """A section: `data[start:end]` is all of it.
+
+    `data[payload:end]` is what follows its id and length (and, for a custom section, its name).
+    """
 
     id: int
     name: str
@@ -93,9 +95,16 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """An import. For a memory, `shared` and `is64` are its limits' flags; else they are False. `index` is the type index of
-    a function or tag; `type` the type of a global (`i`, or `i*` if it is mutable) or of a table's elements. `minimum` and
-    `maximum` (None: without) are a memory's limits in pages of 64 KiB."""
+    """An import.
+
+    Attributes:
+        shared: the flag of a memory's limits; False for other kinds.
+        is64: the flag of a memory's limits; False for other kinds.
+        index: the type index of a function or tag.
+        type: the type of a global (`i`, or `i*` if it is mutable) or of a table's elements.
+        minimum: the lower limit of a memory, in pages of 64 KiB.
+        maximum: the upper limit of a memory, in pages of 64 KiB; None: without.
+    """
 
     module: str
     field: str
