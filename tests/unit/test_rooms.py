@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import pytest
 
 from tests.helpers import rooms
@@ -25,6 +27,13 @@ def test_no_modules_import_each_other() -> None:
 
 def test_few_modules_are_beside_the_rooms() -> None:
     assert len(list(rooms.PACKAGE.glob("*.py"))) <= MOST_MODULES
+
+
+def test_no_class_name_is_used_twice() -> None:
+    found = defaultdict(list)
+    for name, module in rooms.classes():
+        found[name].append(module)
+    assert {name: modules for name, modules in found.items() if len(modules) > 1} == {}
 
 
 def test_the_picture_is_of_the_code() -> None:
