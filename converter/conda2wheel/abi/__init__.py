@@ -1,0 +1,1 @@
+"""Platforms, main-module symbols, loaders, and the order in which loaders search for libraries."""

@@ -50,8 +50,10 @@ class SitePackages:
         return self.relative(path) in self.files
 
     def find(self, name: str, folder: str, runtime_path: Sequence[str]) -> str | None:
-        """The absolute path, as spelled, by which a loader since 0.28 finds `name` for a module in the absolute `folder`; None
-        where it finds nothing."""
+        """Return the absolute path, as spelled, by which a loader since 0.28 finds `name`.
+
+        It searches for a module in the absolute `folder`. The result is None where it finds nothing.
+        """
         if name.startswith("/"):
             return name if self.has(name) else None
         if "/" in name:
@@ -63,8 +65,10 @@ class SitePackages:
         return None
 
     def find_from(self, name: str, folder: str, distribution: str, subfolders: bool) -> str | None:
-        """The absolute path by which a loader before 0.28 finds `name`, whichever module NEEDs it, while one in `folder` (below
-        site-packages) is opened; None where it finds nothing. `subfolders`: every folder below `folder` is searched as well.
+        """Return the absolute path by which a loader before 0.28 finds `name`, whichever module NEEDs it.
+
+        It searches while a module in `folder` (below site-packages) is opened. The result is None where it finds nothing. With
+        `subfolders`, every folder below `folder` is searched as well.
         """
         if name.startswith("/") and subfolders:
             return name if self.has(name) else None
@@ -95,8 +99,10 @@ def read_runtime_path(entries: Sequence[str], folder: str) -> list[str]:
 
 
 def finds(entries: Sequence[str], folder: str, wanted: str, files: Collection[str], platform: Platform) -> bool:
-    """Whether the loader, asked for the file name of `wanted` by a module in `folder` with these RUNTIME_PATH entries, finds
-    `wanted` and no other of `files`, under the one path that every other way leads to as well."""
+    """Tell whether the loader finds `wanted` by its file name, for a module in `folder` with these RUNTIME_PATH entries.
+
+    It has to find `wanted` and no other of `files`, under the one path that every other way leads to as well.
+    """
     site = SitePackages(platform, files)
     path = site.find(posixpath.basename(wanted), site.absolute(folder), entries)
     if path is None or site.relative(path) != wanted:
@@ -105,8 +111,11 @@ def finds(entries: Sequence[str], folder: str, wanted: str, files: Collection[st
 
 
 def search_order(entries: Sequence[str], folder: str, libs: str, platform: Platform) -> list[str]:
-    """The folders below site-packages in which the loader looks for what a module in `folder` NEEDs; then those that the entries
-    mean and that it does not read; then `folder`. `libs` is the wheel's `<distribution>.libs`."""
+    """Return the folders below site-packages in which the loader looks for what a module in `folder` NEEDs.
+
+    After them come those that the entries mean and that the loader does not read; then `folder`. `libs` is the wheel's
+    `<distribution>.libs`.
+    """
     if not platform.runtime_path:
         return [libs, "", folder]
     site = SitePackages(platform, ())

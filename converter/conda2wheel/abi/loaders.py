@@ -30,8 +30,10 @@ class PyodideLoader:
 
     @property
     def searches_by_path(self) -> bool:
-        """Whether NEEDED libraries are looked for by dlopen's own rules (LD_LIBRARY_PATH, then RUNTIME_PATH), each from the
-        folder of its user; else in folders that depend on the module that is opened."""
+        """Whether NEEDED libraries are searched for by dlopen's own rules: LD_LIBRARY_PATH, then RUNTIME_PATH.
+
+        Each is then searched for from the folder of its user; otherwise in folders that depend on the module that is opened.
+        """
         return self.platform.runtime_path
 
     @property

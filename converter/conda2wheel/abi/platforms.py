@@ -24,8 +24,10 @@ Unwinding = Literal["js", "wasm", "unknown"]
 
 @dataclass(frozen=True)
 class Platform:
-    """One row: the Emscripten, CPython and loader for which a wheel with this tag is made. `python` is None if any CPython is
-    possible."""
+    """One row: the Emscripten, CPython and loader for which a wheel with this tag is made.
+
+    `python` is None if any CPython is possible.
+    """
 
     name: str
     emscripten: str
@@ -150,7 +152,7 @@ def _series(version: str) -> tuple[int, ...]:
 
 
 def integrity(pyodide: str) -> str | None:
-    """npm's `sha512-...` of a Pyodide version, where the table has it."""
+    """Return npm's `sha512-...` of a Pyodide version, where the table has it."""
     return next((digest for row in platforms() for version, digest in row.pyodide if version == pyodide), None)
 
 
@@ -182,8 +184,10 @@ def unknown(text: str) -> str:
 
 
 def marker_environment(python: str, emscripten: str) -> dict[str, str]:
-    """The values of all PEP 508 marker variables in a Pyodide with that CPython (`3.13.2`) and Emscripten, so that none is taken
-    from this machine."""
+    """Return the values of all PEP 508 marker variables in a Pyodide with that CPython (`3.13.2`) and Emscripten.
+
+    All variables have a value, so that none is taken from this machine.
+    """
     return {
         "implementation_name": "cpython",
         "implementation_version": python,

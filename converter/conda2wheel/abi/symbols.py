@@ -27,8 +27,10 @@ _FINAL = re.compile(r"[\d.]+")
 
 
 class Symbol(NamedTuple):
-    """One name. `kind` is func (a WebAssembly function), js (a JavaScript function), data (the address of data), global (a
-    mutable one, such as __stack_pointer), tag, memory, table, or object (a JavaScript value that no import can be).
+    """One name.
+
+    `kind` is func (a WebAssembly function), js (a JavaScript function), data (the address of data), global (a mutable one, such
+    as __stack_pointer), tag, memory, table, or object (a JavaScript value that no import can be).
 
     `signature` is as in `wasm.signature`: `ij>d` of a function or tag, `i` of data. For a JavaScript function it is what
     Emscripten wrote in `.sig`, or "": without it, the function has no place in the table and cannot be pointed to.
@@ -40,8 +42,10 @@ class Symbol(NamedTuple):
 
 @dataclass(frozen=True)
 class Origin:
-    """The origin of the data of one version: the npm package with its integrity (sha512-...), and the sha256 of the two files in
-    it that were read."""
+    """The origin of the data of one version.
+
+    It is the npm package with its integrity (sha512-...), and the sha256 of the two files in it that were read.
+    """
 
     pyodide: str
     integrity: str
@@ -66,8 +70,10 @@ def known() -> tuple[str, ...]:
 
 
 def newest_pyodide(platform: Platform) -> str | None:
-    """The Pyodide version by which wheels of a platform are judged: the newest final release whose symbols are known, else the
-    newest pre-release; None where none is known."""
+    """Return the Pyodide version by which wheels of a platform are judged.
+
+    It is the newest final release whose symbols are known, else the newest pre-release; None where none is known.
+    """
     data = known()
     versions = [version for version, _ in platform.pyodide if version in data]
     final = [version for version in versions if _FINAL.fullmatch(version)]

@@ -225,7 +225,8 @@ def _new_constraints(found: RequirementCheck, wheels: Sequence[BundledWheel], co
 
 def _with_wheels(solved: SolvedBundle, complete: bool) -> list[ChosenPackage]:
     """Return the packages to convert. A pure Python package is converted if it is requested, if the bundle is complete, or if
-    PyPI has no project of its name."""
+    PyPI has no project of its name.
+    """
     return [
         each
         for each in solved.chosen

@@ -97,7 +97,8 @@ class Audited:
     @property
     def ok(self) -> bool:
         """Whether the input would run in its Pyodide; without one, in any. An input for a platform that no Pyodide has is not
-        installed by any, whatever the matrix says."""
+        installed by any, whatever the matrix says.
+        """
         if self.pyodide is not None:
             return all(finding.severity.runs for finding in self.findings)
         return self.modules == 0 or (self.platform is None and any(row.runs for row in self.matrix))
@@ -108,7 +109,8 @@ class Audited:
 
     def json(self) -> dict[str, Any]:
         """Return one entry of `results`: `{"source", "status" ("audited"), "ok", "kind", "platform", "pyodide", "modules",
-        "findings", "matrix", "warnings", "seconds"}`."""
+        "findings", "matrix", "warnings", "seconds"}`.
+        """
         return {
             "source": self.source,
             "status": "audited",

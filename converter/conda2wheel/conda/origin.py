@@ -97,8 +97,10 @@ class MemberSource:
 
 @dataclass(frozen=True)
 class MemberOrigin:
-    """The origin of one member: `file` of `source`, or conda2wheel itself (None). If the bytes were changed, `before` is the
-    sha256 of the original and `changes` says how."""
+    """The origin of one member: `file` of `source`, or conda2wheel itself (None).
+
+    If the bytes were changed, `before` is the sha256 of the original and `changes` says how.
+    """
 
     source: MemberSource | None = None
     file: str | None = None

@@ -31,7 +31,8 @@ TESTS = "-tests"  # what Pyodide calls the tests that it took out of a package o
 @dataclass(frozen=True)
 class LockEntry:
     """A wheel to lock. `url` is absolute, or relative to the lock file; `requires` are its Requires-Dist lines; `imports` the
-    modules for which `loadPackagesFromImports` shall bring it."""
+    modules for which `loadPackagesFromImports` shall bring it.
+    """
 
     name: str
     version: str
@@ -67,7 +68,8 @@ class LockEntry:
 @dataclass(frozen=True)
 class MissingRequirement:
     """A requirement that nothing in the lock file satisfies: whose, which, and in what version its project is there (None: it is
-    not)."""
+    not).
+    """
 
     project: str
     requirement: str
@@ -97,7 +99,8 @@ class ReplacedPackage:
 @dataclass(frozen=True)
 class PyodideLock:
     """A lock file and what is to be said of it. `left_out` tells by file name why a wheel is not in it; `cut` has the pairs (who,
-    what) that are not in `depends`, since they closed a circle."""
+    what) that are not in `depends`, since they closed a circle.
+    """
 
     data: bytes
     entries: tuple[LockEntry, ...]
@@ -195,7 +198,8 @@ class _Needs:
         seen: set[tuple[str, frozenset[str]]],
     ) -> None:
         """The requirements of a project under these extras. What an extra of another one requires is this one's to depend on: no
-        lock file knows extras."""
+        lock file knows extras.
+        """
         if (project, extras) in seen:
             return
         seen.add((project, extras))

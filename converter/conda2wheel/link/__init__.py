@@ -1,0 +1,1 @@
+"""Link the side modules of a wheel: libraries, resolution, provided ones, isolation, RUNTIME_PATH, rewriting, common wheels."""

@@ -59,8 +59,9 @@ class ChannelLibraries:
     searched: dict[str, None] = field(default_factory=dict)
 
     def candidates(self, needed: str, package: LibraryUser, platform: Platform) -> Iterator[Candidate]:
-        """The packages that have a library of this file name for `package`, the likeliest first; each is downloaded when the
-        iterator reaches it.
+        """Yield the packages that have a library of this file name for `package`, the likeliest first.
+
+        Each is downloaded when the iterator reaches it.
 
         Raises:
             Failed: a network or disk error.
@@ -140,8 +141,10 @@ class _Query:
         return {name: why for name, why in found.items() if name and not is_marker(name)}
 
     def packages_with(self, names: Iterable[str], needed: str) -> Iterator[str]:
-        """The packages that have any version of the library in one of their newest builds. The newest builds of all packages are
-        searched first, at once."""
+        """Yield the packages that have any version of the library in one of their newest builds.
+
+        The newest builds of all packages are searched first, at once.
+        """
         has = _has_near(needed)
         fitting = self._fitting(names)
         yielded: set[str] = set()
@@ -179,16 +182,21 @@ class _Query:
         return {name: self._best([each for each in builds if self._fits(each)]) for name, builds in listed.items()}
 
     def _best(self, builds: list[ChannelBuild]) -> list[ChannelBuild]:
-        """The newest first. Without a pin that says which versions are compatible, the one that the package was built with comes
-        first."""
+        """Sort builds, the newest first.
+
+        Without a pin that says which versions are compatible, the one that the package was built with comes first.
+        """
         if not builds or builds[0].name in self.built.pins:
             return builds
         version = self.built.versions.get(builds[0].name)
         return sorted(builds, key=lambda build: build.version != version)
 
     def _fits(self, build: ChannelBuild) -> bool:
-        """Whether a build may be used, by its repodata: not one of Python code or for any system, which has no libraries for
-        others, not one for another Emscripten, nor one in a version that depends or pins exclude."""
+        """Tell whether a build may be used, by its repodata.
+
+        Excluded are a build of Python code or for any system, which has no libraries for others, one for another Emscripten, and
+        one in a version that depends or pins exclude.
+        """
         own = [spec for spec in self.package.depends if spec_name(spec) == build.name]
         if self.built.excluding_pin(build.name, build.version) or not all(map(build.admitted_by, own)):
             return False
@@ -210,8 +218,10 @@ def _has_near(needed: str) -> Has:
 
 
 def _names_for(needed: str) -> tuple[str, ...]:
-    """The names of packages that may have a library: libhdf5_hl, hdf5_hl, hdf5 for `libhdf5_hl.so.310`, libz and zlib for
-    `libz.so.1`."""
+    """Return the names of packages that may have a library.
+
+    They are libhdf5_hl, hdf5_hl, hdf5 for `libhdf5_hl.so.310`, and libz and zlib for `libz.so.1`.
+    """
     stem = needed.rpartition("/")[2].partition(".so")[0].lower()
     plain = stem.removeprefix("lib")
     first = re.split(r"[_-]", plain)[0]

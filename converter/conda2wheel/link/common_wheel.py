@@ -72,8 +72,11 @@ class CommonWheel:
         return {content: self.paths[identity] for content, identity in identities.items() if identity in self.paths}
 
     def names_for(self, libraries: Sequence[SideModule]) -> dict[str, str]:
-        """The names of symbols in some of its libraries: of those that they define and, unchanged, of those that they import from
-        neither each other nor the main module, and so from the libraries of their users."""
+        """Return the names of symbols in some of its libraries.
+
+        They are the symbols that the libraries define and, unchanged, those that they import from neither each other nor the main
+        module, and so from the libraries of their users.
+        """
         main = main_names(self.platform) or frozenset()
         imported = {e.field for side in libraries if side.module for e in side.module.imports if e.field not in main}
         exported = {symbol for side in libraries for symbol in defined(side)}
@@ -87,8 +90,10 @@ def file_part(name: str) -> str:
 
 @dataclass(frozen=True)
 class SetMember:
-    """One wheel of a set: its libraries before any was left out, and why some of them (by content) must keep the names of their
-    symbols."""
+    """One wheel of a set: its libraries before any was left out.
+
+    It also says why some of them (by content) must keep the names of their symbols.
+    """
 
     resolution: Resolution
     used_by_name: Mapping[str, str]

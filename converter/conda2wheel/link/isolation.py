@@ -34,8 +34,11 @@ def _pattern(table: Literal["reserved", "common"]) -> re.Pattern[str]:
 
 @dataclass(frozen=True)
 class IsolatedModule:
-    """A module whose symbols are renamed: `needs` are the keys that its NEEDED entries mean, `tag` the hash in the name of a
-    vendored library, None for a module of the wheel's own."""
+    """A module whose symbols are renamed.
+
+    `needs` are the keys that its NEEDED entries mean. `tag` is the hash in the name of a vendored library, None for a module of
+    the wheel's own.
+    """
 
     side: SideModule
     needs: tuple[str, ...]

@@ -71,8 +71,10 @@ class LibraryIndex:
         self.warnings: list[ConversionWarning] = []
 
     def with_channel(self, channel: ChannelLibraries) -> LibraryIndex:
-        """An index of the same libdirs, then a channel, for one package: what is downloaded for it is not found for another
-        one."""
+        """Return an index of the same libdirs, then a channel, for one package.
+
+        What is downloaded for this package is not found for another one.
+        """
         index = LibraryIndex((), self._limits, (), self._downloads)
         index.libdirs, index._base, index._channel = self.libdirs, self, channel
         return index
@@ -131,8 +133,10 @@ class LibraryIndex:
         return (fitting[0][1] if fitting else None), rejected
 
     def package(self, name: str, wanted_by: LibraryUser) -> CondaPackage | None:
-        """The best package of a conda name that the depends of `wanted_by` admit: the highest version in the libdirs, else the
-        channel's newest."""
+        """Return the best package of a conda name that the depends of `wanted_by` admit.
+
+        It is the highest version in the libdirs, else the channel's newest.
+        """
         packages = (package for _, package, _ in self._everything() if package is not None)
         fitting = [each for each in packages if each.name == name and not _forbidden(each, wanted_by)]
         found = max(fitting, key=lambda each: _order(each, wanted_by), default=None)
@@ -150,8 +154,11 @@ class LibraryIndex:
         return self._contents
 
     def _by_lost_link(self, name: str) -> list[Library]:
-        """Libraries of which the name could be that of a lost symlink. empack's filters and copies lose symlinks: a real
-        libbrotlidec.so NEEDs libbrotlicommon.so.1.0.9, and only libbrotlicommon.so is there."""
+        """Return libraries of which the name could be that of a lost symlink.
+
+        empack's filters and copies lose symlinks: a real libbrotlidec.so NEEDs libbrotlicommon.so.1.0.9, and only
+        libbrotlicommon.so is there.
+        """
         found = {
             (library.content, library.origin): library
             for other, libraries in self._libraries().items()

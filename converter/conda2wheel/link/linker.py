@@ -43,8 +43,10 @@ class LinkOptions:
 
 @dataclass(frozen=True)
 class Change:
-    """The difference that linking made to one module: its NEEDED and RUNTIME_PATH entries where they changed (else None), and the
-    number of symbols with new names."""
+    """The difference that linking made to one module.
+
+    It has its NEEDED and RUNTIME_PATH entries where they changed (else None), and the number of symbols with new names.
+    """
 
     needed: tuple[str, ...] | None = None
     runtime_path: tuple[str, ...] | None = None
@@ -237,8 +239,10 @@ def _unreachable(resolution: Resolution) -> list[ConversionWarning]:
 
 
 def _cycles(resolution: Resolution, paths: Mapping[str, str]) -> list[ConversionWarning]:
-    """Libraries that NEED each other, on the loaders that may make two instances of one then (measured: Pyodide 0.27.7, by
-    the order in which it meets them; 0.26.4, 0.28 and later do not)."""
+    """Return a warning for libraries that NEED each other, on the loaders that may make two instances of one then.
+
+    Measured: Pyodide 0.27.7 does, by the order in which it meets them; 0.26.4, 0.28 and later do not.
+    """
     platform = resolution.wheel.platform
     if not platform.libs_folder:
         return []

@@ -30,8 +30,10 @@ def main_names(platform: Platform) -> frozenset[str] | None:
 
 @cache
 def main_symbols(platform: Platform) -> Mapping[str, Symbol]:
-    """The symbols that the main module of every Pyodide with that platform has, with one kind and type in all; none where no
-    Pyodide has it."""
+    """Return the symbols that the main module of every Pyodide with that platform has, with one kind and type in all.
+
+    There are none where no Pyodide has the platform.
+    """
     versions = [version for version, _ in platform.pyodide if version in known()]
     if not versions:
         return {}
@@ -95,8 +97,11 @@ def _note_provided(resolution: Resolution, name: str, symbols: int, users: list[
 
 
 def _is_provided(resolution: Resolution, content: str, main: Mapping[str, Symbol]) -> bool:
-    """Whether one of its users takes a symbol from a library, and the main module has every symbol that any module of the wheel
-    could take from what would be left out with it: the loader finds symbols through NEEDED entries of others, too."""
+    """Tell whether the main module provides a library of this content.
+
+    One of its users has to take a symbol from it, and the main module must have every symbol that any module of the wheel could
+    take from what would be left out with it: the loader finds symbols through NEEDED entries of others, too.
+    """
     leaving = _leaving(resolution, content)
     exports = _exports(resolution, leaving, content)
     users = {user for (user, _), target in resolution.targets.items() if target == content} - leaving
@@ -119,8 +124,10 @@ def _exports(resolution: Resolution, leaving: Collection[str], content: str) -> 
 
 
 def required_imports(side: SideModule, *, weak: bool = False) -> tuple[tuple[Import, str], ...]:
-    """The imports that another module has to define, with their types: none of the loader's own, and those that may stay
-    undefined only with `weak`."""
+    """Return the imports that another module has to define, with their types.
+
+    None of the loader's own is among them, and those that may stay undefined only with `weak`.
+    """
     if side.module is None:
         return ()
     optional = set()
@@ -183,8 +190,10 @@ def covers(main: Mapping[str, Symbol], imports: Mapping[str, list[tuple[Import, 
 
 
 def _is_complete(main: Mapping[str, Symbol], user: SideModule, libraries: Iterable[SideModule], javascript: bool) -> bool:
-    """Whether the main module, these libraries and `user` itself define all that it imports. `javascript`: the loader makes the
-    functions of JavaScript unwinding on demand."""
+    """Tell whether the main module, these libraries and `user` itself define all that it imports.
+
+    With `javascript`, the loader makes the functions of JavaScript unwinding on demand.
+    """
     synthesised = ("invoke_", "__cxa_find_matching_catch_") if javascript else ()
     exports = typed_exports(user)
     for library in libraries:

@@ -55,7 +55,8 @@ _MINIMUM = {("work", "workers"): 0, ("work", "retries"): 0, ("select", "versions
 @dataclass(frozen=True)
 class SelectConfig:
     """[select]: which packages are mirrored. `include` and `exclude` are match specs (no include: all packages); `versions` is
-    the number of the newest versions of each name, `builds` that of the newest builds of each version, 0 for all."""
+    the number of the newest versions of each name, `builds` that of the newest builds of each version, 0 for all.
+    """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -80,7 +81,8 @@ class ConvertConfig:
 @dataclass(frozen=True)
 class WorkConfig:
     """[work]: `workers` is the number of processes, 0 for one a core. Each item may use `memory` bytes and `timeout` seconds;
-    after `retries` failures it is quarantined, 0 for the number of its class. `check` is "no", "yes" or a Pyodide version."""
+    after `retries` failures it is quarantined, 0 for the number of its class. `check` is "no", "yes" or a Pyodide version.
+    """
 
     workers: int = 0
     memory: int = 4 << 30
@@ -92,7 +94,8 @@ class WorkConfig:
 @dataclass(frozen=True)
 class OutputConfig:
     """[output]: `store` is a folder's absolute path or a bucket's URL; `keep` the number of generations that stay; `grace` the
-    seconds for which the wheel of a package that is gone stays in the index, yanked."""
+    seconds for which the wheel of a package that is gone stays in the index, yanked.
+    """
 
     store: str
     keep: int = 5
@@ -138,7 +141,8 @@ class MirrorConfig:
 
     def digest_of(self, name: str) -> str:
         """A digest of what else the bytes of a package's wheel depend on: [convert], SOURCE_DATE_EPOCH, and the recipes for its
-        conda name. 16 hexadecimal digits."""
+        conda name. 16 hexadecimal digits.
+        """
         return self._digests.get(name.lower(), self._digests[""])
 
     @property

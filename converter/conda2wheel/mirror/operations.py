@@ -178,7 +178,8 @@ def status(config: MirrorConfig) -> MirrorStatus:
 
 def retry(config: MirrorConfig, spec: str) -> list[str]:
     """Make items due now, "all" or those of packages that a match spec matches; returns their labels. Raises `Failed` (usage,
-    state)."""
+    state).
+    """
     with _state(config) as state:
         labels = {known.package.sha256: f"{known.package.subdir}/{known.package.stem}" for known in state.packages()}
         return sorted(labels.get(key.package, key.package) for key in state.retry(spec))

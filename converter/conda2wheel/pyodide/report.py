@@ -19,7 +19,8 @@ Reason = Literal["timeout", "fatal", "exit"]
 @dataclass(frozen=True)
 class Crash:
     """The interpreter's end before the job's: `timeout` (no news for too long), `fatal` (Pyodide or WebAssembly gave up)
-    or `exit` (the process ended). `last_words` is the error, if there was one, and the end of stdout and stderr."""
+    or `exit` (the process ended). `last_words` is the error, if there was one, and the end of stdout and stderr.
+    """
 
     reason: Reason
     last_words: str
@@ -76,7 +77,8 @@ class Ran:
 @dataclass(frozen=True)
 class Checked:
     """What one wheel did in one Pyodide. `ok` is true if it was installed, all that was tried worked and nothing crashed;
-    warnings do not count. `crash` is the first crash; which module it was says `modules`."""
+    warnings do not count. `crash` is the first crash; which module it was says `modules`.
+    """
 
     wheel: Path
     pyodide: str
@@ -102,7 +104,8 @@ class Checked:
 
     def json(self) -> dict[str, Any]:
         """One entry of `results`: `{"source", "status" ("passed" or "failed"), "wheel", "ok", "pyodide", "platform",
-        "installer", "installed", "install_errors", "modules", "script", "warnings", "crash", "seconds"}`."""
+        "installer", "installed", "install_errors", "modules", "script", "warnings", "crash", "seconds"}`.
+        """
         return {
             "source": str(self.wheel),
             "status": "passed" if self.ok else "failed",

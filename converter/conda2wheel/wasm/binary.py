@@ -158,8 +158,13 @@ class Module:
 
     @cached_property
     def types(self) -> tuple[str, ...]:
-        """Every function type as `PARAMETERS>RESULTS` (see `signature`); `?` for a type that is not a function. Raises
-        `WasmError`."""
+        """Return every function type as `PARAMETERS>RESULTS` (see `signature`).
+
+        A type that is not a function is `?`.
+
+        Raises:
+            WasmError: the section is damaged.
+        """
         return tuple(entry for s in self.sections if s.id == TYPE for entry in _types(self.data, s))
 
     @cached_property

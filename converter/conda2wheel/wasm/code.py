@@ -117,8 +117,13 @@ def _run(seen: frozenset[Feature]) -> re.Pattern[bytes]:
 
 
 def scan(module: Module, wanted: frozenset[Feature] = frozenset(Feature)) -> CodeFeatures:
-    """Find the features of a module's code among those `wanted`. For few features, functions without a byte that could begin such
-    an instruction are skipped. Raises `WasmError` for a truncated function."""
+    """Find the features of a module's code among those `wanted`.
+
+    For few features, functions without a byte that could begin such an instruction are skipped.
+
+    Raises:
+        WasmError: a function is truncated.
+    """
     seen: set[Feature] = set()
     run = _run(frozenset())
     unknown = -1

@@ -89,7 +89,8 @@ class NameSources:
         self, wanted: Mapping[str, str], channels: Sequence[str]
     ) -> tuple[dict[str, PackageDistributions], tuple[ConversionWarning, ...]]:
         """Packages by name (with a match spec that chooses among versions) as they were looked into: in the places, else the
-        newest build in the channels. Raises as `names` does."""
+        newest build in the channels. Raises as `names` does.
+        """
         asked = {name: spec for name, spec in wanted.items() if name and not is_marker(name)}
         found = {name: seen for name, spec in asked.items() if (seen := self._in_places(name, spec)) is not None}
         missing = {name: spec for name, spec in asked.items() if name not in found}

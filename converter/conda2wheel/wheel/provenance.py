@@ -33,7 +33,8 @@ class Provenance:
     libraries), `consulted` what else the result depends on (packages of libraries, whether these travel or not); `shared` the
     libraries that it takes from the common wheel that `requires` says; `judged_by` the Pyodide that the audit asked;
     `overrides` the refusals that somebody allowed; `previous` the account that a repaired wheel had before; `moment` the time of
-    its members in seconds since 1970."""
+    its members in seconds since 1970.
+    """
 
     command: str
     filename: str
@@ -79,7 +80,8 @@ def read_provenance(wheel: Wheel) -> dict[str, Any] | None:
 
 def summarize(account: Mapping[str, Any]) -> tuple[tuple[tuple[str, Any], ...], tuple[tuple[str, str], ...]]:
     """An account for people: what it says of the wheel, and of each member that is not as its source had it. Of one that another
-    version wrote, what is as expected."""
+    version wrote, what is as expected.
+    """
     sources = [_source(each) for each in _list(account.get("sources"))]
     members = account.get("members")
     changed = [
@@ -183,7 +185,8 @@ def _override(warning: ConversionWarning) -> dict[str, Any]:
 
 def _entry(origin: MemberOrigin, sources: list[MemberSource]) -> dict[str, Any]:
     """`{"source": index, "file"}`, with `before` (sha256) and `changes` where its bytes are others; `{"source": None}` where
-    conda2wheel made it."""
+    conda2wheel made it.
+    """
     if origin.source is None:
         return {"source": None}
     if origin.source not in sources:

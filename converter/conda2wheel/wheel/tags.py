@@ -38,7 +38,8 @@ _LOWEST = re.compile(r">=\s*3\.(\d+)")
 @dataclass(frozen=True)
 class Interpreter:
     """The first two thirds of a tag. `exact` is the one CPython that it runs on ("3.13"), None for abi3 and for none;
-    `built_with` the CPython that it was built for, as far as that is seen."""
+    `built_with` the CPython that it was built for, as far as that is seen.
+    """
 
     python_tag: str
     abi_tag: str

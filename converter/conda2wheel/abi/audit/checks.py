@@ -36,8 +36,10 @@ Check = Callable[[InstalledModule, PyodideLoader], Iterator[Finding]]
 
 
 def own_findings(module: InstalledModule, unit: AuditUnit, loader: PyodideLoader) -> Iterator[Finding]:
-    """Every finding about one file by itself: its form alone if it is no side module, its tag alone if another interpreter would
-    import it."""
+    """Yield every finding about one file by itself.
+
+    They are about its form alone if it is no side module, and about its tag alone if another interpreter would import it.
+    """
     found = list(_form(module, loader))
     yield from found
     if module.side.is_intact and not any(finding.code == "wrong-python" for finding in found):
@@ -210,13 +212,14 @@ def _catches(module: InstalledModule) -> bool:
 
 
 def cpython_findings(module: InstalledModule, abi3: str | None) -> Iterator[Finding]:
-    """The findings about the CPython functions that a module imports beyond the public interface: private ones, and those that
-    the limited API does not have.
+    """Yield the findings about the CPython functions that a module imports beyond the public interface.
+
+    They are private functions, and those that the limited API does not have.
 
     Args:
         module: a module that is loaded.
         abi3: the version in its wheel's abi3 tag, such as `cp312`. A module named `.abi3.so` is abi3 whatever its wheel is
-            tagged, for a version that is not known.
+        tagged, for a version that is not known.
     """
     names = tuple(dict.fromkeys(wanted.name for wanted in module.side.imports if PYTHON.fullmatch(wanted.name)))
     claims = abi3 is not None or ".abi3" in module.name

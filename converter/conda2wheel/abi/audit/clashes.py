@@ -55,8 +55,10 @@ def _note(names: dict[str, None], wanted: set[str] | frozenset[str], module: Ins
 
 
 def symbol_clashes(simulation: Simulation, judged: frozenset[str]) -> Iterator[tuple[str, Finding]]:
-    """(unit, finding) for each pair of modules that define the same names, where those go through the table (or, on loaders
-    that load libraries globally, are called)."""
+    """Yield (unit, finding) for each pair of modules that define the same names.
+
+    Names count where they go through the table (or, on loaders that load libraries globally, are called).
+    """
     modules = list(dict.fromkeys(instance.module for instance in simulation.loaded))
     definers: Definers = defaultdict(list)
     for module in modules:
@@ -156,8 +158,11 @@ def library_clashes(simulation: Simulation, judged: frozenset[str]) -> Iterator[
 
 
 def duplicates(simulation: Simulation, judged: frozenset[str]) -> Iterator[tuple[str, Finding]]:
-    """(unit, finding) for the libraries of which there is more than one instance: by two names, two files, or two spellings
-    of one path. That matters where more than one is used, or where pointers lead into another one than calls do."""
+    """Yield (unit, finding) for the libraries of which there is more than one instance.
+
+    The instances come from two names, two files, or two spellings of one path. They matter where more than one is used, or where
+    pointers lead into another one than calls do.
+    """
     instances: dict[str, list[Instance]] = defaultdict(list)
     for instance in simulation.loaded:
         instances[instance.module.digest].append(instance)
@@ -197,8 +202,10 @@ def _finding(code: str, severity: Severity, module: InstalledModule, why: str, s
 
 
 def is_vague(name: str) -> bool:
-    """Whether a symbol is one that many modules may well define alike: of the standard library, a template's, an inline
-    function's local, typeinfo, or Cython's. Other names of C are not, nor is a class's vtable or a plain method.
+    """Tell whether a symbol is one that many modules may well define alike.
+
+    Such symbols are of the standard library, a template's, an inline function's local, typeinfo, or Cython's. Other names of C
+    are not, nor is a class's vtable or a plain method.
 
     >>> [is_vague(name) for name in ("deflate", "_ZTVN3lib5ShapeE", "_ZN3lib5Shape4areaEv")]
     [False, False, False]

@@ -35,8 +35,10 @@ _NOT_PASSED = "VE"  # v128, exnref
 
 @dataclass(frozen=True)
 class ImportIssue:
-    """A problem of one import. `what` kind of import it is (function, data ...); `why` is the same for all imports with this
-    problem."""
+    """A problem of one import.
+
+    `what` is the kind of import (function, data ...). `why` is the same for all imports with this problem.
+    """
 
     code: str
     severity: Severity
@@ -166,8 +168,10 @@ def _tag(wanted: TypedImport, symbol: Symbol | None) -> Iterator[ImportIssue]:
 
 
 def _global(wanted: TypedImport, symbol: Symbol | None) -> Iterator[ImportIssue]:
-    """A global that is not imported through the GOT: the address of main's data if it is not mutable, or one of main's own
-    globals."""
+    """Yield the problems of a global that is not imported through the GOT.
+
+    It is the address of main's data if it is not mutable, or one of main's own globals.
+    """
     if symbol is None or symbol.kind not in ("data", "global"):
         yield _absent(wanted.name, "global", Severity.LOAD, "not loaded")
         return
@@ -221,8 +225,10 @@ def call_result(wanted: str, offered: str) -> CallResult:
 
 
 def _call_javascript(wanted: str, signature: str) -> CallResult:
-    """The result of a call of a JavaScript function; `signature` is Emscripten's record of its type. It takes any arguments; what
-    it returns is converted."""
+    """Return the result of a call of a JavaScript function.
+
+    It takes any arguments, and what it returns is converted. `signature` is Emscripten's record of its type.
+    """
     if any(letter in _NOT_PASSED for letter in wanted):
         return "throws"
     if not signature or wanted == signature:

@@ -55,8 +55,10 @@ def audit_units(units: Sequence[AuditUnit], pyodide: str, installed: Sequence[Au
 
 
 def findings_if_ignored(unit: AuditUnit, pyodide: str) -> tuple[Finding, ...]:
-    """The findings about a unit if that Pyodide's CPython ignores all of its extension modules because of their names: nothing
-    else of it matters there. Empty where it imports one."""
+    """Return the findings about a unit if that Pyodide's CPython ignores all of its extension modules because of their names.
+
+    Nothing else of the unit matters there. The result is empty where that CPython imports one of them.
+    """
     there = loader(pyodide)
     extensions = [module for module in unit.installed if module.side.is_extension]
     found = [finding for module in extensions for finding in checks.wrong_python(module, there)]
@@ -73,8 +75,10 @@ def _order(finding: Finding) -> tuple[int, str, str, str]:
 
 
 def _unit(unit: AuditUnit, simulation: Simulation) -> Iterator[Finding]:
-    """The findings about one unit's modules by themselves; a module whose NEEDED library is broken gets one about that
-    library."""
+    """Yield the findings about one unit's modules by themselves.
+
+    A module whose NEEDED library is broken gets one about that library.
+    """
     broken: set[InstalledModule] = set()
     found: dict[InstalledModule, list[Finding]] = {}
     for module in unit.installed:
@@ -90,8 +94,10 @@ def _unit(unit: AuditUnit, simulation: Simulation) -> Iterator[Finding]:
 
 
 def _imports(module: InstalledModule, simulation: Simulation) -> Iterator[Finding]:
-    """The findings about the imports of every instance that is used; of one that an installation opens and no module uses, only
-    those that keep it from being loaded."""
+    """Yield the findings about the imports of every instance that is used.
+
+    Of an instance that an installation opens and no module uses, they are only those that keep it from being loaded.
+    """
     instances = simulation.of(module)
     used = [instance for instance in instances if instance.users] or instances
     issues: dict[ImportIssue, None] = {}

@@ -107,7 +107,7 @@ class Simulation:
         return [instance for instance in self.loaded if instance.module is module]
 
     def open(self, module: InstalledModule, everywhere: bool) -> None:
-        """dlopen a file by its path; `everywhere`: globally."""
+        """Open a file by its path, as dlopen does; `everywhere`: globally."""
         key = self.site.absolute(module.path)
         if key not in self.known:
             self._load(key, module, [], everywhere, module)

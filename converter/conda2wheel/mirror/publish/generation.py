@@ -33,7 +33,8 @@ SCHEMA = 1
 @dataclass(frozen=True)
 class IndexEntry:
     """A wheel in the index, and the package that it was made of. `yanked` is the reason for yanking it (PEP 592), `since` when it
-    was yanked, in seconds since 1970."""
+    was yanked, in seconds since 1970.
+    """
 
     wheel: MirrorWheel
     package: ChannelPackage
@@ -74,7 +75,8 @@ class IndexEntry:
 @dataclass(frozen=True)
 class Pointer:
     """`current.json`. `since` is when it was set, `previous` the generation before, `withdrawn` the digests of indexes that a
-    rollback withdrew, `version` the store's version of the object, for the next conditional write."""
+    rollback withdrew, `version` the store's version of the object, for the next conditional write.
+    """
 
     generation: str
     sha256: str
@@ -92,7 +94,8 @@ class Pointer:
 @dataclass(frozen=True)
 class Generation:
     """A generation as its manifest describes it. `sha256` is the manifest's; `files` has the sha256 of its files by path; `state`
-    is the mirror's state at that time, for `MirrorState.rebuild`."""
+    is the mirror's state at that time, for `MirrorState.rebuild`.
+    """
 
     name: str
     sha256: str

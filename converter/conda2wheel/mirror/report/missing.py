@@ -39,7 +39,8 @@ KINDS: dict[str, str] = {
 class MissingDistribution:
     """A required distribution that the Pyodide versions `pyodide` do not find here. `kind` is one of `KINDS`; `code` is why the
     channel's own package has no wheel; `available` are the versions that do not fit; `required_by` are (file name,
-    requirement)."""
+    requirement).
+    """
 
     name: str
     kind: str
@@ -106,7 +107,8 @@ def missing(
 
 def without_wheel(packages: Iterable[tuple[str, str, str | None]]) -> dict[str, tuple[str, str | None]]:
     """Index packages without a wheel, given as (conda name, status, code), by their PyPI name. Of several builds the last counts.
-    C libraries have no PyPI name and are left out."""
+    C libraries have no PyPI name and are left out.
+    """
     return {canonicalize_name(name): (status, code) for conda, status, code in packages if (name := pypi_name(conda)) is not None}
 
 

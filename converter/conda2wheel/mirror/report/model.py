@@ -113,7 +113,8 @@ class ReportItem:
 @dataclass(frozen=True)
 class RunSummary:
     """A run in numbers. `started` is in seconds since 1970, `seconds` its duration by a monotonic clock, `worked` the number of
-    items that it worked on; `counts` has the keys of `MirrorReport.counts`."""
+    items that it worked on; `counts` has the keys of `MirrorReport.counts`.
+    """
 
     started: float
     seconds: float
@@ -144,7 +145,8 @@ class StageTotals:
 @dataclass(frozen=True)
 class RunOutcome:
     """The outcome of a run: `started` in seconds since 1970 (None: no run took place) and `seconds`; the `changes` that it found
-    by kind; the current `generation`; `problem` is why nothing was published, in one line."""
+    by kind; the current `generation`; `problem` is why nothing was published, in one line.
+    """
 
     started: float | None = None
     seconds: float = 0.0
@@ -267,7 +269,8 @@ class MirrorReport:
     @cached_property
     def attention(self) -> tuple[str, ...]:
         """Why a person should look, one reason a line. Refusals that were refusals before are none, nor failures that were
-        reported before and will be tried again; quarantined items are one until they are retried or excluded."""
+        reported before and will be tried again; quarantined items are one until they are retried or excluded.
+        """
         failures = [item for item in self.items if item.worked and item.status == "failed" and item.previous_status != "failed"]
         newly_refused = [
             item for item in self.items if item.worked and item.status == "refused" and item.previous_status == "done"

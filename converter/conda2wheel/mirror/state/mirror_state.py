@@ -42,7 +42,8 @@ class KnownPackage:
 @dataclass(frozen=True)
 class ChannelChanges:
     """How a channel's listing differs from the state. `changed`: another content under a known file name; `patched`: the same
-    content with a changed repodata record; `vanished`: no longer listed; `back`: listed again after it had vanished."""
+    content with a changed repodata record; `vanished`: no longer listed; `back`: listed again after it had vanished.
+    """
 
     new: tuple[ChannelPackage, ...] = ()
     changed: tuple[ChannelPackage, ...] = ()
@@ -54,7 +55,8 @@ class ChannelChanges:
 @dataclass(frozen=True)
 class MirrorItem:
     """A work item in the state. `attempts` is how often it failed, `interruptions` how often a run ended during it, `next_try`
-    when a failed item is tried again, in seconds since 1970."""
+    when a failed item is tried again, in seconds since 1970.
+    """
 
     key: ItemKey
     status: ItemStatus
@@ -119,7 +121,8 @@ class MirrorState:
 
     def reset_interrupted(self) -> tuple[ItemKey, ...]:
         """Make the items due again that were being worked on when the last run was killed, and return them. Call it before any
-        `start`, with the lock held."""
+        `start`, with the lock held.
+        """
         with transaction(self._db, self.path) as db:
             found = tuple(map(_key, db.execute("SELECT * FROM item WHERE started IS NOT NULL ORDER BY package, platform")))
             db.execute("UPDATE item SET broken = broken + 1, started = NULL WHERE started IS NOT NULL")

@@ -17,7 +17,8 @@ RESULT_STATUSES: tuple[ResultStatus, ...] = get_args(ResultStatus)
 @dataclass(frozen=True)
 class ChannelPackage:
     """A repodata record: the sha256 of the archive, its size in bytes and its build time in seconds since 1970, where they are
-    known. `record` is a digest of the whole record, so that a repodata patch is noticed."""
+    known. `record` is a digest of the whole record, so that a repodata patch is noticed.
+    """
 
     sha256: str
     url: str
@@ -42,7 +43,8 @@ class ChannelPackage:
 @dataclass(frozen=True, order=True)
 class ItemKey:
     """A work item's key, all that the conversion depends on: the package's sha256, this converter's version, the digest of the
-    options, and the platform ("auto": by evidence)."""
+    options, and the platform ("auto": by evidence).
+    """
 
     package: str
     converter: str
@@ -56,7 +58,8 @@ class ItemKey:
 @dataclass(frozen=True)
 class MirrorWheel:
     """A converted wheel, as the index, lock files and reports describe it. `project` is normalised; `imports` are its top-level
-    modules, `requires` its Requires-Dist lines; `platform` is a platform tag or "any"; `size` is in bytes."""
+    modules, `requires` its Requires-Dist lines; `platform` is a platform tag or "any"; `size` is in bytes.
+    """
 
     project: str
     version: str
@@ -80,7 +83,8 @@ class MirrorWheel:
 class ItemResult:
     """The result of a work item. `code` is the code of a refusal, or the class of a failure (network, disk, memory, timeout,
     crash, internal ...), and None for a wheel; `seconds` is the time of each stage (download, convert, check, store);
-    `downloaded` is in bytes."""
+    `downloaded` is in bytes.
+    """
 
     key: ItemKey
     status: ResultStatus

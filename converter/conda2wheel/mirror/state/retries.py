@@ -11,7 +11,8 @@ from importlib.resources import files
 @dataclass(frozen=True)
 class RetryRule:
     """A row of retry.toml. `base` is the pause before the second try in seconds, `factor` its growth with every further try,
-    `longest` its limit; after `tries` a package is quarantined; `why` explains the class of failure."""
+    `longest` its limit; after `tries` a package is quarantined; `why` explains the class of failure.
+    """
 
     base: float
     factor: float

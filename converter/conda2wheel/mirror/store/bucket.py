@@ -128,7 +128,8 @@ class BucketStore(Store):
 
     def _decide(self, path: str, data: bytes, version: str | None) -> bool:
         """Write conditionally. obstore does not repeat a conditional write whose answer was lost, since it may have succeeded;
-        reading the object back tells."""
+        reading the object back tells.
+        """
         import obstore.exceptions
 
         mode: PutMode = "create"
@@ -207,7 +208,7 @@ def _version(info: ObjectMeta) -> str:
 
 
 def _line(error: Exception) -> str:
-    """obstore's message without address, times and source code; the server's own message where there is one.
+    """Obstore's message without address, times and source code; the server's own message where there is one.
 
     >>> _line(Exception("Generic S3 error: Error performing PUT http://h/b in 2ms, after 2 retries, max_retries: 2, "
     ...     "retry_timeout: 9s  - Server returned non-2xx status code: 403 Forbidden: <Error><Message>No.</Message></Error>"))
