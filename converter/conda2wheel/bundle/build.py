@@ -224,8 +224,9 @@ def _new_constraints(found: RequirementCheck, wheels: Sequence[BundledWheel], co
 
 
 def _with_wheels(solved: SolvedBundle, complete: bool) -> list[ChosenPackage]:
-    """Return the packages to convert. A pure Python package is converted if it is requested, if the bundle is complete, or if
-    PyPI has no project of its name.
+    """Return the packages to convert.
+
+    A pure Python package is converted if it is requested, if the bundle is complete, or if PyPI has no project of its name.
     """
     return [
         each

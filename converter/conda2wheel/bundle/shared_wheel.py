@@ -43,8 +43,9 @@ VERSION_DIGITS = 12  # hexadecimal digits of the hash of the content
 
 
 class SharedLibraries:
-    """Builds the common wheel of one bundle for one platform: `add` every package, `finish`, then convert the packages with the
-    result. Not safe for several threads.
+    """Builds the common wheel of one bundle for one platform.
+
+    `add` every package, `finish`, then convert the packages with the result. Not safe for several threads.
     """
 
     def __init__(self, name: str, platform: Platform, options: Options) -> None:

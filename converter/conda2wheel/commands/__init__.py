@@ -1,0 +1,1 @@
+"""The commands, one module each: convert, audit, repair, inspect, and verify."""

@@ -139,8 +139,9 @@ def _request(text: str | Platform) -> _Request:
 
 @dataclass
 class _JointAudit:
-    """Audits inputs for one Pyodide after another, those of one platform together. Each input is audited once for a Pyodide, and
-    only by the names of its modules if they are built for another CPython.
+    """Audits inputs for one Pyodide after another, those of one platform together.
+
+    Each input is audited once for a Pyodide, and only by the names of its modules if they are built for another CPython.
 
     Attributes:
         subjects: the inputs.

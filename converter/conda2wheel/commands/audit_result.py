@@ -96,8 +96,9 @@ class Audited:
 
     @property
     def ok(self) -> bool:
-        """Whether the input would run in its Pyodide; without one, in any. An input for a platform that no Pyodide has is not
-        installed by any, whatever the matrix says.
+        """Whether the input would run in its Pyodide; without one, in any.
+
+        An input for a platform that no Pyodide has is not installed by any, whatever the matrix says.
         """
         if self.pyodide is not None:
             return all(finding.severity.runs for finding in self.findings)
@@ -108,8 +109,10 @@ class Audited:
         return sum(finding.severity is severity for finding in self.findings)
 
     def json(self) -> dict[str, Any]:
-        """Return one entry of `results`: `{"source", "status" ("audited"), "ok", "kind", "platform", "pyodide", "modules",
-        "findings", "matrix", "warnings", "seconds"}`.
+        """Return one entry of `results`.
+
+        It is `{"source", "status" ("audited"), "ok", "kind", "platform", "pyodide", "modules", "findings", "matrix", "warnings",
+        "seconds"}`.
         """
         return {
             "source": self.source,

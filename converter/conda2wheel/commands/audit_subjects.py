@@ -251,8 +251,10 @@ class _PackageWheel:
 
 @dataclass(frozen=True, eq=False)
 class _PackageFiles:
-    """The shared objects of a package that has no wheel: those of site-packages at their paths, and its libraries by each name
-    under which a module may NEED them, where every loader looks.
+    """The shared objects of a package that has no wheel.
+
+    Those of site-packages are at their paths. Its libraries stand under each name under which a module may NEED them, where every
+    loader looks.
     """
 
     package: CondaPackage

@@ -27,8 +27,10 @@ GOT = ("GOT.mem", "GOT.func")
 
 @dataclass(frozen=True)
 class ModuleReport:
-    """A file with the name of a shared object. `functions`, `got_entries` and `exports` are numbers of entries; sizes are bytes;
-    `unwinding` is "js", "wasm", "js and wasm" or "none".
+    """A file with the name of a shared object.
+
+    `functions`, `got_entries` and `exports` are numbers of entries; sizes are bytes; `unwinding` is "js", "wasm", "js and wasm"
+    or "none".
     """
 
     path: str

@@ -30,8 +30,12 @@ TESTS = "-tests"  # what Pyodide calls the tests that it took out of a package o
 
 @dataclass(frozen=True)
 class LockEntry:
-    """A wheel to lock. `url` is absolute, or relative to the lock file; `requires` are its Requires-Dist lines; `imports` the
-    modules for which `loadPackagesFromImports` shall bring it.
+    """A wheel to lock.
+
+    Attributes:
+        url: absolute, or relative to the lock file.
+        requires: its Requires-Dist lines.
+        imports: the modules for which `loadPackagesFromImports` loads it.
     """
 
     name: str
@@ -67,8 +71,9 @@ class LockEntry:
 
 @dataclass(frozen=True)
 class MissingRequirement:
-    """A requirement that nothing in the lock file satisfies: whose, which, and in what version its project is there (None: it is
-    not).
+    """A requirement that nothing in the lock file satisfies: whose, and which.
+
+    `there` is the version in which its project is there; None: it is not.
     """
 
     project: str
@@ -98,8 +103,10 @@ class ReplacedPackage:
 
 @dataclass(frozen=True)
 class PyodideLock:
-    """A lock file and what is to be said of it. `left_out` tells by file name why a wheel is not in it; `cut` has the pairs (who,
-    what) that are not in `depends`, since they closed a circle.
+    """A lock file, and what a report says about it.
+
+    `left_out` has, by file name, why a wheel is not in it. `cut` has the pairs (who, what) that are not in `depends`, since they
+    closed a circle.
     """
 
     data: bytes
@@ -197,8 +204,9 @@ class _Needs:
         missing: dict[MissingRequirement, None],
         seen: set[tuple[str, frozenset[str]]],
     ) -> None:
-        """The requirements of a project under these extras. What an extra of another one requires is this one's to depend on: no
-        lock file knows extras.
+        """Collect the requirements of a project under these extras.
+
+        What an extra of another project requires is a dependency of this one: no lock file knows extras.
         """
         if (project, extras) in seen:
             return

@@ -31,9 +31,13 @@ Status = Literal["active", "archived", "quarantined", "deprecated"]
 
 @dataclass(frozen=True)
 class IndexFile:
-    """A wheel in an index. `url` is absolute or relative to its project's page; `uploaded` in seconds since 1970; `yanked` is the
-    reason for which no installer should choose it, "" for none given, None where it is not yanked; `provenance` is the whole
-    address of its attestations (PEP 740), where somebody made some.
+    """A wheel in an index.
+
+    Attributes:
+        url: absolute, or relative to its project's page.
+        uploaded: in seconds since 1970.
+        yanked: the reason for which no installer should choose it, "" for none given; None where it is not yanked.
+        provenance: the whole address of its attestations (PEP 740), where there are some.
     """
 
     filename: str
@@ -133,9 +137,13 @@ def index_file(wheel: Path, url: str, uploaded: float | None = None) -> tuple[st
 
 
 def write_index(folder: Path, wheels: Iterable[Path], base: str | None = None) -> tuple[Project, ...]:
-    """Write `simple/` for wheels that lie in `folder`, and each one's `.metadata`. `base` is the address that the folder will
-    have, if it is known: files are then named by whole addresses, else relative to their page. Pages that name no wheel any more
-    stay: the folder is the caller's to make new. Raises `Failed` (disk).
+    """Write `simple/` for wheels that lie in `folder`, and each one's `.metadata`.
+
+    Pages that name no wheel any more stay: the caller makes the folder new. `base` is the address that the folder will have, if
+    it is known: files are then named by whole addresses, else relative to their page.
+
+    Raises:
+        Failed: disk.
     """
     above = "../.." if base is None else base.rstrip("/")
     found: dict[str, list[IndexFile]] = {}

@@ -78,7 +78,7 @@ async def run_script(path: str) -> str:
 
 
 async def install(url: str) -> str:
-    """Micropip on one wheel; what the wheel requires has been installed before, from where the caller found it."""
+    """Install one wheel with micropip; what the wheel requires is installed before, from where the caller found it."""
     started = time.monotonic()
     try:
         import micropip  # type: ignore[import-not-found,import-untyped,unused-ignore]

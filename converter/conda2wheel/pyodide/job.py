@@ -124,8 +124,11 @@ def _copied_wheel(wheel: Path, folder: Path) -> Path:
 
 
 def _record_installation(ending: NodeExit, result: JobResult) -> None:
-    """Record what was installed. A package of Pyodide's own that cannot be loaded is a warning, since modules may not need it;
-    micropip is an error."""
+    """Record what was installed.
+
+    A package of Pyodide's own that cannot be loaded is a warning, since modules may not need it; an error of micropip is an
+    error.
+    """
     for event in ending.events:
         if event["event"] == "installed" and event["ok"]:
             result.installed.append(event["wheel"])

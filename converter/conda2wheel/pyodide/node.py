@@ -96,10 +96,8 @@ def _npm(node: str, packaged: Path | None, environ: Mapping[str, str]) -> tuple[
 def run(node: Node, script: Path, job: Mapping[str, Any], folder: Path, timeout: float) -> NodeExit:
     """Run `node script job.json` in a folder and read the events that it writes there.
 
-    The process and its children are killed before the function returns. Nothing that the process does raises an error.
-
-    Args:
-        timeout: seconds without an event after which the process is killed.
+    The process and its children are killed before the function returns; so is a process that writes no event for `timeout`
+    seconds. Nothing that the process does raises an error.
     """
     events = folder / "events.jsonl"
     events.write_bytes(b"")

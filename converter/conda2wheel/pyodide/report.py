@@ -18,8 +18,11 @@ Reason = Literal["timeout", "fatal", "exit"]
 
 @dataclass(frozen=True)
 class Crash:
-    """The interpreter's end before the job's: `timeout` (no news for too long), `fatal` (Pyodide or WebAssembly gave up)
-    or `exit` (the process ended). `last_words` is the error, if there was one, and the end of stdout and stderr.
+    """The end of the interpreter before the end of the job.
+
+    Attributes:
+        reason: `timeout` (no news for too long), `fatal` (Pyodide or WebAssembly gave up) or `exit` (the process ended).
+        last_words: the error, if there was one, and the end of stdout and stderr.
     """
 
     reason: Reason
@@ -76,8 +79,10 @@ class Ran:
 
 @dataclass(frozen=True)
 class Checked:
-    """What one wheel did in one Pyodide. `ok` is true if it was installed, all that was tried worked and nothing crashed;
-    warnings do not count. `crash` is the first crash; which module it was says `modules`.
+    """The result of one wheel in one Pyodide.
+
+    `ok` is true if it was installed, all that was tried worked and nothing crashed; warnings do not count. `crash` is the first
+    crash; `modules` says which module it was.
     """
 
     wheel: Path
@@ -103,8 +108,10 @@ class Checked:
         )
 
     def json(self) -> dict[str, Any]:
-        """One entry of `results`: `{"source", "status" ("passed" or "failed"), "wheel", "ok", "pyodide", "platform",
-        "installer", "installed", "install_errors", "modules", "script", "warnings", "crash", "seconds"}`.
+        """Return one entry of `results`.
+
+        It is `{"source", "status" ("passed" or "failed"), "wheel", "ok", "pyodide", "platform", "installer", "installed",
+        "install_errors", "modules", "script", "warnings", "crash", "seconds"}`.
         """
         return {
             "source": str(self.wheel),

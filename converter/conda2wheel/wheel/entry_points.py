@@ -40,9 +40,9 @@ def read_entry_points(package: CondaPackage, distribution: Distribution | None) 
 
 
 def parse_entry_points(text: str) -> EntryPoints:
-    """Parse entry_points.txt: name and target by group. Other lines are ignored, as importlib.metadata does.
+    r"""Parse entry_points.txt: name and target by group. Other lines are ignored, as importlib.metadata does.
 
-    >>> parse_entry_points("[console_scripts]\\nf2py = numpy.f2py.f2py2e:main\\n")
+    >>> parse_entry_points("[console_scripts]\nf2py = numpy.f2py.f2py2e:main\n")
     {'console_scripts': {'f2py': 'numpy.f2py.f2py2e:main'}}
     """
     found: EntryPoints = {}

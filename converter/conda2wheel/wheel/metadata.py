@@ -415,9 +415,9 @@ def with_provides_extra(document: Document) -> Document:
 
 
 def egg_requirements(text: str) -> list[str]:
-    """The lines of setuptools' requires.txt as Requires-Dist: sections `[extra]`, `[:marker]` and `[extra:marker]`.
+    r"""Return the lines of setuptools' requires.txt as Requires-Dist: sections `[extra]`, `[:marker]` and `[extra:marker]`.
 
-    >>> egg_requirements("numpy\\n\\n[test:python_version<'3.12']\\npytest>=7")
+    >>> egg_requirements("numpy\n\n[test:python_version<'3.12']\npytest>=7")
     ['numpy', "pytest>=7 ; (python_version<'3.12') and extra == 'test'"]
     """
     marker = ""

@@ -1,8 +1,7 @@
-"""What a call has around the packages that it converts, and looks into only for what they are called: the packages in the
-libdirs, its other sources, and what the channels list.
+"""Look up the names of dependencies in the packages of the libdirs, in the other sources of a call, and in the channels.
 
-A dependency's own dist-info knows its name best. So as not to open every package of every place, one is looked for by its
-archive's file name (NAME-VERSION-BUILD), as channels and conda itself do, and only its list of files is read.
+A dependency's own dist-info knows its name best. So as not to open every package, one is looked for by its archive's file name
+(NAME-VERSION-BUILD), as channels and conda itself do, and only its list of files is read.
 """
 
 from __future__ import annotations
@@ -88,8 +87,9 @@ class NameSources:
     def seen(
         self, wanted: Mapping[str, str], channels: Sequence[str]
     ) -> tuple[dict[str, PackageDistributions], tuple[ConversionWarning, ...]]:
-        """Packages by name (with a match spec that chooses among versions) as they were looked into: in the places, else the
-        newest build in the channels. Raises as `names` does.
+        """Return the packages that were looked into, by name (with a match spec that chooses among versions).
+
+        They are those in the folders, else the newest build in the channels. It raises what `names` raises.
         """
         asked = {name: spec for name, spec in wanted.items() if name and not is_marker(name)}
         found = {name: seen for name, spec in asked.items() if (seen := self._in_places(name, spec)) is not None}

@@ -161,8 +161,10 @@ def _recipe_warnings(recipe: Recipe | None) -> Iterator[ConversionWarning]:
 
 @dataclass(frozen=True)
 class _SideModules:
-    """The files that stay in the wheel, and which of them are side modules: by path in site-packages, and, among the data, by
-    path in the package. Only those in site-packages are linked.
+    """The files that stay in the wheel, and which of them are side modules.
+
+    Side modules are listed by path in site-packages, and, among the data, by path in the package. Only those in site-packages are
+    linked.
     """
 
     placed: tuple[Placed, ...]

@@ -29,11 +29,18 @@ SHARE = "share"  # the command of a common wheel
 
 @dataclass(frozen=True)
 class Provenance:
-    """How a wheel was made. `command` is convert, repair or share; `input` what was converted or repaired (None: nothing but
-    libraries), `consulted` what else the result depends on (packages of libraries, whether these travel or not); `shared` the
-    libraries that it takes from the common wheel that `requires` says; `judged_by` the Pyodide that the audit asked;
-    `overrides` the refusals that somebody allowed; `previous` the account that a repaired wheel had before; `moment` the time of
-    its members in seconds since 1970.
+    """How a wheel was made.
+
+    Attributes:
+        command: convert, repair or share.
+        judged_by: the Pyodide versions that the audit simulated.
+        input: what was converted or repaired; None: nothing but libraries.
+        moment: the time of the wheel's members in seconds since 1970.
+        consulted: what else the result depends on: the packages of libraries, whether these are in the wheel or not.
+        overrides: the refusals that an option allowed.
+        shared: the libraries that the wheel takes from the common wheel that `requires` names.
+        requires: the requirement of the common wheel.
+        previous: the account that a repaired wheel had before.
     """
 
     command: str
@@ -79,8 +86,10 @@ def read_provenance(wheel: Wheel) -> dict[str, Any] | None:
 
 
 def summarize(account: Mapping[str, Any]) -> tuple[tuple[tuple[str, Any], ...], tuple[tuple[str, str], ...]]:
-    """An account for people: what it says of the wheel, and of each member that is not as its source had it. Of one that another
-    version wrote, what is as expected.
+    """Summarise an account for people.
+
+    The result says what the account has about the wheel, and about each member that differs from its source. Of an account that
+    another version wrote, it has what is as expected.
     """
     sources = [_source(each) for each in _list(account.get("sources"))]
     members = account.get("members")
@@ -184,8 +193,9 @@ def _override(warning: ConversionWarning) -> dict[str, Any]:
 
 
 def _entry(origin: MemberOrigin, sources: list[MemberSource]) -> dict[str, Any]:
-    """`{"source": index, "file"}`, with `before` (sha256) and `changes` where its bytes are others; `{"source": None}` where
-    conda2wheel made it.
+    """Return `{"source": index, "file"}`, or `{"source": None}` where conda2wheel made the member.
+
+    Where the bytes differ from the source's, `before` (sha256) and `changes` are added.
     """
     if origin.source is None:
         return {"source": None}

@@ -84,10 +84,14 @@ class Wheel:
 
 
 def read_wheel(path: Path, limits: Limits | None = None, only: re.Pattern[str] | None = None) -> Wheel:
-    """Read a wheel whole; or, with `only`, unpack and check no more than its METADATA and the members whose names it finds,
-    and the others when somebody reads them.
+    """Read a wheel whole, or only some of its members.
 
-    Raises `Refused` (corrupt-archive, unsafe-archive, too-large) and `Failed` (not-found, unreadable).
+    With `only`, no more than its METADATA and the members whose names the pattern finds are unpacked and checked; the others are
+    when they are read.
+
+    Raises:
+        Refused: corrupt-archive, unsafe-archive, too-large.
+        Failed: not-found, unreadable.
     """
     limits = limits or Limits()
     source = str(path)

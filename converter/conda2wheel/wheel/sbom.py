@@ -36,8 +36,10 @@ _NAMESPACE = uuid.UUID("6f0e1ca6-6d3a-5a0e-9df2-2f5a3b4b6a51")  # of our serial 
 
 @dataclass(frozen=True)
 class Compiled:
-    """Who was compiled against which libraries: `own` are those of the wheel itself, `others` by the package of a library that
-    travels. What is NEEDED as a shared library is not among them.
+    """Who was compiled against which libraries.
+
+    `own` are those of the wheel itself, `others` those by the package of a library that is vendored. What is NEEDED as a shared
+    library is not among them.
     """
 
     own: tuple[MemberSource, ...] = ()
@@ -45,8 +47,9 @@ class Compiled:
 
 
 def sbom(made: Provenance, members: Iterable[Member], compiled: Compiled, data: Collection[str] = ()) -> Blob:
-    """The bill of materials of a wheel with these members; `data` are paths of files that are another package's. The same wheel
-    gives the same bytes.
+    """Return the bill of materials of a wheel with these members.
+
+    `data` are paths of files that are another package's. The same wheel gives the same bytes.
     """
     from cyclonedx.model.bom import Bom, BomMetaData
     from cyclonedx.model.component import Component, ComponentType, Pedigree

@@ -37,8 +37,10 @@ _LOWEST = re.compile(r">=\s*3\.(\d+)")
 
 @dataclass(frozen=True)
 class Interpreter:
-    """The first two thirds of a tag. `exact` is the one CPython that it runs on ("3.13"), None for abi3 and for none;
-    `built_with` the CPython that it was built for, as far as that is seen.
+    """The first two thirds of a tag.
+
+    `exact` is the one CPython that it runs on ("3.13"), None for abi3 and for none. `built_with` is the CPython that it was built
+    for, as far as that is seen.
     """
 
     python_tag: str
@@ -62,11 +64,18 @@ def interpreter(
     wheel_file: str | None,
     where: str = SITE_PACKAGES,
 ) -> Interpreter:
-    """The tags for the side modules `native` (by path in site-packages) of a package whose site-packages (or what `where`
-    names in its place) belongs to CPython `folder_python`; `wheel_file` is the WHEEL that came with it.
+    """Return the tags for the side modules of a package.
 
-    Raises `Refused`: abi-conflict where suffix, folder and depends name different CPythons, unknown-abi where an
-    extension module names none.
+    Args:
+        package: the package.
+        native: the side modules, by path in site-packages.
+        folder_python: the CPython that site-packages (or what `where` names in its place) belongs to.
+        wheel_file: the WHEEL that came with the package.
+        where: the folder that takes the place of site-packages.
+
+    Raises:
+        Refused: abi-conflict where suffix, folder and depends name different CPythons, unknown-abi where an extension module
+            names none.
     """
     extensions = [path for path, binary in native.items() if is_extension(path, binary)]
     if not extensions:
