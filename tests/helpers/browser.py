@@ -96,4 +96,4 @@ def browser(profile: Path) -> Iterator[Browser]:
     try:
         yield Browser(process)
     finally:
-        process.communicate(timeout=30)  # the end of its input is the end of it
+        process.communicate(timeout=600)  # the end of its input is the end of it

@@ -7,18 +7,15 @@ import hashlib
 import http.server
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 from urllib.parse import urljoin
 
 from conda2wheel.mirror.publish.generation import IndexEntry
@@ -28,6 +25,7 @@ from conda2wheel.mirror.store.base import Store
 from conda2wheel.mirror.store.open import open_store
 from conda2wheel.mirror.work.worker import put_wheel
 
+PATIENCE = 600.0  # seconds, after which a test fails and does not hang
 CHANNEL = "https://channel.invalid/forge"
 
 
@@ -107,16 +105,39 @@ class Reader:
     def __init__(self, base: str) -> None:
         self.base = base.rstrip("/") + "/"
         self.requests = 0
-        self.rounds = 0
+        self.begun = self.rounds = 0
         self.errors: list[str] = []
+        self.crashes: list[BaseException] = []
+        self._news = threading.Condition()
 
     def read(self) -> None:
         """Read the whole index once: at the store's top, and in the current generation."""
-        self.rounds += 1
+        with self._news:
+            self.begun += 1
         root = self._get("simple/index.html")
         if root is not None:
             self._read_projects("simple/", root)
         self._read_generation()
+        with self._news:
+            self.rounds += 1
+            self._news.notify_all()
+
+    def read_on(self, ended: threading.Event) -> None:
+        """Read again and again, until the end."""
+        try:
+            while not ended.is_set():
+                self.read()
+        except BaseException as error:  # noqa: BLE001 - whoever waits raises it
+            with self._news:
+                self.crashes.append(error)
+                self._news.notify_all()
+
+    def whole_round(self) -> None:
+        """Wait until all was read that is there now."""
+        with self._news:
+            wanted = self.begun + 1
+            assert self._news.wait_for(lambda: self.rounds >= wanted or self.crashes, PATIENCE)
+        assert self.crashes == []
 
     def _read_projects(self, folder: str, root: bytes) -> None:
         page = _Links(root.decode())
@@ -163,7 +184,7 @@ class Reader:
         self.requests += 1
         for last in (False, True):
             try:
-                with urllib.request.urlopen(self.base + path, timeout=20) as answer:
+                with urllib.request.urlopen(self.base + path, timeout=PATIENCE) as answer:
                     return bytes(answer.read())
             except urllib.error.HTTPError as error:
                 error.close()
@@ -194,23 +215,14 @@ def continuous_reader(base: str) -> Iterator[Reader]:
     """A reader that reads the index repeatedly during the block, and has found no errors at its end."""
     reader = Reader(base)
     ended = threading.Event()
-    errors: list[BaseException] = []
-
-    def poll() -> None:
-        try:
-            while not ended.is_set():
-                reader.read()
-        except BaseException as error:  # noqa: BLE001 - asserted below
-            errors.append(error)
-
-    thread = threading.Thread(target=poll)
+    thread = threading.Thread(target=reader.read_on, args=(ended,))
     thread.start()
     try:
         yield reader
     finally:
         ended.set()
         thread.join()
-    assert errors == []
+    assert reader.crashes == []
     assert reader.errors == []
 
 
@@ -220,17 +232,18 @@ class Publishers:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
-    def start(self, *document: Any) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(document) + "\n")
-        self._process.stdin.flush()
+    def publish(self, number: int, killed_at: int = 0) -> tuple[str, int]:
+        """Publish a release, with SIGKILL before one of its steps (see `tests.helpers.killed`).
 
-    def publish(self, number: int, killed_after: float | None = None) -> tuple[str, float]:
-        """Publish a release, with SIGKILL after some seconds if it still runs; the generation or error, and the seconds."""
-        self.start(number, killed_after)
+        Returns:
+            The generation or error, "" after SIGKILL, and the number of steps.
+        """
+        assert self._process.stdin is not None
         assert self._process.stdout is not None
-        what, seconds = json.loads(self._process.stdout.readline())
-        return str(what), float(seconds)
+        self._process.stdin.write(json.dumps([number, killed_at]) + "\n")
+        self._process.stdin.flush()
+        what, steps = json.loads(self._process.stdout.readline())
+        return str(what), int(steps)
 
 
 @contextmanager
@@ -252,23 +265,23 @@ def _work(url: str, number: int) -> str:
         return str(error)
 
 
-def _publish_in_a_child(url: str, number: int, killed_after: float | None) -> tuple[str, float]:
+def _publish_in_a_child(url: str, number: int, killed_at: int) -> tuple[str, int]:
+    from tests.helpers import killed
+
     reading, writing = os.pipe()
-    began = time.monotonic()
     child = os.fork()
     if child == 0:
         try:
-            os.write(writing, _work(url, number).encode())
+            steps = killed.killed_at(killed_at)
+            os.write(writing, json.dumps([_work(url, number), steps()]).encode())
         finally:
             os._exit(0)
     os.close(writing)
-    if killed_after is not None:
-        time.sleep(killed_after)
-        os.kill(child, signal.SIGKILL)
     with os.fdopen(reading) as pipe:
-        what = pipe.read()
+        told = pipe.read()
     os.waitpid(child, 0)
-    return what, time.monotonic() - began
+    what, steps_taken = json.loads(told) if told else ("", killed_at)
+    return str(what), int(steps_taken)
 
 
 def _serve(url: str, lines: Iterable[str], write: Callable[[str], object]) -> None:
@@ -276,8 +289,7 @@ def _serve(url: str, lines: Iterable[str], write: Callable[[str], object]) -> No
     import conda2wheel.mirror.store.folder  # noqa: F401
 
     for line in lines:
-        number, killed_after = json.loads(line)
-        write(json.dumps(_publish_in_a_child(url, number, killed_after)))
+        write(json.dumps(_publish_in_a_child(url, *json.loads(line))))
 
 
 if __name__ == "__main__":

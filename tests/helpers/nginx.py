@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.helpers.cache import REPOSITORY, cached
 
-WAIT = 10.0  # seconds for it to answer
+WAIT = 300.0  # seconds for it to answer
 MAIN = """
 daemon off;
 pid nginx.pid;
@@ -87,7 +87,7 @@ def running(program: str, root: Path, work: Path) -> Iterator[str]:
         while True:
             assert process.poll() is None, process.communicate()[1]
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/simple/", timeout=1).close()
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/simple/", timeout=WAIT).close()
                 break
             except OSError:
                 assert time.monotonic() < end, (work / "error.log").read_text()

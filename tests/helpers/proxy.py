@@ -28,7 +28,7 @@ def proxy() -> Iterator[Proxy]:
     record = Proxy("")
 
     class Handler(BaseHTTPRequestHandler):
-        timeout = 30
+        timeout = 600
 
         def log_message(self, *_: object) -> None:
             """Nobody reads it."""
@@ -37,7 +37,7 @@ def proxy() -> Iterator[Proxy]:
             """Forward."""
             record.forwarded.append(self.path)
             there = urllib.parse.urlsplit(self.path)
-            connection = http.client.HTTPConnection(there.hostname or "", there.port or 80, timeout=30)
+            connection = http.client.HTTPConnection(there.hostname or "", there.port or 80, timeout=600)
             headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
             connection.request(self.command, there._replace(scheme="", netloc="").geturl(), headers=headers)
             answer = connection.getresponse()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 WEED = Path(sys.executable).with_name("weed")
 USERS = {"writer": ["Admin", "Read", "Write", "List", "Tagging"], "reader": ["Read", "List"]}
-PATIENCE = 60.0
+PATIENCE = 600.0
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import random
 import re
 import subprocess
 import threading
-import time
 import urllib.parse
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +19,9 @@ from typing import Any
 
 CHUNK = 1 << 14
 LOOK = 0.1  # seconds between two looks whether a client still lives
+PATIENCE = 600.0  # seconds, after which what is held is let go, so that a test fails and does not hang
+DROP = 64  # bytes
+DRIP = 0.02  # seconds
 _RANGE = re.compile(r"bytes=(?:(\d+)-(\d*)|-(\d+))")
 
 
@@ -29,10 +31,9 @@ class Fault:
 
     times: how often, over all paths that fit; None is always.
     status: answer with that (404, 500, 503, 401, 429, ...); `location` makes it a redirect (301, 302, 307).
+    drip: send the body a few bytes at a time, as long as `held` holds, and then the rest. It never comes to its end by itself.
     cut: close the connection after this share of the body (0.5), although Content-Length promises all of it.
     spoil: change a byte of the body: the right size, the wrong hash.
-    rate: bytes a second.
-    wait: seconds before anything is answered.
     share: the part of requests that it hits (0.1), by the server's seed.
     held: nothing is answered before that is let go. See `Served.hold`.
     """
@@ -43,38 +44,53 @@ class Fault:
     location: str | None = None
     cut: float | None = None
     spoil: bool = False
-    rate: float | None = None
-    wait: float = 0.0
+    drip: bool = False
     share: float = 1.0
     held: Held | None = None
 
 
 class Held:
-    """Requests without an answer: what a client has asked for and not got, for as long as a test wants."""
+    """Requests without an answer: what clients have asked for and not got, for as long as a test wants.
 
-    def __init__(self, after: int = 0) -> None:
-        self._after = after
+    `after`: requests for so many different paths are answered at once. `until`: as soon as so many are held at the same time, all
+    are let go.
+    """
+
+    def __init__(self, after: int = 0, until: int | None = None) -> None:
+        self._after, self._until = after, until
         self._passed: set[str] = set()
-        self._arrived, self._freed = threading.Event(), threading.Event()
-        self._lock = threading.Lock()
+        self._held = 0
+        self._freed = False
+        self._changed = threading.Condition()
 
-    def arrived(self, client: subprocess.Popen[Any] | None = None) -> None:
-        """Wait until a request is held. Raises AssertionError where the client ended before it asked."""
-        while not self._arrived.wait(LOOK):
-            assert client is None or client.poll() is None, f"it ended with {client.returncode}, and never asked"
+    def arrived(self, client: subprocess.Popen[Any] | None = None, count: int = 1) -> None:
+        """Wait until so many requests are held. Raises AssertionError where the client ended before it asked."""
+        with self._changed:
+            while not self._changed.wait_for(lambda: self._held >= count, LOOK):
+                assert client is None or client.poll() is None, f"it ended with {client.returncode}, and never asked"
 
     def free(self) -> None:
         """Let all answers go."""
-        self._freed.set()
+        with self._changed:
+            self._freed = True
+            self._changed.notify_all()
 
     def pass_by(self, path: str) -> None:
         """For the server: comes back when this request may be answered."""
-        with self._lock:
+        with self._changed:
             if path in self._passed or len(self._passed) < self._after:
                 self._passed.add(path)
                 return
-        self._arrived.set()
-        self._freed.wait()
+            self._held += 1
+            self._freed |= self._held == self._until
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._freed, PATIENCE)
+            self._held -= 1
+
+    def tick(self) -> bool:
+        """For the server: comes back after a moment; whether it still holds."""
+        with self._changed:
+            return not self._changed.wait_for(lambda: self._freed, DRIP)
 
 
 @dataclass
@@ -105,10 +121,10 @@ class Served:
             self._faults.append(Fault(pattern, **what))
 
     @contextmanager
-    def hold(self, pattern: str = "*", *, after: int = 0) -> Iterator[Held]:
-        """Answer requests for so many different paths that fit, and no other one before the block ends or `Held.free`."""
-        held = Held(after)
-        fault = Fault(pattern, held=held)
+    def hold(self, pattern: str = "*", *, after: int = 0, until: int | None = None, drip: bool = False) -> Iterator[Held]:
+        """Answer no request whose path fits, before the block ends or `Held.free`. See `Held` and, for `drip`, `Fault`."""
+        held = Held(after, until)
+        fault = Fault(pattern, held=held, drip=drip)
         with self._lock:
             self._faults.append(fault)
         try:
@@ -183,7 +199,7 @@ def serve(root: Path, *, seed: int = 0, prefix: str = "") -> Iterator[Served]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    timeout = 30
+    timeout = PATIENCE
     disable_nagle_algorithm = True  # head and body are two writes
 
     def log_message(self, *_: Any) -> None:
@@ -218,10 +234,8 @@ class _Handler(BaseHTTPRequestHandler):
                 served.at_once -= 1
 
     def _respond(self, path: str, fault: Fault, body: bool) -> None:
-        if fault.held:
+        if fault.held and not fault.drip:
             fault.held.pass_by(path)
-        if fault.wait:
-            time.sleep(fault.wait)
         if fault.status is not None:
             self._head(path, fault.status, 0, {"Location": fault.location} if fault.location else {})
             return
@@ -270,14 +284,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self, path: str, data: bytes, fault: Fault) -> None:
         whole = len(data) if fault.cut is None else int(len(data) * fault.cut)
-        step = CHUNK if fault.rate is None else max(1, min(CHUNK, int(fault.rate / 20)))
-        for start in range(0, whole, step):
-            piece = data[start : min(start + step, whole)]
+        start = 0
+        while start < whole:
+            slow = fault.drip and fault.held is not None and fault.held.tick()
+            piece = data[start : min(start + (DROP if slow else CHUNK), whole)]
+            if slow and start + DROP >= whole:
+                continue
             self.wfile.write(piece)
+            start += len(piece)
             with self._served._lock:
                 self._served.bytes[path] += len(piece)
-            if fault.rate is not None:
-                time.sleep(len(piece) / fault.rate)
         if whole < len(data):
             self.wfile.flush()
             self.close_connection = True

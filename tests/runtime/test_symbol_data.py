@@ -50,7 +50,7 @@ def running(version: str, folder: Path) -> dict[str, Any]:
     script.write_text(TELL)
     node = find_node()
     package = fetch.pyodide(version, node, cache_folder(None)).folder
-    subprocess.run([node.path, str(script), str(package), str(told)], check=True, capture_output=True, timeout=120)
+    subprocess.run([node.path, str(script), str(package), str(told)], check=True, capture_output=True, timeout=600)
     read: dict[str, Any] = json.loads(told.read_text())
     return read
 

@@ -62,8 +62,8 @@ def converted(served: Served, sources: list[str], out: Path, downloads: Download
 
 
 def test_many_come_at_once_and_a_second_run_needs_no_network(served: Served, cache: Path, tmp_path: Path) -> None:
-    served.fault("*.tar.bz2", wait=0.3)
-    outcomes = converted(served, NAMES, tmp_path / "dist", Downloads(fresh=60))
+    with served.hold("*.tar.bz2", until=3):
+        outcomes = converted(served, NAMES, tmp_path / "dist", Downloads(fresh=3600))
     assert [outcome.error for outcome in outcomes] == [None] * len(NAMES)
     assert served.most_at_once > 2
     assert {served.requests[path] for path in served.asked("*.tar.bz2")} == {1}
@@ -95,8 +95,8 @@ def test_offline_works_with_the_server_gone(served: Served, tmp_path: Path) -> N
 
 
 def test_urls_come_at_once_too_and_those_without_a_hash_are_not_kept(served: Served, cache: Path, tmp_path: Path) -> None:
-    served.fault("*.tar.bz2", wait=0.3)
-    outcomes = converted(served, [package(served, name).url for name in NAMES], tmp_path / "dist", Downloads())
+    with served.hold("*.tar.bz2", until=3):
+        outcomes = converted(served, [package(served, name).url for name in NAMES], tmp_path / "dist", Downloads())
     assert [outcome.error for outcome in outcomes] == [None] * len(NAMES)
     assert served.most_at_once > 2
     assert {served.requests[path] for path in served.asked("*.tar.bz2")} == {1}
@@ -104,19 +104,19 @@ def test_urls_come_at_once_too_and_those_without_a_hash_are_not_kept(served: Ser
 
 
 def test_the_first_is_converted_while_others_are_under_way(served: Served, tmp_path: Path) -> None:
-    served.fault("*demo7*", wait=5)
-    started = time.monotonic()
-    outcomes = convert_each(NAMES, channels=[served.url], out=tmp_path / "dist", downloads=Downloads())
-    assert next(iter(outcomes)).error is None
-    del outcomes  # nobody wants the rest: what is under way is given up
-    assert list((tmp_path / "dist").iterdir())
-    assert time.monotonic() - started < 30
+    with served.hold("*demo1-*") as held:
+        outcomes = convert_each(NAMES, channels=[served.url], out=tmp_path / "dist", downloads=Downloads())
+        assert next(iter(outcomes)).error is None
+        held.arrived()
+        assert list((tmp_path / "dist").iterdir())
+        held.free()
+        del outcomes  # nobody wants the rest
 
 
 def test_what_fails_ahead_fails_in_its_turn_and_is_asked_for_once(served: Served, tmp_path: Path) -> None:
     served.fault("*demo1-*", status=404)
     served.fault("*demo3-*", spoil=True)
-    outcomes = converted(served, ["demo0", "demo1", "nodemo", "demo3", "demo4"], tmp_path / "dist", Downloads(fresh=60))
+    outcomes = converted(served, ["demo0", "demo1", "nodemo", "demo3", "demo4"], tmp_path / "dist", Downloads(fresh=3600))
     assert [getattr(outcome.error, "code", None) for outcome in outcomes] == [
         None,
         "not-found",
@@ -127,7 +127,7 @@ def test_what_fails_ahead_fails_in_its_turn_and_is_asked_for_once(served: Served
     assert {served.requests[path] for path in served.asked("*.tar.bz2")} == {1}
 
 
-@pytest.mark.parametrize(("fault", "asked"), [({"status": 500}, 2), ({"status": 503}, 2), ({"cut": 0.5}, 2), ({"wait": 0.2}, 1)])
+@pytest.mark.parametrize(("fault", "asked"), [({"status": 500}, 2), ({"status": 503}, 2), ({"cut": 0.5}, 2)])
 def test_a_fault_that_passes_is_survived(fault: dict[str, float], asked: int, served: Served, cache: Path) -> None:
     wanted = package(served)
     served.fault("*.tar.bz2", times=1, **fault)
@@ -191,36 +191,40 @@ def test_a_spoiled_file_in_the_cache_is_brought_again(served: Served, cache: Pat
 
 def test_of_many_that_want_a_file_one_brings_it(served: Served, cache: Path) -> None:
     wanted = package(served)
-    served.fault("*.tar.bz2", wait=0.5)
     code = (
         "from conda2wheel.channels.downloads import Downloads; from conda2wheel.net.download import RemoteFile; "
-        f"Downloads().fetch([{wanted!r}], {BOUND})"
+        f"print(flush=True); Downloads().fetch([{wanted!r}], {BOUND})"
     )
-    others = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
-    threads = [threading.Thread(target=Downloads().fetch, args=([wanted], BOUND)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
+    with served.hold("*.tar.bz2") as held:
+        threads = [threading.Thread(target=Downloads().fetch, args=([wanted], BOUND)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        held.arrived()
+        others = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        assert [other.stdout and other.stdout.readline() for other in others] == ["\n", "\n"]
     for thread in threads:
         thread.join()
-    assert [other.wait() for other in others] == [0, 0]
+    assert [other.communicate()[0] for other in others] == ["", ""]
+    assert [other.returncode for other in others] == [0, 0]
     assert served.requests.total() == 1
     assert kept(cache) == [wanted.sha256]
 
 
 def test_a_killed_download_leaves_nothing_that_is_taken_for_a_package(served: Served, cache: Path) -> None:
     wanted = package(served)
-    served.fault("*.tar.bz2", rate=8_000)
     code = (
         "from conda2wheel.channels.downloads import Downloads; from conda2wheel.net.download import RemoteFile; "
         f"Downloads(watch=lambda *_: print('!', flush=True)).fetch([{wanted!r}], {BOUND})"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
+    with (
+        served.hold("*.tar.bz2", drip=True),
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other,
+    ):
         assert other.stdout is not None
         assert other.stdout.readline() == b"!\n"
         other.kill()
     parts = cache / "conda" / ".parts"
     (left,) = [path for path in parts.iterdir() if path.is_dir()]
-    served.heal()
     Downloads().fetch([wanted], BOUND)  # its lock died with it
     assert [*(cache / "conda").glob(f"*/{wanted.sha256}")]
     os.utime(left, (0, time.time() - STALE - 1))
@@ -230,7 +234,7 @@ def test_a_killed_download_leaves_nothing_that_is_taken_for_a_package(served: Se
 
 def test_where_no_cache_can_be_it_works_without(served: Served, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    nowhere = Downloads(cache=tmp_path / "file" / "cache", fresh=60)
+    nowhere = Downloads(cache=tmp_path / "file" / "cache", fresh=3600)
     assert [outcome.error for outcome in converted(served, NAMES[:3], tmp_path / "dist", nowhere)] == [None] * 3
     assert {served.requests[path] for path in served.asked("*.tar.bz2")} == {1}
 

@@ -102,18 +102,16 @@ def test_what_is_new_in_a_channel_is_seen(etags: bool, whole: Served) -> None:
 
 
 def test_one_run_asks_a_channel_once(whole: Served) -> None:
-    run = Downloads(fresh=60)
+    run = Downloads(fresh=3600)
     assert newest(whole, run) == "1.10"
     whole.forget()
     assert newest(whole, run) == "1.10"
     assert not whole.requests
-    assert newest(whole, Downloads(fresh=60)) == "1.10"
+    assert newest(whole, Downloads(fresh=3600)) == "1.10"
     assert whole.requests
 
 
-@pytest.mark.parametrize(
-    "fault", [{"status": 500}, {"status": 503}, {"status": 429}, {"cut": 0.5}, {"spoil": True}, {"wait": 0.3}]
-)
+@pytest.mark.parametrize("fault", [{"status": 500}, {"status": 503}, {"status": 429}, {"cut": 0.5}, {"spoil": True}])
 def test_a_fault_that_passes_is_survived(fault: dict[str, Any], served: Served, form: str) -> None:
     """A list that is spoiled once is asked for again, or another form of it is read; where there is none, it is one line."""
     served.fault(LISTS[form], times=1, **fault)
@@ -202,8 +200,7 @@ def test_a_server_that_is_gone_spoils_nothing(whole: Served) -> None:
 
 def test_a_server_that_never_answers_is_given_up(whole: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repodata, "TIMEOUT", 1)
-    whole.fault(wait=8)
-    with pytest.raises(Failed, match="cannot read") as caught:
+    with whole.hold(), pytest.raises(Failed, match="cannot read") as caught:
         newest(whole, Downloads())
     assert caught.value.code == "network"
 
@@ -230,7 +227,7 @@ def test_a_local_folder_is_a_channel_by_its_path_and_its_url(whole: Served, monk
 
 def test_channels_are_read_by_many_threads_at_once(whole: Served) -> None:
     found: list[str] = []
-    run = Downloads(fresh=60)
+    run = Downloads(fresh=3600)
     threads = [threading.Thread(target=lambda: found.append(newest(whole, run))) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -253,7 +250,8 @@ def test_the_names_of_a_channel_are_those_of_its_platform(tmp_path: Path) -> Non
 
 def asking(url: str) -> subprocess.Popen[str]:
     """A person who asks a channel for something, in a process that ends as soon as it has the answer."""
-    command = [sys.executable, "-m", "conda2wheel", "names", "demo", "--channel", url]
+    code = "from conda2wheel.channels import repodata; repodata.TIMEOUT = 10**6; from conda2wheel.cli import main; main()"
+    command = [sys.executable, "-c", code, "names", "demo", "--channel", url]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -262,7 +260,7 @@ def test_a_process_that_ends_with_its_answer_ends_as_it_should() -> None:
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}/x"
     processes = [asking(url) for _ in range(8)]
-    told = [process.communicate(timeout=120) for process in processes]
+    told = [process.communicate(timeout=600) for process in processes]
     assert [process.returncode for process in processes] == [1] * len(processes), told
     assert all(err.count("\n") == 1 and err.startswith("conda2wheel: error: network: ") for _, err in told), told
 
@@ -270,10 +268,10 @@ def test_a_process_that_ends_with_its_answer_ends_as_it_should() -> None:
 def test_ctrl_c_does_not_wait_for_a_server_that_never_answers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         process = asking(f"http://127.0.0.1:{silent.getsockname()[1]}/x")
-        silent.settimeout(60)
+        silent.settimeout(600)
         connection, _ = silent.accept()
         with connection:
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=repodata.TIMEOUT / 4)
+            out, err = process.communicate(timeout=600)
     assert (process.returncode, out) == (130, "")
     assert "Traceback" not in err

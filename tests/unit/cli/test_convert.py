@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import conda, judges, zig
+from tests.helpers import conda, judges, killed, zig
+from tests.helpers.cache import REPOSITORY
 
 CLI = [sys.executable, "-m", "conda2wheel"]
 ABOUT = {"license": "MIT", "summary": "a demo"}
@@ -229,29 +229,23 @@ def test_an_unreadable_file_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_killed_conversion_leaves_no_partial_wheel(tmp_path: Path) -> None:
-    """SIGKILL at many moments of a conversion that writes a large wheel: a wheel is whole or not there."""
-    noise = os.urandom(3 << 20)
-    package = conda.assemble(
-        "big", "1.0", {f"site-packages/big/{n}.bin": noise[n:] for n in range(4)}, noarch="python", about=ABOUT
-    )
-    started = time.monotonic()
+    """SIGKILL before each step that touches the folder of the wheel: it is whole or not there."""
+    package = demo()
     assert run("convert", package, "-o", tmp_path / "whole").returncode == 0
-    length = time.monotonic() - started
-    reference = (tmp_path / "whole" / "big-1.0-py3-none-any.whl").read_bytes()
-    killed = 0
-    for n in range(8):
-        out = tmp_path / str(n)
-        process = subprocess.Popen(
-            [*CLI, "convert", str(package), "-o", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        time.sleep(length * (0.3 + 0.7 * n / 8))
-        process.send_signal(signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
-        left = list(out.iterdir()) if out.is_dir() else []
-        assert all(path.suffix == ".whl" and path.read_bytes() == reference for path in left)
+    (reference,) = (tmp_path / "whole").iterdir()
+    for number in range(1, 99):
+        out = tmp_path / str(number)
+        command = killed.command(number, f"{out}*", "conda2wheel", "convert", package, "-o", out)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
+        left = list(out.glob("*.whl"))
+        assert all(path.read_bytes() == reference.read_bytes() for path in left)
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        assert left == []
         assert run("convert", package, "-o", out).returncode == 0
-        assert (out / "big-1.0-py3-none-any.whl").read_bytes() == reference
-    assert killed
+        assert (out / reference.name).read_bytes() == reference.read_bytes()
+    assert number > 3
 
 
 def test_a_terminated_conversion_removes_its_temporary_files(tmp_path: Path) -> None:

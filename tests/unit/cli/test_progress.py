@@ -8,12 +8,13 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.helpers import conda, sets
-from tests.helpers.served import serve
+from tests.helpers.served import Held, serve
 
 ABOUT = {"license": "MIT", "summary": "a demo"}
 
@@ -23,8 +24,14 @@ def demo(name: str, data: bytes = b"") -> Path:
     return conda.assemble(name, "1.0", files, noarch="python", string="pyh1_0", about=ABOUT)
 
 
-def watched(arguments: list[str], stdout: Path) -> tuple[int, str]:
-    """Exit status, and what a terminal showed of stderr; stdout goes to a file."""
+def plain(shown: str) -> str:
+    """Without colours."""
+    return re.sub(r"\x1b\[[\d;]*m", "", shown)
+
+
+def watched(arguments: list[str], stdout: Path, held: Held | None = None, until: Sequence[str] = ()) -> tuple[int, str]:
+    """Exit status, and what a terminal showed of stderr; stdout goes to a file. What is held is let go as soon as the terminal
+    showed what all of these regular expressions find."""
     leader, follower = pty.openpty()
     shown: list[bytes] = []
 
@@ -32,6 +39,9 @@ def watched(arguments: list[str], stdout: Path) -> tuple[int, str]:
         try:
             while data := os.read(leader, 65536):
                 shown.append(data)
+                text = plain(b"".join(shown).decode(errors="replace"))
+                if held is not None and all(re.search(each, text) for each in until):
+                    held.free()
         except OSError:  # the other end is closed
             return
 
@@ -73,14 +83,16 @@ def test_downloads_show_their_names_bytes_and_rate(tmp_path: Path) -> None:
         made = demo(name, os.urandom(60_000))
         made.rename(tmp_path / made.name)
     with serve(tmp_path) as served:
-        served.fault(rate=100_000)
         urls = [f"{served.url}/{name}-1.0-pyh1_0.tar.bz2" for name in ("one", "two")]
-        status, shown = watched(["convert", *urls, "-o", str(tmp_path / "dist")], tmp_path / "out.txt")
+        rates = {name: rf"{name}-1\.0-pyh1_0\.tar\.bz2 .*\d+(\.\d+)?/\d+\.\d+ kB +[\d.]+ (bytes|kB)/s" for name in ("one", "two")}
+        with served.hold(drip=True) as held:
+            status, shown = watched(
+                ["convert", *urls, "-o", str(tmp_path / "dist")], tmp_path / "out.txt", held, [*rates.values()]
+            )
     assert status == 0
-    plain = re.sub(r"\x1b\[[\d;]*m", "", shown)
     assert len((tmp_path / "out.txt").read_text().splitlines()) == 2
     for name in ("one", "two"):
-        assert re.search(rf"{name}-1\.0-pyh1_0\.tar\.bz2 .*\d+(\.\d+)?/\d+\.\d+ kB +\d+\.\d kB/s", plain), shown
+        assert re.search(rates[name], plain(shown)), shown
     lines = [line.rpartition("\x1b[2K")[2].rpartition("\r")[2] for line in shown.replace("\r\n", "\n").splitlines()]
     assert any(line.startswith("conda2wheel: warning: one-1.0") for line in lines), shown
 
@@ -89,13 +101,15 @@ def test_downloads_show_their_names_bytes_and_rate(tmp_path: Path) -> None:
 def test_bundle_shows_its_steps_and_downloads_and_permanent_lines_are_whole(verbose: tuple[str, ...], tmp_path: Path) -> None:
     sets.indexed(tmp_path / "channel", [demo("one", os.urandom(60_000)), sets.native("numeric")])
     with serve(tmp_path / "channel") as served:
-        served.fault("*.tar.bz2", rate=60_000)
         command = ["bundle", "one", "numeric", "--channel", served.url, "-o", str(tmp_path / "set"), *verbose]
-        status, shown = watched(command, tmp_path / "out.txt")
+        downloading = [r"one-1\.0-pyh1_0\.tar\.bz2 .*/6\d\.\d kB", "downloading 2 packages"]
+        with served.hold("*.tar.bz2", drip=True) as held:
+            status, shown = watched(command, tmp_path / "out.txt", held, downloading)
     assert (status, (tmp_path / "out.txt").read_text()) == (0, f"{tmp_path / 'set'}\n"), shown
-    plain = re.sub(r"\x1b\[[\d;]*m", "", shown)
-    assert re.search(r"one-1\.0-pyh1_0\.tar\.bz2 .*/6\d\.\d kB", plain), shown
-    lines = [line.rpartition("\x1b[2K")[2].rpartition("\r")[2].rstrip() for line in plain.replace("\r\n", "\n").splitlines()]
+    assert re.search(r"one-1\.0-pyh1_0\.tar\.bz2 .*/6\d\.\d kB", plain(shown)), shown
+    lines = [
+        line.rpartition("\x1b[2K")[2].rpartition("\r")[2].rstrip() for line in plain(shown).replace("\r\n", "\n").splitlines()
+    ]
     assert any(re.search(r". downloading 2 packages$", line) for line in lines), shown
     kept = [line.removeprefix("conda2wheel: ") for line in lines if line.startswith("conda2wheel: ")]
     assert any(line.startswith("2 converted, ") for line in kept), kept

@@ -6,11 +6,14 @@ import bz2
 import gzip
 import io
 import os
+import sys
 import tarfile
 import tempfile
-import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 import zstandard
@@ -173,22 +176,42 @@ def test_names_that_links_multiply_are_members_too(tmp_path: Path) -> None:
     refused(path, "too-large", "more than 931 names", Limits(members=931))
 
 
+def lines_run(work: Callable[[], object]) -> int:
+    """How many lines of Python that takes: the same on any machine."""
+    total = 0
+
+    def trace(_: FrameType, event: str, __: object) -> Any:
+        nonlocal total
+        total += event == "line"
+        return trace
+
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(None)
+    return total
+
+
 def test_many_links_to_folders_take_no_time(tmp_path: Path) -> None:
-    members = [entry(f"d{n}/x", b"") for n in range(6000)] + [entry(f"l{n}", kind=SYMLINK, link=f"d{n}") for n in range(6000)]
-    path = package(tmp_path / "a-1-0.tar.gz", members)
-    started = time.monotonic()
-    assert len(contents(open_package(path))) == 12000
-    assert time.monotonic() - started < 8
+    lines = []
+    for count in (100, 400):
+        members = [entry(f"d{n}/x", b"") for n in range(count)] + [
+            entry(f"l{n}", kind=SYMLINK, link=f"d{n}") for n in range(count)
+        ]
+        path = package(tmp_path / f"a-{count}-0.tar.gz", members)
+        assert len(contents(open_package(path))) == 2 * count
+        lines.append(lines_run(lambda path=path: contents(open_package(path))))  # type: ignore[misc]
+    assert lines[1] < 6 * lines[0]
 
 
 def test_a_bomb_of_zeros_is_stopped_early(tmp_path: Path) -> None:
     one = tarfile.TarInfo("lib/zeros")
     one.size = 1 << 30
-    stream = gzip.compress(one.tobuf()) + gzip.compress(bytes(1 << 24)) * 64 + gzip.compress(bytes(10240))
+    zeros = gzip.compress(bytes(1 << 24))
+    stream = gzip.compress(one.tobuf()) + zeros * 24 + b"no gzip" * (len(zeros) * 40 // 7)  # which it does not come to
     (tmp_path / "a.tar.gz").write_bytes(stream)
-    started = time.monotonic()
     refused(tmp_path / "a.tar.gz", "too-large", "more than 250 times")
-    assert time.monotonic() - started < 8
 
 
 def test_a_bomb_behind_the_end_of_the_tar_is_stopped(tmp_path: Path) -> None:

@@ -294,7 +294,7 @@ def test_what_this_user_may_not_read_is_unreadable(tmp_path: Path) -> None:
             folder.chmod(folder.stat().st_mode | 0o011)
     try:
         done = subprocess.run(
-            [sys.executable, "-c", UNREADABLE, *map(str, sources)], capture_output=True, text=True, check=False, timeout=60
+            [sys.executable, "-c", UNREADABLE, *map(str, sources)], capture_output=True, text=True, check=False, timeout=600
         )
     finally:
         closed.chmod(0o700)

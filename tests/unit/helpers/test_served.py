@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import http.client
-import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import requests
 
-from tests.helpers.served import Served, serve
+from tests.helpers.served import PATIENCE, Served, serve
 
 BODY = bytes(range(256)) * 400
 
@@ -24,7 +24,7 @@ def server(tmp_path: Path) -> Iterator[Served]:
 
 
 def get(address: str) -> requests.Response:
-    return requests.get(address, timeout=10)
+    return requests.get(address, timeout=PATIENCE)
 
 
 def url(server: Served) -> str:
@@ -76,11 +76,26 @@ def test_faults_by_chance_are_the_same_with_the_same_seed(tmp_path: Path) -> Non
     assert set(answers[0]) == {200, 500}
 
 
-def test_a_slow_answer_comes_at_its_pace_and_in_whole(server: Served) -> None:
-    server.fault(rate=len(BODY) * 5)
-    started = time.monotonic()
+def test_what_is_held_comes_when_it_is_let_go(server: Served) -> None:
+    with ThreadPoolExecutor() as pool, server.hold("*.conda") as held:
+        asked = pool.submit(get, url(server))
+        held.arrived()
+        assert not asked.done()
+        held.free()
+        assert asked.result().content == BODY
+    with ThreadPoolExecutor() as pool, server.hold(until=2):
+        assert [each.content for each in pool.map(get, [url(server)] * 2)] == [BODY] * 2
+    with server.hold(after=1):
+        assert get(url(server)).content == BODY
     assert get(url(server)).content == BODY
-    assert time.monotonic() - started > 0.15
+
+
+def test_a_dripping_answer_comes_in_parts_and_in_whole_when_it_is_let_go(server: Served) -> None:
+    with server.hold(drip=True) as held, requests.get(url(server), stream=True, timeout=PATIENCE) as answer:
+        begun = answer.raw.read(1000)
+        assert server.bytes["/noarch/a.conda"] < len(BODY)
+        held.free()
+        assert begun + answer.raw.read() == BODY
 
 
 def test_a_cut_connection_is_really_cut(server: Served) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -18,14 +17,13 @@ import pytest
 
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.mirror.store.open import open_store
-from tests.helpers import sets
+from tests.helpers import killed, sets
 from tests.helpers.mirror_index import continuous_reader
 from tests.helpers.mirror_index import served as pages
 from tests.helpers.mirror_runs import Mirror, small_mirror
 from tests.helpers.seaweed import S3
-from tests.helpers.served import Served
 
-TIMEOUT = 60.0  # seconds for a cluster
+PATIENCE = 600.0  # seconds for a cluster
 RUN = [sys.executable, "-m", "conda2wheel", "mirror", "run", "--json"]
 
 
@@ -69,7 +67,7 @@ def cluster(folder: Path, workers: int) -> Iterator[tuple[str, list[subprocess.P
     with ExitStack() as stack:
         scheduler = ("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(known))
         stack.enter_context(cluster_process(folder / "scheduler", *scheduler))
-        deadline = time.monotonic() + TIMEOUT
+        deadline = time.monotonic() + PATIENCE
         while not known.exists():
             assert time.monotonic() < deadline, (folder / "scheduler" / "log").read_text()
             time.sleep(0.1)
@@ -81,15 +79,8 @@ def cluster(folder: Path, workers: int) -> Iterator[tuple[str, list[subprocess.P
         from distributed import Client
 
         with Client(address) as client:  # type: ignore[no-untyped-call]
-            client.wait_for_workers(workers, timeout=TIMEOUT)
+            client.wait_for_workers(workers, timeout=PATIENCE)
         yield address, made
-
-
-def wait_for(channel: Served, pattern: str, count: int) -> None:
-    deadline = time.monotonic() + TIMEOUT
-    while len(channel.asked(pattern)) < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_three_dask_workers_of_which_one_is_killed_make_the_same_index(
@@ -98,11 +89,15 @@ def test_three_dask_workers_of_which_one_is_killed_make_the_same_index(
     here = Mirror(tmp_path_factory.mktemp("here"), mirror.channel)
     here.run()
     mirror.channel.forget()
-    mirror.channel.fault("*-*.tar.bz2", wait=2)
-    with cluster(tmp_path_factory.mktemp("cluster"), 3) as (address, workers):
+    with (
+        cluster(tmp_path_factory.mktemp("cluster"), 3) as (address, workers),
+        mirror.channel.hold("*.tar.bz2") as held,
+    ):
         run = start_run(mirror.path, "--dask", address)
-        wait_for(mirror.channel, "*.tar.bz2", 3)
+        held.arrived(run, 3)  # each worker has one
         workers[0].send_signal(signal.SIGKILL)
+        workers[0].wait()
+        held.free()
         report = report_of(run)
         assert [each.poll() for each in workers] == [-signal.SIGKILL, None, None]
     assert report["counts"]["done"] == 4
@@ -127,24 +122,28 @@ def into(mirror: Mirror, url: str) -> None:
 
 
 def test_killed_runs_into_a_bucket_lead_to_the_same_index_as_in_a_folder(
-    bucket: tuple[Store, str], mirror: Mirror, tmp_path_factory: pytest.TempPathFactory
+    bucket: tuple[Store, str], mirror: Mirror, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, address = bucket
     folder = Mirror(tmp_path_factory.mktemp("folder"), mirror.channel)
     folder.run()
-    mirror.channel.fault("*-*.tar.bz2", wait=0.2)
-    dice = random.Random(3)  # noqa: S311 - reproducible, not secret
+    steps = [("*/index.json", 3), ("*/current.json", 1), ("*/simple/index.html", 2)]  # the last: at the top of the bucket
+    monkeypatch.setenv("CONDA2WHEEL_CACHE", str(mirror.folder / "cache"))  # it downloads for itself
     with continuous_reader(address) as reader:
-        for _ in range(5):
+        with mirror.channel.hold("*.tar.bz2", after=2) as held:
             run = start_run(mirror.path, "--workers", "2")
-            time.sleep(dice.uniform(1.0, 5.0))
+            held.arrived(run)
             run.kill()
             run.communicate()
+        for pattern, number in steps:
+            command = killed.command(number, pattern, *RUN[2:], mirror.path, "--workers", "2")
+            ended = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert ended.returncode == -signal.SIGKILL, f"{pattern}: {ended.stderr}"
+            reader.whole_round()
         report = report_of(start_run(mirror.path, "--workers", "2"))
         reader.read()
     assert report["counts"]["done"] == 4
     assert pages(store) == pages(folder.store)
-    assert reader.requests > 20
 
 
 def test_two_concurrent_runs_into_one_bucket_publish_the_index_once(

@@ -11,6 +11,8 @@ import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import PIPE
+from typing import IO
 
 import pytest
 
@@ -20,8 +22,8 @@ from tests.helpers import mirror_reports as reports
 
 REPOSITORY = Path(__file__).parents[3]
 RUN = """
-import sys, time
-from conda2wheel.mirror.report.progress import show_progress
+import sys
+from conda2wheel.mirror.report.progress import watch
 from tests.helpers.mirror_reports import HOSTILE, done, package
 of = package("numpy")
 with show_progress(8) as view:
@@ -29,7 +31,7 @@ with show_progress(8) as view:
         view.started("worker 1", f"numpy-{number}")
         view.started("worker 2", HOSTILE)
         view.stage("worker 1", "download", 3_000_000)
-        time.sleep(0.3)
+        sys.stdin.readline()  # until the terminal has shown it
         view.finished("worker 1", "numpy", done(of, "done", downloaded=5_000_000))
     view.finished("worker 2", HOSTILE, done(of, "failed", "crash", message="signal 11"))
     print("the result")
@@ -134,10 +136,18 @@ class Terminal:
 
     shown: list[bytes] = field(default_factory=list)
 
-    def read(self, end: int) -> None:
+    def read(self, end: int, watched: IO[bytes]) -> None:
+        """Read all; each item that is seen to be downloaded may end."""
+        seen = 0
         try:
             while data := os.read(end, 65536):
                 self.shown.append(data)
+                while re.search(
+                    rf"numpy-{seen} +download".encode(), re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", b"".join(self.shown))
+                ):
+                    seen += 1
+                    watched.write(b"\n")
+                    watched.flush()
         except OSError:  # the other end is closed
             return
 
@@ -145,20 +155,23 @@ class Terminal:
 def test_a_terminal_shows_a_bar_and_the_workers_and_keeps_failures_and_the_last_line() -> None:
     leader, follower = pty.openpty()
     terminal = Terminal()
-    reader = threading.Thread(target=terminal.read, args=(leader,))
-    reader.start()
     environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "110", "LINES": "30"}
-    done = subprocess.run(
-        [sys.executable, "-c", RUN], cwd=REPOSITORY, env=environ, stdout=subprocess.PIPE, stderr=follower, check=False
-    )
+    with subprocess.Popen(
+        [sys.executable, "-c", RUN], cwd=REPOSITORY, env=environ, stdin=PIPE, stdout=PIPE, stderr=follower
+    ) as done:
+        assert done.stdin is not None
+        assert done.stdout is not None
+        reader = threading.Thread(target=terminal.read, args=(leader, done.stdin))
+        reader.start()
+        said = done.stdout.read()
     os.close(follower)
     reader.join()
     os.close(leader)
     shown = b"".join(terminal.shown).decode()
-    assert (done.returncode, done.stdout) == (0, b"the result\n"), shown
+    assert (done.returncode, said) == (0, b"the result\n"), shown
     assert "━" in shown
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
-    assert re.search(r"^worker 1 +numpy-\d +download 3\.0 MB +0\.\d\d s", plain, re.M), plain
+    assert re.search(r"^worker 1 +numpy-\d +download 3\.0 MB +[\d.]+ s", plain, re.M), plain
     assert re.search(r"^5 of 8; 5 done; .* left", plain, re.M), plain
     assert "\x1b[2J" not in shown  # an escape sequence in a package's name
     last = shown.rpartition("\x1b[2K")[2].replace("\r", "")  # what remains after the live view is removed

@@ -17,7 +17,7 @@ import pytest
 from conda2wheel import Failed
 from conda2wheel.mirror import operations
 from conda2wheel.mirror.config import load
-from tests.helpers import sets
+from tests.helpers import killed, sets
 from tests.helpers.mirror_index import served as pages
 from tests.helpers.mirror_runs import Mirror, small_mirror
 
@@ -323,8 +323,9 @@ def test_killed_runs_lead_to_the_same_index(
             os.killpg(process.pid, signal.SIGKILL)  # with its workers, which would continue for a moment
         assert process.returncode == -signal.SIGKILL
     for pattern, number in STEPS_BEFORE_WHICH_IT_IS_KILLED:
-        command = [sys.executable, "-m", "tests.helpers.killed", pattern, str(number), *RUN[2:], str(mirror.path)]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        ended = subprocess.run(
+            killed.command(number, pattern, *RUN[2:], mirror.path), capture_output=True, text=True, check=False
+        )
         assert ended.returncode == -signal.SIGKILL, f"{pattern}: {ended.stderr}"
     assert mirror.run().exit_status == 0
     assert mirror.requested_packages() == []

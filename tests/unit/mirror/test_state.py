@@ -6,12 +6,10 @@ import dataclasses
 import hashlib
 import json
 import os
-import random
 import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -24,6 +22,7 @@ from conda2wheel.mirror.state import database
 from conda2wheel.mirror.state.mirror_state import ChannelChanges, MirrorState, StateCorruptedError
 from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult, MirrorWheel
 from conda2wheel.mirror.state.retries import longest_pause, retries
+from tests.helpers import killed
 
 NOW = 1_800_000_000.0
 KILLS = 30
@@ -233,36 +232,34 @@ def write_on(path: Path, pipe: int) -> None:
 def test_a_killed_writer_loses_nothing_that_it_committed(tmp_path: Path) -> None:
     """Each child continues where the one before was killed; every item that it reported is in the state."""
     path = tmp_path / "mirror.sqlite"
-    chance = random.Random(5)  # noqa: S311 - no secret
-    reported = 0
+    reported, ends = 0, []
     for turn in range(KILLS):
         ours, childs = os.pipe()
         if (child := os.fork()) == 0:
             try:
+                killed.killed_at(1 + turn * 7)  # the first of them while they make and open it
                 write_on(path, childs)
             finally:
                 os._exit(1)
         os.close(childs)
         with os.fdopen(ours) as pipe:
-            first = pipe.readline().split() if turn % 2 else []  # the others are killed while they open it
-            time.sleep(chance.uniform(0, 0.03))
-            os.kill(child, signal.SIGKILL)
-            assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-            reported = max([reported, *map(int, [*first, *pipe.read().split()])])
+            ends.append(os.WTERMSIG(os.waitpid(child, 0)[1]))
+            reported = max([reported, *map(int, pipe.read().split())])
         with MirrorState.open(path) as state, state.lock(NOW):
             assert len(state.results()) >= reported
             assert state.due(list(state.results()), NOW) == []
-    assert reported >= KILLS / 2
+    assert ends == [signal.SIGKILL] * KILLS
+    assert reported >= KILLS
 
 
 def test_a_state_is_locked_until_its_process_ends(tmp_path: Path) -> None:
     path = tmp_path / "mirror.sqlite"
     code = """if True:
-        import sys, time
+        import signal, sys
         from conda2wheel.mirror.state.mirror_state import MirrorState
         with MirrorState.open(sys.argv[1]).lock(1.8e9):
             print(flush=True)
-            time.sleep(99)
+            signal.pause()
     """
     first = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
     try:

@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -19,6 +20,7 @@ from conda2wheel.errors import Failed
 from conda2wheel.mirror.store import bucket
 from conda2wheel.mirror.store.base import IMMUTABLE, SHORT, Store
 from conda2wheel.mirror.store.open import open_store
+from tests.helpers.clocks import PATIENCE
 from tests.helpers.mounts import tmpfs
 from tests.helpers.seaweed import S3
 from tests.helpers.wires import Fate, wire
@@ -293,15 +295,24 @@ def test_an_interrupted_multipart_upload_leaves_no_object_and_can_be_repeated(
     code = (
         "import pathlib, sys, conda2wheel.mirror.store.open as s; s.open_store(sys.argv[1]).put('w', pathlib.Path(sys.argv[2]))"
     )
-    child = subprocess.Popen([sys.executable, "-c", code, url, str(wheel)])
-    try:
-        while not (uploads := _uploads(s3, url)) and child.poll() is None:
-            time.sleep(0.01)
-        assert child.poll() is None
-    finally:
-        child.kill()
-        child.wait()
-    assert uploads
+    arrived, dead = threading.Event(), threading.Event()
+
+    def fate(_: int, request: bytes) -> Fate:
+        if b"partNumber=" in request.partition(b"\r\n")[0]:
+            arrived.set()
+            dead.wait(PATIENCE)
+            return "cut"
+        return "pass"
+
+    with wire(s3.address, fate) as (address, _):
+        child = subprocess.Popen([sys.executable, "-c", code, url, str(wheel)], env={**os.environ, "AWS_ENDPOINT_URL": address})
+        try:
+            assert arrived.wait(PATIENCE)
+        finally:
+            child.kill()
+            child.wait()
+            dead.set()
+    assert _uploads(s3, url)
     store = open_store(url)
     assert store.get("w") is None
     assert list(store.list()) == []

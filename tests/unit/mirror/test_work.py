@@ -6,10 +6,9 @@ import dataclasses
 import hashlib
 import os
 import pickle
+import select
 import signal
 import socket
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from conda2wheel.mirror.store.open import open_store
 from conda2wheel.mirror.work.executors import DaskExecutor, InProcessExecutor, ProcessExecutor, stopped_by_signals
 from conda2wheel.mirror.work.worker import ConversionJob, work
 from tests.helpers import channel4x, conda
+from tests.helpers.clocks import PATIENCE
 
 GOOD = ("zarr", "numpy", "bzip2")  # a wheel of pure Python, one with side modules, a refusal
 
@@ -55,8 +55,11 @@ def good(listed: dict[str, ChannelPackage], config: MirrorConfig) -> list[Conver
 def tarpit(listed: dict[str, ChannelPackage], config: MirrorConfig) -> Iterator[ConversionJob]:
     """A job whose server accepts the connection and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        url = f"http://127.0.0.1:{server.getsockname()[1]}/x-1-0.conda"
-        yield dataclasses.replace(make_job(listed["numpy"], config), url=url)
+        yield stuck_at(server, make_job(listed["numpy"], config))
+
+
+def stuck_at(server: socket.socket, job: ConversionJob) -> ConversionJob:
+    return dataclasses.replace(job, url=f"http://127.0.0.1:{server.getsockname()[1]}/x-1-0.conda")
 
 
 def status_by_package(results: Iterator[ItemResult]) -> dict[str, tuple[str, str | None]]:
@@ -111,58 +114,48 @@ def test_worker_processes_and_this_process_give_the_same_results(good: list[Conv
 
 
 def test_a_server_that_never_answers_fails_only_its_own_item(good: list[ConversionJob], tarpit: ConversionJob) -> None:
-    slow = dataclasses.replace(tarpit, timeout=3.0, key=dataclasses.replace(tarpit.key, package="slow"))
+    slow = dataclasses.replace(tarpit, timeout=1.0, key=dataclasses.replace(tarpit.key, package="slow"))
     found = status_by_package(ProcessExecutor(1).run([slow, *good]))
     assert found.pop("slow") == ("failed", "timeout")
     assert {status for status, _ in found.values()} <= {"done", "refused"}
     assert len(found) == len(good)
 
 
-def children() -> list[int]:
-    ours = [word for each in Path("/proc/self/task").glob("*/children") for word in each.read_text().split()]
+def children(process: int) -> list[int]:
+    """The worker processes of a process."""
+    ours = [word for each in Path(f"/proc/{process}/task").glob("*/children") for word in each.read_text().split()]
     return [pid for pid in map(int, ours) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def test_a_killed_worker_fails_only_its_own_item(good: list[ConversionJob], tarpit: ConversionJob) -> None:
-    stuck = dataclasses.replace(tarpit, timeout=60.0, key=dataclasses.replace(tarpit.key, package="stuck"))
+    stuck = dataclasses.replace(tarpit, timeout=0.0, key=dataclasses.replace(tarpit.key, package="stuck"))
     found: dict[str, tuple[str, str | None]] = {}
-
-    def kill() -> None:
-        deadline = time.monotonic() + 40
-        while time.monotonic() < deadline and len(found) != len(good):
-            time.sleep(0.2)
-        for pid in children():
-            os.kill(pid, signal.SIGKILL)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
     for each in ProcessExecutor(2).run([stuck, *good]):
         found[each.key.package] = each.status, each.code
-    killer.join()
+        if len(found) == len(good):
+            for pid in children(os.getpid()):
+                os.kill(pid, signal.SIGKILL)
     assert found.pop("stuck") == ("failed", "crash")
     assert {status for status, _ in found.values()} <= {"done", "refused"}
 
 
-def test_workers_end_when_their_run_is_killed(tarpit: ConversionJob) -> None:
+def test_workers_end_when_their_run_is_killed(listed: dict[str, ChannelPackage], config: MirrorConfig) -> None:
     """Otherwise nothing would enforce the timeouts of their jobs."""
-    ours, childs = os.pipe()
-    if (run := os.fork()) == 0:
-        try:
-            threading.Thread(target=list, args=(ProcessExecutor(1).run([tarpit]),), daemon=True).start()
-            while not children():
-                time.sleep(0.05)
-            time.sleep(1)
-            os.write(childs, b"%d" % children()[0])
-            time.sleep(99)
-        finally:
-            os._exit(1)
-    worker = int(os.read(ours, 99))
-    os.kill(run, signal.SIGKILL)
-    os.waitpid(run, 0)
-    deadline = time.monotonic() + 20
-    while Path(f"/proc/{worker}/cmdline").exists() and Path(f"/proc/{worker}/cmdline").read_bytes():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        job = stuck_at(server, make_job(listed["numpy"], config))
+        if (run := os.fork()) == 0:
+            try:
+                list(ProcessExecutor(1).run([job]))
+            finally:
+                os._exit(1)
+        server.settimeout(PATIENCE)
+        with server.accept()[0]:  # its worker is at work
+            (worker,) = map(os.pidfd_open, children(run))
+            os.kill(run, signal.SIGKILL)
+            os.waitpid(run, 0)
+            ended, _, _ = select.select([worker], [], [], PATIENCE)
+            os.close(worker)
+    assert ended == [worker]
 
 
 def test_a_package_that_needs_too_much_memory_fails_only_itself(
@@ -186,8 +179,7 @@ def test_after_a_signal_no_job_is_started_and_the_running_one_ends(good: list[Co
     with stopped_by_signals(executor.stop):
         for each in executor.run(good):
             results.append(each)
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(0.01)
+            signal.raise_signal(signal.SIGTERM)
             break
         assert executor.stop.is_set()
         assert list(executor.run(good)) == []

@@ -191,11 +191,11 @@ def test_threads_and_windows_of_many_members_change_no_byte(monkeypatch: pytest.
 
 
 KILLED = (
-    "import sys, time; from conda2wheel.files.writing import write_file\n"
+    "import signal, sys; from conda2wheel.files.writing import write_file\n"
     "def slow():\n"
     "    yield b'x' * 100000\n"
     "    print('writing', flush=True)\n"
-    "    time.sleep(60)\n"
+    "    signal.pause()\n"
     "write_file(__import__('pathlib').Path(sys.argv[1]), slow)\n"
 )
 
