@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import defaultdict
 
 import pytest
 
+import conda2wheel
+from conda2wheel import pyodide
 from tests.helpers import rooms
 
 MOST_MODULES = 8  # beside the rooms
+MOST_PARAMETERS = 7
 
 
 def test_every_room_has_a_place_in_the_order() -> None:
@@ -34,6 +38,20 @@ def test_no_class_name_is_used_twice() -> None:
     for name, module in rooms.classes():
         found[name].append(module)
     assert {name: modules for name, modules in found.items() if len(modules) > 1} == {}
+
+
+def test_signatures_are_short() -> None:
+    """The public functions and the command line take what people may say; all others take values of such things."""
+    exported = [*(getattr(conda2wheel, name) for name in conda2wheel.__all__), pyodide.check_wheels]  # docs/reference/api.md
+    public = {(each.__module__, each.__name__) for each in exported if inspect.isfunction(each)}
+    wide = [
+        f"{each.module}.{each.name}: {each.parameters}"
+        for each in rooms.functions()
+        if each.parameters > MOST_PARAMETERS
+        and not each.module.startswith("conda2wheel.cli.")
+        and (each.module, each.name) not in public
+    ]
+    assert wide == []
 
 
 def test_the_picture_is_of_the_code() -> None:
