@@ -1,4 +1,4 @@
-"""Someone else's wheel with as little changed as must be: whatever is not named here keeps its bytes.
+"""Edit a wheel of another build tool: every member that is not changed here keeps its bytes.
 
 Specifications: PyPA binary distribution format 1.0 (WHEEL, RECORD, signatures), core metadata 2.4 (License-File, PEP 639).
 """
@@ -24,17 +24,17 @@ from conda2wheel.results import ConversionWarning
 from conda2wheel.wheel.reader import Wheel
 from conda2wheel.wheel.writer import Member
 
-SIGNATURES = ("RECORD.jws", "RECORD.p7s")  # of the old RECORD
-UNLISTED = ("RECORD", *SIGNATURES)  # what RECORD need not list
+SIGNATURES = ("RECORD.jws", "RECORD.p7s")  # signatures of the old RECORD
+UNLISTED = ("RECORD", *SIGNATURES)  # files that RECORD does not list
 LICENSE_FILES_SINCE = Version("2.4")
-SHOWN = 3
-Change = tuple[Blob, Mapping[str, Any]]  # new bytes, and in what they differ
+MAX_LISTED = 3
+Change = tuple[Blob, Mapping[str, Any]]  # the new bytes, and what was changed, for the provenance
 
 
 def members(wheel: Wheel, source: MemberSource, replaced: Mapping[str, Change], added: Iterable[Member]) -> list[Member]:
-    """Every member but RECORD: the wheel's own, with other bytes where `replaced` has some, and new ones.
+    """Every member but RECORD: the wheel's own, changed where `replaced` has other bytes, and added ones.
 
-    A symbolic link becomes a copy of what it leads to; one to a shared library goes, since a copy would be a second instance.
+    A symbolic link becomes a copy of its target; one to a shared library is left out, since a copy would be a second instance.
     """
     out = {}
     for file in wheel.files:
@@ -49,7 +49,7 @@ def members(wheel: Wheel, source: MemberSource, replaced: Mapping[str, Change], 
 
 
 def dropped(wheel: Wheel) -> list[ConversionWarning]:
-    """What a rewritten wheel loses, and why."""
+    """A warning for each member that a rewritten wheel does not keep: signatures and links to shared libraries."""
     found = [
         ConversionWarning("left-out", "a signature of the RECORD that the wheel had before", f"{wheel.dist_info}/{name}")
         for name in SIGNATURES
@@ -65,24 +65,25 @@ def dropped(wheel: Wheel) -> list[ConversionWarning]:
 
 
 def described(wheel: Wheel, tags: Iterable[Tag], native: bool, license_files: Sequence[str]) -> dict[str, Change]:
-    """WHEEL and METADATA by path, where they must change, and in what.
+    """WHEEL and METADATA, by path, if they must change.
 
-    Raises `Refused` (corrupt-archive) without a WHEEL file.
+    Raises:
+        Refused: corrupt-archive, if there is no WHEEL file.
     """
-    told, core = wheel.info("WHEEL"), wheel.info("METADATA")
-    if told is None or core is None:
+    wheel_info, core = wheel.info("WHEEL"), wheel.info("METADATA")
+    if wheel_info is None or core is None:
         raise corrupt(wheel.source, f"not a wheel: it has no {wheel.dist_info}/WHEEL")
-    text = told.blob.read().decode("utf-8", "surrogateescape")
+    text = wheel_info.blob.read().decode("utf-8", "surrogateescape")
     new = {
-        told.path: wheel_file(text, tags, native).encode("utf-8", "surrogateescape"),
+        wheel_info.path: wheel_file(text, tags, native).encode("utf-8", "surrogateescape"),
         core.path: with_license_files(core.blob.read(), wheel.metadata.get("Metadata-Version"), license_files),
     }
-    before = {told.path: told.blob, core.path: core.blob}
+    before = {wheel_info.path: wheel_info.blob, core.path: core.blob}
     return {path: (BytesBlob(data), {"mended": True}) for path, data in new.items() if data != before[path].read()}
 
 
 def wheel_file(text: str, tags: Iterable[Tag], native: bool) -> str:
-    """WHEEL with these tags, and no claim to be pure if it is `native`; the same text where it says so already."""
+    """WHEEL with these tags, and Root-Is-Purelib false if it is `native`; unchanged if it has these values."""
     lines = text.splitlines(keepends=True)
     wanted = sorted(str(tag) for tag in tags)
     said = [value for line in lines if (value := _field(line, "Tag")) is not None]
@@ -101,7 +102,7 @@ def wheel_file(text: str, tags: Iterable[Tag], native: bool) -> str:
 
 
 def with_license_files(metadata: bytes, version: str | None, names: Sequence[str]) -> bytes:
-    """METADATA with these License-File fields too, at the end of its header; the same where its version has no such field."""
+    """METADATA with more License-File fields, at the end of its header; unchanged if its version has no such field."""
     try:
         known = Version(version or "0") >= LICENSE_FILES_SINCE
     except InvalidVersion:
@@ -115,7 +116,7 @@ def with_license_files(metadata: bytes, version: str | None, names: Sequence[str
 
 
 def record_problem(wheel: Wheel) -> str:
-    """In what RECORD is not a list of the members and their hashes; empty if it is."""
+    """How RECORD differs from the members and their hashes; empty if it agrees with them."""
     record = wheel.info("RECORD")
     if record is None:
         return "it has no RECORD"
@@ -130,8 +131,8 @@ def record_problem(wheel: Wheel) -> str:
     wrong += sorted(listed.keys() - files.keys() - unlisted)
     if not wrong:
         return ""
-    more = " ..." if len(wrong) > SHOWN else ""
-    return f"its RECORD does not agree with {len(wrong)} members: {', '.join(wrong[:SHOWN])}{more}"
+    more = " ..." if len(wrong) > MAX_LISTED else ""
+    return f"its RECORD does not agree with {len(wrong)} members: {', '.join(wrong[:MAX_LISTED])}{more}"
 
 
 def _agrees(said: str, blob: Blob) -> bool:

@@ -1,7 +1,7 @@
-"""Prefix placeholders become the prefix at run time, which in Pyodide is the root: `PLACEHOLDER/share/x` is `/share/x`.
+"""Replace conda's build prefix by the prefix at run time, which in Pyodide is the root: `PLACEHOLDER/share/x` becomes `/share/x`.
 
-conda replaces the build prefix at install time; a wheel has no such step, so it happens here. In a binary the string
-keeps its length: what the shorter prefix leaves is filled with NULs at its end (conda's file_mode `binary`).
+conda does this when it installs a package; wheels have no such step. In a binary file the string keeps its length: it is padded
+with NULs (conda's file_mode `binary`). This module also reads and writes the shebangs of scripts.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from conda2wheel.conda.package import Placeholder
 _SHEBANG = re.compile(rb"#!([^\r\n]*)\r?")
 _TRAMPOLINE = re.compile(rb"#!/bin/sh\n'''exec' ([^\n]+)\n' '''")
 _CONTROL = re.compile(rb"[\x01-\x1f]")
-MAX_STRING = 8192  # bytes to look for the terminating NUL in; a path is never longer
+MAX_STRING = 8192  # bytes in which the terminating NUL is searched; paths are shorter
 
 
 def relocate(data: bytes, placeholder: Placeholder) -> tuple[bytes, int, int]:
-    """(data with the placeholder replaced, replacements, occurrences that could not be replaced safely).
+    """Replace a placeholder in a file; the length of a binary file never changes.
 
-    The length of a binary never changes. An occurrence that no NUL ends, or with control characters before that NUL, is
-    left: it is a string with a stored length, and what follows it is something else.
+    An occurrence without a terminating NUL, or with control characters before it, is left: it is a string with a stored length.
+
+    Returns:
+        The new data, the number of replacements, and the number of occurrences that were left.
     """
     old = placeholder.prefix.encode()
     if placeholder.mode != "binary":
@@ -44,9 +46,9 @@ def relocate(data: bytes, placeholder: Placeholder) -> tuple[bytes, int, int]:
 
 
 def interpreter_of(data: bytes) -> str | None:
-    """The program that a script's first line names (`python3.13` for `#!/usr/bin/env python3.13`), None without one.
+    """The program in a script's first line (`python3.13` for `#!/usr/bin/env python3.13`), None without a shebang.
 
-    A path longer than Linux takes is written as `#!/bin/sh` and an `exec` that only the shell sees (distlib, pip).
+    distlib and pip write a path that is too long for Linux as `#!/bin/sh` and an `exec` that Python does not see.
     """
     if not (first := _SHEBANG.match(data)):
         return None
@@ -57,11 +59,11 @@ def interpreter_of(data: bytes) -> str | None:
 
 
 def is_python_script(data: bytes) -> bool:
-    """Whether a Python interpreter runs it; installers put the right one in the place of `#!python`."""
+    """Whether its shebang names a Python interpreter."""
     return (interpreter_of(data) or "").startswith(("python", "pypy"))
 
 
 def with_python_shebang(data: bytes) -> bytes:
-    """A Python script with the first line that every installer replaces."""
+    """A Python script with the shebang `#!python`, which installers replace by that of the interpreter."""
     head = _TRAMPOLINE.match(data) or _SHEBANG.match(data)
     return b"#!python" + (data[head.end() :] if head else data)

@@ -1,7 +1,7 @@
-"""`dist-info/conda2wheel.json`: for each member of a wheel, from which package and file it came and what was changed.
+"""Read and write `dist-info/conda2wheel.json`: from which package and file each member of a wheel comes, and what was changed.
 
-With the packages that it names, `conda2wheel verify` makes the wheel again. Nothing in it depends on the machine: no path, no
-time of day, no name of a host but a channel's.
+`conda2wheel verify` makes the wheel again from the packages that it names. Nothing in it depends on the machine: it has no
+path, no time of day, and no host name but those of channels.
 """
 
 from __future__ import annotations
@@ -29,18 +29,17 @@ SHARE = "share"  # the command of a common wheel
 
 @dataclass(frozen=True)
 class Provenance:
-    """How a wheel was made.
+    """How a wheel is made.
 
     Attributes:
         command: convert, repair or share.
-        judged_by: the Pyodide versions that the audit simulated.
-        input: what was converted or repaired; None: nothing but libraries.
-        moment: the time of the wheel's members in seconds since 1970.
-        consulted: what else the result depends on: the packages of libraries, whether these are in the wheel or not.
-        overrides: the refusals that an option allowed.
-        shared: the libraries that the wheel takes from the common wheel that `requires` names.
-        requires: the requirement of the common wheel.
-        previous: the account that a repaired wheel had before.
+        judged_by: the versions of Pyodide that the audit used.
+        input: the package or wheel that is converted or repaired; None for a common wheel.
+        moment: the time of the members, in seconds since 1970.
+        consulted: the other packages that the result depends on: those of all libraries that were found, vendored or not.
+        overrides: the refusals that `--allow` turned into warnings.
+        shared: the libraries that the wheel takes from the common wheel `requires`.
+        previous: the provenance that a repaired wheel had before.
     """
 
     command: str
@@ -64,14 +63,15 @@ class Provenance:
 
 
 def allowed_warnings(warnings: Iterable[ConversionWarning]) -> tuple[ConversionWarning, ...]:
-    """Those warnings that would have been refusals."""
+    """The warnings that would be refusals without `--allow`."""
     return tuple(dict.fromkeys(warning for warning in warnings if warning.code == ALLOWED))
 
 
 def read_provenance(wheel: Wheel) -> dict[str, Any] | None:
-    """The account in a wheel, of whatever schema; None where it has none.
+    """The provenance in a wheel, of any schema version; None if it has none.
 
-    Raises `Refused` (corrupt-archive) for a file of that name that is no JSON object, or one that nobody can print again.
+    Raises:
+        Refused: corrupt-archive for a file that is no JSON object, or nested too deeply.
     """
     file = wheel.info(NAME)
     if file is None:
@@ -81,18 +81,14 @@ def read_provenance(wheel: Wheel) -> dict[str, Any] | None:
     except (ValueError, RecursionError) as error:
         raise corrupt(wheel.source, f"{file.path} is not JSON ({error})") from None
     if not isinstance(document, dict) or _is_deep(document):
-        raise corrupt(wheel.source, f"{file.path} is no account of a wheel")
+        raise corrupt(wheel.source, f"{file.path} is no provenance of a wheel")
     return document
 
 
-def summarize(account: Mapping[str, Any]) -> tuple[tuple[tuple[str, Any], ...], tuple[tuple[str, str], ...]]:
-    """Summarise an account for people.
-
-    The result says what the account has about the wheel, and about each member that differs from its source. Of an account that
-    another version wrote, it has what is as expected.
-    """
-    sources = [_source(each) for each in _list(account.get("sources"))]
-    members = account.get("members")
+def summarize(document: Mapping[str, Any]) -> tuple[tuple[tuple[str, Any], ...], tuple[tuple[str, str], ...]]:
+    """The facts of a provenance document for people, and what was changed in each member; unknown parts are left out."""
+    sources = [_source(each) for each in _list(document.get("sources"))]
+    members = document.get("members")
     changed = [
         (path, f"{_what(entry)}; from {sources[entry['source']]}: {entry.get('file')}")
         for path, entry in (members.items() if isinstance(members, dict) else ())
@@ -101,18 +97,18 @@ def summarize(account: Mapping[str, Any]) -> tuple[tuple[tuple[str, Any], ...], 
         and 0 <= entry["source"] < len(sources)
         and "changes" in entry
     ]
-    vendored = [f"{each.get('name')}" for each in _list(account.get("vendored"))]
-    common = account.get("shared")
+    vendored = [f"{each.get('name')}" for each in _list(document.get("vendored"))]
+    common = document.get("shared")
     shared = (
         [f"{each.get('name')} of {common.get('requires')}" for each in _list(common.get("libraries"))]
         if isinstance(common, dict)
         else []
     )
-    provided = [f"{each.get('name')} by {each.get('by')}" for each in _list(account.get("provided"))]
-    overrides = [f"{each.get('code')}: {each.get('file')}: {each.get('message')}" for each in _list(account.get("overrides"))]
-    tool = account.get("tool")
+    provided = [f"{each.get('name')} by {each.get('by')}" for each in _list(document.get("provided"))]
+    overrides = [f"{each.get('code')}: {each.get('file')}: {each.get('message')}" for each in _list(document.get("overrides"))]
+    tool = document.get("tool")
     facts = (
-        ("made_by", f"{tool.get('name')} {tool.get('version')}, {account.get('command')}" if isinstance(tool, dict) else None),
+        ("made_by", f"{tool.get('name')} {tool.get('version')}, {document.get('command')}" if isinstance(tool, dict) else None),
         ("made_of", tuple(sources)),
         ("vendored", tuple(vendored)),
         ("shared", tuple(shared)),
@@ -126,15 +122,15 @@ def _list(value: Any) -> list[dict[str, Any]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
-def _source(told: Mapping[str, Any]) -> str:
+def _source(source: Mapping[str, Any]) -> str:
     try:
-        return str(MemberSource.from_json(told))
+        return str(MemberSource.from_json(source))
     except ValueError:
-        return "something unknown"
+        return "an unknown source"
 
 
 def _what(entry: Mapping[str, Any]) -> str:
-    """What was changed in a member, in words."""
+    """The changes in a member, in words."""
     changes = entry["changes"] if isinstance(entry["changes"], dict) else {}
     words = [f"{key.replace('_', ' ')} {', '.join(map(str, value))}" for key, value in changes.items() if isinstance(value, list)]
     if renamed := changes.get("renamed"):
@@ -144,7 +140,7 @@ def _what(entry: Mapping[str, Any]) -> str:
 
 
 def _is_deep(value: Any) -> bool:
-    """Whether a JSON value is nested deeper than any account; the encoder follows it by recursion."""
+    """Whether a JSON value is nested deeper than `MAX_DEPTH`; the encoder is recursive."""
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [
@@ -156,34 +152,37 @@ def _is_deep(value: Any) -> bool:
     return bool(level)
 
 
-def provenance_file(made: Provenance, members: Iterable[Member]) -> Blob:
-    """The account of a wheel with these members (its own entry and RECORD are not in it)."""
+def provenance_file(provenance: Provenance, members: Iterable[Member]) -> Blob:
+    """The bytes of conda2wheel.json for a wheel with these members; it has no entry for itself and RECORD."""
     sources = list(
         dict.fromkeys(
-            [*([made.input] if made.input else []), *sorted(made.consulted, key=lambda source: sorted(source.json().items()))]
+            [
+                *([provenance.input] if provenance.input else []),
+                *sorted(provenance.consulted, key=lambda source: sorted(source.json().items())),
+            ]
         )
     )
     entries = {member.path: _entry(member.origin, sources) for member in sorted(members, key=lambda m: m.path)}
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "tool": {"name": TOOL, "version": __version__},
-        "command": made.command,
-        "wheel": made.filename,
-        "platform": made.platform,
-        "judged_by": list(made.judged_by),
-        "evidence": list(made.evidence),
-        "options": made.options.json(),
-        "overrides": [_override(each) for each in made.overrides],
+        "command": provenance.command,
+        "wheel": provenance.filename,
+        "platform": provenance.platform,
+        "judged_by": list(provenance.judged_by),
+        "evidence": list(provenance.evidence),
+        "options": provenance.options.json(),
+        "overrides": [_override(each) for each in provenance.overrides],
         "sources": [source.json() for source in sources],
-        "vendored": [{"name": each.name, "needed_by": list(each.needed_by)} for each in made.vendored],
-        "provided": [each.json() for each in made.provided],
+        "vendored": [{"name": each.name, "needed_by": list(each.needed_by)} for each in provenance.vendored],
+        "provided": [each.json() for each in provenance.provided],
         "members": entries,
     }
-    if made.shared:
-        libraries = [{"name": each.name, "needed_by": list(each.needed_by)} for each in made.shared]
-        document["shared"] = {"requires": made.requires, "libraries": libraries}
-    if made.previous is not None:
-        document["previous"] = made.previous
+    if provenance.shared:
+        libraries = [{"name": each.name, "needed_by": list(each.needed_by)} for each in provenance.shared]
+        document["shared"] = {"requires": provenance.requires, "libraries": libraries}
+    if provenance.previous is not None:
+        document["previous"] = provenance.previous
     return BytesBlob((json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
 
 
@@ -193,10 +192,8 @@ def _override(warning: ConversionWarning) -> dict[str, Any]:
 
 
 def _entry(origin: MemberOrigin, sources: list[MemberSource]) -> dict[str, Any]:
-    """Return `{"source": index, "file"}`, or `{"source": None}` where conda2wheel made the member.
-
-    Where the bytes differ from the source's, `before` (sha256) and `changes` are added.
-    """
+    """`{"source": index, "file"}`, with `before` (sha256) and `changes` if its bytes differ; `{"source": None}` for a generated
+    member."""
     if origin.source is None:
         return {"source": None}
     if origin.source not in sources:

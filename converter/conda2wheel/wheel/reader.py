@@ -1,7 +1,7 @@
-"""Read a wheel that somebody built, without trusting it more than any other archive.
+"""Read a wheel, with the same limits as any untrusted archive.
 
-Wheels have no symbolic links (PyPA binary distribution format), and installers write one as a small text file; yet some zip
-tools store them. They are read as what they meant: one more name of the file that they lead to.
+Wheels have no symbolic links (PyPA binary distribution format), and installers write a link as a small text file; but some zip
+tools store links. A link is read as one more name of its target.
 """
 
 from __future__ import annotations
@@ -36,15 +36,17 @@ from conda2wheel.wheel.metadata import Document, parse
 
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 NO_WHEEL = "give a wheel; conda2wheel convert makes one of a package"
-_UNIX = 3  # APPNOTE 4.4.2.2: only then are the upper 16 bits of the external attributes a mode
+_UNIX = 3  # APPNOTE 4.4.2.2: the system whose external attributes have a mode in their upper 16 bits
 
 
 @dataclass(frozen=True)
 class Wheel:
-    """A wheel: its file name's parts and every member but folders.
+    """A wheel: the parts of its file name, and every member but folders.
 
-    `dist_info` is the name of that folder; `timestamp` the time of the newest member, its clock read as UTC (zip has no time
-    zones), 0 where no member has one. `order` are the members' names as they follow each other, in which loaders take them.
+    Attributes:
+        dist_info: the name of the dist-info folder.
+        timestamp: the time of the newest member, read as UTC (zip has no time zones); 0 if no member has one.
+        order: the names of the members in the archive's order, in which loaders read them.
     """
 
     path: Path
@@ -59,22 +61,22 @@ class Wheel:
 
     @property
     def source(self) -> str:
-        """As a person named it."""
+        """Its path, for messages."""
         return str(self.path)
 
     @property
     def stem(self) -> str:
-        """Its name with its version."""
+        """NAME-VERSION."""
         return f"{self.name}-{self.version}"
 
     @property
     def depends(self) -> tuple[str, ...]:
-        """None: a wheel's requirements are no match specs, and say nothing of shared libraries."""
+        """Always empty: a wheel has no match specs."""
         return ()
 
     @property
     def distribution(self) -> str:
-        """The first part of its file name, which loaders look for as `<distribution>.libs`."""
+        """The first part of its file name, as in `<distribution>.libs`."""
         return self.path.name.partition("-")[0]
 
     def info(self, name: str) -> PackageFile | None:
@@ -84,10 +86,12 @@ class Wheel:
 
 
 def read_wheel(path: Path, limits: Limits | None = None, only: re.Pattern[str] | None = None) -> Wheel:
-    """Read a wheel whole, or only some of its members.
+    """Read a wheel.
 
-    With `only`, no more than its METADATA and the members whose names the pattern finds are unpacked and checked; the others are
-    when they are read.
+    Args:
+        path: the wheel.
+        limits: the bounds on members and sizes.
+        only: read and check only METADATA and the members whose names it finds now, and the others when they are used.
 
     Raises:
         Refused: corrupt-archive, unsafe-archive, too-large.
@@ -145,8 +149,8 @@ def _newest(entries: Iterable[zipfile.ZipInfo]) -> float:
 
 
 @dataclass(frozen=True)
-class _Later:
-    """A member that nobody has asked for yet."""
+class _LazyBlob:
+    """A member that is read when it is used."""
 
     wheel: Path
     member: str
@@ -188,7 +192,7 @@ def _entries(archive: zipfile.ZipFile, path: Path, limits: Limits, only: re.Patt
             )
         mode = entry.external_attr >> 16 if entry.create_system == _UNIX else 0
         if not (only is None or only.search(name) or name.endswith(".dist-info/METADATA") or stat.S_ISLNK(mode)):
-            found[name] = ArchiveMember(name, _Later(path, entry.filename, entry.file_size), is_executable(mode))
+            found[name] = ArchiveMember(name, _LazyBlob(path, entry.filename, entry.file_size), is_executable(mode))
             continue
         data = archive.read(entry)  # zipfile reads file_size bytes at most, and checks the CRC
         if stat.S_ISLNK(mode):

@@ -1,8 +1,8 @@
-"""`dist-info/sboms/conda2wheel.cdx.json`: what is in a wheel and does not show in its metadata.
+"""Write `dist-info/sboms/conda2wheel.cdx.json`: the packages of vendored and static libraries, which metadata does not list.
 
-Specifications: PEP 770 (SBOMs in wheels), CycloneDX 1.6, package URLs of the types `pypi` and `conda`. The wheel's ancestor is
-the conda package (or the wheel) that it was made of. Each package of which a library travels is a component, with the files
-that travel inside of it; so is each library that those and the wheel itself were compiled against, as a static one.
+Specifications: PEP 770 (SBOMs in wheels), CycloneDX 1.6, package URLs of the types `pypi` and `conda`. The ancestor of the
+wheel is the conda package (or the wheel) that it is made from. Each package of a vendored library is a component with its
+files; each library that these packages and the wheel were compiled against is a static component.
 """
 
 from __future__ import annotations
@@ -31,25 +31,23 @@ if TYPE_CHECKING:
 
 FOLDER = "sboms"
 NAME = "conda2wheel.cdx.json"
-_NAMESPACE = uuid.UUID("6f0e1ca6-6d3a-5a0e-9df2-2f5a3b4b6a51")  # of our serial numbers
+_NAMESPACE = uuid.UUID("6f0e1ca6-6d3a-5a0e-9df2-2f5a3b4b6a51")  # the namespace of the serial numbers
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """Who was compiled against which libraries.
-
-    `own` are those of the wheel itself, `others` those by the package of a library that is vendored. What is NEEDED as a shared
-    library is not among them.
-    """
+    """The static libraries of the wheel itself (`own`), and of each package of a vendored library (`others`). Libraries that are
+    NEEDED as shared libraries are not among them."""
 
     own: tuple[MemberSource, ...] = ()
     others: Mapping[MemberSource, tuple[MemberSource, ...]] = field(default_factory=dict)
 
 
-def sbom(made: Provenance, members: Iterable[Member], compiled: Compiled, data: Collection[str] = ()) -> Blob:
-    """Return the bill of materials of a wheel with these members.
+def sbom(provenance: Provenance, members: Iterable[Member], compiled: Compiled, data: Collection[str] = ()) -> Blob:
+    """The SBOM of a wheel with these members; the same wheel gives the same bytes.
 
-    `data` are paths of files that are another package's. The same wheel gives the same bytes.
+    Args:
+        data: the paths of the files that a recipe adds from other packages.
     """
     from cyclonedx.model.bom import Bom, BomMetaData
     from cyclonedx.model.component import Component, ComponentType, Pedigree
@@ -57,19 +55,19 @@ def sbom(made: Provenance, members: Iterable[Member], compiled: Compiled, data: 
     from cyclonedx.output.json import JsonV1Dot6
     from packageurl import PackageURL
 
-    foreign = {library.name for library in made.vendored} | set(data)
-    travelling = [member for member in members if member.path in foreign]
-    purl = PackageURL("pypi", None, made.name.lower(), made.version, {"file_name": made.filename})
+    foreign = {library.name for library in provenance.vendored} | set(data)
+    foreign_members = [member for member in members if member.path in foreign]
+    purl = PackageURL("pypi", None, provenance.name.lower(), provenance.version, {"file_name": provenance.filename})
     wheel = Component(
         type=ComponentType.LIBRARY,
-        name=made.name,
-        version=made.version,
+        name=provenance.name,
+        version=provenance.version,
         purl=purl,
         bom_ref="wheel",
-        licenses=_licenses(made.license),
-        pedigree=Pedigree(ancestors=[_component(made.input, "ancestor")]) if made.input else None,
+        licenses=_licenses(provenance.license),
+        pedigree=Pedigree(ancestors=[_component(provenance.input, "ancestor")]) if provenance.input else None,
     )
-    packages = _by_source(travelling)
+    packages = _by_source(foreign_members)
     shared = {source: _component(source, _ref("shared", source), "shared", files) for source, files in packages.items()}
     hosts = {source: each for source, each in compiled.others.items() if source in shared}
     static = {
@@ -78,41 +76,41 @@ def sbom(made: Provenance, members: Iterable[Member], compiled: Compiled, data: 
     }
     tool = Component(type=ComponentType.APPLICATION, name=TOOL, version=__version__, bom_ref="tool")
     bom = Bom(
-        serial_number=_serial(made, travelling),
+        serial_number=_serial(provenance, foreign_members),
         metadata=BomMetaData(
-            component=wheel, tools=ToolRepository(components=[tool]), timestamp=datetime.fromtimestamp(made.moment, UTC)
+            component=wheel, tools=ToolRepository(components=[tool]), timestamp=datetime.fromtimestamp(provenance.moment, UTC)
         ),
         components=[*shared.values(), *static.values()],
     )
-    carried = [source for source, files in packages.items() if any(member.path in data for member in files)]
+    with_data = [source for source, files in packages.items() if any(member.path in data for member in files)]
     by_path = {member.path: shared[source] for source, files in packages.items() for member in files}
     needs: dict[Component, list[Component]] = {
-        wheel: [*(static[source] for source in compiled.own), *(shared[source] for source in carried)]
+        wheel: [*(static[source] for source in compiled.own), *(shared[source] for source in with_data)]
     }
     for source, found in hosts.items():
         needs[shared[source]] = [static[each] for each in found]
-    for library in made.vendored:
-        for user in library.needed_by or ("",):  # NEEDed by nobody in this wheel: it is there for others
+    for library in provenance.vendored:
+        for user in library.needed_by or ("",):  # no module of this wheel NEEDs it: it is vendored for other wheels
             needs.setdefault(by_path.get(user, wheel), []).append(by_path[library.name])
     for user_component, needed in needs.items():
         bom.register_dependency(user_component, [each for each in needed if each is not user_component])
     return BytesBlob((JsonV1Dot6(bom).output_as_string(indent=1) + "\n").encode())
 
 
-def _by_source(travelling: Iterable[Member]) -> dict[MemberSource, list[Member]]:
+def _by_source(foreign_members: Iterable[Member]) -> dict[MemberSource, list[Member]]:
     found: dict[MemberSource, list[Member]] = {}
-    for member in travelling:
+    for member in foreign_members:
         if member.origin.source is not None:
             found.setdefault(member.origin.source, []).append(member)
     return found
 
 
 def _component(source: MemberSource, ref: str, linkage: str | None = None, files: Sequence[Member] = ()) -> Component:
-    """A conda package, a wheel, or a folder of libraries; with the files of it that travel."""
+    """The component of a conda package, a wheel, or a folder of libraries, with the files of it that the wheel has."""
     from cyclonedx.model import Property
     from cyclonedx.model.component import Component, ComponentType
 
-    told = {"linkage": linkage, "build": source.build, "subdir": source.subdir, "channel": source.channel}
+    values = {"linkage": linkage, "build": source.build, "subdir": source.subdir, "channel": source.channel}
     return Component(
         type=ComponentType.LIBRARY,
         name=source.name or "libraries of no package",
@@ -121,23 +119,23 @@ def _component(source: MemberSource, ref: str, linkage: str | None = None, files
         bom_ref=ref,
         hashes=_sha256(source.sha256),
         licenses=_licenses(source.license),
-        properties=[Property(name=f"{TOOL}:{key}", value=value) for key, value in told.items() if value],
+        properties=[Property(name=f"{TOOL}:{key}", value=value) for key, value in values.items() if value],
         components=[_file(member) for member in files],
     )
 
 
 def _file(member: Member) -> Component:
-    """A file that travels: its path and hash in the wheel, and those where it came from."""
+    """The component of a file: its path and hash in the wheel, and those in its source."""
     from cyclonedx.model import Property
     from cyclonedx.model.component import Component, ComponentType
 
-    told = {"from": member.origin.file, "from:sha256": member.origin.before or member.blob.sha256}
+    values = {"from": member.origin.file, "from:sha256": member.origin.before or member.blob.sha256}
     return Component(
         type=ComponentType.FILE,
         name=member.path,
         bom_ref=f"file:{member.path}",
         hashes=_sha256(member.blob.sha256),
-        properties=[Property(name=f"{TOOL}:{key}", value=value) for key, value in told.items() if value],
+        properties=[Property(name=f"{TOOL}:{key}", value=value) for key, value in values.items() if value],
     )
 
 
@@ -164,7 +162,7 @@ def purl_of(source: MemberSource) -> PackageURL | None:
 
 
 def _ref(linkage: str, source: MemberSource) -> str:
-    """A reference that names a component within its document."""
+    """The bom-ref of a component."""
     return f"{linkage}:{purl_of(source) or source}{f'#{source.sha256}' if source.sha256 else ''}"
 
 
@@ -183,7 +181,12 @@ def _licenses(text: str | None) -> list[LicenseExpression | DisjunctiveLicense]:
     return [LicenseExpression(spdx) if spdx else DisjunctiveLicense(name=text)]
 
 
-def _serial(made: Provenance, travelling: Iterable[Member]) -> uuid.UUID:
-    """The same for the same wheel (RFC 9562, version 5)."""
-    parts: list[Any] = [made.filename, made.input.json() if made.input else None, made.options.json(), made.moment]
-    return uuid.uuid5(_NAMESPACE, json.dumps([*parts, [(member.path, member.blob.sha256) for member in travelling]]))
+def _serial(provenance: Provenance, foreign_members: Iterable[Member]) -> uuid.UUID:
+    """A serial number that is the same for the same wheel (RFC 9562, version 5)."""
+    parts: list[Any] = [
+        provenance.filename,
+        provenance.input.json() if provenance.input else None,
+        provenance.options.json(),
+        provenance.moment,
+    ]
+    return uuid.uuid5(_NAMESPACE, json.dumps([*parts, [(member.path, member.blob.sha256) for member in foreign_members]]))

@@ -1,8 +1,10 @@
-"""The wheel's interpreter and ABI tags, from file suffixes and PyInit_ exports, checked against depends and WHEEL.
+"""Python, ABI and platform tags: chosen for a conda package, and corrected for a wheel of another build tool.
 
-Specifications: PyPA platform compatibility tags (PEP 425), PEP 783 for the platform part. A suffix is what CPython's
-import system looks at (`.cpython-313-wasm32-emscripten.so`, `.abi3.so`), so it counts more than what WHEEL claims:
-`cp313-cp313-unknown_wasm32` in nearly every emscripten-forge package.
+Specifications: PyPA platform compatibility tags (PEP 425), PEP 783 for the platform. The suffix of an extension module decides,
+since CPython's import system reads it (`.cpython-313-wasm32-emscripten.so`, `.abi3.so`), and not WHEEL: nearly every
+emscripten-forge package has `cp313-cp313-unknown_wasm32` there. Other build tools tag a build for Emscripten by any of its
+names (`pyemscripten_2025_0`, `pyodide_2025_0`, `emscripten_4_0_9`) or by none (`linux_wasm32`, `unknown`, `any`); PyPI accepts
+the PEP 783 name.
 """
 
 from __future__ import annotations
@@ -37,10 +39,11 @@ _LOWEST = re.compile(r">=\s*3\.(\d+)")
 
 @dataclass(frozen=True)
 class Interpreter:
-    """The first two thirds of a tag.
+    """The Python and ABI tags.
 
-    `exact` is the one CPython that it runs on ("3.13"), None for abi3 and for none. `built_with` is the CPython that it was built
-    for, as far as that is seen.
+    Attributes:
+        exact: the only CPython that the wheel runs on ("3.13"); None for abi3 and for a wheel without extension modules.
+        built_with: the CPython that it was built for, if that is known.
     """
 
     python_tag: str
@@ -64,25 +67,25 @@ def interpreter(
     wheel_file: str | None,
     where: str = SITE_PACKAGES,
 ) -> Interpreter:
-    """Return the tags for the side modules of a package.
+    """The Python and ABI tags of a package.
 
     Args:
-        package: the package.
-        native: the side modules, by path in site-packages.
-        folder_python: the CPython that site-packages (or what `where` names in its place) belongs to.
-        wheel_file: the WHEEL that came with the package.
-        where: the folder that takes the place of site-packages.
+        package: the package, whose depends are read.
+        native: its side modules, by path in site-packages.
+        folder_python: the CPython of its site-packages folder.
+        wheel_file: the text of its WHEEL.
+        where: what names `folder_python`, for messages.
 
     Raises:
-        Refused: abi-conflict where suffix, folder and depends name different CPythons, unknown-abi where an extension module
-            names none.
+        Refused: abi-conflict if suffix, folder and depends name different CPythons, unknown-abi if an extension module names
+            none.
     """
     extensions = [path for path, binary in native.items() if is_extension(path, binary)]
     if not extensions:
         return Interpreter(*PURE, None, folder_python)
     exact = {f"{m[1]}.{m[2]}" for path in extensions if (m := _CPYTHON.search(path))}
     plain = [path for path in extensions if not _CPYTHON.search(path) and not _ABI3.search(path)]
-    # A bare .so says nothing of its ABI; a WHEEL that claims abi3 is then the only word (pymupdf's real wheels).
+    # The name of a bare .so has no ABI; then the abi3 tag in WHEEL is the only evidence (pymupdf's wheels).
     if plain and not exact and not _claims_abi3(wheel_file):
         seen = folder_python or _python_abi(package)
         if seen is None:
@@ -104,10 +107,10 @@ def interpreter(
 
 
 def _agree(package: LibraryUser, python: str, folder_python: str | None, where: str) -> None:
-    for other, place in ((folder_python, where), (_python_abi(package), "its depends")):
+    for other, origin in ((folder_python, where), (_python_abi(package), "its depends")):
         if other is not None and other != python:
             raise Refused(
-                "abi-conflict", f"{package.source}: extension modules for CPython {python}, {place} for {other}", "rebuild it"
+                "abi-conflict", f"{package.source}: extension modules for CPython {python}, {origin} for {other}", "rebuild it"
             )
 
 
@@ -120,13 +123,13 @@ def _python_abi(package: LibraryUser) -> str | None:
 
 
 def _claims_abi3(wheel_file: str | None) -> list[str]:
-    """The interpreter tags that WHEEL gives to the stable ABI, such as cp313."""
+    """The Python tags of the abi3 tags in WHEEL, such as cp313."""
     claims = _WHEEL_TAG.finditer(wheel_file or "")
     return [python for m in claims if m[2] == "abi3" for python in m[1].split(".") if re.fullmatch(r"cp3\d+", python)]
 
 
 def _abi3_floor(package: LibraryUser, wheel_file: str | None, folder_python: str | None) -> str:
-    """The oldest CPython of an abi3 wheel: what its WHEEL says, else `python >=3.N`, else what it was built for."""
+    """The Python tag of an abi3 wheel: that in WHEEL, else `python >=3.N` in depends, else the CPython that it was built for."""
     if tags := _claims_abi3(wheel_file):
         return min(tags, key=lambda tag: int(tag[3:]))
     for spec in package.depends:
@@ -141,7 +144,7 @@ def _abi3_floor(package: LibraryUser, wheel_file: str | None, folder_python: str
 
 
 def abi3_fits(package: LibraryUser, interp: Interpreter, platform: Platform) -> None:
-    """Raises `Refused` (abi-conflict) for an abi3 that begins after the platform's CPython."""
+    """Raise `Refused` (abi-conflict) for an abi3 wheel that needs a newer CPython than the platform has."""
     floor = re.fullmatch(r"cp3(\d+)", interp.python_tag)
     if (
         interp.abi_tag == "abi3"
@@ -158,7 +161,7 @@ def abi3_fits(package: LibraryUser, interp: Interpreter, platform: Platform) -> 
 
 
 def wheel_tags(interp: Interpreter, platform: Platform | None, compat: bool) -> frozenset[Tag]:
-    """The tags of the file name: PEP 783's alone, or with its older aliases (`--compat-tags`); `py3-none-any` if pure."""
+    """The tags of the file name: the PEP 783 platform, with its older aliases if `compat`; `any` without a platform."""
     if platform is None:
         return frozenset({Tag(interp.python_tag, interp.abi_tag, "any")})
     names = (platform.tag, *platform.alias_tags) if compat else (platform.tag,)
@@ -166,7 +169,7 @@ def wheel_tags(interp: Interpreter, platform: Platform | None, compat: bool) -> 
 
 
 def check_claims(interp: Interpreter, wheel_file: str | None) -> list[ConversionWarning]:
-    """What the package's own WHEEL says otherwise; the binaries win."""
+    """A warning if the tags in the package's WHEEL differ; those of the binaries are used."""
     claimed = {(m[1], m[2]) for m in _WHEEL_TAG.finditer(wheel_file or "")}
     ours = (interp.python_tag, interp.abi_tag)
     pure_claims = {("py3", "none"), ("py2", "none"), ("py2.py3", "none")}
@@ -178,7 +181,7 @@ def check_claims(interp: Interpreter, wheel_file: str | None) -> list[Conversion
 
 @dataclass(frozen=True)
 class Retagged:
-    """What a wheel shall be called. `decisions` has one platform, or all that the wheel is tagged for."""
+    """The new file name and tags of a wheel. `decisions` has one platform, or all that the wheel is tagged for."""
 
     filename: str
     tags: frozenset[Tag]
@@ -195,11 +198,17 @@ def retag(
     compat: bool = False,
     tolerant: bool = False,
 ) -> Retagged:
-    """The tags of a wheel with the side modules `native` in site-packages, and `elsewhere` among its data.
+    """Choose the tags of a wheel of another build tool: its own if they are right, else those that the evidence gives.
 
-    `forced` is the platform that the caller names; `compat` adds the platform's older aliases; `tolerant` as for `decide`.
-    Raises `Refused`: `unknown-abi` where nothing says which platform it was built for, `abi-conflict` where tag, suffixes,
-    binaries and `forced` contradict each other.
+    Args:
+        native: its side modules in site-packages.
+        elsewhere: its side modules among the data.
+        forced: the platform that the caller names.
+        compat: whether to add the platform's older aliases.
+        tolerant: as in `decide`.
+
+    Raises:
+        Refused: unknown-abi if nothing names the platform, abi-conflict if tags, suffixes, binaries and `forced` contradict.
     """
     named = _named(wheel.tags)
     if not native and not elsewhere and not named and forced is None:
@@ -227,13 +236,13 @@ def retag(
 
 
 def _named(tags: Iterable[Tag]) -> list[Platform]:
-    """The platforms that the tags name, oldest first; none for `linux_wasm32` and the like."""
+    """The platforms that the tags name, oldest first; empty for `linux_wasm32` and similar tags."""
     rows = {row.name: row for tag in tags if (row := parse(tag.platform)) is not None}
     return sorted(rows.values(), key=lambda row: release(row.emscripten))
 
 
 def _interpreter(wheel: Wheel, native: Mapping[str, SideModule], rows: Sequence[Platform]) -> Interpreter:
-    """From suffixes and PyInit_ exports; where they say nothing from the tag, or from the one CPython of its platform."""
+    """Python and ABI tags from suffixes and PyInit_ exports, else from the tag, else from the only CPython of its platform."""
     exact = {f"{m[1]}.{m[2]}" for tag in wheel.tags if (m := _EXACT_ABI.fullmatch(tag.abi))}
     implied = {row.python for row in rows if row.python} if len(rows) == 1 and not _suffixed(native) else set()
     pythons = exact or implied
@@ -272,20 +281,20 @@ def _tags(wheel: Wheel, row: Platform) -> str:
 
 
 def _generic(tags: Iterable[Tag], interp: Interpreter) -> bool:
-    """Whether the tags promise more interpreters than the extension modules run on: any Python, or an abi3 that is none."""
+    """Whether the tags name more interpreters than the extension modules run on: any Python, or abi3 for an exact ABI."""
     if (interp.python_tag, interp.abi_tag) == PURE:
         return False
     return all((tag.abi == "none" and tag.interpreter.startswith("py")) or (tag.abi == "abi3" and interp.exact) for tag in tags)
 
 
 def _filename_parts(filename: str) -> tuple[str, str, str, str]:
-    """NAME-VERSION with the build tag, if there is one, which is its builder's own; and the three parts of the tag."""
+    """NAME-VERSION with the build tag, if there is one, and the three parts of the tag."""
     *head, python, abi, platform = filename.removesuffix(".whl").split("-")
     return "-".join(head), python, abi, platform
 
 
 def _platform_part(before: str, rows: Sequence[Platform], compat: bool) -> str:
-    """A compressed set that has the right tag and no other platform's stays as it is."""
+    """The platform part of the tag; unchanged if it has all wanted tags and none of another platform."""
     current = before.split(".")
     wanted = [tag for row in rows for tag in ((row.tag, *row.alias_tags) if compat else (row.tag,))]
     right = all((row := parse(tag)) is not None and row in rows for tag in current)

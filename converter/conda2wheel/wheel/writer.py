@@ -1,9 +1,9 @@
-"""The canonical wheel: the same members give the same bytes, on any machine, in any time zone, under any umask.
+"""Write a wheel in canonical form: the same members give the same bytes on any machine, in any time zone, under any umask.
 
-Specifications: PyPA binary distribution format 1.0; PKWARE's APPNOTE as far as PyPI lets it through (warehouse
-utils/zipfiles.py: no data descriptors, comments, duplicates, extra bytes before or behind). Members are sorted, the
-dist-info folder comes last and RECORD is the last member. Compressed with libdeflate, which is 4 times faster than zlib
-at the same level and gives smaller files.
+Specifications: PyPA binary distribution format 1.0; PKWARE's APPNOTE with the restrictions of PyPI (warehouse
+utils/zipfiles.py: no data descriptors, comments, duplicates, or bytes before or after the archive). Members are sorted; the
+dist-info folder is last, and RECORD is the last member. libdeflate compresses 4 times faster than zlib at the same level, and
+to smaller files.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _DEFLATED, _STORED = 8, 0
 _UTF8 = 0x800
 _UNIX = 3 << 8
 _MAX_FIELD = 0xFFFFFFFF
-_THREADS_FROM = 4 << 20  # bytes from which threads pay
+_THREADS_FROM = 4 << 20  # bytes from which threads are faster
 
 
 @dataclass(frozen=True)
 class Member:
-    """A file of a wheel; `executable` gives it mode 0755 instead of 0644. Its origin is for the account; it is not written."""
+    """A file of a wheel; `executable` gives it mode 0755 instead of 0644. `origin` is for the provenance."""
 
     path: str
     blob: Blob
@@ -113,7 +113,7 @@ def _pack_all(members: list[Member], level: int) -> Iterator[_Packed]:
         yield from map(pack, members)
         return
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # libdeflate releases the GIL
-        for start in range(0, len(members), 64):  # a window, so that a large package is not all in memory
+        for start in range(0, len(members), 64):  # a window, so that a large package is never whole in memory
             yield from pool.map(pack, members[start : start + 64])
 
 
