@@ -29,7 +29,13 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize(("start", "pyodide"), EXPECTED)
+QUICK = (("contourpy-1.4.0-cp314", "0.29.5"), ("contourpy-1.4.0-cp314", "314.0.7"), ("awkward_cpp-57-cp313", "0.29.5"))
+
+
+@pytest.mark.parametrize(
+    ("start", "pyodide"),
+    [pytest.param(*each, id="-".join(each), marks=() if each in QUICK else pytest.mark.long) for each in EXPECTED],
+)
 def test_verdict_and_run_agree(start: str, pyodide: str) -> None:
     each = comparison(published(start), pyodide)
     assert [module.disagreement for module in each.modules if module.disagreement] == []

@@ -12,7 +12,7 @@ from tests.helpers.installers import micropip_from, pip_from
 from tests.helpers.serve import served
 from tests.unit.bundle.test_bundle import contents
 
-pytestmark = pytest.mark.runtime
+pytestmark = [pytest.mark.runtime, pytest.mark.long]  # test_bundle_runs has the same promises with small packages
 SCRIPT = """
 import msgpack, pymupdf
 assert msgpack.unpackb(msgpack.packb({"a": [1, 2.5, None]})) == {"a": [1, 2.5, None]}

@@ -38,10 +38,10 @@ else:
     raise AssertionError("nothing was raised")
 numeric.__version__
 """
-RUNS = [("0.29.5", "313"), ("314.0.7", "314")]
+RUNS = [pytest.param(("0.29.5", "313"), id="0.29.5"), pytest.param(("314.0.7", "314"), id="314.0.7", marks=pytest.mark.long)]
 
 
-@pytest.fixture(scope="module", params=RUNS, ids=[version for version, _ in RUNS])
+@pytest.fixture(scope="module", params=RUNS)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Bundle]:
     version, python = request.param
     root = tmp_path_factory.mktemp("set")
@@ -75,8 +75,9 @@ shapes_two.__version__
 """
 
 
-@pytest.mark.parametrize(("version", "python"), RUNS)
-def test_a_shared_library_is_one_for_all_by_each_installer(version: str, python: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version_and_python", RUNS)
+def test_a_shared_library_is_one_for_all_by_each_installer(version_and_python: tuple[str, str], tmp_path: Path) -> None:
+    version, python = version_and_python
     """loadPackage waits for what `depends` has before it opens a wheel's modules; micropip takes the common wheel first."""
     channel = sets.indexed(tmp_path / "native", sets.packages(python))
     names = ["shapes-one", "shapes-two"]

@@ -89,7 +89,9 @@ def test_a_real_wheel_runs_in_the_pyodide_that_its_tag_names(python: str, platfo
     assert result.script.stdout.splitlines() == ["[1, 'a']", "end"]
 
 
-@pytest.mark.parametrize("pyodide", ["0.22.1", "0.24.1", "0.27.7"])
+@pytest.mark.parametrize(
+    "pyodide", [pytest.param("0.22.1", marks=pytest.mark.long), "0.24.1", pytest.param("0.27.7", marks=pytest.mark.long)]
+)
 def test_old_pyodides_answer_too(pyodide: str, tmp_path: Path) -> None:
     wheel = make(tmp_path, "old", {"old_good.py": "", "old_bad.py": "raise ValueError('no')"})
     [result] = run(wheel, pyodide=pyodide)

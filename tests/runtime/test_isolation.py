@@ -124,7 +124,11 @@ def mains_zlib(version: str) -> Answers:
     return {"version": version, "version_by_pointer": version, "crc": crc, "crc_by_pointer": crc, "message": "need dictionary"}
 
 
-@pytest.fixture(scope="module", params=PYTHONS)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(each, marks=pytest.mark.long if each in ("0.28.3", "314.0.7") else ()) for each in PYTHONS],
+    ids=str,
+)
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(request.param, tmp_path_factory.mktemp("isolation"))
 

@@ -19,16 +19,18 @@ RUNS = [
     pytest.param("311", "0.23.4", BOTH[:1], id="0.23.4", marks=pytest.mark.long),
     pytest.param("311", "0.24.1", BOTH[:1], id="0.24.1"),  # micropip 0.5.0 does not know of .libs folders
     pytest.param("311", "0.25.1", BOTH[:1], id="0.25.1", marks=pytest.mark.long),
-    pytest.param("312", "0.26.4", BOTH[:1], id="0.26.4"),  # its micropip needs Pyodide's patched packaging, from the CDN only
+    pytest.param(
+        "312", "0.26.4", BOTH[:1], id="0.26.4", marks=pytest.mark.long
+    ),  # its micropip needs Pyodide's patched packaging, from the CDN only
     pytest.param("312", "0.27.7", BOTH, id="0.27.7"),
-    pytest.param("313", "0.28.3", BOTH, id="0.28.3"),
+    pytest.param("313", "0.28.3", BOTH, id="0.28.3", marks=pytest.mark.long),
     pytest.param("313", "0.29.5", BOTH, id="0.29.5"),
     pytest.param("314", "314.0.7", BOTH, id="314.0.7"),
     pytest.param("315", "315.0.0-alpha.2", BOTH[:1], id="315.0.0-alpha.2", marks=pytest.mark.long),
 ]
 
 
-@pytest.mark.parametrize("cycle", [False, True], ids=["chain", "cycle"])
+@pytest.mark.parametrize("cycle", [False, pytest.param(True, marks=pytest.mark.long)], ids=["chain", "cycle"])
 @pytest.mark.parametrize(("python", "pyodide", "installers"), RUNS)
 def test_two_modules_share_one_instance_of_each_library(
     python: str, pyodide: str, installers: tuple[str, ...], cycle: bool, tmp_path: Path

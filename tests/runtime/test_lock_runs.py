@@ -33,15 +33,15 @@ FILES = [
     pytest.param("0.27.7", "312", "merged"),
     pytest.param("0.28.3", "313", "merged", marks=LONG),
     pytest.param("0.29.5", "313", "merged", marks=LONG),
-    pytest.param("314.0.7", "314", "beside"),
+    pytest.param("314.0.7", "314", "beside", marks=LONG),
     pytest.param("314.0.7", "314", "merged", marks=LONG),
 ]
 HTTP = [
     pytest.param("0.28.3", "313", "beside", marks=LONG),
-    pytest.param("0.29.5", "313", "beside"),
+    pytest.param("0.29.5", "313", "beside", marks=LONG),
     pytest.param("0.29.5", "313", "merged"),
     pytest.param("314.0.7", "314", "beside"),
-    pytest.param("314.0.7", "314", "merged"),
+    pytest.param("314.0.7", "314", "merged", marks=LONG),
 ]
 
 

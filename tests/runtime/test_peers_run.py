@@ -13,7 +13,7 @@ from tests.unit.commands.test_peers import COUNT, NAMES, answering, by_them, by_
 
 pytestmark = pytest.mark.runtime
 
-PYODIDES = [pytest.param("313", "0.29.5", id="0.29.5"), pytest.param("314", "314.0.7", id="314.0.7")]
+PYODIDES = [pytest.param("313", "0.29.5", id="0.29.5"), pytest.param("314", "314.0.7", id="314.0.7", marks=pytest.mark.long)]
 WEAK = "extern unsigned long strlen(const char *) __attribute__((weak)); extern int atoi(const char *) __attribute__((weak));"
 WEAK_BODY = '(strlen ? strlen("abc") : 0) + (atoi ? atoi("4") : 0)'
 

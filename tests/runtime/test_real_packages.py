@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterable
 from email import message_from_bytes
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -190,8 +192,13 @@ except TypeError:
 }
 
 
-@pytest.mark.parametrize("archive", ["tar.bz2", "conda"])
-@pytest.mark.parametrize("name", list(real.WHEELS))
+def sized(names: Iterable[str]) -> list[Any]:
+    """The packages as parameters; 45 MB of pymupdf take a minute."""
+    return [pytest.param(name, marks=pytest.mark.long if name == "pymupdf" else ()) for name in names]
+
+
+@pytest.mark.parametrize("archive", ["tar.bz2", pytest.param("conda", marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", sized(real.WHEELS))
 def test_a_wheel_of_pypi_s_comes_back_from_a_spoiled_conda_package(name: str, archive: conda.ArchiveType, tmp_path: Path) -> None:
     original = real.pypi_wheel(name)
     result = convert(real.as_conda(original, archive), out=tmp_path)
@@ -230,7 +237,7 @@ def _metadata(wheel: Path) -> tuple[list[tuple[str, str]], str]:
     return fields, str(message.get_payload()).strip()
 
 
-@pytest.mark.parametrize("name", list(CALLS))
+@pytest.mark.parametrize("name", sized(CALLS))
 def test_a_wheel_that_came_back_is_called_into_and_raises(name: str, tmp_path: Path) -> None:
     result = convert(real.as_conda(real.pypi_wheel(name)), out=tmp_path)
     assert result.wheel is not None

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.runtime
 RUNS = [
     pytest.param("312", "0.27.7", "emscripten_3_1_58_wasm32", id="0.27.7"),
     pytest.param("313", "0.29.5", "pyodide_2025_0_wasm32", id="0.29.5"),
-    pytest.param("314", "314.0.7", "linux_wasm32", id="314.0.7"),
+    pytest.param("314", "314.0.7", "linux_wasm32", id="314.0.7", marks=pytest.mark.long),
 ]
 
 
@@ -60,7 +60,7 @@ def test_libraries_inside_that_were_two_instances_are_one(pyodide: str, tmp_path
     assert runs(result.wheel or wheel, pyodide, script)
 
 
-@pytest.mark.parametrize(("python", "pyodide"), [("313", "0.29.5"), ("314", "314.0.7")])
+@pytest.mark.parametrize(("python", "pyodide"), [("313", "0.29.5"), pytest.param("314", "314.0.7", marks=pytest.mark.long)])
 def test_copies_of_one_library_are_one_instance(python: str, pyodide: str, tmp_path: Path) -> None:
     """One library under each of its names: the modules, and what goes through the global offset table, mean the same one."""
     chain = zig.chain(python, rpath_libraries=["$ORIGIN"])

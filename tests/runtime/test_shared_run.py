@@ -18,7 +18,7 @@ pytestmark = pytest.mark.runtime
 PYODIDES = [
     pytest.param("0.28.3", "313", id="0.28.3", marks=pytest.mark.long),
     pytest.param("0.29.5", "313", id="0.29.5"),
-    pytest.param("314.0.7", "314", id="314.0.7"),
+    pytest.param("314.0.7", "314", id="314.0.7", marks=pytest.mark.long),
 ]
 PARTS = {"one": 7, "two": 8}
 SHARED = ("state", "state_at_first", "state_by_pointer", "set", "tally")  # what differs where one instance serves two
