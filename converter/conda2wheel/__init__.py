@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from conda2wheel.channels.downloads import Downloads
     from conda2wheel.commands.audit import audit, audit_each
     from conda2wheel.commands.audit_result import Audited, MatrixRow
-    from conda2wheel.commands.convert import ConvertOutcome, convert, convert_each
+    from conda2wheel.commands.convert import ConvertKeywords, ConvertOutcome, convert, convert_each
     from conda2wheel.commands.inspect import Inspection, ModuleReport, inspect
+    from conda2wheel.commands.pipeline import PipelineKeywords
     from conda2wheel.commands.repair import repair, repair_each
     from conda2wheel.commands.verify import Difference, Verified, verify
     from conda2wheel.files.packagefile import Limits
@@ -35,6 +36,7 @@ __all__ = [
     "Bundle",
     "Conda2WheelError",
     "ConversionWarning",
+    "ConvertKeywords",
     "ConvertOutcome",
     "Converted",
     "Difference",
@@ -46,6 +48,7 @@ __all__ = [
     "Limits",
     "MatrixRow",
     "ModuleReport",
+    "PipelineKeywords",
     "Planned",
     "Platform",
     "Provided",
@@ -73,6 +76,7 @@ _LAZY = {
     "ALLOWABLE": "options",
     "Audited": "commands.audit_result",
     "Bundle": "bundle.output",
+    "ConvertKeywords": "commands.convert",
     "ConvertOutcome": "commands.convert",
     "Converted": "results",
     "Difference": "commands.verify",
@@ -83,6 +87,7 @@ _LAZY = {
     "Limits": "files.packagefile",
     "MatrixRow": "commands.audit_result",
     "ModuleReport": "commands.inspect",
+    "PipelineKeywords": "commands.pipeline",
     "Planned": "results",
     "Platform": "abi.platforms",
     "Provided": "results",

@@ -18,7 +18,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 import pytest
 
 import conda2wheel
-from conda2wheel import Converted, Failed, LibraryIndex, Limits, RecipeBook, Refused, convert, convert_each
+from conda2wheel import Converted, Failed, LibraryIndex, Limits, RecipeBook, Refused, bundle_specs, convert, convert_each
+from conda2wheel.pyodide import check_wheels
 from tests.helpers import conda
 
 ORDERS = [
@@ -145,3 +146,16 @@ def test_threads_and_worker_processes_give_the_same_bytes_and_pass_refusals_on(t
 
 def _one(source: Path, out: Path) -> Converted:
     return convert(source, out=out)
+
+
+def test_keywords_that_do_not_exist_are_type_errors(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"nonsense": 1}
+    with pytest.raises(TypeError, match="nonsense"):
+        convert(demo(), **given)
+    with pytest.raises(TypeError, match="nonsense"):
+        list(convert_each([demo()], **given))
+    with pytest.raises(TypeError, match="nonsense"):
+        bundle_specs(["demo"], out=tmp_path / "set", **given)
+    with pytest.raises(TypeError, match="nonsense"):
+        check_wheels([], **given)
+    assert not (tmp_path / "set").exists()

@@ -15,10 +15,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Unpack
 
 from packaging.utils import canonicalize_name
 
 from conda2wheel._version import __version__
+from conda2wheel.abi.platforms import Platform
 from conda2wheel.bundle.convert import BundleConverter, BundledWheel, may_have_wheel, require_one_each
 from conda2wheel.bundle.lockfile import BundleLock, read_bundle_lock
 from conda2wheel.bundle.output import Bundle, remove_other_wheels, require_replaceable, staging_folder, write_bundle
@@ -37,12 +39,12 @@ from conda2wheel.bundle.solver import solve
 from conda2wheel.bundle.target import BundleTarget, choose_target
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.channels.search import DEFAULT_CHANNELS
-from conda2wheel.commands.pipeline import Context, Progress
+from conda2wheel.commands.pipeline import Context, PipelineKeywords, Progress
 from conda2wheel.conda.names import map_name
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.net.download import redacted
-from conda2wheel.options import DEFAULT_LEVEL, Options, Pins
+from conda2wheel.options import Options
 from conda2wheel.results import ConversionWarning, Converted
 
 ROUNDS = 10  # of solving; each adds version limits, and a bundle that needs more than a few rounds has no solution
@@ -52,34 +54,20 @@ def bundle_specs(
     specs: Sequence[str],
     *,
     out: str | Path = "bundle",
-    channels: Iterable[str] = (),
-    libdirs: Iterable[str | Path] = (),
-    platform: str = "auto",
     complete: bool = False,
     with_pyodide: bool = False,
     share_libs: str | None = None,
     url: str | None = None,
     pyodide_url: str | None = None,
-    compat_tags: bool = True,
-    level: int = DEFAULT_LEVEL,
-    isolate: bool = True,
-    provided: bool = True,
-    allow: Iterable[str] = (),
-    pins: Pins = "metadata",
-    recipes: Iterable[str | Path] = (),
-    limits: Limits | None = None,
-    downloads: Downloads = DOWNLOADS,
-    progress: Progress | None = None,
+    **keywords: Unpack[PipelineKeywords],
 ) -> Bundle:
     """Build a folder of wheels that work together in one Pyodide.
 
-    The arguments that are not listed are those of `convert`. `compat_tags` is on, since a bundle has an index of its own.
+    `compat_tags` is on by default, since a bundle has an index of its own.
 
     Args:
         specs: match specs, such as "numpy=2.4" or "emscripten-forge-4x::scipy".
         out: the folder of the bundle. An older bundle is replaced; a folder that is neither empty nor a bundle is refused.
-        channels: names, URLs or folders; earlier ones take precedence. Default: emscripten-forge-4x.
-        platform: a platform tag, a Pyodide version, or "auto" for the platform that the channels are built for.
         complete: include pure Python dependencies: noarch packages of the channels, and wheels of PyPI for what no channel has.
             Without it, installers get them from another index.
         with_pyodide: use the packages of the Pyodide distribution, in its versions, where it has them.
@@ -88,7 +76,8 @@ def bundle_specs(
         url: where the folder will be served. The index then has absolute URLs, which micropip needs in JSON pages.
         pyodide_url: where a browser finds Pyodide's own packages, for `pyodide-lock.json`. Without it they are expected beside
             the wheels of the bundle or, under node, in the folder of the npm package.
-        progress: called with one short line before each step.
+        keywords: those of `convert`. `channels`: names, URLs or folders; earlier ones take precedence. `platform`: "auto" is the
+            platform that the channels are built for.
 
     Raises:
         Refused: a package of the bundle cannot become a wheel.
@@ -100,17 +89,21 @@ def bundle_specs(
     started = time.monotonic()
     folder = Path(out)
     require_replaceable(folder)
-    preferred = tuple(channels) or DEFAULT_CHANNELS
+    given: dict[str, Any] = {"compat_tags": True, **keywords}
+    platform = given.pop("platform", "auto")
+    preferred = tuple(given.pop("channels", ())) or DEFAULT_CHANNELS
+    flags = {name: given.pop(name) for name in ("compat_tags", "level", "isolate", "provided", "allow", "pins") if name in given}
     own_channels = [spec.rpartition("::")[0] for spec in specs if "::" in spec]
-    target = choose_target(platform, [*own_channels, *preferred], with_pyodide)
-    options = Options.of("auto" if platform == "auto" else target.platform, compat_tags, level, isolate, provided, allow, pins)
-    context = Context.of(libdirs, dict.fromkeys([*own_channels, *preferred]), recipes, limits, downloads, progress)
+    named = platform.tag if isinstance(platform, Platform) else platform
+    target = choose_target(named, [*own_channels, *preferred], with_pyodide)
+    options = Options.of("auto" if platform == "auto" else target.platform, **flags)
+    context = Context.of(channels=dict.fromkeys([*own_channels, *preferred]), **given)
     with staging_folder(folder) as staging:
         converter = BundleConverter(staging, options, context)
         solved, wheels = _choose(specs, preferred, target, converter, complete)
         wheels, common = _shared(share_libs, target, converter, wheels, _libraries(solved))
         context.progress("completing the requirements")
-        pypi = PyPIDownloader(target.tags, str(target.platform.python), downloads) if complete else None
+        pypi = PyPIDownloader(target.tags, str(target.platform.python), context.downloads) if complete else None
         members = [*_members(wheels, common), *_shipped(solved)]
         completed = complete_requirements(members, target.environment, target.shipped_versions, pypi, staging)
         lock = replace(

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Generic, Literal, TypeVar, Unpack, overload
 
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.channels.prefetch import prefetch
-from conda2wheel.commands.pipeline import Context, Progress, build, prepare
+from conda2wheel.commands.pipeline import Context, PipelineKeywords, Progress, build, prepare
 from conda2wheel.conda.open import expand
 from conda2wheel.errors import Conda2WheelError, Failed
 from conda2wheel.files.packagefile import Limits
@@ -27,23 +27,10 @@ logger = logging.getLogger(__name__)
 Result_co = TypeVar("Result_co", bound=Planned, covariant=True)
 
 
-class ConvertKeywords(TypedDict, total=False):
+class ConvertKeywords(PipelineKeywords, total=False):
     """The keyword arguments of `convert` and `convert_each` beside `dry_run`."""
 
     out: str | Path
-    libdirs: Iterable[str | Path] | LibraryIndex
-    channels: Iterable[str]
-    platform: str | Platform
-    compat_tags: bool
-    level: int
-    isolate: bool
-    provided: bool
-    allow: Iterable[str]
-    pins: Pins
-    recipes: Iterable[str | Path] | RecipeBook
-    limits: Limits | None
-    downloads: Downloads
-    progress: Progress | None
 
 
 @overload

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypedDict
 
 from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.abi.platforms import Platform
@@ -35,7 +36,7 @@ from conda2wheel.link.common_wheel import CommonWheel
 from conda2wheel.link.library_index import LibraryIndex
 from conda2wheel.link.linker import Linked, LinkOptions, link
 from conda2wheel.link.resolution import WheelModules
-from conda2wheel.options import Options
+from conda2wheel.options import Options, Pins
 from conda2wheel.recipes.model import RecipeBook
 from conda2wheel.results import ConversionWarning, Converted, Planned
 from conda2wheel.wheel.apply_recipe import AddedFile, added_files
@@ -48,6 +49,24 @@ from conda2wheel.wheel.writer import Member, build_wheel
 PYPI_FILE_LIMIT = 100 << 20  # bytes; warehouse: MAX_FILESIZE
 Progress = Callable[[str], None]  # called with one short line before each step
 logger = logging.getLogger(__name__)
+
+
+class PipelineKeywords(TypedDict, total=False):
+    """The keyword arguments of `convert` that bundles have, too."""
+
+    libdirs: Iterable[str | Path] | LibraryIndex
+    channels: Iterable[str]
+    platform: str | Platform
+    compat_tags: bool
+    level: int
+    isolate: bool
+    provided: bool
+    allow: Iterable[str]
+    pins: Pins
+    recipes: Iterable[str | Path] | RecipeBook
+    limits: Limits | None
+    downloads: Downloads
+    progress: Progress | None
 
 
 def silent(_: str) -> None:

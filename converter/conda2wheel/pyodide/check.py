@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
@@ -55,24 +56,26 @@ class CheckOptions:
     cache: Path | None = None
 
 
-def check_wheels(
-    wheels: Sequence[Path],
-    *,
-    pyodide: str | None = None,
-    find_links: Sequence[Path] = (),
-    imports: Sequence[str] = (),
-    script: Path | None = None,
-    installer: Installer = "loadPackage",
-    timeout: float = TIMEOUT,
-    cache: Path | None = None,
-) -> list[Checked]:
+class CheckKeywords(TypedDict, total=False):
+    """The fields of `CheckOptions` as keyword arguments."""
+
+    pyodide: str | None
+    find_links: Sequence[Path]
+    imports: Sequence[str]
+    script: Path | None
+    installer: Installer
+    timeout: float
+    cache: Path | None
+
+
+def check_wheels(wheels: Sequence[Path], **keywords: Unpack[CheckKeywords]) -> list[Checked]:
     """Install each wheel, with the wheels that it requires, into a fresh Pyodide, and import its modules.
 
     Failed imports, fatal errors and endless loops are part of the results.
 
     Args:
         wheels: the wheels; requirements are looked up among them, too.
-        pyodide: as in `CheckOptions`, like the other keywords.
+        keywords: the fields of `CheckOptions`.
 
     Raises:
         Refused: unknown-abi, corrupt-archive or too-large for a wheel that cannot be checked.
@@ -84,9 +87,8 @@ def check_wheels(
     >>> result.ok, result.pyodide, [module.name for module in result.modules]  # doctest: +SKIP
     (True, '0.29.5', ['msgpack'])
     """
-    options = CheckOptions(pyodide, find_links, imports, script, installer, timeout, cache)
     results = []
-    for _, result in check_each(wheels, options):
+    for _, result in check_each(wheels, CheckOptions(**keywords)):
         if isinstance(result, Conda2WheelError):
             raise result
         results.append(result)
