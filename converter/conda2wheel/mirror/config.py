@@ -54,8 +54,13 @@ _MINIMUM = {("work", "workers"): 0, ("work", "retries"): 0, ("select", "versions
 
 @dataclass(frozen=True)
 class SelectConfig:
-    """[select]: which packages are mirrored. `include` and `exclude` are match specs (no include: all packages); `versions` is
-    the number of the newest versions of each name, `builds` that of the newest builds of each version, 0 for all.
+    """The table [select]: which packages are mirrored.
+
+    Attributes:
+        include: match specs; without any, all packages.
+        exclude: match specs.
+        versions: the number of the newest versions of each name; 0 for all.
+        builds: the number of the newest builds of each version; 0 for all.
     """
 
     include: tuple[str, ...] = ()
@@ -80,8 +85,14 @@ class ConvertConfig:
 
 @dataclass(frozen=True)
 class WorkConfig:
-    """[work]: `workers` is the number of processes, 0 for one a core. Each item may use `memory` bytes and `timeout` seconds;
-    after `retries` failures it is quarantined, 0 for the number of its class. `check` is "no", "yes" or a Pyodide version.
+    """The table [work]: how items are converted.
+
+    Attributes:
+        workers: the number of processes; 0 for one a core.
+        memory: the bytes that each item may use.
+        timeout: the seconds that each item may use.
+        retries: the number of failures after which an item is quarantined; 0 for the number of its class.
+        check: "no", "yes" or a Pyodide version.
     """
 
     workers: int = 0
@@ -93,8 +104,12 @@ class WorkConfig:
 
 @dataclass(frozen=True)
 class OutputConfig:
-    """[output]: `store` is a folder's absolute path or a bucket's URL; `keep` the number of generations that stay; `grace` the
-    seconds for which the wheel of a package that is gone stays in the index, yanked.
+    """The table [output]: where the index is written, and what of it stays.
+
+    Attributes:
+        store: a folder's absolute path or a bucket's URL.
+        keep: the number of generations that stay.
+        grace: the seconds for which the wheel of a package that is gone stays in the index, yanked.
     """
 
     store: str
@@ -140,8 +155,9 @@ class MirrorConfig:
         return ItemKey(package, __version__, self.digest_of(name), platform)
 
     def digest_of(self, name: str) -> str:
-        """A digest of what else the bytes of a package's wheel depend on: [convert], SOURCE_DATE_EPOCH, and the recipes for its
-        conda name. 16 hexadecimal digits.
+        """Return a digest of what else the bytes of a package's wheel depend on, in 16 hexadecimal digits.
+
+        It covers [convert], SOURCE_DATE_EPOCH, and the recipes for the package's conda name.
         """
         return self._digests.get(name.lower(), self._digests[""])
 

@@ -177,8 +177,10 @@ def status(config: MirrorConfig) -> MirrorStatus:
 
 
 def retry(config: MirrorConfig, spec: str) -> list[str]:
-    """Make items due now, "all" or those of packages that a match spec matches; returns their labels. Raises `Failed` (usage,
-    state).
+    """Make items due now, "all" or those of packages that a match spec matches, and return their labels.
+
+    Raises:
+        Failed: usage, state.
     """
     with _state(config) as state:
         labels = {known.package.sha256: f"{known.package.subdir}/{known.package.stem}" for known in state.packages()}

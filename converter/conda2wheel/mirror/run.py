@@ -1,4 +1,6 @@
-"""One run of a mirror, the first like any other:
+"""One run of a mirror, the first like any other.
+
+The steps of a run:
 
     lock     one run at a time on a state; a damaged or missing state is rebuilt from the store
     list     all packages of the channels, or none of them

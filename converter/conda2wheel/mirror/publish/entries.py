@@ -67,8 +67,10 @@ def _version(package: ChannelPackage) -> tuple[str, str, str]:
 
 @dataclass(frozen=True)
 class EntryChoice:
-    """The entries of an index, one per file name, in order; and what changed: `replaced` have a newer build of the same file
-    name, `yanked` are yanked from now on, `removed` have been yanked for longer than the grace period.
+    """The entries of an index, one per file name, in order, and what changed.
+
+    `replaced` have a newer build of the same file name, `yanked` are yanked from now on, `removed` have been yanked for longer
+    than the grace period.
     """
 
     entries: tuple[IndexEntry, ...]

@@ -32,8 +32,9 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class IndexEntry:
-    """A wheel in the index, and the package that it was made of. `yanked` is the reason for yanking it (PEP 592), `since` when it
-    was yanked, in seconds since 1970.
+    """A wheel in the index, and the package that it was made of.
+
+    `yanked` is the reason for yanking it (PEP 592), `since` is when it was yanked, in seconds since 1970.
     """
 
     wheel: MirrorWheel
@@ -74,8 +75,13 @@ class IndexEntry:
 
 @dataclass(frozen=True)
 class Pointer:
-    """`current.json`. `since` is when it was set, `previous` the generation before, `withdrawn` the digests of indexes that a
-    rollback withdrew, `version` the store's version of the object, for the next conditional write.
+    """The object `current.json`, which names the current generation.
+
+    Attributes:
+        since: when it was set.
+        previous: the generation before.
+        withdrawn: the digests of indexes that a rollback withdrew.
+        version: the store's version of the object, for the next conditional write.
     """
 
     generation: str
@@ -93,8 +99,10 @@ class Pointer:
 
 @dataclass(frozen=True)
 class Generation:
-    """A generation as its manifest describes it. `sha256` is the manifest's; `files` has the sha256 of its files by path; `state`
-    is the mirror's state at that time, for `MirrorState.rebuild`.
+    """A generation as its manifest describes it.
+
+    `sha256` is the manifest's. `files` has the sha256 of its files by path. `state` is the mirror's state at that time, for
+    `MirrorState.rebuild`.
     """
 
     name: str

@@ -1,0 +1,1 @@
+"""The report of a run: its model, progress, missing distributions, and rendering."""

@@ -37,9 +37,14 @@ KINDS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class MissingDistribution:
-    """A required distribution that the Pyodide versions `pyodide` do not find here. `kind` is one of `KINDS`; `code` is why the
-    channel's own package has no wheel; `available` are the versions that do not fit; `required_by` are (file name,
-    requirement).
+    """A required distribution that some Pyodide versions do not find here.
+
+    Attributes:
+        pyodide: these Pyodide versions.
+        kind: one of `KINDS`.
+        code: why the channel's own package has no wheel.
+        available: the versions that do not fit.
+        required_by: pairs (file name, requirement).
     """
 
     name: str
@@ -106,8 +111,9 @@ def missing(
 
 
 def without_wheel(packages: Iterable[tuple[str, str, str | None]]) -> dict[str, tuple[str, str | None]]:
-    """Index packages without a wheel, given as (conda name, status, code), by their PyPI name. Of several builds the last counts.
-    C libraries have no PyPI name and are left out.
+    """Index packages without a wheel, given as (conda name, status, code), by their PyPI name.
+
+    Of several builds the last counts. C libraries have no PyPI name and are left out.
     """
     return {canonicalize_name(name): (status, code) for conda, status, code in packages if (name := pypi_name(conda)) is not None}
 

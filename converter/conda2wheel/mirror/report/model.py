@@ -112,8 +112,13 @@ class ReportItem:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A run in numbers. `started` is in seconds since 1970, `seconds` its duration by a monotonic clock, `worked` the number of
-    items that it worked on; `counts` has the keys of `MirrorReport.counts`.
+    """A run in numbers.
+
+    Attributes:
+        started: in seconds since 1970.
+        seconds: its duration by a monotonic clock.
+        worked: the number of items that it worked on.
+        counts: the numbers with the keys of `MirrorReport.counts`.
     """
 
     started: float
@@ -144,8 +149,14 @@ class StageTotals:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """The outcome of a run: `started` in seconds since 1970 (None: no run took place) and `seconds`; the `changes` that it found
-    by kind; the current `generation`; `problem` is why nothing was published, in one line.
+    """The outcome of a run.
+
+    Attributes:
+        started: in seconds since 1970; None: no run took place.
+        seconds: its duration.
+        changes: the changes that it found, by kind.
+        generation: the current generation.
+        problem: why nothing was published, in one line.
     """
 
     started: float | None = None
@@ -268,8 +279,10 @@ class MirrorReport:
 
     @cached_property
     def attention(self) -> tuple[str, ...]:
-        """Why a person should look, one reason a line. Refusals that were refusals before are none, nor failures that were
-        reported before and will be tried again; quarantined items are one until they are retried or excluded.
+        """Return why a person should look, one reason a line.
+
+        Refusals that were refusals before are no reason, nor are failures that were reported before and will be tried again.
+        Quarantined items are one until they are retried or excluded.
         """
         failures = [item for item in self.items if item.worked and item.status == "failed" and item.previous_status != "failed"]
         newly_refused = [

@@ -230,8 +230,9 @@ class TerminalProgress(ProgressView):
 def show_progress(
     total: int, stream: TextIO | None = None, *, every: float = 10.0, stamps: bool = False, quiet: bool = False
 ) -> Iterator[ProgressView]:
-    """Open the view for a stream: live on a terminal, else lines (`every` seconds), or none if `quiet`. It prints the last line
-    at the end, also after an exception.
+    """Open the view for a stream: live on a terminal, else lines (`every` seconds), or none if `quiet`.
+
+    It prints the last line at the end, also after an exception.
     """
     stream = sys.stderr if stream is None else stream
     if quiet:

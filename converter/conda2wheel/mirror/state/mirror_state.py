@@ -41,8 +41,13 @@ class KnownPackage:
 
 @dataclass(frozen=True)
 class ChannelChanges:
-    """How a channel's listing differs from the state. `changed`: another content under a known file name; `patched`: the same
-    content with a changed repodata record; `vanished`: no longer listed; `back`: listed again after it had vanished.
+    """How a channel's listing differs from the state.
+
+    Attributes:
+        changed: packages with another content under a known file name.
+        patched: packages with the same content and a changed repodata record.
+        vanished: packages that are no longer listed.
+        back: packages that are listed again after they had vanished.
     """
 
     new: tuple[ChannelPackage, ...] = ()
@@ -54,8 +59,12 @@ class ChannelChanges:
 
 @dataclass(frozen=True)
 class MirrorItem:
-    """A work item in the state. `attempts` is how often it failed, `interruptions` how often a run ended during it, `next_try`
-    when a failed item is tried again, in seconds since 1970.
+    """A work item in the state.
+
+    Attributes:
+        attempts: how often it failed.
+        interruptions: how often a run ended during it.
+        next_try: when a failed item is tried again, in seconds since 1970.
     """
 
     key: ItemKey
@@ -120,8 +129,9 @@ class MirrorState:
         return process_lock(self.path, now)
 
     def reset_interrupted(self) -> tuple[ItemKey, ...]:
-        """Make the items due again that were being worked on when the last run was killed, and return them. Call it before any
-        `start`, with the lock held.
+        """Make the items due again that were being worked on when the last run was killed, and return them.
+
+        Call it before any `start`, with the lock held.
         """
         with transaction(self._db, self.path) as db:
             found = tuple(map(_key, db.execute("SELECT * FROM item WHERE started IS NOT NULL ORDER BY package, platform")))

@@ -16,8 +16,10 @@ RESULT_STATUSES: tuple[ResultStatus, ...] = get_args(ResultStatus)
 
 @dataclass(frozen=True)
 class ChannelPackage:
-    """A repodata record: the sha256 of the archive, its size in bytes and its build time in seconds since 1970, where they are
-    known. `record` is a digest of the whole record, so that a repodata patch is noticed.
+    """A repodata record.
+
+    It has the sha256 of the archive, its size in bytes and its build time in seconds since 1970, where they are known. `record`
+    is a digest of the whole record, so that a repodata patch is noticed.
     """
 
     sha256: str
@@ -42,8 +44,9 @@ class ChannelPackage:
 
 @dataclass(frozen=True, order=True)
 class ItemKey:
-    """A work item's key, all that the conversion depends on: the package's sha256, this converter's version, the digest of the
-    options, and the platform ("auto": by evidence).
+    """A work item's key, all that the conversion depends on.
+
+    It is the package's sha256, this converter's version, the digest of the options, and the platform ("auto": by evidence).
     """
 
     package: str
@@ -57,8 +60,14 @@ class ItemKey:
 
 @dataclass(frozen=True)
 class MirrorWheel:
-    """A converted wheel, as the index, lock files and reports describe it. `project` is normalised; `imports` are its top-level
-    modules, `requires` its Requires-Dist lines; `platform` is a platform tag or "any"; `size` is in bytes.
+    """A converted wheel, as the index, lock files and reports describe it.
+
+    Attributes:
+        project: the normalised name.
+        platform: a platform tag or "any".
+        size: in bytes.
+        imports: its top-level modules.
+        requires: its Requires-Dist lines.
     """
 
     project: str
@@ -81,9 +90,13 @@ class MirrorWheel:
 
 @dataclass(frozen=True)
 class ItemResult:
-    """The result of a work item. `code` is the code of a refusal, or the class of a failure (network, disk, memory, timeout,
-    crash, internal ...), and None for a wheel; `seconds` is the time of each stage (download, convert, check, store);
-    `downloaded` is in bytes.
+    """The result of a work item.
+
+    Attributes:
+        code: the code of a refusal, or the class of a failure (network, disk, memory, timeout, crash, internal ...); None for a
+            wheel.
+        seconds: the time of each stage (download, convert, check, store).
+        downloaded: in bytes.
     """
 
     key: ItemKey

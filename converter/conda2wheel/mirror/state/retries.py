@@ -10,8 +10,14 @@ from importlib.resources import files
 
 @dataclass(frozen=True)
 class RetryRule:
-    """A row of retry.toml. `base` is the pause before the second try in seconds, `factor` its growth with every further try,
-    `longest` its limit; after `tries` a package is quarantined; `why` explains the class of failure.
+    """A row of retry.toml.
+
+    Attributes:
+        base: the pause before the second try in seconds.
+        factor: the growth of the pause with every further try.
+        longest: the limit of the pause.
+        tries: the number of tries after which a package is quarantined.
+        why: an explanation of the class of failure.
     """
 
     base: float

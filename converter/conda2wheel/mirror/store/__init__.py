@@ -1,0 +1,1 @@
+"""Stores of a mirror's objects: a folder, or a bucket."""

@@ -122,8 +122,9 @@ class Store(ABC):
         return True
 
     def put_all(self, files: Iterable[tuple[str, bytes]], before_each: Callable[[], None] = lambda: None) -> None:
-        """Write objects in parallel. `before_each` is called before every write; if it raises, the remaining writes are
-        skipped.
+        """Write objects in parallel.
+
+        `before_each` is called before every write; if it raises, the remaining writes are skipped.
         """
 
         def put_one(file: tuple[str, bytes]) -> None:

@@ -127,8 +127,10 @@ class BucketStore(Store):
         return self._decide(path, data, version)
 
     def _decide(self, path: str, data: bytes, version: str | None) -> bool:
-        """Write conditionally. obstore does not repeat a conditional write whose answer was lost, since it may have succeeded;
-        reading the object back tells.
+        """Write conditionally.
+
+        obstore does not repeat a conditional write whose answer was lost, since it may have succeeded; reading the object back
+        tells.
         """
         import obstore.exceptions
 
@@ -208,7 +210,7 @@ def _version(info: ObjectMeta) -> str:
 
 
 def _line(error: Exception) -> str:
-    """Obstore's message without address, times and source code; the server's own message where there is one.
+    """Return obstore's message without address, times and source code; the server's own message where there is one.
 
     >>> _line(Exception("Generic S3 error: Error performing PUT http://h/b in 2ms, after 2 retries, max_retries: 2, "
     ...     "retry_timeout: 9s  - Server returned non-2xx status code: 403 Forbidden: <Error><Message>No.</Message></Error>"))

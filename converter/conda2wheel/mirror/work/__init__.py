@@ -1,0 +1,1 @@
+"""The work of a run: items are converted in worker processes, within limits of memory and time."""

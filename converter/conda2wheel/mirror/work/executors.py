@@ -178,8 +178,10 @@ def _run_jobs(
 
 
 def _initialise() -> None:
-    """Prepare a worker process. Ctrl-C is for the parent, which then ends it; and if the parent is killed, nothing enforces the
-    timeout any more, so the worker ends itself.
+    """Prepare a worker process.
+
+    Ctrl-C is for the parent, which then ends it. If the parent is killed, nothing enforces the timeout any more, so the worker
+    ends itself.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
