@@ -41,7 +41,7 @@ def convert(source: str | Path, *, dry_run: Literal[False] = False, **keywords: 
 def convert(source: str | Path, *, dry_run: bool, **keywords: Unpack[ConvertKeywords]) -> Planned: ...
 
 
-def convert(
+def convert(  # noqa: PLR0913 - a public function
     source: str | Path,
     *,
     out: str | Path = "dist",
@@ -156,7 +156,7 @@ def convert_each(
 ) -> Iterator[ConvertOutcome[Planned]]: ...
 
 
-def convert_each(
+def convert_each(  # noqa: PLR0913 - a public function
     sources: Iterable[str | Path],
     *,
     out: str | Path = "dist",

@@ -44,7 +44,7 @@ from conda2wheel.wheel.tags import ANY, Retagged, retag
 from conda2wheel.wheel.writer import Member, build_wheel
 
 
-def repair(
+def repair(  # noqa: PLR0913 - a public function
     wheel: str | Path,
     *,
     out: str | Path = "dist",
@@ -126,7 +126,7 @@ def _changes(wheel: Wheel, modules: Mapping[str, SideModule], libraries: Library
     return _Changes(tagged, linked, verdicts, (*tagged.warnings, *_not_linked(elsewhere), *linked.warnings, *found))
 
 
-def repair_each(
+def repair_each(  # noqa: PLR0913 - a public function
     wheels: Iterable[str | Path],
     *,
     out: str | Path = "dist",
