@@ -16,7 +16,7 @@ PYODIDE = "0.29.5"
 def test_a_pyodide_that_was_cut_or_robbed_in_the_cache_is_fetched_again(tmp_path: Path) -> None:
     node = find_node()
     runtime = fetch.pyodide(PYODIDE, node, tmp_path)
-    assert fetch.is_whole(runtime.folder)
+    assert fetch.is_complete(runtime.folder)
     for spoil in ("cut", "robbed"):
         wasm = runtime.folder / "pyodide.asm.wasm"
         if spoil == "cut":
@@ -24,6 +24,6 @@ def test_a_pyodide_that_was_cut_or_robbed_in_the_cache_is_fetched_again(tmp_path
                 file.truncate(1000)
         else:
             (runtime.folder / "pyodide.mjs").unlink()
-        assert not fetch.is_whole(runtime.folder)
-        assert fetch.is_whole(fetch.pyodide(PYODIDE, node, tmp_path).folder)
+        assert not fetch.is_complete(runtime.folder)
+        assert fetch.is_complete(fetch.pyodide(PYODIDE, node, tmp_path).folder)
         assert [path.name for path in (tmp_path / "pyodide").iterdir()] == [PYODIDE]

@@ -1,7 +1,7 @@
 """`pyodide-lock.json` for wheels: what `loadPackage` reads, alone or merged with what a Pyodide has itself.
 
 Measured in the npm packages of 0.26.4, 0.27.7, 0.28.3, 0.29.5 and 314.0.7, and by running them (table: docs/how-to/serve.md):
-the version (before 0.28) or the ABI (since) must be the runtime's own; `depends` alone decides what comes along and what waits
+the version (before 0.28) or the ABI (since) must be the runtime's own; `depends` alone decides what is loaded and what waits
 for what, without any version, extra or marker, and a circle in it never ends; nothing looks at tags. All of that is decided here.
 """
 
@@ -51,16 +51,16 @@ class LockEntry:
     def of_file(cls, wheel: Path, url: str, sha256: str, python: str) -> LockEntry:
         """A wheel on disk, for a Python (`3.13`). Raises `Failed` and `Refused` as `open_wheel` does."""
         opened = open_wheel(wheel)
-        asked = requirements_of(opened)
+        wanted = requirements_of(opened)
         return cls(
             opened.name,
             str(opened.version),
             wheel.name,
             url,
             sha256,
-            asked.requires,
+            wanted.requires,
             modules(opened, python),
-            asked.python,
+            wanted.python,
         )
 
     @property
@@ -86,9 +86,9 @@ class MissingRequirement:
 
 @dataclass(frozen=True)
 class ReplacedPackage:
-    """A package of Pyodide's own in whose place a wheel of ours is, and those of Pyodide's own that were built beside the former.
+    """A package of Pyodide that a converted wheel replaces, and Pyodide's packages that depend on it.
 
-    Nothing compares versions when they are loaded: whether `dependents` work with ours is for a person, or a test, to say.
+    Pyodide does not compare versions when it loads packages: only a test shows whether `dependents` work with the new version.
     """
 
     project: str
@@ -118,9 +118,9 @@ class PyodideLock:
 
 
 def standalone_lock(entries: Iterable[LockEntry], runtime: Runtime) -> PyodideLock:
-    """A lock file of these wheels alone, for `lockFileURL` in the place of Pyodide's own: what they need of Pyodide is missing.
+    """A lock file with only these wheels, for `lockFileURL`; requirements that Pyodide's packages satisfy are missing.
 
-    Of several wheels of a project the newest that fits is taken; equal versions by the better tag.
+    Of several wheels of a project the newest that fits is taken; of equal versions the one with the better tag.
     """
     chosen, left_out = choose_wheels(entries, runtime)
     depends, missing = _Needs(chosen, {}, runtime).all()
@@ -136,19 +136,25 @@ def merged_lock(entries: Iterable[LockEntry], runtime: Runtime, own: str | None 
     """
     lock = _read(runtime)
     chosen, left_out = choose_wheels(entries, runtime)
-    theirs = {
+    pyodide_packages = {
         key: row
         for key, row in lock["packages"].items()
         if key not in chosen and not (key.endswith(TESTS) and key.removesuffix(TESTS) in chosen)
     }
     if own is not None:
         base = own.rstrip("/")
-        theirs = {key: {**row, "file_name": f"{base}/{row['file_name']}"} for key, row in theirs.items()}
-    depends, missing = _Needs(chosen, {key: str(row["version"]) for key, row in theirs.items()}, runtime).all()
-    graph = {key: {canonicalize_name(name) for name in row["depends"]} for key, row in theirs.items()} | depends
+        pyodide_packages = {key: {**row, "file_name": f"{base}/{row['file_name']}"} for key, row in pyodide_packages.items()}
+    depends, missing = _Needs(chosen, {key: str(row["version"]) for key, row in pyodide_packages.items()}, runtime).all()
+    graph = {key: {canonicalize_name(name) for name in row["depends"]} for key, row in pyodide_packages.items()} | depends
     opened, cut = acyclic(graph)
-    theirs = {key: row if opened[key] == graph[key] else {**row, "depends": sorted(opened[key])} for key, row in theirs.items()}
-    rows = {**theirs, **_rows(chosen, opened, runtime)}  # the last who has a module is asked for it: ours
+    pyodide_packages = {
+        key: row if opened[key] == graph[key] else {**row, "depends": sorted(opened[key])}
+        for key, row in pyodide_packages.items()
+    }
+    rows = {
+        **pyodide_packages,
+        **_rows(chosen, opened, runtime),
+    }  # of packages with the same module Pyodide loads the last: the new one
     data = _json(lock["info"], rows, {key: lock[key] for key in lock if key not in ("info", "packages")})
     return PyodideLock(data, tuple(chosen.values()), left_out, missing, _replaced(chosen, lock["packages"]), cut)
 
@@ -183,7 +189,7 @@ class _Needs:
     """What the chosen wheels require, found among themselves and among Pyodide's own packages (by key: the version)."""
 
     chosen: Mapping[str, LockEntry]
-    theirs: Mapping[str, str]
+    pyodide_packages: Mapping[str, str]
     runtime: Runtime
 
     def all(self) -> tuple[dict[str, set[str]], tuple[MissingRequirement, ...]]:
@@ -220,7 +226,7 @@ class _Needs:
             if not holds(requirement, extras, self.runtime):
                 continue
             name = canonicalize_name(requirement.name)
-            there = self.chosen[name].version if name in self.chosen else self.theirs.get(name)
+            there = self.chosen[name].version if name in self.chosen else self.pyodide_packages.get(name)
             if there is None or not _contains(requirement.specifier, there):
                 missing[MissingRequirement(project, str(requirement), there)] = None
                 continue
@@ -271,13 +277,13 @@ def _replaced(chosen: Mapping[str, LockEntry], packages: Mapping[str, Any]) -> t
 
 def _info(runtime: Runtime) -> dict[str, Any]:
     """Pyodide before 0.28 compares `version`, later ones `abi_version`."""
-    told: dict[str, Any] = {
+    info: dict[str, Any] = {
         "arch": platforms.ARCH,
         "platform": "emscripten_" + runtime.emscripten.replace(".", "_"),
         "python": runtime.python,
         "version": runtime.version,
     }
-    return told if runtime.abi is None else {"abi_version": runtime.abi, **told}
+    return info if runtime.abi is None else {"abi_version": runtime.abi, **info}
 
 
 def _read(runtime: Runtime) -> dict[str, Any]:

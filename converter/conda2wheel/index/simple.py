@@ -1,4 +1,4 @@
-"""A package index as static files: `simple/`, in HTML and JSON, and the metadata of each wheel beside it.
+"""A package index as static files: `simple/`, in HTML and JSON, and the metadata file of each wheel.
 
 Specifications: PyPA's simple repository API (PEP 503 HTML, PEP 691 JSON, PEP 592 yanked, PEP 658/714 metadata files, PEP 700
 versions and sizes, PEP 740 provenance, PEP 792 project status). pip, uv and micropip take the HTML from any server of files; a
@@ -53,7 +53,7 @@ class IndexFile:
 
     def json(self) -> dict[str, Any]:
         """As PEP 691 has it."""
-        told: dict[str, Any] = {
+        entry: dict[str, Any] = {
             "filename": self.filename,
             "url": self.url,
             "hashes": {"sha256": self.sha256},
@@ -63,12 +63,12 @@ class IndexFile:
             "yanked": (self.yanked or True) if self.yanked is not None else False,
         }
         if self.requires_python:
-            told["requires-python"] = self.requires_python
+            entry["requires-python"] = self.requires_python
         if self.provenance is not None:
-            told["provenance"] = self.provenance
+            entry["provenance"] = self.provenance
         if self.uploaded is not None:
-            told["upload-time"] = datetime.fromtimestamp(self.uploaded, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return told
+            entry["upload-time"] = datetime.fromtimestamp(self.uploaded, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return entry
 
     def html(self) -> str:
         """One anchor, as PEP 503 has it."""
@@ -139,7 +139,7 @@ def index_file(wheel: Path, url: str, uploaded: float | None = None) -> tuple[st
 def write_index(folder: Path, wheels: Iterable[Path], base: str | None = None) -> tuple[Project, ...]:
     """Write `simple/` for wheels that lie in `folder`, and each one's `.metadata`.
 
-    Pages that name no wheel any more stay: the caller makes the folder new. `base` is the address that the folder will have, if
+    Pages of projects without wheels are not removed. `base` is the address that the folder will have, if
     it is known: files are then named by whole addresses, else relative to their page.
 
     Raises:
@@ -148,8 +148,8 @@ def write_index(folder: Path, wheels: Iterable[Path], base: str | None = None) -
     above = "../.." if base is None else base.rstrip("/")
     found: dict[str, list[IndexFile]] = {}
     for wheel in sorted(wheels):
-        place = wheel.relative_to(folder).as_posix()
-        name, entry, metadata = index_file(wheel, f"{above}/{quote(place)}")
+        path = wheel.relative_to(folder).as_posix()
+        name, entry, metadata = index_file(wheel, f"{above}/{quote(path)}")
         write_file(wheel.with_name(f"{wheel.name}.metadata"), lambda data=metadata: iter([data]))  # type: ignore[misc]
         found.setdefault(name, []).append(entry)
     projects = tuple(

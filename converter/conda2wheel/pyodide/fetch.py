@@ -1,9 +1,9 @@
-"""Pyodide from npm and micropip from PyPI, once, into a cache folder; nothing that was not verified gets there.
+"""Fetch Pyodide from npm and micropip from PyPI once into a cache folder; every file is verified.
 
     CACHE/pyodide/VERSION/    the unpacked npm package `pyodide@VERSION`
-    CACHE/packages/VERSION/   that Pyodide's packageCacheDir: wheels named in its lock file
+    CACHE/packages/VERSION/   the packageCacheDir of that Pyodide: wheels that its lock file names
 
-Everything is made beside its place and renamed to it, so that processes may race and a half of something never counts.
+Files are written to a temporary folder and renamed, so that processes may run at once and an incomplete file is never used.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PACK_TIMEOUT = 600
 # Errors, so that there is a reason to give; and not npm's own minutes of retries where there is no network.
 NPM_OPTIONS = ("--loglevel=error", "--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000")
 MEMBERS = 1000  # the npm package has some 20 files
-SIZES = ".sizes.json"  # of every file, beside them
+SIZES = ".sizes.json"  # the sizes of all files of the package
 UNPACKED = 256 << 20  # and 30 MB
 
 
@@ -41,41 +41,41 @@ def pyodide(version: str, node: Node, cache: Path) -> Runtime:
     Raises `Failed`: "not-found" (npm has no such version), "network" (npm failed, or the bytes are not those that the
     table, or npm itself, promises), "dependency" (no npm), "disk".
     """
-    place = cache / "pyodide" / version
-    if not is_whole(place):
+    target = cache / "pyodide" / version
+    if not is_complete(target):
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            if place.exists():  # something cut it or took from it: away with it, in one step
-                with tempfile.TemporaryDirectory(prefix=f".{version}-broken-", dir=place.parent) as away:
-                    place.rename(Path(away) / "package")
-            with tempfile.TemporaryDirectory(prefix=f".{version}-", dir=place.parent) as beside:
-                archive = download(version, node, Path(beside))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.exists():  # an incomplete folder is moved away in one step
+                with tempfile.TemporaryDirectory(prefix=f".{version}-broken-", dir=target.parent) as broken:
+                    target.rename(Path(broken) / "package")
+            with tempfile.TemporaryDirectory(prefix=f".{version}-", dir=target.parent) as temporary:
+                archive = download(version, node, Path(temporary))
                 verify(archive, platforms.integrity(version) or promised(version, node), f"pyodide@{version}")
-                made = Path(beside) / "package"
-                made.mkdir()
-                unpack(archive, made)
-                sizes = {str(file.relative_to(made)): file.stat().st_size for file in made.rglob("*") if file.is_file()}
-                (made / SIZES).write_text(json.dumps(sizes), encoding="utf-8")
-                _rename(made, place)
+                unpacked = Path(temporary) / "package"
+                unpacked.mkdir()
+                unpack(archive, unpacked)
+                sizes = {str(file.relative_to(unpacked)): file.stat().st_size for file in unpacked.rglob("*") if file.is_file()}
+                (unpacked / SIZES).write_text(json.dumps(sizes), encoding="utf-8")
+                _rename(unpacked, target)
         except OSError as error:
-            raise Failed("disk", f"cannot keep Pyodide {version} in {place.parent}: {error}") from error
-    return read_runtime(version, place)
+            raise Failed("disk", f"cannot store Pyodide {version} in {target.parent}: {error}") from error
+    return read_runtime(version, target)
 
 
-def is_whole(place: Path) -> bool:
+def is_complete(target: Path) -> bool:
     """Whether an unpacked Pyodide has every file that it came with, in its size. Hashes were compared when it came."""
     try:
-        sizes = json.loads((place / SIZES).read_text(encoding="utf-8"))
-        return bool(sizes) and all((place / name).stat().st_size == size for name, size in sizes.items())
+        sizes = json.loads((target / SIZES).read_text(encoding="utf-8"))
+        return bool(sizes) and all((target / name).stat().st_size == size for name, size in sizes.items())
     except (OSError, ValueError, AttributeError, TypeError):
         return False
 
 
-def _rename(made: Path, place: Path) -> None:
+def _rename(unpacked: Path, target: Path) -> None:
     try:
-        made.rename(place)
+        unpacked.rename(target)
     except OSError:
-        if not is_whole(place):  # else another process was faster: its folder is as good
+        if not is_complete(target):  # else another process was faster, and its folder is complete
             raise
 
 
@@ -159,7 +159,7 @@ def package_cache(runtime: Runtime, cache: Path) -> Path:
             if not file.name.startswith(".") and _sha256(file) not in named.get(file.name, ()):
                 file.unlink(missing_ok=True)
     except OSError as error:
-        raise Failed("disk", f"cannot keep packages of Pyodide {runtime.version} in {folder}: {error}") from error
+        raise Failed("disk", f"cannot store packages of Pyodide {runtime.version} in {folder}: {error}") from error
     return folder
 
 
@@ -178,16 +178,16 @@ def from_pypi(runtime: Runtime, names: Sequence[str], folder: Path) -> tuple[str
 
 def _one_from_pypi(runtime: Runtime, locked: LockedPackage, folder: Path) -> str | None:
     what = f"{locked.name}=={locked.version}"
-    with tempfile.TemporaryDirectory(prefix=".pip-", dir=folder) as beside:
+    with tempfile.TemporaryDirectory(prefix=".pip-", dir=folder) as temporary:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        command += ["--only-binary", ":all:", "--python-version", runtime.python_version, "--dest", beside, what]
+        command += ["--only-binary", ":all:", "--python-version", runtime.python_version, "--dest", temporary, what]
         try:
             answer = subprocess.run(command, capture_output=True, text=True, timeout=PACK_TIMEOUT, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
             return f"{what}: {error}"
         if answer.returncode:
             return f"{what}: pip download: {(answer.stderr.strip().splitlines() or ['failed'])[-1]}"
-        for file in Path(beside).iterdir():
+        for file in Path(temporary).iterdir():
             if _sha256(file) in _trusted(locked):
                 file.replace(folder / locked.file_name)
                 return None
@@ -209,5 +209,5 @@ def _sha256(file: Path) -> str:
     try:
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
-    except FileNotFoundError:  # another process cleared it away
+    except FileNotFoundError:  # another process removed it
         return ""

@@ -72,7 +72,7 @@ class Runtime:
 
     @cached_property
     def markers(self) -> Mapping[str, str]:
-        """The environment that PEP 508 markers see in this Pyodide; all keys, so that none of ours shows through."""
+        """The environment that PEP 508 markers see in this Pyodide; every key, so that none of the running Python is used."""
         return platforms.marker_environment(self.python, self.emscripten)
 
     def closure(self, names: Sequence[str]) -> tuple[LockedPackage, ...]:

@@ -99,7 +99,7 @@ class Checked:
 
     @property
     def ok(self) -> bool:
-        """Would a user of this wheel be content?"""
+        """Whether everything that was tried worked."""
         return (
             not self.install_errors
             and all(module.ok for module in self.modules)
@@ -138,7 +138,7 @@ class Checked:
         return f"{verdict} {self.wheel.name} (Pyodide {self.pyodide}, {good} of {len(self.modules)} modules{crash})"
 
     def details(self) -> Iterable[str]:
-        """What a person wants to read: installation errors, tracebacks, what the script printed, last words, warnings."""
+        """Details for people: installation errors, tracebacks, the script's output, the end of the output, warnings."""
         for error in self.install_errors:
             yield f"{self.wheel.name}: not installed: {error.strip()}"
         for module in self.modules:
@@ -155,7 +155,7 @@ class Checked:
 
 
 def table(results: Iterable[Checked]) -> Table:
-    """A rich table of every module (and script) of every result, for people: of the wheels' names what fits beside an error."""
+    """A rich table of the modules and scripts of all results; wheels are shown as NAME-VERSION."""
     from rich.table import Table
     from rich.text import Text
 

@@ -1,7 +1,7 @@
-"""Which wheels go in together: Requires-Dist, evaluated as in the Pyodide that is meant, picked from what lies at hand.
+"""Choose the wheels to install with a wheel: its requirements, found among other wheels and Pyodide's own packages.
 
-Not a resolver: the best version that fits is taken where a requirement is first met, and a later one that it does not
-satisfy is a warning. A set that was made to fit (`bundle`) never meets that.
+Requires-Dist is evaluated for the Pyodide of the check. This is no resolver: the best version is taken where a requirement first
+occurs, and a later requirement that it does not satisfy is a warning. A set that `bundle` resolved has no such conflict.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def wheels_by_name(find_links: Iterable[Path], given: Iterable[WheelFile]) -> Po
     pool: Pool = {}
     for wheel in given:
         pool.setdefault(wheel.name, []).append(wheel)
-    for place in find_links:
-        if place.is_dir():
-            files = sorted(place.glob("*.whl"))
-        elif place.is_file():
-            files = [place]
+    for path in find_links:
+        if path.is_dir():
+            files = sorted(path.glob("*.whl"))
+        elif path.is_file():
+            files = [path]
         else:
-            raise Failed("not-found", f"{place}: there is no such folder to find wheels in")
+            raise Failed("not-found", f"{path}: there is no such folder to find wheels in")
         for file in files:
             try:
                 wheel = wheel_file(file)
@@ -80,7 +80,7 @@ def fits_python(specifier: str | None, python: str) -> bool:
 
 
 def holds(requirement: Requirement, extras: Collection[str], runtime: Runtime) -> bool:
-    """Whether a requirement is one in this Pyodide, when its project was asked for with these extras."""
+    """Whether a requirement applies in this Pyodide, for a project that is required with these extras."""
     if requirement.marker is None:
         return True
     return any(requirement.marker.evaluate({**runtime.markers, "extra": extra}) for extra in extras or {""})

@@ -20,7 +20,7 @@ SCRIPTS = ("pyodide.asm.mjs", "pyodide.asm.js")  # the first since 314
 def make(version: str, cache: Path | None = None) -> tuple[bytes, dict[str, Symbol]]:
     """The data file of a version, and what is in it.
 
-    Raises `Failed`: usage for a version without an integrity in the table (what it was made from could not be told),
+    Raises `Failed`: usage for a version without an integrity in the table (the data must name its origin),
     unreadable for a package of another shape, and what `runtime.fetch` raises.
     """
     integrity = platforms.integrity(version)

@@ -1,4 +1,4 @@
-"""A wheel as this station sees it: its name and tags, what it requires, and which modules a user would import."""
+"""Read from a wheel what a check needs: name and tags, requirements, and the modules that users import."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def recipe_test(wheel: WheelFile) -> str | None:
             return None
         try:
             test = json.loads(archive.read(found[0]))["options"]["recipe"]["test"]["script"]
-        except (ValueError, RecursionError, KeyError, TypeError):  # no recipe, no test, or somebody else's file
+        except (ValueError, RecursionError, KeyError, TypeError):  # no recipe, no test, or another tool's file
             return None
     return test if isinstance(test, str) else None
 
@@ -98,7 +98,7 @@ def modules(wheel: WheelFile, python: str) -> tuple[str, ...]:
     """The top-level modules of a wheel for a Python (`3.13`), sorted: packages, modules, extension modules.
 
     A folder without `__init__` is a namespace, where the first real packages and modules below it count. A plain `.so`
-    is a module only if it has the `PyInit_` of its own name: otherwise it is a library that lies there.
+    is a module only if it has the `PyInit_` of its own name: otherwise it is a library.
     """
     with _Archive(wheel) as archive:
         files = [info for info in archive.infolist() if not info.is_dir()]
@@ -144,7 +144,7 @@ def _has_init(archive: zipfile.ZipFile, info: zipfile.ZipInfo, stem: str) -> boo
 
 
 class _Archive(zipfile.ZipFile):
-    """A ZipFile whose accidents are ours: what zipfile and zlib raise for damaged input becomes a verdict."""
+    """A ZipFile that raises `Refused` and `Failed` for what zipfile and zlib raise for damaged input."""
 
     def __init__(self, wheel: WheelFile) -> None:
         self._path = wheel.path

@@ -1,7 +1,7 @@
-"""Look up the names of dependencies in the packages of the libdirs, in the other sources of a call, and in the channels.
+"""Look up the PyPI names of dependencies in the libdirs, the other sources of the call, and the channels.
 
-A dependency's own dist-info knows its name best. So as not to open every package, one is looked for by its archive's file name
-(NAME-VERSION-BUILD), as channels and conda itself do, and only its list of files is read.
+The dist-info of a dependency has its name. A package is found by the file name of its archive (NAME-VERSION-BUILD), as in channels
+and in conda itself, and only its list of files is read.
 """
 
 from __future__ import annotations
@@ -30,40 +30,40 @@ from conda2wheel.results import ConversionWarning
 
 
 @dataclass(frozen=True)
-class _Near:
-    """A package in one of the places."""
+class _Candidate:
+    """A package in one of the locations."""
 
-    place: str
+    location: str
     name: str
     version: str
     stem: str
 
     @classmethod
-    def of(cls, place: str, filename: str) -> _Near | None:
+    def of(cls, location: str, filename: str) -> _Candidate | None:
         """By a file name NAME-VERSION-BUILD, with or without its suffix."""
         ending = next((each for each in (*PACKAGE_SUFFIXES, ".json") if filename.endswith(each)), "")
         stem = filename.removesuffix(ending)
         parts = stem.rsplit("-", 2)
-        return cls(place, parts[0].lower(), parts[1], stem) if ending and len(parts) == 3 else None
+        return cls(location, parts[0].lower(), parts[1], stem) if ending and len(parts) == 3 else None
 
 
 @dataclass(frozen=True)
 class DependencyNames:
-    """What dependencies are called where that is not what the rows say, by conda name; and what a person should know."""
+    """PyPI names of dependencies that differ from the name table, by conda name, and warnings."""
 
     names: Names
     warnings: tuple[ConversionWarning, ...] = ()
 
 
 class NameSources:
-    """Places whose packages can say what they are called, and channels, each listed once. For one thread."""
+    """Locations of packages, and channels, in which names are looked up; each channel is listed once. For one thread."""
 
-    def __init__(self, places: Iterable[str | Path], limits: Limits, downloads: Downloads = DOWNLOADS) -> None:
-        """Opens none of the places, and is quiet about what is none: match specs, for one."""
-        self._places = tuple(dict.fromkeys(map(str, places)))
+    def __init__(self, locations: Iterable[str | Path], limits: Limits, downloads: Downloads = DOWNLOADS) -> None:
+        """Opens no location; one that does not exist, such as a match spec, is ignored."""
+        self._locations = tuple(dict.fromkeys(map(str, locations)))
         self._limits = limits
         self._downloads = downloads
-        self._near: dict[str, list[_Near]] | None = None
+        self._candidates: dict[str, list[_Candidate]] | None = None
         self._inside: dict[str, PackageContents | None] = {}
         self._listings: dict[tuple[str, ...], ChannelListing] = {}
 
@@ -73,9 +73,10 @@ class NameSources:
         return self._listings.setdefault(key, ChannelListing(key, self._limits, self._downloads))
 
     def names(self, depends: Iterable[str], channels: Sequence[str]) -> DependencyNames:
-        """What the dependencies that match specs name are called on PyPI, where what lies in them says otherwise than the rows.
+        """The PyPI names of the dependencies in match specs, where their distributions differ from the name table.
 
-        Raises `Failed` (network, disk): without an accident the name could be another one.
+        Raises:
+            Failed: network, disk; the names depend on what is read.
         """
         wanted = {spec_name(spec): spec for spec in depends}
         seen, warnings = self.seen(wanted, channels)
@@ -91,9 +92,9 @@ class NameSources:
 
         They are those in the folders, else the newest build in the channels. It raises what `names` raises.
         """
-        asked = {name: spec for name, spec in wanted.items() if name and not is_marker(name)}
-        found = {name: seen for name, spec in asked.items() if (seen := self._in_places(name, spec)) is not None}
-        missing = {name: spec for name, spec in asked.items() if name not in found}
+        wanted_names = {name: spec for name, spec in wanted.items() if name and not is_marker(name)}
+        found = {name: seen for name, spec in wanted_names.items() if (seen := self._in_locations(name, spec)) is not None}
+        missing = {name: spec for name, spec in wanted_names.items() if name not in found}
         if not channels or not missing:
             return found, ()
         listing = self.listing(channels)
@@ -104,58 +105,60 @@ class NameSources:
                 found[build.name] = _seen(build.stem, inside[build.url])
         return found, tuple(listing.unreadable[build.url] for build in builds if build.url in listing.unreadable)
 
-    def _in_places(self, name: str, spec: str) -> PackageDistributions | None:
-        if self._near is None:
-            self._near = {}
-            for near in (each for place in self._places for each in _packages(place)):
-                self._near.setdefault(near.name, []).append(near)
-        for near in sorted(
-            self._near.get(name, ()), key=lambda each: (admits(spec, each.version), _order(each.version)), reverse=True
+    def _in_locations(self, name: str, spec: str) -> PackageDistributions | None:
+        if self._candidates is None:
+            self._candidates = {}
+            for candidate in (each for location in self._locations for each in _packages(location)):
+                self._candidates.setdefault(candidate.name, []).append(candidate)
+        for candidate in sorted(
+            self._candidates.get(name, ()), key=lambda each: (admits(spec, each.version), _order(each.version)), reverse=True
         ):
-            if near.place not in self._inside:
-                self._inside[near.place] = self._look(near.place)
-            if (inside := self._inside[near.place]) is not None:
-                return _seen(near.stem, inside)
+            if candidate.location not in self._inside:
+                self._inside[candidate.location] = self._contents(candidate.location)
+            if (inside := self._inside[candidate.location]) is not None:
+                return _seen(candidate.stem, inside)
         return None
 
-    def _look(self, place: str) -> PackageContents | None:
-        """None for what cannot be read: that is told when it is opened as what it was given for."""
+    def _contents(self, location: str) -> PackageContents | None:
+        """The files of a package; None if it cannot be read, which is an error where it is used."""
         try:
-            if place.endswith(CHANNEL_SUFFIXES) and not is_url(place):
-                listed = read_local_info(Path(place), place)
+            if location.endswith(CHANNEL_SUFFIXES) and not is_url(location):
+                listed = read_local_info(Path(location), location)
                 return PackageContents.of(listed.paths)
-            files = open_package(place, self._limits, self._downloads).files
+            files = open_package(location, self._limits, self._downloads).files
         except Conda2WheelError:
             return None
         return PackageContents.of(path for file in files for path in (file.path, *file.aliases))
 
 
-def _packages(place: str) -> Iterator[_Near]:
-    """The packages of a place, by their names alone."""
-    if is_url(place):
-        yield from filter(None, [_Near.of(place, re.split(r"[?#]", place)[0].rpartition("/")[2])])  # urlsplit refuses some
+def _packages(location: str) -> Iterator[_Candidate]:
+    """The packages in a location, by their file names."""
+    if is_url(location):
+        yield from filter(
+            None, [_Candidate.of(location, re.split(r"[?#]", location)[0].rpartition("/")[2])]
+        )  # urlsplit refuses some
         return
-    path, meta = Path(place), os.path.join(place, "conda-meta")
-    if not os.path.isdir(place):
-        yield from filter(None, [_Near.of(place, path.name)])
+    path, meta = Path(location), os.path.join(location, "conda-meta")
+    if not os.path.isdir(location):
+        yield from filter(None, [_Candidate.of(location, path.name)])
     elif os.path.isfile(path / "info" / "index.json"):
         yield from filter(None, [_unpacked(path)])
     else:
-        folder, suffixes = (meta, (".json",)) if os.path.isdir(meta) else (place, PACKAGE_SUFFIXES)
+        folder, suffixes = (meta, (".json",)) if os.path.isdir(meta) else (location, PACKAGE_SUFFIXES)
         try:
             names = sorted(name for name in os.listdir(folder) if name.endswith(suffixes))
         except OSError:
-            return  # told when it is opened
-        yield from filter(None, (_Near.of(os.path.join(folder, name), name) for name in names))
+            return  # an error where it is used
+        yield from filter(None, (_Candidate.of(os.path.join(folder, name), name) for name in names))
 
 
-def _unpacked(path: Path) -> _Near | None:
+def _unpacked(path: Path) -> _Candidate | None:
     try:
         index: Any = json.loads((path / "info" / "index.json").read_bytes())
         name, version, build = (str(index[key]) for key in ("name", "version", "build"))
     except (OSError, ValueError, LookupError, TypeError):
         return None
-    return _Near(str(path), name.lower(), version, f"{name}-{version}-{build}")
+    return _Candidate(str(path), name.lower(), version, f"{name}-{version}-{build}")
 
 
 def _best(builds: Sequence[ChannelBuild], spec: str) -> ChannelBuild:

@@ -192,8 +192,10 @@ def _override(warning: ConversionWarning) -> dict[str, Any]:
 
 
 def _entry(origin: MemberOrigin, sources: list[MemberSource]) -> dict[str, Any]:
-    """`{"source": index, "file"}`, with `before` (sha256) and `changes` if its bytes differ; `{"source": None}` for a generated
-    member."""
+    """Return `{"source": index, "file"}`, or `{"source": None}` for a generated member.
+
+    If its bytes differ from the source's, `before` (sha256) and `changes` are added.
+    """
     if origin.source is None:
         return {"source": None}
     if origin.source not in sources:

@@ -36,8 +36,10 @@ _NAMESPACE = uuid.UUID("6f0e1ca6-6d3a-5a0e-9df2-2f5a3b4b6a51")  # the namespace 
 
 @dataclass(frozen=True)
 class Compiled:
-    """The static libraries of the wheel itself (`own`), and of each package of a vendored library (`others`). Libraries that are
-    NEEDED as shared libraries are not among them."""
+    """The static libraries of the wheel itself (`own`), and of each package of a vendored library (`others`).
+
+    Libraries that are NEEDED as shared libraries are not among them.
+    """
 
     own: tuple[MemberSource, ...] = ()
     others: Mapping[MemberSource, tuple[MemberSource, ...]] = field(default_factory=dict)
@@ -47,6 +49,9 @@ def sbom(provenance: Provenance, members: Iterable[Member], compiled: Compiled, 
     """The SBOM of a wheel with these members; the same wheel gives the same bytes.
 
     Args:
+        provenance: how the wheel is made.
+        members: its members.
+        compiled: the static libraries.
         data: the paths of the files that a recipe adds from other packages.
     """
     from cyclonedx.model.bom import Bom, BomMetaData

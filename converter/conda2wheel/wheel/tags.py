@@ -171,12 +171,12 @@ def wheel_tags(interp: Interpreter, platform: Platform | None, compat: bool) -> 
 def check_claims(interp: Interpreter, wheel_file: str | None) -> list[ConversionWarning]:
     """A warning if the tags in the package's WHEEL differ; those of the binaries are used."""
     claimed = {(m[1], m[2]) for m in _WHEEL_TAG.finditer(wheel_file or "")}
-    ours = (interp.python_tag, interp.abi_tag)
+    chosen = (interp.python_tag, interp.abi_tag)
     pure_claims = {("py3", "none"), ("py2", "none"), ("py2.py3", "none")}
-    if not claimed or ours in claimed or (ours == PURE and claimed & pure_claims):
+    if not claimed or chosen in claimed or (chosen == PURE and claimed & pure_claims):
         return []
     words = ", ".join(sorted("-".join(claim) for claim in claimed))
-    return [ConversionWarning("wheel-tag", f"WHEEL says {words}; the files are {'-'.join(ours)}", "WHEEL")]
+    return [ConversionWarning("wheel-tag", f"WHEEL says {words}; the files are {'-'.join(chosen)}", "WHEEL")]
 
 
 @dataclass(frozen=True)
@@ -201,6 +201,7 @@ def retag(
     """Choose the tags of a wheel of another build tool: its own if they are right, else those that the evidence gives.
 
     Args:
+        wheel: the wheel.
         native: its side modules in site-packages.
         elsewhere: its side modules among the data.
         forced: the platform that the caller names.
