@@ -1,7 +1,7 @@
 """Look up the PyPI names of dependencies in the libdirs, the other sources of the call, and the channels.
 
-The dist-info of a dependency has its name. A package is found by the file name of its archive (NAME-VERSION-BUILD), as in channels
-and in conda itself, and only its list of files is read.
+The dist-info of a dependency has its name. A package is found by the file name of its archive (NAME-VERSION-BUILD), as in
+channels and in conda itself, and only its list of files is read.
 """
 
 from __future__ import annotations

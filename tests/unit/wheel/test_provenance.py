@@ -350,4 +350,4 @@ def test_an_account_with_strange_parts_is_shown_as_far_as_it_goes(tmp_path: Path
         archive.writestr("demo-1.0.dist-info/conda2wheel.json", json.dumps(strange))
     report = inspect(wheel)
     assert dict(report.files) == {"a": "changed; from an unknown source: None"}
-    assert dict(report.facts)["made_of"] == ("something unknown",)
+    assert dict(report.facts)["made_of"] == ("an unknown source",)
