@@ -224,5 +224,5 @@ def test_a_file_that_cannot_be_written_is_one_line_and_status_1(tmp_path: Path) 
     done = run(good(tmp_path), "--sarif", tmp_path)
     assert done.returncode == 1
     assert [line for line in done.stderr.splitlines() if line.startswith("conda2wheel: ")] == [
-        f"conda2wheel: error: disk: cannot write {tmp_path}: Is a directory (check its folder, its rights and its room)"
+        f"conda2wheel: error: disk: cannot write {tmp_path}: Is a directory (check the folder, its permissions and free space)"
     ]
