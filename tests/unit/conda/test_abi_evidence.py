@@ -147,7 +147,7 @@ def test_a_dependency_may_come_twice() -> None:
     "spec", ["emscripten-abi", "emscripten-abi *", "emscripten-abi-marker >=4,<5", "not-emscripten-abi 4.0.9"]
 )
 def test_a_dependency_that_says_nothing_is_no_evidence(spec: str) -> None:
-    refused(package(depends=[spec]), "unknown-abi", "the package says nothing")
+    refused(package(depends=[spec]), "unknown-abi", "the package has no evidence")
 
 
 @pytest.mark.parametrize("spec", ["emscripten-abi >=9,<10", "emscripten-abi !!", "emscripten-abi >=3.1.74,<4"])
@@ -200,7 +200,7 @@ def test_the_address_of_a_record_is_evidence_where_it_names_no_channel() -> None
 
 
 def test_an_unknown_channel_is_no_evidence() -> None:
-    refused(package(index={"channel": "https://repo.prefix.dev/conda-forge"}), "unknown-abi", "says nothing")
+    refused(package(index={"channel": "https://repo.prefix.dev/conda-forge"}), "unknown-abi", "has no evidence")
 
 
 def test_one_channel_had_three_emscriptens_and_the_interpreter_tells_them_apart() -> None:
@@ -238,7 +238,7 @@ def test_the_variant_is_evidence(variant: Mapping[str, object], file: str) -> No
     ],
 )
 def test_a_variant_that_names_no_one_emscripten_is_no_evidence(variant: Mapping[str, object]) -> None:
-    refused(package(recipe={"variant_config.yaml": variant}), "unknown-abi", "says nothing")
+    refused(package(recipe={"variant_config.yaml": variant}), "unknown-abi", "has no evidence")
 
 
 def built_with(part: str, *records: object) -> dict[str, object]:
@@ -256,7 +256,7 @@ def test_what_it_was_built_with_is_evidence(part: str, name: str) -> None:
 @pytest.mark.parametrize("resolved", [5, "x", {"name": "emscripten"}, [{"name": ["emscripten"], "version": {"a": 1}}], None])
 def test_a_strange_list_of_what_it_was_built_with_is_no_evidence(resolved: object) -> None:
     document = {"rendered_recipe.yaml": {"finalized_dependencies": {"build": {"resolved": resolved}, "host": 3}}}
-    refused(package(recipe=document), "unknown-abi", "says nothing")
+    refused(package(recipe=document), "unknown-abi", "has no evidence")
 
 
 def test_a_range_admits_an_emscripten_that_only_the_package_names() -> None:
@@ -367,14 +367,14 @@ def test_an_environment_that_lists_another_package_is_no_evidence(change: dict[s
     document = json.loads(meta.read_text())
     document["packages"][0].update(change)
     meta.write_text(json.dumps(document))
-    refused(source, "unknown-abi", "the package says nothing")
+    refused(source, "unknown-abi", "the package has no evidence")
 
 
 def test_a_loose_package_in_the_same_folder_is_no_evidence(tmp_path: Path) -> None:
     source = environment(tmp_path)
     source.with_name("empack_env_meta.json").unlink()
     installed.raw_tar(tmp_path / "emscripten-abi-4.0.9-h_0.tar.gz", installed.honest("emscripten-abi", "4.0.9", "h_0"))
-    refused(source, "unknown-abi", "the package says nothing")
+    refused(source, "unknown-abi", "the package has no evidence")
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"packages": 3}', '{"packages": [3]}', "{}"])
@@ -392,4 +392,4 @@ def test_the_neighbours_of_a_prefix_are_evidence(tmp_path: Path) -> None:
     result = convert(root / "conda-meta" / "mod-1.0-h1234567_0.json", dry_run=True)
     assert (result.platform, result.evidence) == (V2025, ("its environment has emscripten-abi 4.0.9",))
     alone = installed.prefix(tmp_path / "alone", [package()])
-    refused(alone, "unknown-abi", "says nothing")
+    refused(alone, "unknown-abi", "has no evidence")

@@ -23,7 +23,7 @@ from tests.helpers import mirror_reports as reports
 REPOSITORY = Path(__file__).parents[3]
 RUN = """
 import sys
-from conda2wheel.mirror.report.progress import watch
+from conda2wheel.mirror.report.progress import show_progress
 from tests.helpers.mirror_reports import HOSTILE, done, package
 of = package("numpy")
 with show_progress(8) as view:
