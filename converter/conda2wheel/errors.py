@@ -221,3 +221,9 @@ class Failed(Conda2WheelError):  # noqa: N818 - "failed" is the documented word
         if code not in FAILURE_CODES:
             raise ValueError(f"unknown failure code {code!r}")
         super().__init__(code, message, hint)
+
+
+def require_several(name: str, values: object) -> None:
+    """Raise `Failed` (usage) if an argument that takes several texts is one text: its letters would be taken one by one."""
+    if isinstance(values, str):
+        raise Failed("usage", f"{name}: one text where a list is wanted", f"{name}=[{values!r}]")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from conda2wheel.abi.choice import forced_platform
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.conda.names import Names
-from conda2wheel.errors import Failed
+from conda2wheel.errors import Failed, require_several
 from conda2wheel.recipes.model import Recipe, from_document
 
 Pins = Literal["metadata", "conda"]
@@ -128,6 +128,7 @@ def source_date_epoch() -> int | None:
 
 def check_allow(allow: Iterable[str]) -> frozenset[str]:
     """Return the codes as a set. Raises `Failed` (usage) for a code that cannot be allowed."""
+    require_several("allow", allow)
     codes = frozenset(allow)
     if unknown := sorted(codes - ALLOWABLE):
         raise Failed(

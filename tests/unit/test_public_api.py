@@ -7,7 +7,7 @@ import logging
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import fields, is_dataclass
 from inspect import isfunction
@@ -159,3 +159,24 @@ def test_keywords_that_do_not_exist_are_type_errors(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="nonsense"):
         check_wheels([], **given)
     assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: list(conda2wheel.convert_each("demo.conda")),
+        lambda: list(conda2wheel.audit_each("demo.whl")),
+        lambda: list(conda2wheel.repair_each("demo.whl")),
+        lambda: conda2wheel.convert("demo.conda", libdirs="pkgs"),
+        lambda: conda2wheel.convert("demo.conda", channels="emscripten-forge-4x"),
+        lambda: conda2wheel.convert("demo.conda", recipes="recipes"),
+        lambda: conda2wheel.convert("demo.conda", allow="missing-library"),
+        lambda: conda2wheel.audit("demo.whl", find_links="dist"),
+        lambda: conda2wheel.verify("demo.whl", "demo.conda"),
+        lambda: conda2wheel.bundle_specs("numpy"),
+    ],
+)
+def test_one_text_where_a_list_is_wanted_is_not_taken_letter_by_letter(call: Callable[[], object]) -> None:
+    with pytest.raises(conda2wheel.Failed, match="one text where a list is wanted") as caught:
+        call()
+    assert caught.value.code == "usage"

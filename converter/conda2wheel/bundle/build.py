@@ -41,7 +41,7 @@ from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.channels.search import DEFAULT_CHANNELS
 from conda2wheel.commands.pipeline import Context, PipelineKeywords, Progress
 from conda2wheel.conda.names import map_name
-from conda2wheel.errors import Failed, Refused
+from conda2wheel.errors import Failed, Refused, require_several
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.net.download import redacted
 from conda2wheel.options import Options
@@ -86,6 +86,8 @@ def bundle_specs(
     >>> bundle_specs(["scipy", "shapely"], complete=True).folder  # doctest: +SKIP
     PosixPath('bundle')
     """
+    require_several("specs", specs)
+    require_several("channels", keywords.get("channels", ()))
     started = time.monotonic()
     folder = Path(out)
     require_replaceable(folder)

@@ -26,7 +26,7 @@ from conda2wheel.abi.platforms import Platform, for_pyodide, platforms
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.commands.audit_result import Audited, MatrixRow
 from conda2wheel.commands.audit_subjects import Subject, newest, open_subjects, wheels_in
-from conda2wheel.errors import Conda2WheelError, Failed
+from conda2wheel.errors import Conda2WheelError, Failed, require_several
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.results import ConversionWarning
 
@@ -93,6 +93,8 @@ def audit_each(
     Raises:
         Failed: for wrong arguments (usage, not-found), never for an input.
     """
+    for name, values in (("paths", paths), ("find_links", find_links), ("libdirs", libdirs)):
+        require_several(name, values)
     bounds = limits or Limits()
     request = _request(platform)
     places = tuple(libdirs) if isinstance(libdirs, Iterable) else libdirs

@@ -14,7 +14,7 @@ from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.channels.prefetch import prefetch
 from conda2wheel.commands.pipeline import Context, PipelineKeywords, Progress, build, prepare
 from conda2wheel.conda.open import expand
-from conda2wheel.errors import Conda2WheelError, Failed
+from conda2wheel.errors import Conda2WheelError, Failed, require_several
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.link.library_index import LibraryIndex
 from conda2wheel.net.download import is_url, redacted
@@ -184,6 +184,7 @@ def convert_each(  # noqa: PLR0913 - a public function
     Raises:
         Failed: for wrong arguments (usage, not-found), never for a source.
     """
+    require_several("sources", sources)
     options = Options.of(platform, compat_tags, level, isolate, provided, allow, pins)
     shared = Context.of(libdirs, channels, recipes, limits, downloads, progress)
     with prefetch([str(source) for source in sources], shared.channels, downloads, shared.limits.download) as prefetched:

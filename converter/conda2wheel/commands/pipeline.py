@@ -29,6 +29,7 @@ from conda2wheel.channels.search import DEFAULT_CHANNELS, locate
 from conda2wheel.commands.verdict import Verdict, judge
 from conda2wheel.conda.origin import MemberSource
 from conda2wheel.conda.package import CondaPackage
+from conda2wheel.errors import require_several
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.files.writing import write_file
 from conda2wheel.link.channel_lookup import ChannelLibraries
@@ -112,6 +113,7 @@ class Context:
         Raises:
             Failed: not-found for a libdir or a recipe folder that does not exist, usage for a wrong recipe.
         """
+        require_several("channels", channels)
         bounds = limits or Limits()
         libraries = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, bounds, downloads=downloads)
         return cls(

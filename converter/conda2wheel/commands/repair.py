@@ -27,7 +27,7 @@ from conda2wheel.commands.convert import internal
 from conda2wheel.commands.pipeline import size_warnings
 from conda2wheel.commands.verdict import Verdict, judge
 from conda2wheel.conda.origin import MemberSource
-from conda2wheel.errors import Conda2WheelError, Failed, Refused
+from conda2wheel.errors import Conda2WheelError, Failed, Refused, require_several
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.files.reading import read_file
 from conda2wheel.files.writing import write_file
@@ -147,6 +147,7 @@ def repair_each(  # noqa: PLR0913 - a public function
     Raises:
         Failed: for wrong arguments (usage, not-found), never for a wheel.
     """
+    require_several("wheels", wheels)
     options = Options.of(platform, compat_tags, isolate=isolate, provided=provided, allow=allow)
     bounds = limits or Limits()
     libraries = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, bounds, downloads=downloads)

@@ -30,7 +30,7 @@ from conda2wheel.commands.repair import repair_wheel
 from conda2wheel.conda.formats import PACKAGE_SUFFIXES
 from conda2wheel.conda.open import expand
 from conda2wheel.conda.origin import MemberSource
-from conda2wheel.errors import Conda2WheelError, Failed, Refused
+from conda2wheel.errors import Conda2WheelError, Failed, Refused, require_several
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.files.reading import corrupt, unreadable
 from conda2wheel.link.library_index import LibraryIndex
@@ -113,6 +113,7 @@ def verify(wheel: str | Path, packages: Iterable[str | Path], *, limits: Limits 
         Failed: not-found (the wheel has no provenance, or a package is missing, with its name).
         Refused: corrupt-archive (the provenance cannot be replayed).
     """
+    require_several("packages", packages)
     started = time.monotonic()
     limits = limits or Limits()
     path = Path(wheel)

@@ -22,7 +22,7 @@ from conda2wheel.conda.match_spec import BuiltWith, built_with, excluding_spec, 
 from conda2wheel.conda.open import expand
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.conda.prefix import open_folder
-from conda2wheel.errors import Failed, Refused
+from conda2wheel.errors import Failed, Refused, require_several
 from conda2wheel.files.packagefile import Limits, PackageFile
 from conda2wheel.link.channel_lookup import ChannelLibraries
 from conda2wheel.link.library import Library, LibraryUser
@@ -56,6 +56,7 @@ class LibraryIndex:
         Raises:
             Failed: not-found, for a libdir that does not exist.
         """
+        require_several("libdirs", libdirs)
         self.libdirs = tuple(str(libdir) for libdir in libdirs)
         self._opened = tuple((package.stem, package, package.files) for package in opened)
         for libdir in self.libdirs:  # libraries are looked up late or never; a mistyped path is reported at once

@@ -20,7 +20,7 @@ from packaging.version import InvalidVersion, Version
 from conda2wheel.conda.names import is_valid_name
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.conda.paths_json import glob_pattern
-from conda2wheel.errors import REFUSAL_CODES, Failed
+from conda2wheel.errors import REFUSAL_CODES, Failed, require_several
 from conda2wheel.files.toml import Problem, check_table, check_type, invalid_document, read_toml, suggestion
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=[^\0\n\"']+")
@@ -119,6 +119,7 @@ class RecipeBook:
 
     def __init__(self, folders: Iterable[str | Path] = ()) -> None:
         """Read all recipes. Raises `Failed` (usage, not-found, unreadable) for a missing folder or an invalid recipe."""
+        require_several("recipes", folders)
         self.recipes: list[Recipe] = []  # the later wins
         for folder in (builtin(), *map(Path, folders)):
             if not folder.is_dir():
