@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from conda2wheel.abi.platforms import Platform, for_emscripten, parse, platforms, release, toolchains
+from conda2wheel.abi.platforms import Platform, for_emscripten, parse, platforms, release, toolchains, unknown
 from conda2wheel.abi.signals import Signals, cannot_catch, choose, contradictions
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.results import ALLOWED, ConversionWarning
@@ -207,6 +207,6 @@ def forced_platform(platform: str | Platform) -> Platform | None:
         return None if isinstance(platform, str) else platform
     found = parse(platform)
     if found is None:
-        known = ", ".join(row.tag for row in platforms())
-        raise Failed("usage", f"platform {platform!r} is neither a tag nor a Pyodide version", f"known are {known}")
+        message, hint = unknown(platform)
+        raise Failed("usage", f"platform: {message}", hint)
     return found

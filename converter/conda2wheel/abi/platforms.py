@@ -177,10 +177,10 @@ def parse(text: str) -> Platform | None:
     return None
 
 
-def unknown(text: str) -> str:
-    """The message about a text that `parse` does not know, with what it could be: each platform with its newest Pyodide."""
-    known = "; ".join(f"{row.tag} ({row.pyodide[-1][0]})" if row.pyodide else row.tag for row in platforms())
-    return f"{text!r} is neither auto, nor a platform tag, nor a Pyodide version; known are {known}"
+def unknown(text: str) -> tuple[str, str]:
+    """The message and the hint about a text that `parse` does not know. The hint lists the platforms with their Pyodides."""
+    known = "; ".join(f"{row.tag} ({', '.join(version for version, _ in row.pyodide)})" for row in platforms() if row.pyodide)
+    return f"{text!r} is neither auto, nor a platform tag, nor a whole Pyodide version (X.Y.Z)", f"known are {known}"
 
 
 def marker_environment(python: str, emscripten: str) -> dict[str, str]:

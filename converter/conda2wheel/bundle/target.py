@@ -61,7 +61,7 @@ def choose_platform(text: str, channels: Iterable[str]) -> Platform:
     if text != "auto":
         row = parse(text)
         if row is None:
-            raise Failed("usage", unknown(text), "see conda2wheel bundle -h")
+            raise Failed("usage", *unknown(text))
         return row
     names = {channel_name(channel_url(channel)) for channel in channels}
     built = [each for each in toolchains() if names & set(each.channels)]
