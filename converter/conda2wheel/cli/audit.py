@@ -21,7 +21,7 @@ WIDTH = 130  # columns of a table where stderr is no terminal
 def audit(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH...", help="Wheels, folders of wheels, conda packages, side modules.", show_default=False),
+        typer.Argument(metavar="PATH", help="Wheels, folders of wheels, conda packages, side modules.", show_default=False),
     ],
     platform: options.TargetPlatform = "auto",
     find_links: options.FindLinks = None,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def bundle(
-    specs: Annotated[list[str] | None, typer.Argument(metavar="SPEC...", help="Match specs.", show_default=False)] = None,
+    specs: Annotated[list[str] | None, typer.Argument(metavar="SPEC", help="Match specs.", show_default=False)] = None,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="Write the bundle to this folder; an older bundle is replaced.")
     ] = Path("bundle"),
@@ -71,7 +71,7 @@ def bundle(
     from conda2wheel.results import document, error_json
 
     if bool(specs) == bool(locked):
-        raise typer.BadParameter("give match specs, or a lock with --locked", param_hint="SPEC...")
+        raise typer.BadParameter("give match specs, or a lock with --locked", param_hint="SPEC")
     options.require_libdirs(libdir or ())
     options.require_recipes(recipes or ())
     limits = options.limits(max_members, max_size, max_member_size, max_ratio)

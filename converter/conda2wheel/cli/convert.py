@@ -23,7 +23,7 @@ def convert(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE...", help="Package files, unpacked packages, prefixes, URLs, match specs.", show_default=False
+            metavar="SOURCE", help="Package files, unpacked packages, prefixes, URLs, match specs.", show_default=False
         ),
     ],
     out: options.Out = Path("dist"),

@@ -20,9 +20,7 @@ WIDTH = 240  # columns of a table where stdout is no terminal
 def inspect(
     paths: Annotated[
         list[str],
-        typer.Argument(
-            metavar="PATH...", help="Conda packages (files, folders, URLs), wheels or side modules.", show_default=False
-        ),
+        typer.Argument(metavar="PATH", help="Conda packages (files, folders, URLs), wheels or side modules.", show_default=False),
     ],
     offline: options.Offline = False,
     as_json: options.Json = False,

@@ -136,7 +136,7 @@ def status(config: ConfigFile, json: Json = False) -> None:
 @app.command()
 def retry(
     config: ConfigFile,
-    specs: Annotated[list[str] | None, typer.Argument(metavar="SPEC...", help="Match specs.", show_default=False)] = None,
+    specs: Annotated[list[str] | None, typer.Argument(metavar="SPEC", help="Match specs.", show_default=False)] = None,
     every: Annotated[bool, typer.Option("--all", help="All failed and quarantined packages.")] = False,
 ) -> None:
     """Make the next run retry packages that failed, are quarantined, or (with SPEC) were refused. Prints them."""
@@ -144,7 +144,7 @@ def retry(
     from conda2wheel.mirror.config import load
 
     if bool(specs) == every:
-        raise typer.BadParameter("give match specs, or --all", param_hint="SPEC...")
+        raise typer.BadParameter("give match specs, or --all", param_hint="SPEC")
     with _errors():
         loaded = load(config)
         for label in sorted({label for spec in specs or ["all"] for label in operations.retry(loaded, spec)}):

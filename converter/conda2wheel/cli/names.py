@@ -12,7 +12,7 @@ from conda2wheel.cli.messages import error_line, print_json, warning_line
 
 def names(
     conda_names: Annotated[
-        list[str], typer.Argument(metavar="CONDA-NAME...", help="Names of conda packages, without versions.", show_default=False)
+        list[str], typer.Argument(metavar="CONDA-NAME", help="Names of conda packages, without versions.", show_default=False)
     ],
     channel: Annotated[
         list[str] | None,

@@ -102,22 +102,37 @@ Offline = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 MaxMembers = Annotated[
     int | None,
-    typer.Option("--max-members", metavar="N", min=1, help="Limit the number of files in a package.", rich_help_panel="Limits"),
+    typer.Option(
+        "--max-members",
+        metavar="N",
+        min=1,
+        help="Limit the number of files in a package; 200000 if not given.",
+        rich_help_panel="Limits",
+    ),
 ]
 MaxSize = Annotated[
     str | None,
-    typer.Option("--max-size", metavar="SIZE", help="Limit the unpacked size of a package: 8G.", rich_help_panel="Limits"),
+    typer.Option(
+        "--max-size", metavar="SIZE", help="Limit the unpacked size of a package; 8G if not given.", rich_help_panel="Limits"
+    ),
 ]
 MaxMemberSize = Annotated[
     str | None,
     typer.Option(
-        "--max-member-size", metavar="SIZE", help="Limit the size of one file in a package: 2G.", rich_help_panel="Limits"
+        "--max-member-size",
+        metavar="SIZE",
+        help="Limit the size of one file in a package; 2G if not given.",
+        rich_help_panel="Limits",
     ),
 ]
 MaxRatio = Annotated[
     int | None,
     typer.Option(
-        "--max-ratio", metavar="N", min=1, help="Limit the ratio of unpacked to packed size: 250.", rich_help_panel="Limits"
+        "--max-ratio",
+        metavar="N",
+        min=1,
+        help="Limit the ratio of unpacked to packed size; 250 if not given.",
+        rich_help_panel="Limits",
     ),
 ]
 
@@ -170,7 +185,7 @@ def require_platform(platform: str) -> None:
     from conda2wheel.abi.platforms import parse, unknown
 
     if platform != "auto" and parse(platform) is None:
-        raise typer.BadParameter(unknown(platform), param_hint="--platform")
+        raise typer.BadParameter("; ".join(unknown(platform)), param_hint="--platform")
 
 
 def require_recipes(folders: Iterable[str]) -> None:
@@ -185,7 +200,7 @@ def require_recipes(folders: Iterable[str]) -> None:
     try:
         RecipeBook(folders)
     except Failed as error:
-        raise typer.BadParameter(f"{error.message}; {error.hint}", param_hint="--recipes") from None
+        raise typer.BadParameter(f"{error.message.removeprefix('--recipes ')}; {error.hint}", param_hint="--recipes") from None
 
 
 def allowed(codes: Iterable[str] | None) -> frozenset[str]:
@@ -200,7 +215,7 @@ def allowed(codes: Iterable[str] | None) -> frozenset[str]:
     try:
         return check_allow(codes or ())
     except Failed as error:
-        raise typer.BadParameter(f"{error.message}; {error.hint}", param_hint="--allow") from None
+        raise typer.BadParameter(f"{error.message.removeprefix('--allow ')}; {error.hint}", param_hint="--allow") from None
 
 
 def _bytes(option: str, text: str | None) -> int | None:

@@ -26,7 +26,7 @@ def _group() -> None:
 
 @app.command()
 def check(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recipes, or folders of recipes.", show_default=False)],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Recipes, or folders of recipes.", show_default=False)],
     as_json: options.Json = False,
 ) -> None:
     """Check whether conversion recipes are valid, and show the errors with their lines.

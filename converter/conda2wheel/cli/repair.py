@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def repair(
-    wheels: Annotated[list[Path], typer.Argument(metavar="WHEEL...", help="Wheels of any build tool.", show_default=False)],
+    wheels: Annotated[list[Path], typer.Argument(metavar="WHEEL", help="Wheels of any build tool.", show_default=False)],
     out: options.Out = Path("dist"),
     libdir: options.Libdirs = None,
     platform: options.TargetPlatform = "auto",

@@ -13,7 +13,7 @@ DIFFERENCES = 10  # shown of one wheel without -v
 
 
 def verify(
-    wheels: Annotated[list[str], typer.Argument(metavar="WHEEL...", help="Wheels that conda2wheel wrote.", show_default=False)],
+    wheels: Annotated[list[str], typer.Argument(metavar="WHEEL", help="Wheels that conda2wheel wrote.", show_default=False)],
     packages: Annotated[
         list[str],
         typer.Option(
