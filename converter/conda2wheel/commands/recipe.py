@@ -16,10 +16,13 @@ def check_recipes(paths: Iterable[Path]) -> Iterator[tuple[Path, Recipe | Failed
         paths: recipes, and folders whose `*.toml` files are recipes.
 
     Yields:
-        Each file with its recipe, or with the error that makes it invalid.
+        Each file with its recipe, or with the error that makes it invalid; each folder without recipes with that error.
     """
     for given in paths:
-        for path in sorted(given.glob("*.toml")) if given.is_dir() else [given]:
+        found = sorted(given.glob("*.toml")) if given.is_dir() else [given]
+        if not found:
+            yield given, Failed("not-found", f"{given}: no recipes in this folder", "a recipe is a file NAME.toml")
+        for path in found:
             try:
                 yield path, read_recipe(path)
             except Failed as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from conda2wheel.errors import Failed
+from conda2wheel.files.reading import not_found, unreadable
 
 Keys = Sequence[str | int]
 MAX_PROBLEMS = 10  # in one message
@@ -34,11 +35,15 @@ class Problem(NamedTuple):
 
 
 def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
-    """Return a file's text and document. Raises `Failed`: unreadable, or usage with the line that is not TOML."""
+    """Return a file's text and document. Raises `Failed`: not-found, unreadable, or usage with the line that is not TOML."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Failed("unreadable", f"{path}: {error}", "make it a readable file in UTF-8") from None
+    except FileNotFoundError:
+        raise not_found(path) from None
+    except OSError as error:
+        raise unreadable(path, error) from None
+    except UnicodeDecodeError as error:
+        raise Failed("unreadable", f"{path}: {error}", "save it in UTF-8") from None
     try:
         return text, tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -316,4 +316,7 @@ def _reason(error: Exception) -> str:
     while (inner.__context__ or inner.__cause__) is not None and not isinstance(inner, OSError | TimeoutError):
         inner = inner.__cause__ or inner.__context__  # type: ignore[assignment]
     text = str(error.args[0] if error.args else error)
-    return redact_text(text).rpartition(": ")[2].strip("()'\"")[:200] or type(error).__name__
+    innermost = redact_text(text).rpartition(": ")[2].strip("()'\"")[:200]
+    if innermost.count("(") > innermost.count(")"):
+        innermost += ")"  # its own one, stripped with those of the wrappers
+    return innermost or type(error).__name__

@@ -17,7 +17,7 @@ from packaging.utils import BuildTag, InvalidWheelFilename, NormalizedName, cano
 from packaging.version import Version
 
 from conda2wheel.errors import Refused
-from conda2wheel.files.reading import not_found, unreadable
+from conda2wheel.files.reading import DOWNLOAD_AGAIN, not_found, unreadable
 from conda2wheel.wheel.reader import NO_WHEEL
 
 METADATA_LIMIT = 16 << 20
@@ -151,7 +151,7 @@ class _Archive(zipfile.ZipFile):
         try:
             super().__init__(wheel.path)
         except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-            raise Refused("corrupt-archive", f"{wheel.path} is not a zip archive: {error}") from error
+            raise Refused("corrupt-archive", f"{wheel.path}: not a wheel: {error}", DOWNLOAD_AGAIN) from error
         except OSError as error:
             raise unreadable(wheel.path, error) from error
 

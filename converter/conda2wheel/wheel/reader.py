@@ -99,6 +99,8 @@ def read_wheel(path: Path, limits: Limits | None = None, only: re.Pattern[str] |
     """
     limits = limits or Limits()
     source = str(path)
+    if not path.exists():
+        raise not_found(source)
     try:
         name, version, _, tags = parse_wheel_filename(path.name)
     except InvalidWheelFilename as error:

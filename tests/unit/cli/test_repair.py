@@ -28,9 +28,7 @@ def test_one_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     needing = unvendored(zig.chain(), "313", "pyemscripten_2025_0_wasm32").write(tmp_path)
     damaged = tmp_path / "damaged-1.0-py3-none-any.whl"
     damaged.write_bytes(b"PK\3\4")
-    done = run(
-        "repair", needing, damaged, tmp_path / "gone-1.0-py3-none-any.whl", old(tmp_path), PURE.write(tmp_path), cwd=tmp_path
-    )
+    done = run("repair", needing, damaged, tmp_path / "gone.whl", old(tmp_path), PURE.write(tmp_path), cwd=tmp_path)
     assert done.returncode == 1
     assert done.stdout.splitlines() == [f"dist/pkg-1.0-{TAG}.whl", "dist/pure-1.0-py3-none-any.whl"]
     codes = [line.split(": ")[2] for line in done.stderr.splitlines() if line.startswith("conda2wheel: error: ")]

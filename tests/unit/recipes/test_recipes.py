@@ -325,6 +325,9 @@ def test_the_commands_check_and_use_recipes(tmp_path: Path) -> None:
     done = run("convert", demo(), "-o", tmp_path / "out", "--recipes", good)
     assert (done.returncode, "bad.toml:1: " in done.stderr.replace("\n", "")) == (2, True)
     assert run("convert", demo(), "--recipes", tmp_path / "none").returncode == 2
+    (tmp_path / "empty").mkdir()
+    done = run("recipe", "check", tmp_path / "gone.toml", tmp_path / "empty")
+    assert (done.returncode, done.stderr.count("error: not-found: ")) == (1, 2)
     (good / "bad.toml").unlink()
     assert run("convert", demo(), "-o", tmp_path / "out", "--recipes", good).returncode == 0
 
