@@ -57,7 +57,7 @@ class RequiredProject:
         return "; ".join(f"{user} requires {line}" for user, line in self.users)
 
     def admits(self, version: str) -> bool:
-        """Whether the specifiers admit a version. Pre-releases count, since installers accept one that is installed."""
+        """Whether a version fits the specifiers. A pre-release may fit, since installers accept one that is installed."""
         try:
             return self.specifier.contains(Version(version), prereleases=True)
         except InvalidVersion:
@@ -135,7 +135,7 @@ def _parsed(line: str) -> Requirement | None:
 
 
 def _applies(requirement: Requirement, environment: Mapping[str, str], extra: str) -> bool:
-    """Whether a line applies to the distribution without extras (extra ""), or only because of `extra`."""
+    """Whether a requirement applies without any extra (`extra` is ""), or only because of the extra `extra`."""
     if requirement.marker is None:
         return not extra
     bare = requirement.marker.evaluate({**environment, "extra": ""})

@@ -159,7 +159,7 @@ def pypi_name(conda_name: str, names: Names = NO_NAMES) -> str | None:
 
 
 def is_valid_name(name: str) -> bool:
-    """Whether a name has the form that core metadata requires of Name. `UNKNOWN` is setuptools' word for no name."""
+    """Whether core metadata allows a name. `UNKNOWN` is none: setuptools writes it for a project without a name."""
     return bool(_NAME.fullmatch(name)) and name.upper() != "UNKNOWN"
 
 

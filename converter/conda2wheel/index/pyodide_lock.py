@@ -71,9 +71,9 @@ class LockEntry:
 
 @dataclass(frozen=True)
 class MissingRequirement:
-    """A requirement that nothing in the lock file satisfies: whose, and which.
+    """A requirement that nothing in the lock file satisfies, and the project that has it.
 
-    `there` is the version in which its project is there; None: it is not.
+    `there` is the version of the required project that the lock file has; None if it has none.
     """
 
     project: str

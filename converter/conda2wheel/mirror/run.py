@@ -288,7 +288,7 @@ def publish_state(config: MirrorConfig, store: Store, state: MirrorState, plan: 
 
 
 def reset_missing(plan: MirrorPlan, state: MirrorState, published: PublishResult) -> tuple[PlannedTask, ...]:
-    """Make the items due again whose wheels are missing in the store."""
+    """Mark items as due again if their wheels are missing in the store."""
     missing = {entry.package.sha256 for entry in published.missing}
     tasks = tuple(
         PlannedTask(key, package, "its wheel is not in the store")

@@ -57,7 +57,7 @@ def wheels_by_name(find_links: Iterable[Path], given: Iterable[WheelFile]) -> Po
 
 
 def plan_installation(wheel: WheelFile, pool: Pool, runtime: Runtime) -> InstallPlan:
-    """What `wheel` needs in `runtime`, recursively. Nothing that is missing raises: it is a warning."""
+    """Find what `wheel` needs in `runtime`, recursively. What is missing becomes a warning, not an error."""
     walk = _Walk(pool, runtime)
     walk.chosen[wheel.name] = wheel
     walk.enter(wheel, frozenset())

@@ -304,7 +304,7 @@ def _url(value: str) -> str | None:
 
 
 def _email(value: str) -> str | None:
-    """The value if its first address, as PyPI parses it, is valid, or if it has none."""
+    """Return the field's value if PyPI accepts it: its first address is valid, or it has no address. Else None."""
     address = email.utils.parseaddr(value)[1]
     return value if not address or re.fullmatch(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+", address) else None
 

@@ -290,7 +290,9 @@ def _requirements(
         if document.fields:
             return _Requirements(document, conda.requires or None, conda.warnings)
         unknown = "" if "depends" in package.index else "; nothing says what it requires"
-        warning = ConversionWarning("no-metadata", f"the package has none; made from what conda knows of it{unknown}", "METADATA")
+        warning = ConversionWarning(
+            "no-metadata", f"the package has none, so it is made from conda's own metadata{unknown}", "METADATA"
+        )
         generic = generated(package, _requires_python(interp, conda.requires_python))
         return _Requirements(generic, conda.requires, (*conda.warnings, warning))
     if "depends" not in package.index:

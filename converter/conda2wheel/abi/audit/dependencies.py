@@ -201,7 +201,7 @@ def _differs(wanted: str, offered: str, whose: str) -> str:
 
 
 def _split(signature: str) -> tuple[str, str]:
-    """Parameters and results."""
+    """Split a function type into its parameters and its results."""
     parameters, _, results = signature.partition(">")
     return parameters, results
 

@@ -111,7 +111,7 @@ class Finding:
             raise ValueError(f"unknown finding code {self.code!r}")
 
     def json(self) -> dict[str, Any]:
-        """`{"code", "severity", "module", "symbol", "symbols", "message", "hint"}`; `symbols` are all, also if it is one."""
+        """`{"code", "severity", "module", "symbol", "symbols", "message", "hint"}`; `symbols` lists every one."""
         return {
             "code": self.code,
             "severity": str(self.severity),

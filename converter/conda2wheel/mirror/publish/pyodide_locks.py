@@ -42,7 +42,10 @@ def runtimes_of(entries: Iterable[IndexEntry]) -> tuple[Runtime, ...]:
 
 
 def lock(entries: Iterable[IndexEntry], runtime: Runtime, own: str | None = None) -> PyodideLock:
-    """Build one lock file, with what is missing in it and what it replaces. Arguments as `lock_files`."""
+    """Build the lock file of one Pyodide, and list what is missing from it and what it replaces.
+
+    The arguments are those of `lock_files`.
+    """
     locked = [_locked(entry) for entry in entries if entry.yanked is None]
     if own is None:
         return standalone_lock(locked, runtime)

@@ -92,8 +92,8 @@ class DaskExecutor:
     """Runs jobs on a Dask cluster.
 
     Its workers need conda2wheel-wasm[mirror] in this version, and access to the channels and the store. Dask repeats a job whose
-    worker died, and gives up one that several died with (`lost`). Memory is limited by the workers' own limit. A job that takes
-    too long is given up here; Dask cannot end it on the worker.
+    worker died, and gives up a job with which several workers died (`lost`). Memory is limited by the workers' own limit. A job
+    that takes too long is given up here; Dask cannot end it on the worker.
 
     Attributes:
         address: the scheduler's address, `tcp://host:8786`.
