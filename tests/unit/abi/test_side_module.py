@@ -69,7 +69,7 @@ def test_a_damaged_type_leaves_what_linking_needs() -> None:
     found = side(HEADER + custom("dylink.0", b"\x02\x09\x01\x07libx.so") + imports)
     assert (found.kind, found.needed) == (FileKind.SIDE_MODULE, ("libx.so",))
     assert (found.is_intact, found.loaded_needed, found.imports) == (False, (), ())
-    assert "f has a type that is not there" in found.problem
+    assert "f has a type that does not exist" in found.problem
 
 
 def test_the_loader_reads_nothing_after_a_wrong_count() -> None:
