@@ -75,6 +75,7 @@ def test_damage_and_absence_are_told(tmp_path: Path) -> None:
         with pytest.raises(Refused) as caught:
             read_wheel(tmp_path / NAME)
         assert caught.value.code == "corrupt-archive"
+    (tmp_path / "no wheel.whl").write_bytes(data)
     with pytest.raises(Refused, match="wheel"):
         read_wheel(tmp_path / "no wheel.whl")
     (tmp_path / NAME).unlink()
