@@ -80,6 +80,26 @@ def newest_pyodide(platform: Platform) -> str | None:
     return next(reversed(final or versions), None)
 
 
+@cache
+def main_names(platform: Platform) -> frozenset[str] | None:
+    """Every name that the main module of any Pyodide with that platform has; None where no Pyodide has it."""
+    versions = [version for version, _ in platform.pyodide if version in known()]
+    return frozenset(name for version in versions for name in symbols(version)) if versions else None
+
+
+@cache
+def main_symbols(platform: Platform) -> Mapping[str, Symbol]:
+    """Return the symbols that the main module of every Pyodide with that platform has, with one kind and type in all.
+
+    There are none where no Pyodide has the platform.
+    """
+    versions = [version for version, _ in platform.pyodide if version in known()]
+    if not versions:
+        return {}
+    first, *others = (symbols(version) for version in versions)
+    return {name: symbol for name, symbol in first.items() if all(other.get(name) == symbol for other in others)}
+
+
 def origin(pyodide: str) -> Origin:
     """The origin of the data of a version. Raises `LookupError`."""
     return Origin(**json.loads(_text(pyodide).partition("\n")[0]))

@@ -15,10 +15,11 @@ from packaging.utils import canonicalize_name
 from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.side_module import SideModule
+from conda2wheel.abi.symbols import main_names
 from conda2wheel.files.packagefile import PackageFile
 from conda2wheel.link.isolation import HASH_LENGTH, IsolatedModule, defined, new_names
 from conda2wheel.link.library import Library
-from conda2wheel.link.provided import main_names, without_provided
+from conda2wheel.link.provided import without_provided
 from conda2wheel.link.resolution import Resolution
 from conda2wheel.link.rewrite import Renamed, hash_in, not_isolated, rewrite
 from conda2wheel.results import ConversionWarning

@@ -8,37 +8,15 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Collection, Iterable, Mapping
-from functools import cache
 
-from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.side_module import GOT, SideModule
-from conda2wheel.abi.symbols import Symbol, known, symbols
+from conda2wheel.abi.symbols import Symbol, main_symbols
 from conda2wheel.link.resolution import Resolution
 from conda2wheel.results import ConversionWarning, Provided
 from conda2wheel.wasm.binary import Import, Kind
 from conda2wheel.wasm.dylink import Dylink
 
 BY_THE_LOADER = frozenset({"memory", "__indirect_function_table", "__memory_base", "__table_base", "__stack_pointer"})
-
-
-@cache
-def main_names(platform: Platform) -> frozenset[str] | None:
-    """Every name that the main module of any Pyodide with that platform has; None where no Pyodide has it."""
-    versions = [version for version, _ in platform.pyodide if version in known()]
-    return frozenset(name for version in versions for name in symbols(version)) if versions else None
-
-
-@cache
-def main_symbols(platform: Platform) -> Mapping[str, Symbol]:
-    """Return the symbols that the main module of every Pyodide with that platform has, with one kind and type in all.
-
-    There are none where no Pyodide has the platform.
-    """
-    versions = [version for version, _ in platform.pyodide if version in known()]
-    if not versions:
-        return {}
-    first, *others = (symbols(version) for version in versions)
-    return {name: symbol for name, symbol in first.items() if all(other.get(name) == symbol for other in others)}
 
 
 def without_provided(resolution: Resolution, keep: Collection[str] = ()) -> Resolution:

@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from conda2wheel.abi.loader_search import ORIGIN, finds
 from conda2wheel.abi.platforms import Platform
+from conda2wheel.abi.symbols import main_names
 from conda2wheel.files.packagefile import BytesBlob, PackageFile
 from conda2wheel.link.isolation import HASH_LENGTH, IsolatedModule, new_names, used_by_name
-from conda2wheel.link.provided import main_names
 from conda2wheel.link.resolution import Resolution
 from conda2wheel.results import ConversionWarning
 from conda2wheel.wasm import dylink as dylink_section

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from conda2wheel.abi.platforms import Platform, for_pyodide
+from conda2wheel.abi.symbols import main_names, main_symbols
 from conda2wheel.commands.convert import convert
 from conda2wheel.errors import Refused
-from conda2wheel.link.provided import main_names, main_symbols
 from conda2wheel.results import Converted, Provided
 from conda2wheel.wasm import dylink
 from conda2wheel.wasm.binary import Module
