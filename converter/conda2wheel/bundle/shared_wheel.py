@@ -32,7 +32,7 @@ from conda2wheel.link.rewrite import libraries_used_by_name
 from conda2wheel.options import Options
 from conda2wheel.results import ConversionWarning, Converted, Planned
 from conda2wheel.wheel import writer as archive
-from conda2wheel.wheel.members import consulted_sources, vendored_licenses, vendored_member, wheel_file, with_provenance
+from conda2wheel.wheel.members import consulted_sources, vendored_licenses, vendored_members, wheel_file, with_provenance
 from conda2wheel.wheel.metadata import METADATA_VERSION, Document, spdx_expression
 from conda2wheel.wheel.plan import wheel_filename
 from conda2wheel.wheel.provenance import SHARE, Provenance, allowed_warnings
@@ -135,10 +135,10 @@ class SharedLibraries:
         self, common: CommonWheel, linked: Linked, verdict: Verdict
     ) -> tuple[Provenance, list[archive.Member], list[ConversionWarning]]:
         """Return the provenance, every member but RECORD, and warnings."""
-        warnings = [*linked.warnings, *verdict.warnings]
         info = f"{common.file_part}-{common.version}.dist-info"
-        contents = [vendored_member(path, file, linked, linked.packages, warnings) for path, file in linked.libraries.items()]
-        texts = vendored_licenses(linked, warnings)
+        contents, prefix_notes = vendored_members(linked, linked.packages)
+        texts, license_notes = vendored_licenses(linked)
+        warnings = [*linked.warnings, *verdict.warnings, *prefix_notes, *license_notes]
         contents += [archive.Member(f"{info}/licenses/{name}", blob, origin=origin) for name, (blob, origin) in texts.items()]
         document = _metadata(common, linked, sorted(texts))
         contents.append(archive.Member(f"{info}/METADATA", BytesBlob(document.encode())))

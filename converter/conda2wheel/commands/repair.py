@@ -37,7 +37,7 @@ from conda2wheel.link.resolution import WheelModules
 from conda2wheel.options import Options
 from conda2wheel.results import ConversionWarning, Repaired
 from conda2wheel.wheel import editor
-from conda2wheel.wheel.members import consulted_sources, link_changes, vendored_licenses, vendored_member, with_provenance
+from conda2wheel.wheel.members import consulted_sources, link_changes, vendored_licenses, vendored_members, with_provenance
 from conda2wheel.wheel.provenance import Provenance, allowed_warnings, read_provenance
 from conda2wheel.wheel.reader import Wheel, read_wheel
 from conda2wheel.wheel.tags import ANY, Retagged, retag
@@ -232,13 +232,13 @@ def _judge(wheel: Wheel, tagged: Retagged, linked: Linked, allow: frozenset[str]
 
 def _edit(wheel: Wheel, tagged: Retagged, linked: Linked, native: bool) -> tuple[list[Member], list[ConversionWarning]]:
     """The members of the repaired wheel without RECORD; none if nothing is to be changed."""
-    warnings: list[ConversionWarning] = []
-    texts = vendored_licenses(linked, warnings)
+    texts, warnings = vendored_licenses(linked)
     replaced: dict[str, editor.Change] = {
         path: (file.blob, link_changes(linked, path)) for path, file in linked.rewritten.items()
     }
     replaced |= editor.described(wheel, tagged.tags, native, sorted(texts))
-    added = [vendored_member(path, file, linked, linked.packages, warnings) for path, file in linked.libraries.items()]
+    added, notes = vendored_members(linked, linked.packages)
+    warnings += notes
     added += [Member(f"{wheel.dist_info}/licenses/{name}", blob, origin=origin) for name, (blob, origin) in texts.items()]
     problem = editor.record_problem(wheel)
     if problem:

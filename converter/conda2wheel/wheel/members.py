@@ -14,7 +14,7 @@ from conda2wheel.conda.host_environment import host_libraries
 from conda2wheel.conda.origin import GENERATED, MemberOrigin, MemberSource
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
-from conda2wheel.files.packagefile import Blob, BytesBlob, PackageFile
+from conda2wheel.files.packagefile import Blob, BytesBlob
 from conda2wheel.link.library import Library
 from conda2wheel.link.linker import Linked
 from conda2wheel.results import ConversionWarning
@@ -62,22 +62,30 @@ def wheel_members(plan: Plan, linked: Linked, others: Iterable[AddedFile] = ()) 
     source = MemberSource.of(plan.package)
     out: dict[str, Member] = {}
     for item in plan.placed:
-        _add(plan, out, _member(plan, item, source, linked, warnings))
-    for path, file in linked.libraries.items():
-        _add(plan, out, vendored_member(path, file, linked, (plan.package, *linked.packages), warnings))
+        member, notes = _member(plan, item, source, linked)
+        warnings += notes
+        _add(plan, out, member)
+    libraries, notes = vendored_members(linked, (plan.package, *linked.packages))
+    warnings += notes
+    for member in libraries:
+        _add(plan, out, member)
     for each in others:
-        blob = without_prefix(each.file.blob, (each.package,), (each.origin, each.file.path), warnings)
+        blob, notes = _without_prefix(each.file.blob, (each.package,), (each.origin, each.file.path))
+        warnings += notes
         origin = MemberOrigin.copied(MemberSource.of(each.package), each.origin, each.file.blob, blob, {"prefix": "/"})
         _add(plan, out, Member(each.member_path(plan.stem), blob, origin=origin))
     info = f"{plan.stem}.dist-info"
-    licenses, document = _licenses(plan, linked, others, warnings)
-    for name, (blob, origin) in {**_copied_metadata(plan, source, warnings), **licenses}.items():
+    licenses, document, license_notes = _licenses(plan, linked, others)
+    copied, notes = _copied_metadata(plan, source)
+    warnings += [*license_notes, *notes]
+    for name, (blob, origin) in {**copied, **licenses}.items():
         _add(plan, out, Member(f"{info}/{name}", blob, origin=origin))
     if plan.entry_points:
         blob = BytesBlob(entry_points_text(plan.entry_points))
         _add(plan, out, Member(f"{info}/entry_points.txt", blob, origin=_written(plan, source, "entry_points.txt", blob)))
     core = tuple(file.path for file in plan.distribution.files.values()) if plan.distribution else ()
-    metadata = without_prefix(BytesBlob(document.encode()), (plan.package,), core, warnings)
+    metadata, notes = _without_prefix(BytesBlob(document.encode()), (plan.package,), core)
+    warnings += notes
     origin = _written(plan, source, "METADATA", metadata)
     if origin.source is None:
         origin = _written(plan, source, "PKG-INFO", metadata)
@@ -87,15 +95,19 @@ def wheel_members(plan: Plan, linked: Linked, others: Iterable[AddedFile] = ()) 
     return list(out.values()), warnings
 
 
-def vendored_member(
-    path: str, file: PackageFile, linked: Linked, packages: Iterable[CondaPackage], warnings: list[ConversionWarning]
-) -> Member:
-    """A vendored library, without the build prefix of whichever package it came from."""
-    library = linked.origins[path]
-    blob = without_prefix(file.blob, packages, (file.path,), warnings)
-    changes = link_changes(linked, path) | ({} if blob is file.blob else {"prefix": "/"})
-    was = library.side.file
-    return Member(path, blob, origin=MemberOrigin.copied(library_source(library), was.path, was.blob, blob, changes))
+def vendored_members(linked: Linked, packages: Iterable[CondaPackage]) -> tuple[list[Member], list[ConversionWarning]]:
+    """The vendored libraries, without the build prefix of whichever of `packages` they come from, and warnings."""
+    packages = tuple(packages)
+    members: list[Member] = []
+    warnings: list[ConversionWarning] = []
+    for path, file in linked.libraries.items():
+        library = linked.origins[path]
+        blob, notes = _without_prefix(file.blob, packages, (file.path,))
+        warnings += notes
+        changes = link_changes(linked, path) | ({} if blob is file.blob else {"prefix": "/"})
+        was = library.side.file
+        members.append(Member(path, blob, origin=MemberOrigin.copied(library_source(library), was.path, was.blob, blob, changes)))
+    return members, warnings
 
 
 def library_source(library: Library) -> MemberSource:
@@ -118,11 +130,11 @@ def _add(plan: Plan, out: dict[str, Member], member: Member) -> None:
     out[member.path] = member
 
 
-def _member(plan: Plan, item: Placed, source: MemberSource, linked: Linked, warnings: list[ConversionWarning]) -> Member:
+def _member(plan: Plan, item: Placed, source: MemberSource, linked: Linked) -> tuple[Member, list[ConversionWarning]]:
     path = item.path if item.scheme == "site" else f"{plan.stem}.data/{item.scheme}/{item.path}"
     file = linked.rewritten.get(item.path, item.file) if item.scheme == "site" else item.file
     changes = link_changes(linked, item.path) if item.scheme == "site" else {}
-    blob = without_prefix(file.blob, (plan.package,), (item.origin, item.file.path), warnings)
+    blob, warnings = _without_prefix(file.blob, (plan.package,), (item.origin, item.file.path))
     if blob is not file.blob:
         changes["prefix"] = "/"
     if item.scheme == "scripts" and is_python_script(blob.read()):
@@ -135,7 +147,8 @@ def _member(plan: Plan, item: Placed, source: MemberSource, linked: Linked, warn
             changes["environment"] = True
     # Python files and data need no executable bit, whatever the build machine's umask made of them.
     executable = item.scheme == "scripts" or item.path in plan.native or (item.file.executable and path.endswith(".sh"))
-    return Member(path, blob, executable, MemberOrigin.copied(source, item.origin, item.file.blob, blob, changes))
+    origin = MemberOrigin.copied(source, item.origin, item.file.blob, blob, changes)
+    return Member(path, blob, executable, origin), warnings
 
 
 def _written(plan: Plan, source: MemberSource, name: str, blob: Blob) -> MemberOrigin:
@@ -144,10 +157,9 @@ def _written(plan: Plan, source: MemberSource, name: str, blob: Blob) -> MemberO
     return MemberOrigin.copied(source, file.path, file.blob, blob, {"mended": True}) if file else GENERATED
 
 
-def without_prefix(
-    blob: Blob, packages: Iterable[CondaPackage], names: tuple[str, ...], warnings: list[ConversionWarning]
-) -> Blob:
+def _without_prefix(blob: Blob, packages: Iterable[CondaPackage], names: tuple[str, ...]) -> tuple[Blob, list[ConversionWarning]]:
     """Remove the build prefix from a file if one of `packages` lists a placeholder for one of its `names`."""
+    warnings: list[ConversionWarning] = []
     found = {package.placeholders[name] for package in packages for name in names if name in package.placeholders}
     for placeholder in sorted(found, key=lambda p: (p.prefix, p.mode)):
         data, done, left = relocate(blob.read(), placeholder)
@@ -159,22 +171,24 @@ def without_prefix(
         elif done and placeholder.mode == "binary":
             why = "the build prefix in it became /; code that stored its length may still fail"
             warnings.append(ConversionWarning("prefix-in-binary", why, names[0]))
-    return blob
+    return blob, warnings
 
 
-def _copied_metadata(plan: Plan, source: MemberSource, warnings: list[ConversionWarning]) -> dict[str, tuple[Blob, MemberOrigin]]:
+def _copied_metadata(plan: Plan, source: MemberSource) -> tuple[dict[str, tuple[Blob, MemberOrigin]], list[ConversionWarning]]:
     """The files of the metadata folder that are copied: top_level.txt, sboms/, and others of upstream's build backend."""
     distribution = plan.distribution
+    found: dict[str, tuple[Blob, MemberOrigin]] = {}
+    warnings: list[ConversionWarning] = []
     if distribution is None:
-        return {}
+        return found, warnings
     egg = distribution.kind != "dist-info"
-    found = {}
     for name, file in distribution.files.items():
         kept = name in COPIED_FROM_EGG if egg else not any(fnmatchcase(name, pattern) for pattern in NOT_COPIED)
         if kept and not _is_license(plan.metadata, name):
-            blob = without_prefix(file.blob, (plan.package,), (file.path,), warnings)
+            blob, notes = _without_prefix(file.blob, (plan.package,), (file.path,))
+            warnings += notes
             found[name] = (blob, MemberOrigin.copied(source, file.path, file.blob, blob, {"prefix": "/"}))
-    return found
+    return found, warnings
 
 
 def _is_license(document: Document, name: str) -> bool:
@@ -185,8 +199,8 @@ def _is_license(document: Document, name: str) -> bool:
 
 
 def _licenses(
-    plan: Plan, linked: Linked, others: Iterable[AddedFile], warnings: list[ConversionWarning]
-) -> tuple[dict[str, tuple[Blob, MemberOrigin]], Document]:
+    plan: Plan, linked: Linked, others: Iterable[AddedFile]
+) -> tuple[dict[str, tuple[Blob, MemberOrigin]], Document, list[ConversionWarning]]:
     """License files as `licenses/...`, and the metadata whose License-File fields name all of them (PEP 639).
 
     They are those of the dist-info, those of the recipe and of conda whose text differs, and a folder for each package of a
@@ -206,21 +220,24 @@ def _licenses(
     for name, blob in plan.package.licenses:
         if blob.sha256 not in have:
             found[name if name not in found else f"conda/{name}"] = (blob, MemberOrigin(source, f"info/licenses/{name}"))
+    warnings: list[ConversionWarning] = []
     missing = [name for name in plan.metadata.all("License-File") if name not in found]
     if missing:
         warnings.append(
             ConversionWarning("missing-license", f"License-File {', '.join(missing)}: not in the package", "METADATA")
         )
-    found |= vendored_licenses(linked, warnings, [each.package for each in others])
+    vendored, notes = vendored_licenses(linked, [each.package for each in others])
+    found |= vendored
     document = plan.metadata.replaced("License-File", sorted(found))
-    return {f"licenses/{name}": each for name, each in found.items()}, document
+    return {f"licenses/{name}": each for name, each in found.items()}, document, [*warnings, *notes]
 
 
 def vendored_licenses(
-    linked: Linked, warnings: list[ConversionWarning], others: Iterable[CondaPackage] = ()
-) -> dict[str, tuple[Blob, MemberOrigin]]:
+    linked: Linked, others: Iterable[CondaPackage] = ()
+) -> tuple[dict[str, tuple[Blob, MemberOrigin]], list[ConversionWarning]]:
     """The license texts of the packages of vendored libraries, and of `others`, by path below `licenses/`: one folder each."""
     found: dict[str, tuple[Blob, MemberOrigin]] = {}
+    warnings: list[ConversionWarning] = []
     for package in {package.stem: package for package in (*linked.packages, *others)}.values():
         source = MemberSource.of(package)
         for name, blob in package.licenses:
@@ -233,7 +250,7 @@ def vendored_licenses(
         if library.package is None:
             why = f"{library.side.file.name} is from a folder that is no package, so its license is unknown"
             warnings.append(ConversionWarning("missing-license", why, path))
-    return found
+    return found, warnings
 
 
 def wheel_file(tags: Iterable[Tag], *, pure: bool) -> bytes:
