@@ -11,7 +11,7 @@ from conda2wheel._version import __version__
 from conda2wheel.errors import REFUSAL_CODES, Conda2WheelError, Failed, Refused
 
 if TYPE_CHECKING:
-    from conda2wheel.abi.audit.findings import Finding, Severity
+    from conda2wheel.abi.audit.findings import Finding, RunVerdict, Severity
     from conda2wheel.abi.platforms import Platform
     from conda2wheel.bundle.build import bundle_locked, bundle_specs
     from conda2wheel.bundle.output import Bundle
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from conda2wheel.link.library_index import LibraryIndex
     from conda2wheel.options import ALLOWABLE
     from conda2wheel.recipes.model import RecipeBook
-    from conda2wheel.results import ConversionWarning, Converted, Planned, Provided, Repaired, Vendored
+    from conda2wheel.results import ConversionWarning, Converted, Planned, Provided, Repaired, UnusablePart, Vendored
 
 __all__ = [
     "ALLOWABLE",
@@ -55,7 +55,9 @@ __all__ = [
     "RecipeBook",
     "Refused",
     "Repaired",
+    "RunVerdict",
     "Severity",
+    "UnusablePart",
     "Vendored",
     "Verified",
     "__version__",
@@ -93,7 +95,9 @@ _LAZY = {
     "Provided": "results",
     "RecipeBook": "recipes.model",
     "Repaired": "results",
+    "RunVerdict": "abi.audit.findings",
     "Severity": "abi.audit.findings",
+    "UnusablePart": "results",
     "Vendored": "results",
     "Verified": "commands.verify",
     "ConversionWarning": "results",

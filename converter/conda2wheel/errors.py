@@ -60,13 +60,13 @@ CODES: dict[str, ErrorCode] = {
     ),
     "unresolved-symbol": ErrorCode(
         "refused",
-        "an import that nothing provides: the module does not load, or the interpreter ends when the import is called",
-        "take a build for that Pyodide, or `--allow` it if that code is never called",
+        "an import that nothing provides: the module does not load (or, with `--strict`, the interpreter ends at a call of it)",
+        "take a build for that Pyodide; without `--strict` a function that is missing is a warning",
     ),
     "signature-mismatch": ErrorCode(
         "refused",
         "an import whose type differs from that of the provided symbol",
-        "take a build for that Pyodide, or `--allow` it if that code is never called",
+        "take a build for that Pyodide",
     ),
     "fake-dylib": ErrorCode(
         "refused",

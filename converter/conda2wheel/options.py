@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 from conda2wheel.abi.choice import forced_platform
 from conda2wheel.abi.platforms import Platform
@@ -20,6 +20,17 @@ DEFAULT_LEVEL = 6  # of libdeflate
 ALLOWABLE = frozenset({"abi-conflict", "missing-library", "signature-mismatch", "unresolved-symbol"})
 
 
+class OptionKeywords(TypedDict, total=False):
+    """Those arguments of `Options` that need no check of their own."""
+
+    compat_tags: bool
+    level: int
+    isolate: bool
+    provided: bool
+    pins: Pins
+    strict: bool
+
+
 @dataclass(frozen=True)
 class Options:
     """What the bytes of a wheel depend on beside its packages.
@@ -32,6 +43,7 @@ class Options:
         provided: whether libraries that Pyodide provides are left out.
         allow: the refusal codes that become warnings.
         pins: the source of version limits, one of `PINS`.
+        strict: whether a wheel is refused of which a part does not run.
         recipe: the conversion recipe of the package.
         epoch: SOURCE_DATE_EPOCH in seconds; None if it is not set.
         names: the PyPI names of dependencies that come from their own dist-info and not from the tables, by conda name.
@@ -44,6 +56,7 @@ class Options:
     provided: bool = True
     allow: frozenset[str] = frozenset()
     pins: Pins = "metadata"
+    strict: bool = False
     recipe: Recipe | None = None
     epoch: int | None = None
     names: Names = field(default_factory=dict, hash=False)
@@ -55,20 +68,9 @@ class Options:
             raise Failed("usage", f"pins {self.pins!r}: unknown", f"one of {', '.join(PINS)}")
 
     @classmethod
-    def of(
-        cls,
-        platform: str | Platform = "auto",
-        compat_tags: bool = False,
-        level: int = DEFAULT_LEVEL,
-        isolate: bool = True,
-        provided: bool = True,
-        allow: Iterable[str] = (),
-        pins: Pins = "metadata",
-    ) -> Options:
+    def of(cls, platform: str | Platform = "auto", allow: Iterable[str] = (), **choices: Unpack[OptionKeywords]) -> Options:
         """Return the options of a caller, with SOURCE_DATE_EPOCH of this process. Raises `Failed` (usage) for a wrong value."""
-        return cls(
-            forced_platform(platform), compat_tags, level, isolate, provided, check_allow(allow), pins, epoch=source_date_epoch()
-        )
+        return cls(platform=forced_platform(platform), allow=check_allow(allow), epoch=source_date_epoch(), **choices)
 
     def json(self) -> dict[str, Any]:
         """Return the options as `conda2wheel.json` records them."""
@@ -80,6 +82,7 @@ class Options:
             "provided": self.provided,
             "allow": sorted(self.allow),
             "pins": self.pins,
+            "strict": self.strict,
             "recipe": dict(self.recipe.document) if self.recipe else None,
             "source_date_epoch": self.epoch,
             "names": dict(self.names),
@@ -95,7 +98,8 @@ class Options:
         """
         if not isinstance(document, Mapping):
             raise ValueError("no options")  # noqa: TRY004 - the document is wrong, not an argument
-        flags = [document.get(key) for key in ("compat_tags", "isolate", "provided")]
+        strict = document.get("strict", False)  # wheels of earlier versions do not have it
+        flags = [strict, *(document.get(key) for key in ("compat_tags", "isolate", "provided"))]
         level, epoch, allow = document.get("level"), document.get("source_date_epoch"), document.get("allow")
         pins = next((each for each in PINS if each == document.get("pins")), None)
         names = document.get("names", {})
@@ -111,9 +115,9 @@ class Options:
             and all(name is None or isinstance(name, str) for name in names.values())
         ):
             raise ValueError("this version does not write such options")
-        compat_tags, isolate, provided = map(bool, flags)
+        strict, compat_tags, isolate, provided = map(bool, flags)
         platform = forced_platform(str(document.get("platform")))
-        return cls(platform, compat_tags, level, isolate, provided, check_allow(allow), pins, recipe, epoch, names)
+        return cls(platform, compat_tags, level, isolate, provided, check_allow(allow), pins, strict, recipe, epoch, names)
 
     def moment(self, own: float | None) -> float:
         """Return the time of a wheel's members, in seconds since 1970: SOURCE_DATE_EPOCH if it is set, else the input's own."""

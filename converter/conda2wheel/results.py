@@ -32,6 +32,27 @@ class ConversionWarning:
 
 
 @dataclass(frozen=True)
+class UnusablePart:
+    """A part of a wheel that ends the interpreter when it is reached. The wheel loads, and the rest of it runs.
+
+    Attributes:
+        module: the path of the module in its wheel.
+        code: the code of the audit's finding.
+        symbols: the functions that the module calls and that Pyodide does not have; empty if it is about no symbol.
+        message: one line.
+    """
+
+    module: str
+    code: str
+    symbols: tuple[str, ...]
+    message: str
+
+    def json(self) -> dict[str, Any]:
+        """`{"module", "code", "symbols", "message"}`."""
+        return {"module": self.module, "code": self.code, "symbols": list(self.symbols), "message": self.message}
+
+
+@dataclass(frozen=True)
 class Vendored:
     """A shared library in the wheel: its path there, the package it was taken from, and the members that NEED it."""
 
@@ -70,7 +91,8 @@ class Planned:
     """A wheel that a dry run planned: `wheel` (its path) and `sha256` are None.
 
     `vendored` are the libraries in the wheel, `provided` those that Pyodide's main module replaces, `shared` those that it takes
-    from a common wheel, which is one of `requires`. `evidence` says why it has its `platform`.
+    from a common wheel, which is one of `requires`. `unusable` are the parts that end the interpreter when they are reached.
+    `evidence` says why it has its `platform`.
     """
 
     source: str
@@ -85,6 +107,7 @@ class Planned:
     vendored: tuple[Vendored, ...] = ()
     provided: tuple[Provided, ...] = ()
     shared: tuple[Vendored, ...] = ()
+    unusable: tuple[UnusablePart, ...] = ()
     warnings: tuple[ConversionWarning, ...] = ()
     evidence: tuple[str, ...] = ()
     seconds: float = field(default=0.0, compare=False)
@@ -107,6 +130,7 @@ class Planned:
             "vendored": [lib.json() for lib in self.vendored],
             "provided": [lib.json() for lib in self.provided],
             "shared": [lib.json() for lib in self.shared],
+            "unusable": [part.json() for part in self.unusable],
             "warnings": [warning.json() for warning in self.warnings],
             "evidence": list(self.evidence),
             "seconds": round(self.seconds, 3),
@@ -150,6 +174,7 @@ def error_json(source: str, error: Conda2WheelError, seconds: float) -> dict[str
         "vendored": [],
         "provided": [],
         "shared": [],
+        "unusable": [],
         "warnings": [],
         "evidence": [],
         "seconds": round(seconds, 3),

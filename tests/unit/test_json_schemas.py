@@ -103,12 +103,15 @@ def test_convert_inspect_and_verify(tmp_path: Path) -> None:
 
 def test_repair_and_audit(foreign: Path, tmp_path: Path) -> None:
     pure = Foreign("py3-none-any", {"pure.py": "x = 1\n"}, name="pure", purelib=True).write(tmp_path)
-    found = run("convert", "repair", foreign, pure, tmp_path / MISSING, "-o", tmp_path / "out", "--allow", "unresolved-symbol")
+    found = run("convert", "repair", foreign, pure, tmp_path / MISSING, "-o", tmp_path / "out")
     assert statuses(found) == ["repaired", "copied", "failed"]
-    assert statuses(run("convert", "repair", foreign, "-o", tmp_path / "out")) == ["refused"]
+    assert [part["symbols"] for part in found["results"][0]["unusable"]] == [["nope"]]
+    assert statuses(run("convert", "repair", foreign, "-o", tmp_path / "out", "--strict")) == ["refused"]
     found = run("audit", "audit", foreign, pure, tmp_path / MISSING)
     assert statuses(found) == ["audited", "audited", "failed"]
     assert [finding["code"] for finding in found["results"][0]["findings"]] == ["unresolved-symbol"]
+    assert [found["results"][0][key] for key in ("ok", "verdict")] == [False, "runs-except"]
+    assert {row["verdict"] for row in found["results"][0]["matrix"]} == {"runs-except", "does-not-load"}
 
 
 def test_inspect_of_a_module(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 The evidence, in this order: the platform that the caller names; the package's own claims, which must agree; an environment that
 lists the package; the interpreter, where emscripten-forge's channels built it with one Emscripten only. The binaries choose
 between candidates where they can, and contradict impossible ones. If no candidate is left, or several, the package is refused
-(`unknown-abi`); the platform is never guessed.
+(`unknown-abi`); the platform is never guessed. If the package's own claims name the platform, binaries that load there do not
+contradict it: what of them does not run there is the audit's to say.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ def decide(
             two of the package's own claims, the interpreter or the binaries contradict each other.
     """
     if forced is not None:
-        allowed = _veto(source, forced, python if exact else None, modules, tolerant)
-        return Decision(forced, ("--platform",), (*_doubts(forced, modules), *allowed))
+        found = _veto(source, forced, python if exact else None, modules, tolerant, names_platform(claims, forced, python))
+        return Decision(forced, ("--platform",), (*_doubts(forced, modules), *found))
     candidates, texts, weak = _claimed(source, claims)
     if weak:
         candidates, texts = _by_interpreter(candidates, texts, python)
@@ -76,15 +77,15 @@ def decide(
     if len(fit) > 1:
         left = choose(fit, modules)
         if not left:  # none of them, so the refusal is the same for each
-            _veto(source, fit[-1], None, modules, tolerant)
+            _veto(source, fit[-1], None, modules, tolerant, False)
         if len(left) == 1:
             texts = [*texts, "the binaries' unwinding"]
         fit = left
     if len(fit) != 1:
         raise _unknown(source, claims, python, fit)
     platform = fit[0]
-    allowed = _veto(source, platform, python if exact else None, modules, tolerant)
-    warnings = [*_doubts(platform, modules), *allowed]
+    found = _veto(source, platform, python if exact else None, modules, tolerant, names_platform(claims, platform, python))
+    warnings = [*_doubts(platform, modules), *found]
     if weak:
         warnings.append(
             ConversionWarning("platform-from-interpreter", f"no evidence but {' and '.join(texts)}: taken as {platform.tag}")
@@ -93,12 +94,26 @@ def decide(
 
 
 def _doubts(platform: Platform, modules: Modules) -> list[ConversionWarning]:
+    """Return warnings about a platform that no Pyodide has. Modules for any other are audited."""
+    if platform.pyodide:
+        return []
     why = "throws C++ exceptions and was built without any way to catch one: the first one ends the interpreter"
     found = [ConversionWarning("cannot-catch", why, name) for name in cannot_catch(modules)]
-    if not platform.pyodide:
-        said = f"no Pyodide has Emscripten {platform.emscripten}: nothing is known to run {platform.tag}"
-        found.append(ConversionWarning("no-pyodide", said))
-    return found
+    others = [each for each in contradictions(modules, platform) if each.loads and each.code != "cannot-catch"]
+    found += [ConversionWarning(each.code, each.why, each.module) for each in others]
+    said = f"no Pyodide has Emscripten {platform.emscripten}: nothing is known to run {platform.tag}"
+    return [*found, ConversionWarning("no-pyodide", said)]
+
+
+def names_platform(claims: Sequence[Claim], platform: Platform, python: str | None = None) -> bool:
+    """Whether the package's own claims, with the CPython that it was built with, admit this platform alone."""
+    own = [claim.emscriptens for claim in claims if claim.level == "package"]
+    if not own:
+        return False
+    names = frozenset.intersection(*own)
+    if python is not None and len(names) > 1:
+        names = frozenset(name for name in names if python in _pythons(name)) or names
+    return names == {platform.emscripten}
 
 
 def _claimed(source: str, claims: Sequence[Claim]) -> tuple[frozenset[str] | None, list[str], bool]:
@@ -163,8 +178,13 @@ def _pythons(emscripten: str) -> set[str]:
     return found | ({row} if row else set())
 
 
-def _veto(source: str, platform: Platform, python: str | None, modules: Modules, tolerant: bool) -> list[ConversionWarning]:
-    """Refuse an impossible platform; with `tolerant`, return what contradicts it as warnings."""
+def _veto(
+    source: str, platform: Platform, python: str | None, modules: Modules, tolerant: bool, named: bool
+) -> list[ConversionWarning]:
+    """Refuse an impossible platform; with `tolerant`, return what contradicts it as warnings.
+
+    Where the package's own evidence names the platform, a module that loads there is no contradiction.
+    """
     # Only PEP 783 ties a platform to one CPython.
     if platform.on_pypi and python is not None and python != platform.python:
         raise Refused(
@@ -172,15 +192,15 @@ def _veto(source: str, platform: Platform, python: str | None, modules: Modules,
             f"{source}: built for CPython {python}, but {platform.tag} is CPython {platform.python}",
             "take the build for that CPython, or another --platform",
         )
-    found = contradictions(modules, platform)
+    found = [each for each in contradictions(modules, platform) if not (named and each.loads)]
     if found and not tolerant:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise Refused(
             "abi-conflict",
-            f"{source}: {found[0]}{more}",
+            f"{source}: {found[0].why}{more}",
             f"it was not built for {platform.tag}; take a build that was, or --allow abi-conflict",
         )
-    return [ConversionWarning(ALLOWED, f"abi-conflict: {text}") for text in found]
+    return [ConversionWarning(ALLOWED, f"abi-conflict: {each.why}") for each in found]
 
 
 def _tags(rows: Sequence[Platform]) -> str:

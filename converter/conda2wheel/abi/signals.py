@@ -70,7 +70,24 @@ def read_signals(module: Module) -> Signals:
     )
 
 
-def contradictions(modules: Iterable[tuple[str, Signals]], platform: Platform) -> list[str]:
+@dataclass(frozen=True)
+class Contradiction:
+    """Why a module cannot have been built for a platform.
+
+    Attributes:
+        code: the code of the audit's finding about it.
+        module: the name of the module.
+        why: the reason, which begins with the name.
+        loads: whether the module loads there all the same.
+    """
+
+    code: str
+    module: str
+    why: str
+    loads: bool = False
+
+
+def contradictions(modules: Iterable[tuple[str, Signals]], platform: Platform) -> list[Contradiction]:
     """Why these modules (name, signals) cannot have been built for `platform`; empty if nothing contradicts it.
 
     A module that only throws is no contradiction while another module of the same package has unwinding tags: a leaf
@@ -81,20 +98,25 @@ def contradictions(modules: Iterable[tuple[str, Signals]], platform: Platform) -
     any_tags = any(s.wasm_unwinding for _, s in modules)
     for name, s in modules:
         if s.shared_memory:
-            found.append(f"{name} imports a shared memory (built with -pthread); Pyodide has no threads")
+            why = f"{name} imports a shared memory (built with -pthread); Pyodide has no threads"
+            found.append(Contradiction("shared-memory", name, why))
         if s.memory64:
-            found.append(f"{name} imports a 64-bit memory; Pyodide is wasm32")
+            found.append(Contradiction("memory64", name, f"{name} imports a 64-bit memory; Pyodide is wasm32"))
         if s.legalised:
-            found.append(f"{name} exports orig$ functions (built without WASM_BIGINT)")
+            found.append(Contradiction("no-bigint", name, f"{name} exports orig$ functions (built without WASM_BIGINT)", True))
         if s.legacy_dylink and not platform.legacy_dylink:
-            found.append(f"{name} has a legacy dylink section, which {platform.tag} no longer loads")
+            why = f"{name} has a legacy dylink section, which {platform.tag} no longer loads"
+            found.append(Contradiction("legacy-dylink", name, why))
         if platform.unwinding == "wasm" and s.js_unwinding:
             names = ", ".join(s.js_unwinding[:3]) + (" ..." if len(s.js_unwinding) > 3 else "")
-            found.append(f"{name} unwinds through JavaScript ({names}), {platform.tag} through WebAssembly exceptions")
+            why = f"{name} unwinds through JavaScript ({names}), {platform.tag} through WebAssembly exceptions"
+            found.append(Contradiction("unwinding", name, why, True))
         if platform.unwinding == "js" and s.wasm_unwinding:
-            found.append(f"{name} imports WebAssembly exception tags, which {platform.tag} does not have")
+            why = f"{name} imports WebAssembly exception tags, which {platform.tag} does not have"
+            found.append(Contradiction("unwinding", name, why))
         if platform.unwinding == "wasm" and s.python_module and s.throws and not s.js_unwinding and not any_tags:
-            found.append(f"{name} throws C++ exceptions (__cxa_throw) but was built without any way to catch one")
+            why = f"{name} throws C++ exceptions (__cxa_throw) but was built without any way to catch one"
+            found.append(Contradiction("cannot-catch", name, why, True))
     return found
 
 

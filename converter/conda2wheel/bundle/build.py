@@ -94,7 +94,8 @@ def bundle_specs(
     given: dict[str, Any] = {"compat_tags": True, **keywords}
     platform = given.pop("platform", "auto")
     preferred = tuple(given.pop("channels", ())) or DEFAULT_CHANNELS
-    flags = {name: given.pop(name) for name in ("compat_tags", "level", "isolate", "provided", "allow", "pins") if name in given}
+    names = ("compat_tags", "level", "isolate", "provided", "allow", "pins", "strict")
+    flags = {name: given.pop(name) for name in names if name in given}
     own_channels = [spec.rpartition("::")[0] for spec in specs if "::" in spec]
     named = platform.tag if isinstance(platform, Platform) else platform
     target = choose_target(named, [*own_channels, *preferred], with_pyodide)

@@ -103,7 +103,7 @@ class SharedLibraries:
         common, linked = link_common(self.name, self.platform, self._members, link_options)
         if not common.files:
             return None
-        verdict = judge(f"--share-libs {self.name}", common.unit, self.platform, self.options.allow)
+        verdict = judge(f"--share-libs {self.name}", common.unit, self.platform, self.options)
         digest = hashlib.sha256()
         for member in self._contents(replace(common, version=PROVISIONAL), linked, verdict)[1]:
             digest.update(f"{member.path}\n{member.blob.sha256}\n".encode())
@@ -119,6 +119,7 @@ class SharedLibraries:
             version=common.version,
             tags=frozenset(map(str, self._tags())),
             vendored=linked.vendored,
+            unusable=verdict.unusable,
         )
         if out is not None:
             target = out / provenance.filename
@@ -157,6 +158,7 @@ class SharedLibraries:
             moment=self.options.moment(max((package.timestamp or 0.0 for package in linked.packages), default=None)),
             consulted=consulted_sources(linked),
             overrides=allowed_warnings(warnings),
+            unusable=verdict.unusable,
             vendored=linked.vendored,
         )
         return provenance, with_provenance(provenance, info, contents, None, linked), warnings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,16 @@ if TYPE_CHECKING:
     from conda2wheel.errors import Conda2WheelError
 
 STDOUT = "-"
+
+
+class FailOn(StrEnum):
+    """The values of --fail-on: severities of findings, repeated here because importing them would slow `--help` down."""
+
+    LOAD = "load"
+    FATAL = "fatal"
+    SUSPICIOUS = "suspicious"
+
+
 WIDTH = 130  # columns of a table where stderr is no terminal
 
 
@@ -29,6 +40,10 @@ def audit(
     sarif: Annotated[
         str | None, typer.Option(metavar="FILE", help="Also write the findings as SARIF 2.1.0 to this file; - is stdout.")
     ] = None,
+    fail_on: Annotated[
+        FailOn,
+        typer.Option(metavar="load|fatal|suspicious", help="Exit with status 1 from this severity on; notes never count."),
+    ] = FailOn.FATAL,
     offline: options.Offline = False,
     as_json: options.Json = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every finding, and tracebacks of bugs.")] = False,
@@ -37,15 +52,16 @@ def audit(
     max_member_size: options.MaxMemberSize = None,
     max_ratio: options.MaxRatio = None,
 ) -> None:
-    """Say whether wheels would run in Pyodide, and every reason why not.
+    """Say whether wheels run in Pyodide, run except for some functions, or do not load, and every reason why.
 
-    The wheels are not run. Prints one verdict per line on stdout; the findings go to stderr. Exit status: 0 all would run, 1 one
-    would not, 2 wrong command line.
+    The wheels are not run. Prints one verdict per line on stdout; the findings go to stderr. Exit status: 0 all run, 1 one has a
+    finding of the severity of --fail-on or a worse one, 2 wrong command line.
     """
     import sys
 
     from rich.console import Console
 
+    from conda2wheel.abi.audit.findings import Severity
     from conda2wheel.cli.progress import show_progress
     from conda2wheel.commands.audit import audit_each
     from conda2wheel.commands.audit_result import Audited
@@ -88,7 +104,8 @@ def audit(
         print_json(document(entries))
     if sarif is not None:
         _write_sarif(sarif, audited, errors)
-    raise typer.Exit(0 if not errors and all(result.ok for result in audited) else 1)
+    severity = Severity(fail_on)
+    raise typer.Exit(0 if not errors and all(result.passes(severity) for result in audited) else 1)
 
 
 def _print_error(error: Conda2WheelError, verbose: bool) -> None:

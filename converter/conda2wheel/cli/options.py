@@ -88,6 +88,7 @@ Allow = Annotated[
     list[str] | None,
     typer.Option("--allow", metavar="CODE", help="Turn this refusal into a warning, and record it in the wheel. Repeatable."),
 ]
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse a wheel of which a part ends the interpreter when it is reached.")]
 Pins = Annotated[
     PinsChoice,
     typer.Option(

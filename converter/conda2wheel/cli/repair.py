@@ -25,6 +25,7 @@ def repair(
     isolate: options.Isolate = True,
     provided: options.Provided = True,
     allow: options.Allow = None,
+    strict: options.Strict = False,
     offline: options.Offline = False,
     as_json: options.Json = False,
     verbose: Annotated[
@@ -65,6 +66,7 @@ def repair(
             isolate=isolate,
             provided=provided,
             allow=codes,
+            strict=strict,
             limits=limits,
             downloads=options.downloads(offline, display),
         )

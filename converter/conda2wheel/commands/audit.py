@@ -1,4 +1,4 @@
-"""`audit`: would wheels, packages and side modules run in Pyodide?
+"""`audit`: do wheels, packages and side modules run in Pyodide?
 
     open      commands.audit_subjects   wheels, packages as `convert` would write them, single modules
     choose    here                      the Pyodide that each input is built for, unless the caller names one
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from conda2wheel.abi import symbols
 from conda2wheel.abi.audit.engine import audit_units, findings_if_ignored
-from conda2wheel.abi.audit.findings import Finding
+from conda2wheel.abi.audit.findings import Finding, RunVerdict, unusable_parts
 from conda2wheel.abi.choice import forced_platform
 from conda2wheel.abi.platforms import Platform, for_pyodide, platforms
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
@@ -235,8 +235,10 @@ def _row(subject: Subject, pyodide: str, joint: _JointAudit) -> MatrixRow:
     platform = _platform_of(pyodide)
     findings = joint.findings(subject, pyodide)
     tagged = platform in subject.platforms or not subject.platforms
-    bad = [finding for finding in findings if not finding.severity.runs]
+    bad = [finding for finding in findings if finding.severity.verdict is not RunVerdict.RUNS]
     if not bad:
         return MatrixRow(pyodide, platform.tag, findings[0].severity if findings else None, tagged)
     worst = min(bad, key=lambda finding: (finding.severity.rank, finding.code in CONSEQUENCES))
-    return MatrixRow(pyodide, platform.tag, worst.severity, tagged, worst.code, worst.module, worst.message, len(bad) - 1)
+    unusable = unusable_parts(bad) if worst.severity.verdict is RunVerdict.EXCEPT else ()
+    row = MatrixRow(pyodide, platform.tag, worst.severity, tagged, worst.code, worst.module, worst.message, len(bad) - 1)
+    return replace(row, unusable=unusable)

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from conda2wheel.abi.audit.findings import Finding, Severity
-from conda2wheel.results import ConversionWarning
+from conda2wheel.abi.audit.findings import Finding, RunVerdict, Severity, listed_parts, unusable_parts
+from conda2wheel.results import ConversionWarning, UnusablePart
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -21,6 +21,11 @@ HEADINGS = {  # meaning and colour of each severity
 }
 ROWS = {Severity.LOAD: 12, Severity.FATAL: 12, Severity.SUSPICIOUS: 8, Severity.NOTE: 3}  # of one severity, without -v
 PLACES = 3  # modules that one row names, without -v
+WORDS = {  # a verdict in the matrix, with its colour
+    RunVerdict.RUNS: ("runs", "green"),
+    RunVerdict.EXCEPT: ("runs except", "yellow"),
+    RunVerdict.DOES_NOT_LOAD: ("does not load", "red"),
+}
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,8 @@ class MatrixRow:
         code: the code of the worst finding; empty if the input runs. So are `module` and `reason`.
         module: the module that it is about.
         reason: its message.
-        others: how many more findings stop the input from running.
+        others: how many more findings of the severities `load` and `fatal` there are.
+        unusable: the parts that do not run, if the input loads.
     """
 
     pyodide: str
@@ -46,18 +52,33 @@ class MatrixRow:
     module: str = ""
     reason: str = ""
     others: int = 0
+    unusable: tuple[UnusablePart, ...] = ()
+
+    @property
+    def verdict(self) -> RunVerdict:
+        """Whether the input runs, runs except for its `unusable` parts, or does not load."""
+        return RunVerdict.RUNS if self.worst is None else self.worst.verdict
 
     @property
     def runs(self) -> bool:
         """Whether no module fails to load and no function is fatal."""
-        return self.worst is None or self.worst.runs
+        return self.verdict is RunVerdict.RUNS
+
+    def passes(self, fail_on: Severity) -> bool:
+        """Whether no finding has this severity or a worse one."""
+        return self.worst is None or self.worst.rank > fail_on.rank
 
     def json(self) -> dict[str, Any]:
-        """Return `{"pyodide", "platform", "runs", "tagged", "worst", "code", "module", "reason", "others"}`."""
+        """Return a row of `matrix`.
+
+        It is `{"pyodide", "platform", "verdict", "runs", "unusable", "tagged", "worst", "code", "module", "reason", "others"}`.
+        """
         return {
             "pyodide": self.pyodide,
             "platform": self.platform,
+            "verdict": str(self.verdict),
             "runs": self.runs,
+            "unusable": [part.json() for part in self.unusable],
             "tagged": self.tagged,
             "worst": None if self.worst is None else str(self.worst),
             "code": self.code or None,
@@ -96,13 +117,36 @@ class Audited:
 
     @property
     def ok(self) -> bool:
-        """Whether the input would run in its Pyodide; without one, in any.
+        """Whether the whole input runs in its Pyodide; without one, in any."""
+        return self.passes(Severity.FATAL)
+
+    def passes(self, fail_on: Severity) -> bool:
+        """Whether the input has no finding of this severity or a worse one in its Pyodide; without one, in any.
 
         An input for a platform that no Pyodide has is not installed by any, whatever the matrix says.
         """
         if self.pyodide is not None:
-            return all(finding.severity.runs for finding in self.findings)
-        return self.modules == 0 or (self.platform is None and any(row.runs for row in self.matrix))
+            return all(finding.severity.rank > fail_on.rank for finding in self.findings)
+        return self.modules == 0 or (self.platform is None and any(row.passes(fail_on) for row in self.matrix))
+
+    @property
+    def verdict(self) -> RunVerdict | None:
+        """Whether the input runs in its Pyodide, runs except for its `unusable` parts, or does not load.
+
+        Without a Pyodide it is the best verdict of the matrix; None for a platform that no Pyodide has.
+        """
+        if self.modules == 0:
+            return RunVerdict.RUNS
+        if self.pyodide is not None:
+            worst = min((finding.severity for finding in self.findings), key=lambda each: each.rank, default=Severity.NOTE)
+            return worst.verdict
+        found = [] if self.platform is not None else [row.verdict for row in self.matrix]
+        return next((verdict for verdict in RunVerdict if verdict in found), None)
+
+    @property
+    def unusable(self) -> tuple[UnusablePart, ...]:
+        """The parts that end the interpreter of its Pyodide when they are reached, if the input loads."""
+        return unusable_parts(self.findings) if self.verdict is RunVerdict.EXCEPT else ()
 
     def count(self, severity: Severity) -> int:
         """Return the number of findings of a severity."""
@@ -111,13 +155,15 @@ class Audited:
     def json(self) -> dict[str, Any]:
         """Return one entry of `results`.
 
-        It is `{"source", "status" ("audited"), "ok", "kind", "platform", "pyodide", "modules", "findings", "matrix", "warnings",
-        "seconds"}`.
+        It is `{"source", "status" ("audited"), "ok", "verdict", "unusable", "kind", "platform", "pyodide", "modules", "findings",
+        "matrix", "warnings", "seconds"}`.
         """
         return {
             "source": self.source,
             "status": "audited",
             "ok": self.ok,
+            "verdict": None if self.verdict is None else str(self.verdict),
+            "unusable": [part.json() for part in self.unusable],
             "kind": self.kind,
             "platform": self.platform,
             "pyodide": self.pyodide,
@@ -133,21 +179,25 @@ class Audited:
         if self.modules == 0:
             return f"{self.source}: nothing native in it, runs in any Pyodide whose Python it admits"
         if self.pyodide is None:
-            runs = [row.pyodide for row in self.matrix if row.runs]
-            where = f"would run on Pyodide {', '.join(runs)}" if runs else "would run on no Pyodide that is known"
+            where = self._in_the_matrix()
             if self.platform is not None:
-                where = f"would NOT run: no Pyodide has {self.platform}" + (
-                    f" (as a build for another it {where})" if runs else ""
-                )
+                known = any(row.verdict is not RunVerdict.DOES_NOT_LOAD for row in self.matrix)
+                where = f"no Pyodide has {self.platform}" + (f"; as a build for another it {where}" if known else "")
             return f"{self.source}: {where}"
-        if self.ok:
-            counts = [
-                _several(self.count(kind), str(kind)) for kind in Severity if kind is Severity.SUSPICIOUS and self.count(kind)
-            ]
-            return f"{self.source}: would run on Pyodide {self.pyodide}" + (f" ({counts[0]})" if counts else "")
-        words = ((Severity.LOAD, "fail to load"), (Severity.FATAL, "fatal when reached"))
-        found = ", ".join(f"{self.count(severity)} {word}" for severity, word in words if self.count(severity))
-        return f"{self.source}: would NOT run on Pyodide {self.pyodide} ({found})"
+        if self.verdict is RunVerdict.DOES_NOT_LOAD:
+            counts = ", ".join(f"{self.count(each)} {each}" for each in (Severity.LOAD, Severity.FATAL) if self.count(each))
+            return f"{self.source}: does not load on Pyodide {self.pyodide} ({counts})"
+        doubts = f" ({self.count(Severity.SUSPICIOUS)} suspicious)" if self.count(Severity.SUSPICIOUS) else ""
+        parts = f" except for {listed_parts(self.unusable)}" if self.unusable else ""
+        return f"{self.source}: runs on Pyodide {self.pyodide}{parts}{doubts}"
+
+    def _in_the_matrix(self) -> str:
+        """Say in which Pyodides the input runs, where none of them is its own."""
+        runs = [row.pyodide for row in self.matrix if row.verdict is RunVerdict.RUNS]
+        partly = [row.pyodide for row in self.matrix if row.verdict is RunVerdict.EXCEPT]
+        words = [f"runs on Pyodide {', '.join(runs)}"] if runs else []
+        words += [f"runs except for a part on Pyodide {', '.join(partly)}"] if partly else []
+        return "; ".join(words) or "loads on no Pyodide that is known"
 
     def tables(self, everything: bool = False) -> Iterator[RenderableType]:
         """Yield tables for rich: the findings by severity, then the matrix. Long lists are shortened, unless `everything`."""
@@ -162,7 +212,7 @@ class Audited:
                 yield Text(f"  {severity}: {title} ({_several(len(found), 'finding')})", style=style)
                 yield _findings(_grouped(found), None if everything else ROWS[severity])
         if self.matrix:
-            yield Text("  in which Pyodide would it run?", style="bold")
+            yield Text("  in which Pyodide does it run?", style="bold")
             yield _matrix(self.matrix, everything)
 
 
@@ -211,15 +261,17 @@ def _matrix(rows: Sequence[MatrixRow], everything: bool) -> Table:
 
     table = _plain()
     table.expand = True  # the last column gets the remaining width, instead of narrowing the others
-    known = [(f"  {row.pyodide}", row.platform.removesuffix("_wasm32"), "runs" if row.runs else "no") for row in rows]
+    known = [(f"  {row.pyodide}", row.platform.removesuffix("_wasm32"), *WORDS[row.verdict]) for row in rows]
     for _ in range(3):
         table.add_column(no_wrap=True)
     table.add_column(no_wrap=not everything, overflow="fold" if everything else "ellipsis", ratio=1)
-    for row, (pyodide, platform, verdict) in zip(rows, known, strict=True):
+    for row, (pyodide, platform, verdict, style) in zip(rows, known, strict=True):
         note = "" if row.tagged else "but it is not tagged for this platform, so micropip does not install it"
-        if not row.runs:
+        if row.unusable:
+            note = listed_parts(row.unusable) + (f": {row.reason}" if everything else "")
+        elif not row.runs:
             more = f" and {row.others} more" if row.others else ""
             place = f"{row.module} " if everything else ""
             note = f"{row.code}{more}: {place}{row.reason}"
-        table.add_row(pyodide, platform, Text(verdict, style="green" if row.runs else "red"), Text(note))
+        table.add_row(pyodide, platform, Text(verdict, style=style), Text(note))
     return table

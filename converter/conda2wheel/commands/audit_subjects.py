@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["wheel", "package", "module"]
 # Warnings of `convert` that the audit reports as findings or by itself.
-_REPORTED_BY_AUDIT = (ALLOWED, "cannot-catch", "no-pyodide")
+_REPORTED_BY_AUDIT = (ALLOWED, "cannot-catch", "unwinding", "no-bigint", "no-pyodide")
 _SITE = re.compile(r"^(?:.*/)?site-packages/")
 _DATA = re.compile(r"^[^/]+\.data/(?:platlib|purelib)/")  # installers move these to site-packages
 

@@ -55,6 +55,7 @@ def convert(  # noqa: PLR0913 - a public function
     provided: bool = True,
     allow: Iterable[str] = (),
     pins: Pins = "metadata",
+    strict: bool = False,
     recipes: Iterable[str | Path] | RecipeBook = (),
     limits: Limits | None = None,
     downloads: Downloads = DOWNLOADS,
@@ -83,6 +84,8 @@ def convert(  # noqa: PLR0913 - a public function
         provided: do not vendor a library if Pyodide's main module already provides every symbol used from it.
         allow: refusal codes that become warnings (`ALLOWABLE`); the wheel records what was allowed.
         pins: whose version limits hold where METADATA and conda's depends differ: "metadata", or "conda" too.
+        strict: refuse a wheel of which a part ends the interpreter when it is reached. Otherwise such parts are in `warnings` and
+            in `unusable`, and the wheel records them.
         recipes: folders of conversion recipes that take precedence over the built-in ones; or a `RecipeBook` to share.
         limits: bounds on members, sizes and ratios of archives.
         downloads: the download cache, and whether the network may be used.
@@ -98,7 +101,16 @@ def convert(  # noqa: PLR0913 - a public function
     >>> convert("numpy-2.4.4-py313hcf5bae3_0.tar.bz2", libdirs=["pkgs"]).filename  # doctest: +SKIP
     'numpy-2.4.4-cp313-cp313-pyemscripten_2025_0_wasm32.whl'
     """
-    options = Options.of(platform, compat_tags, level, isolate, provided, allow, pins)
+    options = Options.of(
+        platform,
+        allow,
+        compat_tags=compat_tags,
+        level=level,
+        isolate=isolate,
+        provided=provided,
+        pins=pins,
+        strict=strict,
+    )
     context = Context.of(libdirs, channels, recipes, limits, downloads, progress)
     return convert_source(str(source), options, context, None if dry_run else Path(out))
 
@@ -170,6 +182,7 @@ def convert_each(  # noqa: PLR0913 - a public function
     provided: bool = True,
     allow: Iterable[str] = (),
     pins: Pins = "metadata",
+    strict: bool = False,
     recipes: Iterable[str | Path] | RecipeBook = (),
     limits: Limits | None = None,
     downloads: Downloads = DOWNLOADS,
@@ -185,7 +198,16 @@ def convert_each(  # noqa: PLR0913 - a public function
         Failed: for wrong arguments (usage, not-found), never for a source.
     """
     require_several("sources", sources)
-    options = Options.of(platform, compat_tags, level, isolate, provided, allow, pins)
+    options = Options.of(
+        platform,
+        allow,
+        compat_tags=compat_tags,
+        level=level,
+        isolate=isolate,
+        provided=provided,
+        pins=pins,
+        strict=strict,
+    )
     shared = Context.of(libdirs, channels, recipes, limits, downloads, progress)
     with prefetch([str(source) for source in sources], shared.channels, downloads, shared.limits.download) as prefetched:
         libraries = (

@@ -64,6 +64,7 @@ class PipelineKeywords(TypedDict, total=False):
     provided: bool
     allow: Iterable[str]
     pins: Pins
+    strict: bool
     recipes: Iterable[str | Path] | RecipeBook
     limits: Limits | None
     downloads: Downloads
@@ -233,6 +234,7 @@ class Built:
             vendored=linked.vendored,
             provided=linked.provided,
             shared=linked.shared,
+            unusable=self.provenance.unusable,
             warnings=tuple(dict.fromkeys(self.warnings)),
             evidence=plan.decision.evidence if plan.decision else (),
         )
@@ -301,7 +303,7 @@ def build(prepared: Prepared, common: CommonWheel | None = None, progress: Progr
         progress: called with one short line before each step.
 
     Raises:
-        Refused: missing-library, or the audit finds that the wheel would not run.
+        Refused: missing-library, or the audit finds that the wheel does not load, or with `strict` that a part does not run.
     """
     plan = prepared.plan
     progress(f"linking {plan.filename}")
@@ -324,7 +326,7 @@ def _judge(prepared: Prepared, linked: Linked) -> Verdict:
     if decision is None:
         return Verdict()
     installed = [linked.common.unit] if linked.common else []
-    return judge(prepared.package.source, prepared.unit(linked), decision.platform, prepared.options.allow, installed)
+    return judge(prepared.package.source, prepared.unit(linked), decision.platform, prepared.options, installed)
 
 
 def _provenance(prepared: Prepared, linked: Linked, verdict: Verdict, overrides: tuple[ConversionWarning, ...]) -> Provenance:
@@ -343,6 +345,7 @@ def _provenance(prepared: Prepared, linked: Linked, verdict: Verdict, overrides:
         moment=options.moment(plan.package.timestamp),
         consulted=consulted_sources(linked, prepared.added),
         overrides=overrides,
+        unusable=verdict.unusable,
         vendored=linked.vendored,
         provided=linked.provided,
         shared=linked.shared,

@@ -35,7 +35,7 @@ from conda2wheel.link.library_index import LibraryIndex
 from conda2wheel.link.linker import Linked, LinkOptions, link
 from conda2wheel.link.resolution import WheelModules
 from conda2wheel.options import Options
-from conda2wheel.results import ConversionWarning, Repaired
+from conda2wheel.results import ConversionWarning, Repaired, UnusablePart
 from conda2wheel.wheel import editor
 from conda2wheel.wheel.members import consulted_sources, link_changes, vendored_licenses, vendored_members, with_provenance
 from conda2wheel.wheel.provenance import Provenance, allowed_warnings, read_provenance
@@ -54,6 +54,7 @@ def repair(  # noqa: PLR0913 - a public function
     isolate: bool = True,
     provided: bool = True,
     allow: Iterable[str] = (),
+    strict: bool = False,
     limits: Limits | None = None,
     downloads: Downloads = DOWNLOADS,
 ) -> Repaired:
@@ -71,6 +72,7 @@ def repair(  # noqa: PLR0913 - a public function
         isolate: as for `convert`.
         provided: as for `convert`.
         allow: refusal codes that become warnings (`ALLOWABLE`).
+        strict: as for `convert`.
         limits: bounds on members, sizes and ratios of archives.
         downloads: as for `convert`; libdirs may be URLs.
 
@@ -81,7 +83,7 @@ def repair(  # noqa: PLR0913 - a public function
     >>> repair("demo-1.0-cp313-cp313-pyodide_2025_0_wasm32.whl", libdirs=["prefix/lib"]).filename  # doctest: +SKIP
     'demo-1.0-cp313-cp313-pyemscripten_2025_0_wasm32.whl'
     """
-    options = Options.of(platform, compat_tags, isolate=isolate, provided=provided, allow=allow)
+    options = Options.of(platform, allow, compat_tags=compat_tags, isolate=isolate, provided=provided, strict=strict)
     bounds = limits or Limits()
     libraries = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, bounds, downloads=downloads)
     return repair_wheel(read_wheel(Path(wheel), bounds), libraries, options, Path(out))
@@ -95,6 +97,11 @@ class _Changes:
     linked: Linked
     verdicts: tuple[Verdict, ...]
     warnings: tuple[ConversionWarning, ...]
+
+    @property
+    def unusable(self) -> tuple[UnusablePart, ...]:
+        """The parts that do not run on one of its platforms."""
+        return tuple(dict.fromkeys(part for verdict in self.verdicts for part in verdict.unusable))
 
 
 def repair_wheel(wheel: Wheel, libraries: LibraryIndex, options: Options, out: Path) -> Repaired:
@@ -121,7 +128,7 @@ def _changes(wheel: Wheel, modules: Mapping[str, SideModule], libraries: Library
     elsewhere = {path: binary for path, binary in modules.items() if path not in native}
     tagged = retag(wheel, native, elsewhere, options.platform, options.compat_tags, "abi-conflict" in options.allow)
     linked = _link(wheel, native, tagged, libraries, options)
-    verdicts = _judge(wheel, tagged, linked, options.allow)
+    verdicts = _judge(wheel, tagged, linked, options)
     found = dict.fromkeys(warning for verdict in verdicts for warning in verdict.warnings)
     return _Changes(tagged, linked, verdicts, (*tagged.warnings, *_not_linked(elsewhere), *linked.warnings, *found))
 
@@ -136,6 +143,7 @@ def repair_each(  # noqa: PLR0913 - a public function
     isolate: bool = True,
     provided: bool = True,
     allow: Iterable[str] = (),
+    strict: bool = False,
     limits: Limits | None = None,
     downloads: Downloads = DOWNLOADS,
 ) -> Iterator[tuple[str, Repaired | Conda2WheelError]]:
@@ -148,7 +156,7 @@ def repair_each(  # noqa: PLR0913 - a public function
         Failed: for wrong arguments (usage, not-found), never for a wheel.
     """
     require_several("wheels", wheels)
-    options = Options.of(platform, compat_tags, isolate=isolate, provided=provided, allow=allow)
+    options = Options.of(platform, allow, compat_tags=compat_tags, isolate=isolate, provided=provided, strict=strict)
     bounds = limits or Limits()
     libraries = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, bounds, downloads=downloads)
     written: dict[str, str] = {}
@@ -218,8 +226,8 @@ def _link(wheel: Wheel, native: Mapping[str, SideModule], tagged: Retagged, inde
     return linked[0]
 
 
-def _judge(wheel: Wheel, tagged: Retagged, linked: Linked, allow: frozenset[str]) -> tuple[Verdict, ...]:
-    """Return the verdict for each platform in its tags. Raises `Refused` if the wheel would not run on one of them."""
+def _judge(wheel: Wheel, tagged: Retagged, linked: Linked, options: Options) -> tuple[Verdict, ...]:
+    """Return the verdict for each platform in its tags. Raises `Refused` if the wheel does not load on one of them."""
     rewritten = {path: SideModule(file) for path, file in {**linked.rewritten, **linked.libraries}.items()}
     unit = AuditUnit(
         name=tagged.filename,
@@ -227,7 +235,7 @@ def _judge(wheel: Wheel, tagged: Retagged, linked: Linked, allow: frozenset[str]
         distribution=wheel.distribution,
         abi3=tagged.interpreter.python_tag if tagged.interpreter.abi_tag == "abi3" else None,
     )
-    return tuple(judge(wheel.source, unit, decision.platform, allow) for decision in tagged.decisions)
+    return tuple(judge(wheel.source, unit, decision.platform, options) for decision in tagged.decisions)
 
 
 def _edit(wheel: Wheel, tagged: Retagged, linked: Linked, native: bool) -> tuple[list[Member], list[ConversionWarning]]:
@@ -280,6 +288,7 @@ def _provenance(wheel: Wheel, changes: _Changes, options: Options) -> Provenance
         moment=options.moment(wheel.timestamp),
         consulted=consulted_sources(linked),
         overrides=allowed_warnings(changes.warnings),
+        unusable=changes.unusable,
         vendored=linked.vendored,
         provided=linked.provided,
         previous=read_provenance(wheel),
@@ -333,6 +342,7 @@ def _result(wheel: Wheel, written: _Written, changes: _Changes | None) -> Repair
         requires=tuple(wheel.metadata.all("Requires-Dist")),
         vendored=linked.vendored,
         provided=linked.provided,
+        unusable=changes.unusable if changes else (),
         warnings=tuple(dict.fromkeys((*(changes.warnings if changes else ()), *size_warnings(written.path)))),
         evidence=tuple(text for decision in decisions for text in decision.evidence),
         changed=written.changed,

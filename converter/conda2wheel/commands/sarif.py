@@ -69,7 +69,8 @@ def _results(item: Audited, seen: Counter[str]) -> Iterator[dict[str, Any]]:
             "properties": {
                 "severity": str(finding.severity),
                 "pyodide": item.pyodide,
-                "symbols": list(finding.symbols or ([finding.symbol] if finding.symbol else [])),
+                "verdict": str(finding.severity.verdict),
+                "symbols": list(finding.names),
             },
         }
     if not item.ok and item.pyodide is None:

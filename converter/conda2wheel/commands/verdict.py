@@ -1,68 +1,74 @@
-"""The audit as a stage of the pipeline: a wheel that would not run is refused, unless the caller allows the finding.
+"""The audit as a stage of the pipeline: a wheel that does not load is refused, unless the caller allows the finding.
 
-The wheel is audited as it is about to be written, against the newest Pyodide of its platform. A finding that a module would not
-load, or would end the interpreter, becomes a refusal. A platform that no Pyodide has cannot be audited.
+The wheel is audited as it is about to be written, against the newest Pyodide of its platform. A module that does not load is
+a refusal, because the loader then gives up the whole wheel. A function that ends the interpreter when it is called is a warning,
+because everything else of the wheel works; with `strict` it is a refusal, too. A platform that no Pyodide has cannot be audited.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from conda2wheel.abi.audit.engine import audit_units
-from conda2wheel.abi.audit.findings import RULES, Finding, Severity
+from conda2wheel.abi.audit.findings import RULES, Finding, Severity, unusable_parts
 from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.symbols import newest_pyodide
 from conda2wheel.errors import Refused
-from conda2wheel.options import ALLOWABLE
-from conda2wheel.results import ALLOWED, ConversionWarning
+from conda2wheel.options import ALLOWABLE, Options
+from conda2wheel.results import ALLOWED, ConversionWarning, UnusablePart
 
 SHOWN = 3  # findings in the message of a refusal
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The warnings of the audit, and the Pyodide that the wheel was audited for; None without one."""
+    """The result of the audit of a wheel that may be written.
+
+    Attributes:
+        warnings: what is wrong with it.
+        pyodide: the Pyodide that it was audited for; None without one.
+        unusable: the parts that do not run.
+    """
 
     warnings: tuple[ConversionWarning, ...] = ()
     pyodide: str | None = None
+    unusable: tuple[UnusablePart, ...] = ()
 
 
-def judge(
-    source: str, unit: AuditUnit, platform: Platform, allow: Collection[str] = (), beside: Sequence[AuditUnit] = ()
-) -> Verdict:
+def judge(source: str, unit: AuditUnit, platform: Platform, options: Options, beside: Sequence[AuditUnit] = ()) -> Verdict:
     """Audit a wheel for its platform.
 
     Args:
         source: the package or wheel, for messages.
         unit: the modules of the wheel.
         platform: the platform of the wheel.
-        allow: refusal codes that become warnings.
+        options: of these, `strict`, and `allow`: the refusal codes that become warnings.
         beside: modules that are installed before the wheel and are not audited.
 
     Raises:
-        Refused: the wheel would not run. The code is that of the worst finding; the message names module, symbol and reason.
+        Refused: the wheel does not load, or with `strict` a part of it does not run. The code is that of the worst finding; the
+            message names module, symbol and reason.
     """
     pyodide = newest_pyodide(platform)
     if pyodide is None:
         return Verdict()
     findings = audit_units([unit], pyodide, beside)[unit.name]
-    bad = [finding for finding in findings if not finding.severity.runs]
-    # On platforms whose toolchain disables exceptions by default, most C++ extensions throw without being able to catch
-    # (kiwisolver 1.3.2, contourpy 1.3.1). They work until they throw, and Pyodide ships such extensions itself. On platforms
-    # whose toolchain always enables exceptions, the finding means that another toolchain was used.
-    usual = {"cannot-catch"} if platform.unwinding == "js" else set()
-    refusing = [finding for finding in bad if RULES[finding.code].refusal not in allow and finding.code not in usual]
+    severities = (Severity.LOAD, Severity.FATAL) if options.strict else (Severity.LOAD,)
+    bad = [finding for finding in findings if finding.severity in severities]
+    refusing = [finding for finding in bad if RULES[finding.code].refusal not in options.allow]
     if refusing:
         raise _refusal(source, pyodide, refusing)
-    reported = [finding for finding in findings if finding.severity is Severity.SUSPICIOUS or finding.code in usual]
-    bad = [finding for finding in bad if finding not in reported]
-    warnings = [ConversionWarning(finding.code, finding.message, finding.module) for finding in reported]
+    warnings = [
+        ConversionWarning(finding.code, finding.message, finding.module)
+        for finding in findings
+        if finding not in bad and finding.severity is not Severity.NOTE
+    ]
     warnings += [
         ConversionWarning(ALLOWED, f"{RULES[finding.code].refusal}: {finding.message}", finding.module) for finding in bad
     ]
-    return Verdict(tuple(warnings), pyodide)
+    return Verdict(tuple(warnings), pyodide, unusable_parts(findings))
 
 
 def _refusal(source: str, pyodide: str, findings: list[Finding]) -> Refused:
@@ -74,6 +80,8 @@ def _refusal(source: str, pyodide: str, findings: list[Finding]) -> Refused:
     shown = "; ".join(f"{finding.module}: {finding.message}" for finding in same[:SHOWN])
     more = f" (and {len(findings) - SHOWN} more)" if len(findings) > SHOWN else ""
     hint = worst.hint or "audit shows every finding"
-    if code in ALLOWABLE:
+    if worst.severity is not Severity.LOAD:
+        hint += "; without --strict it is a warning"
+    elif code in ALLOWABLE:
         hint += f"; --allow {code} writes the wheel anyway"
     return Refused(code, f"{source}: in Pyodide {pyodide}, {shown}{more}", hint)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from conda2wheel.abi.choice import names_platform
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule, same_library
 from conda2wheel.abi.signals import contradictions
@@ -216,13 +217,14 @@ def _unfit(library: Library, platform: Platform) -> str:
     side = library.side
     if not side.kind.is_loadable:
         return f"is no side module ({side.kind}{': ' + side.problem if side.problem else ''})"
-    found = contradictions([(side.file.path, side.signals)], platform)
-    if found:
-        return found[0]
-    if library.package is not None:
-        for claim in claims(library.package):
-            if claim.level == "package" and platform.emscripten not in claim.emscriptens:
-                return f"it {claim.text}, not Emscripten {platform.emscripten}"
+    own = claims(library.package) if library.package is not None else []
+    named = names_platform(own, platform)
+    for each in contradictions([(side.file.path, side.signals)], platform):
+        if not (named and each.loads):
+            return each.why
+    for claim in own:
+        if claim.level == "package" and platform.emscripten not in claim.emscriptens:
+            return f"it {claim.text}, not Emscripten {platform.emscripten}"
     return ""
 
 

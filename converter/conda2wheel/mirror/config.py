@@ -40,6 +40,7 @@ SECTIONS: dict[str, dict[str, type]] = {
         "isolate": bool,
         "provided": bool,
         "allow": list,
+        "strict": bool,
         "level": int,
     },
     "work": {"workers": int, "memory": str, "timeout": str, "retries": int, "check": str},
@@ -80,6 +81,7 @@ class ConvertConfig:
     isolate: bool = True
     provided: bool = True
     allow: tuple[str, ...] = ()
+    strict: bool = False
     level: int = DEFAULT_LEVEL
 
 
@@ -180,7 +182,16 @@ class MirrorConfig:
     def options(self, platform: str = "auto") -> Options:
         """The conversion options of [convert] for a platform, with SOURCE_DATE_EPOCH of this process."""
         table = self.convert
-        return Options.of(platform, table.compat_tags, table.level, table.isolate, table.provided, table.allow, table.pins)
+        return Options.of(
+            platform,
+            table.allow,
+            compat_tags=table.compat_tags,
+            level=table.level,
+            isolate=table.isolate,
+            provided=table.provided,
+            pins=table.pins,
+            strict=table.strict,
+        )
 
 
 def template() -> str:

@@ -16,7 +16,7 @@ from conda2wheel.conda.origin import MemberOrigin, MemberSource
 from conda2wheel.files.packagefile import Blob, BytesBlob
 from conda2wheel.files.reading import corrupt
 from conda2wheel.options import Options
-from conda2wheel.results import ALLOWED, ConversionWarning, Provided, Vendored
+from conda2wheel.results import ALLOWED, ConversionWarning, Provided, UnusablePart, Vendored
 from conda2wheel.wheel.reader import Wheel
 from conda2wheel.wheel.writer import Member
 
@@ -38,6 +38,7 @@ class Provenance:
         moment: the time of the members, in seconds since 1970.
         consulted: the other packages that the result depends on: those of all libraries that were found, vendored or not.
         overrides: the refusals that `--allow` turned into warnings.
+        unusable: the parts that end the interpreter when they are reached.
         shared: the libraries that the wheel takes from the common wheel `requires`.
         previous: the provenance that a repaired wheel had before.
     """
@@ -55,6 +56,7 @@ class Provenance:
     moment: float
     consulted: tuple[MemberSource, ...] = ()
     overrides: tuple[ConversionWarning, ...] = ()
+    unusable: tuple[UnusablePart, ...] = ()
     vendored: tuple[Vendored, ...] = ()
     provided: tuple[Provided, ...] = ()
     shared: tuple[Vendored, ...] = ()
@@ -114,6 +116,7 @@ def summarize(document: Mapping[str, Any]) -> tuple[tuple[tuple[str, Any], ...],
         ("shared", tuple(shared)),
         ("provided", tuple(provided)),
         ("overrides", tuple(overrides)),
+        ("unusable", tuple(f"{each.get('module')}: {each.get('message')}" for each in _list(document.get("unusable")))),
     )
     return facts, tuple(changed)
 
@@ -173,6 +176,7 @@ def provenance_file(provenance: Provenance, members: Iterable[Member]) -> Blob:
         "evidence": list(provenance.evidence),
         "options": provenance.options.json(),
         "overrides": [_override(each) for each in provenance.overrides],
+        "unusable": [part.json() for part in provenance.unusable],
         "sources": [source.json() for source in sources],
         "vendored": [{"name": each.name, "needed_by": list(each.needed_by)} for each in provenance.vendored],
         "provided": [each.json() for each in provenance.provided],

@@ -261,10 +261,11 @@ def _decide(
 ) -> tuple[tuple[Decision, ...], list[ConversionWarning]]:
     python = interp.exact or interp.built_with
     is_exact = interp.exact is not None
+    claims = [Claim("package", f"is tagged {_tags(wheel, row)}", frozenset({row.emscripten})) for row in named]
     if forced is not None:
-        decisions = [decide(wheel.source, [], python, modules, forced, is_exact, tolerant)]
+        own = [claim for claim in claims if forced.emscripten in claim.emscriptens]
+        decisions = [decide(wheel.source, own, python, modules, forced, is_exact, tolerant)]
     elif named:
-        claims = [Claim("package", f"is tagged {_tags(wheel, row)}", frozenset({row.emscripten})) for row in named]
         decisions = [decide(wheel.source, [claim], python, modules, None, is_exact, tolerant) for claim in claims]
     else:
         fit = choose([row for row in platforms() if row.python and (python is None or row.python == python)], modules)

@@ -81,8 +81,8 @@ def test_a_good_wheel_is_a_line_on_stdout_a_matrix_on_stderr_and_status_0(tmp_pa
     path = good(tmp_path)
     done = run(path)
     assert done.returncode == 0
-    assert done.stdout == f"{path}: would run on Pyodide 0.29.5\n"
-    rows = re.findall(r"^  (\d\S+) +(\S+) +(runs|no)\b", done.stderr, re.MULTILINE)
+    assert done.stdout == f"{path}: runs on Pyodide 0.29.5\n"
+    rows = re.findall(r"^  (\d\S+) +(\S+) +(runs|does not load)\b", done.stderr, re.MULTILINE)
     assert [row[0] for row in rows] == list(symbols.known())
     assert [row[0] for row in rows if row[2] == "runs"] == ["0.28.3", "0.29.5"]
     assert max(map(len, done.stderr.splitlines())) <= 130
@@ -92,7 +92,7 @@ def test_a_fatal_finding_names_the_symbol_and_is_status_1(tmp_path: Path) -> Non
     path = bad(tmp_path)
     done = run(path)
     assert done.returncode == 1
-    assert done.stdout == f"{path}: would NOT run on Pyodide 0.29.5 (1 fatal when reached)\n"
+    assert done.stdout == f"{path}: runs on Pyodide 0.29.5 except for bad/_x{SUFFIX} (nope)\n"
     assert "unresolved-symbol  imports function nope" in done.stderr
     assert f"in bad/_x{SUFFIX}" in done.stderr
 
@@ -103,7 +103,7 @@ def test_a_folder_stands_for_its_wheels_and_a_damaged_one_stops_none(tmp_path: P
     done = run(tmp_path)
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
-        f"{paths[0]}: would run on Pyodide 0.29.5",
+        f"{paths[0]}: runs on Pyodide 0.29.5",
         f"{paths[2]}: nothing native in it, runs in any Pyodide whose Python it admits",
     ]
     errors = [line for line in done.stderr.splitlines() if line.startswith("conda2wheel: ")]
@@ -220,14 +220,14 @@ def test_an_unknown_version_is_represented_by_another_of_its_platform_with_a_war
     path = good(tmp_path)
     done = run(path, "--platform", "0.29.4")
     assert done.returncode == 0
-    assert done.stdout == f"{path}: would run on Pyodide 0.29.5\n"
+    assert done.stdout == f"{path}: runs on Pyodide 0.29.5\n"
     assert done.stderr.count("[other-pyodide]") == 1
 
 
 def test_a_platform_that_no_pyodide_has_is_status_1_and_has_a_matrix(tmp_path: Path) -> None:
     done = run(good(tmp_path, tag="cp313-cp313-emscripten_3_1_73_wasm32"))
     assert done.returncode == 1
-    assert "would NOT run: no Pyodide has emscripten_3_1_73_wasm32 (as a build for another" in done.stdout
+    assert "no Pyodide has emscripten_3_1_73_wasm32; as a build for another it runs on Pyodide 0.28.3, 0.29.5" in done.stdout
     assert "[no-pyodide]" in done.stderr
 
 
@@ -290,11 +290,11 @@ def test_a_single_module_is_audited_for_every_pyodide_with_the_libraries_in_its_
     module.write_bytes(answering("_u", "shared()", SHARED, ("libshared.so",)))
     without = run(module)
     assert without.returncode == 1
-    assert without.stdout == f"{module}: would run on no Pyodide that is known\n"
+    assert without.stdout == f"{module}: loads on no Pyodide that is known\n"
     (tmp_path / "libshared.so").write_bytes(library(1))
     beside = run(module)
     assert beside.returncode == 0
-    assert beside.stdout == f"{module}: would run on Pyodide 0.28.3, 0.29.5\n"
+    assert beside.stdout == f"{module}: runs on Pyodide 0.28.3, 0.29.5\n"
     assert run(module, "--platform", "0.27.7").returncode == 1
     unnamed = tmp_path / "module.wasm"  # what it is, its first bytes say
     unnamed.write_bytes(answering("_x"))
@@ -324,7 +324,7 @@ def test_a_package_that_convert_refuses_is_audited_with_its_files_as_they_are() 
     package = conda.assemble("libshared", "1", {"lib/libshared.so": library(1)}, depends=shapes.ABI[:1])
     done = run(package)
     assert done.returncode == 0
-    assert "would run on Pyodide 0.22.1" in done.stdout
+    assert "runs on Pyodide 0.22.1" in done.stdout
     (warning,) = [line for line in done.stderr.splitlines() if line.startswith("conda2wheel: ")]
     assert "[not-converted]" in warning
     assert "not-python" in warning
@@ -356,7 +356,7 @@ def test_a_bug_is_one_line_shown_with_v_and_stops_no_other_input(tmp_path: Path)
     for options in ((), ("-v",)):
         done = subprocess.run([sys.executable, "-c", code, *options], capture_output=True, text=True, check=False)
         assert done.returncode == 1
-        assert done.stdout == f"{paths[1]}: would run on Pyodide 0.29.5\n"
+        assert done.stdout == f"{paths[1]}: runs on Pyodide 0.29.5\n"
         assert f"error: internal: {paths[0]}: KeyError: 'oops'" in done.stderr
         assert ("Traceback" in done.stderr) == bool(options)
 

@@ -110,7 +110,12 @@ def test_a_result_names_the_wheel_the_module_and_the_symbols() -> None:
     assert result["locations"][0]["logicalLocations"] == [
         {"fullyQualifiedName": "x-1-py3-none-any.whl/pkg/_x.so", "kind": "module"}
     ]
-    assert result["properties"] == {"severity": "note", "pyodide": "0.29.5", "symbols": ["_PyA", "_PyB"]}
+    assert result["properties"] == {
+        "severity": "note",
+        "pyodide": "0.29.5",
+        "verdict": "runs",
+        "symbols": ["_PyA", "_PyB"],
+    }
 
 
 @pytest.mark.parametrize(

@@ -58,9 +58,9 @@ def platform(source: str | Path, said: str = "auto") -> str:
     return convert(source, dry_run=True, platform=said).platform
 
 
-def refused(source: str | Path, code: str, words: str, said: str = "auto") -> Refused:
+def refused(source: str | Path, code: str, words: str, said: str = "auto", *, strict: bool = False) -> Refused:
     with pytest.raises(Refused, match=words) as caught:
-        convert(source, dry_run=True, platform=said)
+        convert(source, dry_run=True, platform=said, strict=strict)
     assert caught.value.code == code
     return caught.value
 

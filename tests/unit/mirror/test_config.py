@@ -117,6 +117,7 @@ def test_a_mistake_in_a_recipe_is_reported_with_its_file_and_line(tmp_path: Path
 
 
 BYTES = ["compat_tags = false", 'pins = "conda"', "isolate = false", "provided = false", 'allow = ["abi-conflict"]', "level = 9"]
+BYTES += ["strict = true"]
 
 
 @pytest.mark.parametrize("line", BYTES)

@@ -109,6 +109,7 @@ def test_options_evidence_and_the_pyodide_that_was_asked_are_told(tmp_path: Path
         "provided": True,
         "allow": [],
         "pins": "metadata",
+        "strict": False,
         "recipe": None,
         "source_date_epoch": 1000000000,
         "names": {},
@@ -118,7 +119,7 @@ def test_options_evidence_and_the_pyodide_that_was_asked_are_told(tmp_path: Path
 
 
 def test_what_was_let_pass_is_told_and_inspect_shows_it(tmp_path: Path) -> None:
-    code = zig.extension("_demo", {"go": zig.integer("nobody_has_this()")}, declarations="extern int nobody_has_this(void);")
+    code = zig.extension("_demo", {"go": zig.integer("nobody_has_this")}, declarations="extern int nobody_has_this;")
     module = zig.side_module("_demo", code)
     source = package({**MODULE, **dist_info("demo-1.0"), f"demo/_demo{SUFFIX}": module})
     result = convert(source, out=tmp_path, allow=["unresolved-symbol"])

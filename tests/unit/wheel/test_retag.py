@@ -86,7 +86,6 @@ def test_a_right_tag_stays_as_it_is(tag: str, tmp_path: Path) -> None:
         (f"cp314-cp314-{P25}", extension(zig.suffix("314")), "abi-conflict", "built for CPython 3.14"),
         (f"cp314-cp314-{P26}", extension(zig.suffix("313")), "abi-conflict", "its tag for 3.14"),
         (f"cp314-abi3-{P25}", extension(".abi3.so"), "abi-conflict", "abi3 from CPython 3.14 on"),
-        (f"cp313-cp313-{P25}", unwinding(zig.suffix("313")), "abi-conflict", "unwinds through JavaScript"),
         (f"py3-none-{P25}", extension(zig.suffix("314")), "abi-conflict", "built for CPython 3.14"),
         ("cp311-cp311-linux_wasm32", extension(zig.suffix("311")), "unknown-abi", "which names no Emscripten"),
         ("cp313-abi3-linux_wasm32", extension(".abi3.so"), "unknown-abi", "which names no Emscripten"),
@@ -100,6 +99,19 @@ def test_a_contradiction_or_nothing_to_go_by_is_refused(
     with pytest.raises(Refused, match=said) as caught:
         repair(Foreign(tag, files).write(tmp_path), out=tmp_path / "out")
     assert (caught.value.code, bool(caught.value.hint)) == (code, True)
+
+
+def test_binaries_contradict_a_platform_that_only_the_caller_names(tmp_path: Path) -> None:
+    files = unwinding(zig.suffix("313"))
+    with pytest.raises(Refused, match="unwinds through JavaScript") as caught:
+        repair(Foreign("cp313-cp313-linux_wasm32", files).write(tmp_path), platform=P25, out=tmp_path / "out")
+    assert caught.value.code == "abi-conflict"
+    tagged = Foreign(f"cp313-cp313-{P25}", files).write(tmp_path)
+    for said in ("auto", P25):
+        assert repair(tagged, platform=said, out=tmp_path / "out").filename == tagged.name
+    with pytest.raises(Refused, match=r"in Pyodide 0\.29\.5") as caught:
+        repair(tagged, out=tmp_path / "out", strict=True)
+    assert caught.value.code == "abi-conflict"
 
 
 def test_unknown_evidence_names_the_candidates(tmp_path: Path) -> None:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from conda2wheel.results import UnusablePart
+
+
+class RunVerdict(StrEnum):
+    """What an audit says of an input in one Pyodide."""
+
+    RUNS = "runs"
+    EXCEPT = "runs-except"  # it loads, and some functions of its modules end the interpreter when they are called
+    DOES_NOT_LOAD = "does-not-load"
+
 
 class Severity(StrEnum):
-    """How bad a finding is, worst first. The first two mean that the module would not run."""
+    """How bad a finding is, worst first. With the first a wheel does not load, with the second it runs except for a part."""
 
     LOAD = "load"  # the module cannot be loaded at all
     FATAL = "fatal"  # it loads; the interpreter ends when that code is reached
@@ -22,14 +32,20 @@ class Severity(StrEnum):
         return list(Severity).index(self)
 
     @property
-    def runs(self) -> bool:
-        """Whether a module with only this kind of finding runs."""
-        return self in (Severity.SUSPICIOUS, Severity.NOTE)
+    def verdict(self) -> RunVerdict:
+        """The verdict about an input whose worst finding has this severity."""
+        if self is Severity.LOAD:
+            return RunVerdict.DOES_NOT_LOAD
+        return RunVerdict.EXCEPT if self is Severity.FATAL else RunVerdict.RUNS
 
 
 @dataclass(frozen=True)
 class FindingRule:
-    """The meaning of a finding's code; `refusal` is the code with which `convert` refuses a package for it, if it does."""
+    """The meaning of a finding's code.
+
+    `refusal` is the code with which `convert` refuses a wheel that does not load for it, and with `--strict` one of which a part
+    does not run.
+    """
 
     meaning: str
     refusal: str | None = None
@@ -110,6 +126,11 @@ class Finding:
         if self.code not in RULES:
             raise ValueError(f"unknown finding code {self.code!r}")
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every symbol that it is about."""
+        return self.symbols or ((self.symbol,) if self.symbol else ())
+
     def json(self) -> dict[str, Any]:
         """`{"code", "severity", "module", "symbol", "symbols", "message", "hint"}`; `symbols` lists every one."""
         return {
@@ -117,7 +138,27 @@ class Finding:
             "severity": str(self.severity),
             "module": self.module,
             "symbol": self.symbol,
-            "symbols": list(self.symbols or ([self.symbol] if self.symbol else [])),
+            "symbols": list(self.names),
             "message": self.message,
             "hint": self.hint or None,
         }
+
+
+def listed_parts(parts: Sequence[UnusablePart]) -> str:
+    """Name parts for a message, by module, with the functions that are missing.
+
+    >>> listed_parts([UnusablePart("p/a.so", "unresolved-symbol", ("f", "g"), ""), UnusablePart("p/b.so", "unwinding", (), "")])
+    'p/a.so (f, g), p/b.so'
+    """
+    modules: dict[str, dict[str, None]] = {}
+    for part in parts:
+        modules.setdefault(part.module, {}).update(dict.fromkeys(part.symbols))
+    words = [f"{module} ({listed(list(symbols))})" if symbols else module for module, symbols in modules.items()]
+    more = f" and {len(words) - SHOWN} more modules" if len(words) > SHOWN else ""
+    return ", ".join(words[:SHOWN]) + more
+
+
+def unusable_parts(findings: Iterable[Finding]) -> tuple[UnusablePart, ...]:
+    """The parts of an input that end the interpreter when they are reached, where the rest of it runs."""
+    fatal = (finding for finding in findings if finding.severity is Severity.FATAL)
+    return tuple(UnusablePart(each.module, each.code, each.names, each.message) for each in fatal)
