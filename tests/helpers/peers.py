@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.helpers import command
 from tests.helpers.cache import cached
 
 # It asks for Python 3.12, and nothing in it does: its code runs on 3.11 as it is.
@@ -44,5 +45,4 @@ def theirs(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def ours(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """One call of our command line."""
-    command = [sys.executable, "-m", "conda2wheel", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return command.run(*arguments)

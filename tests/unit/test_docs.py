@@ -21,6 +21,7 @@ import conda2wheel
 from conda2wheel.abi.platforms import platforms
 from conda2wheel.cli import app
 from conda2wheel.errors import CODES
+from tests.helpers import command
 
 REPOSITORY = Path(__file__).parents[2]
 DOCS = REPOSITORY / "docs"
@@ -98,8 +99,7 @@ def commands(found: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...
 @pytest.mark.parametrize("words", list(commands(typer.main.get_command(app))), ids=" ".join)
 def test_every_command_has_a_page_with_its_options(hooks: ModuleType, words: tuple[str, ...]) -> None:
     text = hooks.on_page_markdown(page("commands", f"{words[0]}.md"))
-    asked = [sys.executable, "-m", "conda2wheel", *words, "--help"]
-    shown = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    shown = command.run(*words, "--help").stdout
     options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", shown))
     assert "--help" in options
     assert sorted(option for option in options if option not in text) == []

@@ -17,7 +17,7 @@ import pytest
 from conda2wheel import audit
 from conda2wheel.abi import symbols
 from conda2wheel.abi.platforms import for_pyodide, parse
-from tests.helpers import conda, shapes, zig
+from tests.helpers import command, conda, shapes, zig
 from tests.helpers.foreign import Foreign
 
 CLI = [sys.executable, "-m", "conda2wheel", "audit"]
@@ -27,8 +27,8 @@ PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "json.md").read_text(
 SHARED = "extern int shared(void);"
 
 
-def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*CLI, *map(str, arguments)], capture_output=True, text=True, check=False, **options)
+def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return command.run("audit", *arguments, cwd=cwd)
 
 
 def results_of(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.helpers import sets
+from tests.helpers import command, sets
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +20,7 @@ def channel(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "conda2wheel", "bundle", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+    return command.run("bundle", *arguments, cwd=folder)
 
 
 def test_stdout_has_the_folder_alone(channel: str, tmp_path: Path) -> None:

@@ -10,19 +10,17 @@ import sys
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.helpers import conda, judges, killed, zig
+from tests.helpers import command, conda, judges, killed, zig
 from tests.helpers.cache import REPOSITORY
 
 CLI = [sys.executable, "-m", "conda2wheel"]
 ABOUT = {"license": "MIT", "summary": "a demo"}
 
 
-def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*CLI, *map(str, arguments)], capture_output=True, text=True, check=False, **options)
+run = command.run
 
 
 def demo(name: str = "demo", version: str = "1.0") -> Path:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.helpers import sets
+from tests.helpers import command, sets
 from tests.helpers.proxy import Proxy, proxy
 from tests.helpers.served import Served, serve
 
@@ -33,8 +32,7 @@ def between() -> Iterator[Proxy]:
 def call(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command with no other proxy than these."""
     environ = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    command = [sys.executable, "-m", "conda2wheel", *arguments]
-    return subprocess.run(command, env={**environ, **environment}, capture_output=True, text=True, check=False, timeout=300)
+    return command.run(*arguments, env={**environ, **environment})
 
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 from conda2wheel import Converted, Refused, convert, repair, verify
 from conda2wheel.commands.verify import Verified
 from conda2wheel.errors import Failed
-from tests.helpers import conda, installed, zig
+from tests.helpers import command, conda, installed, zig
 from tests.helpers.foreign import unvendored
 from tests.helpers.shapes import MODULE, SUFFIX, dist_info, package
 from tests.unit.link.test_linker import chain_packages, library, python
@@ -271,8 +270,7 @@ def test_a_repaired_wheel_is_made_again_from_the_wheel_that_it_was(packages: tup
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "conda2wheel", "verify", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return command.run("verify", *arguments)
 
 
 def test_the_command_says_identical_or_different_and_why(packages: tuple[Path, ...], tmp_path: Path) -> None:

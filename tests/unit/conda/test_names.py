@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from packaging.utils import canonicalize_name
 
 from conda2wheel.conda.names import _conda_forge, cleaned, is_valid_name, map_name
+from tests.helpers import command
 
 CHANNEL = json.loads((Path(__file__).parents[2] / "data" / "channel_4x_names.json").read_text(encoding="utf-8"))
 
@@ -105,8 +105,7 @@ def test_the_map_in_the_package_has_names_that_are_names_and_differ() -> None:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "conda2wheel", "names", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return command.run("names", *arguments)
 
 
 def test_the_command_explains_an_answer() -> None:

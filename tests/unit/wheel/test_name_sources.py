@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from conda2wheel.commands.convert import convert_each
 from conda2wheel.conda.names import PackageDistributions, map_name
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.wheel.name_sources import NameSources
-from tests.helpers import conda, served
+from tests.helpers import command, conda, served
 from tests.unit.link.test_channel_lookup import indexed
 from tests.unit.wheel.test_provenance import told
 
@@ -126,9 +125,7 @@ def test_an_answer_with_the_package_at_hand(conda_name: str, inside: tuple[str, 
 
 def test_the_command_says_which_package_says_so(tmp_path: Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "conda2wheel", "names", *arguments], capture_output=True, text=True, check=False
-        )
+        return command.run("names", *arguments)
 
     root = indexed(tmp_path / "channel")
     (root / "noarch" / ODD.name).write_bytes(ODD.read_bytes())

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from packaging.version import Version
 from conda2wheel import Failed, convert, verify
 from conda2wheel.abi.platforms import marker_environment
 from conda2wheel.wheel.requirements import reconcile
+from tests.helpers import command
 from tests.helpers.shapes import ABI, MODULE, dist_info, made, package
 
 HERE = marker_environment("3.13", "4.0.9")
@@ -120,11 +119,11 @@ def test_a_package_without_requirements_of_its_own_has_conda_s_and_no_difference
 
 
 def test_the_command_takes_pins_and_shows_differences_when_asked(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "conda2wheel", "convert", str(native("numpy>=1.25")), "-o", str(tmp_path)]
-    done = subprocess.run([*command, "--pins", "conda"], capture_output=True, text=True, check=True)
-    assert "requirement-differs" not in done.stderr
-    done = subprocess.run([*command, "-v"], capture_output=True, text=True, check=True)
-    assert "which admits less [requirement-differs]" in done.stderr
-    assert subprocess.run([*command, "--pins", "pip"], capture_output=True, check=False).returncode == 2
+    words = ["convert", native("numpy>=1.25"), "-o", tmp_path]
+    done = command.run(*words, "--pins", "conda")
+    assert (done.returncode, "requirement-differs" in done.stderr) == (0, False)
+    done = command.run(*words, "-v")
+    assert (done.returncode, "which admits less [requirement-differs]" in done.stderr) == (0, True)
+    assert command.run(*words, "--pins", "pip").returncode == 2
     with pytest.raises(Failed, match="one of metadata, conda"):
         convert(native(), pins="pip", dry_run=True)  # type: ignore[call-overload]

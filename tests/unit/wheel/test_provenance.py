@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +15,7 @@ from conda2wheel import Refused, convert, inspect, repair
 from conda2wheel.channels.open import open_package
 from conda2wheel.conda.host_environment import host_libraries
 from conda2wheel.conda.origin import public_channel
-from tests.helpers import conda, zig
+from tests.helpers import command, conda, zig
 from tests.helpers.foreign import unvendored
 from tests.helpers.shapes import ABI, MODULE, PREFIX, SUFFIX, dist_info, made, package, placeheld
 from tests.unit.link.test_linker import chain_packages, library, python
@@ -326,8 +324,7 @@ def test_inspect_shows_what_a_wheel_tells_of_itself(tmp_path: Path) -> None:
     assert set(facts["vendored"]) == {lib.name for lib in result.vendored}
     fates = dict(report.files)
     assert "symbols renamed; from libcount-1.0-h1234567_0.tar.bz2: lib/libcount.so.1.2.3" in fates[result.vendored[1].name]
-    command = [sys.executable, "-m", "conda2wheel", "inspect", str(result.wheel), "--json"]
-    shown = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["results"][0]
+    shown = json.loads(command.run("inspect", result.wheel, "--json").stdout)["results"][0]
     assert shown["account"] == told(result.wheel)
 
 

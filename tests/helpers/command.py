@@ -1,0 +1,103 @@
+"""The command line in processes of its own, which are forked from one that has imported everything.
+
+Each has its own working folder, environment, file descriptors and end, and starts in some milliseconds. What a fresh
+interpreter does is the matter of `python -m conda2wheel`, which the first test of each command runs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+PRELOADED = (
+    "rattler",
+    "conda2wheel.cli",
+    "conda2wheel.bundle.build",
+    "conda2wheel.commands.audit",
+    "conda2wheel.commands.convert",
+    "conda2wheel.commands.inspect",
+    "conda2wheel.commands.repair",
+    "conda2wheel.commands.verify",
+    "conda2wheel.mirror.run",
+)
+
+
+def run(
+    *arguments: object, cwd: str | Path | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """`conda2wheel ARGUMENTS`, with what it wrote."""
+    words = [str(each) for each in arguments]
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        request = {
+            "words": words,
+            "cwd": str(Path(cwd or ".").absolute()),
+            "environ": dict(os.environ if env is None else env),
+            "out": str(out),
+            "err": str(err),
+        }
+        status = _ask(_server(os.getpid()), request)
+        return subprocess.CompletedProcess(words, status, out.read_text(), err.read_text())
+
+
+@functools.cache
+def _server(_process: int) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.helpers.command"]
+    server = subprocess.Popen(
+        command, cwd=Path(__file__).parents[2], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    atexit.register(server.communicate)  # it ends with its input
+    return server
+
+
+def _ask(server: subprocess.Popen[str], request: Mapping[str, object]) -> int:
+    assert server.stdin is not None
+    assert server.stdout is not None
+    server.stdin.write(json.dumps(request) + "\n")
+    server.stdin.flush()
+    return int(server.stdout.readline())
+
+
+def _become(words: list[str], cwd: str, environ: Mapping[str, str], out: str, err: str) -> None:
+    """Turn this forked process into one of the command line."""
+    os.setsid()
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environ)
+    for number, path, flags in ((0, os.devnull, os.O_RDONLY), (1, out, os.O_WRONLY), (2, err, os.O_WRONLY)):
+        file = os.open(path, flags | os.O_CREAT, 0o600)
+        os.dup2(file, number)
+        os.close(file)
+    sys.argv = ["conda2wheel", *words]
+    from conda2wheel.cli import main
+
+    main()
+
+
+def _serve() -> None:
+    for name in PRELOADED:
+        importlib.import_module(name)
+    requests, answers = os.fdopen(os.dup(0), closefd=True), os.dup(1)
+    for line in iter(requests.readline, ""):
+        child = os.fork()
+        if child == 0:
+            os.close(answers)
+            requests.close()
+            _become(**json.loads(line))
+            return
+        _, status = os.waitpid(child, 0)
+        os.write(answers, f"{os.waitstatus_to_exitcode(status)}\n".encode())
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        _serve()
