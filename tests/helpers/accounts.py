@@ -9,10 +9,10 @@ import zipfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
+if TYPE_CHECKING:
+    from cyclonedx.validation.json import JsonStrictValidator
 
 ACCOUNT = "conda2wheel.json"
 SBOM = re.compile(r"sboms/conda2wheel(-\d+)?\.cdx\.json")
@@ -43,6 +43,9 @@ def complaints(wheel: Path) -> Iterator[str]:
 
 @cache
 def _validator() -> JsonStrictValidator:
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator  # two seconds: it builds the grammars of all kinds of IRIs
+
     return JsonStrictValidator(SchemaVersion.V1_6)
 
 

@@ -26,6 +26,7 @@ from conda2wheel.mirror.store.open import open_store
 from conda2wheel.mirror.work.worker import put_wheel
 
 PATIENCE = 600.0  # seconds, after which a test fails and does not hang
+PAUSE = 0.1  # seconds between two rounds of a reader, which would keep a processor busy
 CHANNEL = "https://channel.invalid/forge"
 
 
@@ -125,7 +126,7 @@ class Reader:
     def read_on(self, ended: threading.Event) -> None:
         """Read again and again, until the end."""
         try:
-            while not ended.is_set():
+            while not ended.wait(PAUSE):
                 self.read()
         except BaseException as error:  # noqa: BLE001 - whoever waits raises it
             with self._news:

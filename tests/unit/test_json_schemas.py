@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from typer.testing import CliRunner
 
 from conda2wheel.cli import app
 from conda2wheel.pyodide.report import Checked, Crash, Imported, Ran
 from conda2wheel.results import ConversionWarning, document
-from tests.helpers import mirror_reports, sets, zig
+from tests.helpers import mirror_reports, schemas, sets, zig
 from tests.helpers.foreign import Foreign
 from tests.helpers.mirror_runs import Mirror, small_mirror
 
@@ -38,7 +37,7 @@ def closed(value: Any) -> Any:
 
 
 def check(name: str, found: Any) -> None:
-    jsonschema.Draft202012Validator(closed(schema(name))).validate(found)
+    assert schemas.problems(closed(schema(name)), found) == []
 
 
 def run(name: str, *words: object) -> Any:
@@ -73,7 +72,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_the_schemas_are_valid_and_named_in_the_manual(name: str) -> None:
-    jsonschema.Draft202012Validator.check_schema(schema(name))
+    schemas.problems(schema(name), None)
     assert f"schemas/{name}.json" in (FOLDER.parent / "json.md").read_text(encoding="utf-8")
 
 
@@ -84,9 +83,8 @@ def test_a_key_more_or_less_is_found() -> None:
     more["results"][0]["more"] = 1
     del less["results"][0]["note"]
     for bad in (more, less):
-        with pytest.raises(jsonschema.ValidationError):
-            check("names", bad)
-    jsonschema.validate(more, schema("names"))  # as published, it may grow
+        assert schemas.problems(closed(schema("names")), bad) != []
+    assert schemas.problems(schema("names"), more) == []  # as published, it may grow
 
 
 def test_convert_inspect_and_verify(tmp_path: Path) -> None:

@@ -29,7 +29,8 @@ ROOM = 2  # MiB of a file system that is too small for what is written to it
 
 
 @pytest.fixture
-def mirror(tmp_path: Path) -> Iterator[Mirror]:
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
+    monkeypatch.setattr("conda2wheel.net.download.BACKOFF", 0.0)
     with small_mirror(tmp_path) as made:
         yield made
 
@@ -93,7 +94,7 @@ def test_a_network_that_is_cut_in_the_middle(mirror: Mirror, undisturbed: Mirror
     assert mirror.index() == undisturbed.index()
 
 
-@pytest.mark.parametrize("what", ["store", "cache", "state"])
+@pytest.mark.parametrize("what", ["store", *(pytest.param(each, marks=pytest.mark.long) for each in ("cache", "state"))])
 def test_a_disk_that_is_full(what: str, mirror: Mirror, undisturbed: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
     undisturbed.run()
     with tmpfs(mirror.folder / "small", "size=64m") as folder:
@@ -153,13 +154,14 @@ def test_a_clock_that_goes_back_years(mirror: Mirror, undisturbed: Mirror) -> No
     assert mirror.index() == undisturbed.index()
 
 
-def test_a_state_that_was_written_over_anywhere(mirror: Mirror, undisturbed: Mirror) -> None:
+@pytest.mark.parametrize("times", [2, pytest.param(6, marks=pytest.mark.long)])
+def test_a_state_that_was_written_over_anywhere(mirror: Mirror, undisturbed: Mirror, times: int) -> None:
     dice = random.Random(11)  # noqa: S311 - reproducible, not secret
     for each in (mirror, undisturbed):
         each.run()
     state = mirror.folder / "mirror.sqlite"
     with continuous_reads(mirror):
-        for number in range(6):
+        for number in range(times):
             mirror.add(sets.pure(f"more-{number}"))
             data = bytearray(state.read_bytes())
             start = dice.randrange(len(data))

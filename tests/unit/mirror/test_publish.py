@@ -389,7 +389,7 @@ def publish_with_kills(url: str, base: str, moments: int, reference: Store) -> i
     return cut
 
 
-@pytest.mark.parametrize("moments", [15, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize("moments", [6, pytest.param(200, marks=pytest.mark.long)])
 def test_killed_publishers_never_leave_a_partial_index(tmp_path: Path, moments: int) -> None:
     folder = tmp_path / "store"
     folder.mkdir()
@@ -398,7 +398,7 @@ def test_killed_publishers_never_leave_a_partial_index(tmp_path: Path, moments: 
     assert cut > moments / 2
 
 
-@pytest.mark.parametrize("moments", [6, pytest.param(100, marks=pytest.mark.long)])
+@pytest.mark.parametrize("moments", [3, pytest.param(100, marks=pytest.mark.long)])
 def test_killed_publishers_never_leave_a_partial_index_in_a_bucket(
     s3: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, moments: int
 ) -> None:
