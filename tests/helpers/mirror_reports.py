@@ -13,12 +13,14 @@ from conda2wheel.errors import REFUSAL_CODES
 from conda2wheel.mirror.report.model import MirrorReport, ReportItem, RunOutcome, RunSummary
 from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult, MirrorWheel, ResultStatus
 from conda2wheel.pyodide.lock import LockedPackage, Runtime
+from conda2wheel.results import UnusablePart
 
 CHANNEL = "https://repo.example/emscripten-forge-4x"
 STARTED = 1_790_000_000.0  # 2026-09-21 14:13:20 UTC
 NATIVE = "pyemscripten_2025_0_wasm32"
 NEEDS = ("numpy<2", "absent>=1", "cffi", "gone; python_version < '3'", "libpure")
 NAMES = Path(__file__).parents[1] / "data" / "channel_4x_names.json"
+ABSENT = UnusablePart("scipy/_x.so", "unresolved-symbol", ("MAIN__",), "imports function MAIN__, which is not defined")
 # A name that attacks a page, a terminal, an XML reader or a collector of metrics.
 HOSTILE = '</script><img src=x onerror="alert(1)">]]>&amp;\x1b[2J\n\u202e\ud800\x00{}\\ [bold]$title'
 
@@ -85,7 +87,7 @@ def every_kind() -> list[ReportItem]:
             seconds=spent,
             downloaded=1_000_000,
             warnings=(("not-isolated", "libx keeps its names"),),
-            wheel=wheel("scipy", size=35_000_000, requires=NEEDS),
+            wheel=wheel("scipy", size=35_000_000, requires=NEEDS, unusable=(ABSENT,)),
         ),
         item("old", yanked="no longer in emscripten-forge-4x", previous_status="done"),
         item(

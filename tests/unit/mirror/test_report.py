@@ -12,11 +12,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
+from conda2wheel.abi.audit.findings import RULES
 from conda2wheel.errors import REFUSAL_CODES
 from conda2wheel.mirror.report.formats import files, json_text, junit, metrics, write_metrics
 from conda2wheel.mirror.report.missing import KINDS
 from conda2wheel.mirror.report.model import CHANGES, COUNTS, MirrorReport, RunSummary
 from conda2wheel.mirror.report.text import show, text
+from conda2wheel.mirror.state.model import ItemResult
 from tests.helpers import mirror_reports as reports
 from tests.helpers.mirror_reports import item, report, runtime, wheel
 
@@ -45,6 +47,7 @@ def test_counts_are_of_packages_and_of_wheels(full: MirrorReport) -> None:
         "projects": 4,
         "wheels": 5,  # one of them of a package whose last conversion failed
         "bytes": 35_000_000 + 3 * 1_234_567 + 7,
+        "runs_except": 1,
     }
 
 
@@ -57,6 +60,26 @@ def test_stages_and_bytes_are_of_this_run_and_the_slowest_items_of_all_runs(full
     assert full.downloaded == 10_000_000
     assert full.slowest(1)[0].label == "emscripten-wasm32/numpy-2.10.0-py313h0_0"
     assert full.largest(1)[0].package.name == "scipy"
+
+
+def test_a_wheel_of_which_a_part_does_not_run_is_counted_and_named_in_every_form(full: MirrorReport) -> None:
+    made = files(full)
+    document = json.loads(made["report.json"])
+    assert document["runs_except"] == {"unresolved-symbol": {"count": 1, "meaning": RULES["unresolved-symbol"].meaning}}
+    (wheel,) = [each["wheel"] for each in document["items"] if each["name"] == "scipy"]
+    assert wheel["unusable"] == [reports.ABSENT.json()]
+    assert re.search(r"unresolved-symbol +1 +emscripten-wasm32/scipy-\S+: scipy/_x\.so \(MAIN__\)", text(full))
+    assert "conda2wheel_mirror_wheels_runs_except 1\n" in metrics(full)
+    page = made["report.html"].decode()
+    assert '<li class="runs_except"><b>1</b> <a href="#status=runs_except">run except for a part</a>' in page
+    (result,) = [each.result for each in full.items if each.package.name == "scipy"]
+    assert result is not None
+    stored = json.loads(json.dumps(result.json()))
+    assert ItemResult.from_json(stored) == result
+    del stored["wheel"]["unusable"]  # as an earlier version wrote it
+    earlier = ItemResult.from_json(stored)
+    assert earlier.wheel is not None
+    assert earlier.wheel.unusable == ()
 
 
 def test_the_order_of_items_does_not_change_the_report() -> None:

@@ -66,7 +66,7 @@ class IndexEntry:
     def from_json(cls, document: Mapping[str, Any]) -> IndexEntry:
         """Read the JSON form. Raises `KeyError` or `TypeError` for anything else."""
         return cls(
-            MirrorWheel(**with_tuples(document["wheel"])),
+            MirrorWheel.from_json(document["wheel"]),
             ChannelPackage(**with_tuples(document["package"])),
             document["yanked"],
             document["since"],

@@ -119,6 +119,7 @@ def _metrics(report: MirrorReport) -> Iterator[tuple[str, str, list[_Sample]]]:
     yield "projects", "Projects with a wheel.", [({}, counts["projects"])]
     yield "wheels", "Wheels in the index.", [({}, counts["wheels"])]
     yield "wheels_bytes", "Size of all wheels in the index.", [({}, counts["bytes"])]
+    yield "wheels_runs_except", "Wheels of which a part does not run.", [({}, counts["runs_except"])]
     yield "refused", "Refused packages by code.", _coded({**dict.fromkeys(REFUSAL_CODES, ()), **report.refused}, "code")
     yield "failed", "Failed packages by class.", _coded(report.failed, "class")
     if report.missing is not None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from conda2wheel.abi.audit.findings import RULES
 from conda2wheel.errors import REFUSAL_CODES
 from conda2wheel.mirror.report.missing import KINDS, MissingDistribution, missing, without_wheel
 from conda2wheel.mirror.state.model import ChannelPackage, ItemResult, MirrorWheel, ResultStatus
@@ -21,7 +22,7 @@ from conda2wheel.pyodide.lock import Runtime
 
 SCHEMA_VERSION = 1
 PENDING = "pending"
-COUNTS = ("packages", "done", "refused", "failed", PENDING, "quarantined", "projects", "wheels", "bytes")
+COUNTS = ("packages", "done", "refused", "failed", PENDING, "quarantined", "projects", "wheels", "bytes", "runs_except")
 # The kinds of changes that a run reports, and what they mean.
 CHANGES: dict[str, str] = {
     "new": "not seen before",
@@ -83,6 +84,7 @@ class ReportItem:
             names = ("project", "version", "filename", "sha256", "size", "platform", "requires_python", "blob")
             lists = ("requires", "imports", "vendored")
             contents = {name: getattr(wheel, name) for name in names} | {name: list(getattr(wheel, name)) for name in lists}
+            contents["unusable"] = [part.json() for part in wheel.unusable]
         return {
             "package": self.label,
             "channel": redacted(package.channel),
@@ -233,7 +235,10 @@ class MirrorReport:
 
     @cached_property
     def counts(self) -> dict[str, int]:
-        """Numbers of packages by status, of quarantined ones (also failed or pending), projects and wheels, and their bytes."""
+        """Numbers of packages by status, of quarantined ones (also failed or pending), projects and wheels, and their bytes.
+
+        `runs_except` are the wheels of which a part does not run.
+        """
         return _counts(self.items)
 
     @property
@@ -252,6 +257,15 @@ class MirrorReport:
         return _by_code(
             sorted((item for item in self.items if item.status == "failed"), key=lambda item: (item.worked, item.at or 0))
         )
+
+    @cached_property
+    def runs_except(self) -> dict[str, tuple[ReportItem, ...]]:
+        """Items by the codes of the parts of their wheels that do not run, the most frequent first."""
+        found: dict[str, list[ReportItem]] = defaultdict(list)
+        for item in self.items:
+            for code in dict.fromkeys(part.code for part in item.wheel.unusable) if item.wheel is not None else ():
+                found[code].append(item)
+        return _most_frequent_first(found)
 
     @cached_property
     def stages(self) -> tuple[StageTotals, ...]:
@@ -329,6 +343,10 @@ class MirrorReport:
                 }
                 for code, items in self.failed.items()
             },
+            "runs_except": {
+                code: {"count": len(items), "meaning": RULES[code].meaning if code in RULES else None}
+                for code, items in self.runs_except.items()
+            },
             "stages": {stage.name: {"items": stage.items, "seconds": round(stage.seconds, 3)} for stage in self.stages},
             "downloaded": self.downloaded,
             "slowest": [{"package": item.label, "seconds": round(item.seconds, 3)} for item in self.slowest()],
@@ -361,6 +379,7 @@ def _counts(items: Sequence[ReportItem]) -> dict[str, int]:
         "projects": len({wheel.project for wheel in wheels.values()}),
         "wheels": len(wheels),
         "bytes": sum(wheel.size for wheel in wheels.values()),
+        "runs_except": sum(bool(wheel.unusable) for wheel in wheels.values()),
     }
     return {name: numbers.get(name, 0) for name in COUNTS}
 
@@ -369,6 +388,10 @@ def _by_code(items: Iterable[ReportItem]) -> dict[str, tuple[ReportItem, ...]]:
     found: dict[str, list[ReportItem]] = defaultdict(list)
     for item in items:
         found[(item.result and item.result.code) or "unknown"].append(item)
+    return _most_frequent_first(found)
+
+
+def _most_frequent_first(found: Mapping[str, Sequence[ReportItem]]) -> dict[str, tuple[ReportItem, ...]]:
     return {code: tuple(found[code]) for code in sorted(found, key=lambda code: (-len(found[code]), code))}
 
 

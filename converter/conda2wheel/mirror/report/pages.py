@@ -23,6 +23,8 @@ from conda2wheel.mirror.report import charts
 
 ASSETS = ("report.css", "report.js")
 STATUSES = ("done", "refused", "failed", "pending")
+FILTERS = (*STATUSES, "quarantined", "runs_except")  # counts by which the table can be filtered
+LABELS = {"bytes": "of wheels", "runs_except": "run except for a part"}
 LISTED = 200  # missing distributions in the page; report.json has all
 REQUIRERS = 3  # wheels shown for each
 
@@ -99,13 +101,13 @@ def _link(text: str, **search: str) -> str:
 def _tiles(report: Mapping[str, Any]) -> str:
     counts, before = report["counts"], report["before"]
     tiles = []
-    for name in ("packages", "projects", "wheels", "bytes", "done", "refused", "failed", "pending", "quarantined"):
-        if name in {"pending", "quarantined"} and not counts[name]:
+    for name in ("packages", "projects", "wheels", "bytes", "runs_except", "done", "refused", "failed", "pending", "quarantined"):
+        if name in {"runs_except", "pending", "quarantined"} and not counts[name]:
             continue
         form = format_size if name == "bytes" else _number
         difference = counts[name] - before[name] if name in before else 0
         change = f"{'+' if difference > 0 else '−'}{form(abs(difference))} since last run" if difference else ""
-        label = _link(name, status=name) if name in (*STATUSES, "quarantined") else "of wheels" if name == "bytes" else name
+        label = _link(LABELS.get(name, name), status=name) if name in FILTERS else LABELS.get(name, name)
         tiles.append(f'<li class="{name}"><b>{form(counts[name])}</b> {label} <small>{change}</small></li>')
     return "".join(tiles)
 
@@ -129,6 +131,12 @@ def _cards(report: Mapping[str, Any]) -> Iterator[str]:
     ]
     if refused:
         yield _card("Refused, by code", _bars(refused, "refused"))
+    partly = [
+        (_link(code, status="runs_except", search=f"warning:{code}"), each["count"], str(each["count"]))
+        for code, each in report["runs_except"].items()
+    ]
+    if partly:
+        yield _card("Run except for a part, by finding", _bars(partly, "refused"))
     failed = [
         (_link(code, status="failed", code=code), each["count"], str(each["count"])) for code, each in report["failed"].items()
     ]

@@ -8,8 +8,18 @@ const byId = (id) => document.getElementById(id);
 const fields = ['search', 'status', 'code', 'platform'];
 const body = byId('table').tBodies[0];
 const collator = new Intl.Collator('en', { numeric: true });
-const marks = { quarantined: (row) => row.quarantined, yanked: (row) => row.yanked, worked: (row) => row.worked };
-const titles = { quarantined: 'quarantined', yanked: 'yanked', worked: 'worked on in this run' };
+const marks = {
+  quarantined: (row) => row.quarantined,
+  yanked: (row) => row.yanked,
+  worked: (row) => row.worked,
+  runs_except: (row) => row.unusable.length > 0,
+};
+const titles = {
+  quarantined: 'quarantined',
+  yanked: 'yanked',
+  worked: 'worked on in this run',
+  runs_except: 'runs except for a part',
+};
 
 const rows = data.items.map((item, place) => {
   const wheel = item.wheel || {};
@@ -20,6 +30,7 @@ const rows = data.items.map((item, place) => {
     quarantined: Boolean(item.quarantined),
     yanked: Boolean(item.yanked),
     worked: Boolean(item.worked),
+    unusable: wheel.unusable || [],
     title: `${item.name} ${wheel.project || ''}`.toLowerCase(),
     text: words.concat(wheel.imports || []).filter(Boolean).join('\n').toLowerCase(),
     requires: (wheel.requires || []).join('\n').toLowerCase(),
@@ -103,7 +114,8 @@ function draw(row) {
   const wheel = item.wheel || null;
   const opener = make('button', { type: 'button', class: 'open', 'aria-expanded': 'false' }, `${item.name} ${item.version}`);
   const name = make('th', { role: 'rowheader', scope: 'row' }, opener, make('small', {}, `${item.subdir} · ${item.build}`));
-  const labels = [item.code, row.quarantined && 'quarantined', item.yanked && 'yanked'].filter(Boolean).join(', ');
+  const partly = row.unusable.length ? 'runs except for a part' : '';
+  const labels = [item.code, row.quarantined && 'quarantined', item.yanked && 'yanked', partly].filter(Boolean).join(', ');
   const line = make(
     'tr',
     { role: 'row', class: 'item' },
@@ -156,6 +168,7 @@ function detail(row) {
   add('Requires', each(wheel.requires));
   add('Imports', (wheel.imports || []).join(', '));
   add('Vendored libraries', each(wheel.vendored));
+  add('Does not run', each(row.unusable.map((part) => `${part.module}: ${part.message}`)));
   add('Warnings', each((item.warnings || []).map((pair) => pair.join(': '))));
   add('Time', Object.entries(item.seconds || {}).map(([stage, seconds]) => `${stage} ${span(seconds)}`).join(', '));
   add('Downloaded', item.downloaded && amount(item.downloaded));

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from conda2wheel.abi.audit.findings import listed_parts
 from conda2wheel.errors import REFUSAL_CODES
 from conda2wheel.files.escape import format_seconds, format_size, printable
 from conda2wheel.mirror.report.missing import KINDS
@@ -50,6 +51,7 @@ def sections(report: MirrorReport, every: bool = False) -> list[TextSection]:
                 for code, items in report.failed.items()
             ),
         ),
+        TextSection("Runs except for a part", ("finding", ">wheels", "first"), tuple(_runs_except(report))),
         TextSection("Time and bytes", ("stage", ">items", ">time", ">each"), tuple(_stages(report))),
         TextSection(
             "Slowest", (">time", "package"), tuple((format_seconds(item.seconds), item.label) for item in report.slowest())
@@ -129,6 +131,13 @@ def _changes(report: MirrorReport, most: int | None) -> Iterator[tuple[str, ...]
         if packages:
             labels = [f"{package.subdir}/{package.stem}" for package in packages[:most]]
             yield kind, str(len(packages)), _listed(labels, len(packages)) + f" ({CHANGES[kind]})"
+
+
+def _runs_except(report: MirrorReport) -> Iterator[tuple[str, ...]]:
+    for code, items in report.runs_except.items():
+        wheel = items[0].wheel
+        parts = [part for part in wheel.unusable if part.code == code] if wheel is not None else []
+        yield code, str(len(items)), f"{items[0].label}: {listed_parts(parts)}"
 
 
 def _stages(report: MirrorReport) -> Iterator[tuple[str, ...]]:

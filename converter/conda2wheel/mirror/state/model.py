@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from conda2wheel.results import UnusablePart
+
 ResultStatus = Literal["done", "refused", "failed"]
 RESULT_STATUSES: tuple[ResultStatus, ...] = get_args(ResultStatus)
 
@@ -68,6 +70,7 @@ class MirrorWheel:
         size: in bytes.
         imports: its top-level modules.
         requires: its Requires-Dist lines.
+        unusable: the parts that end the interpreter when they are reached.
     """
 
     project: str
@@ -81,6 +84,13 @@ class MirrorWheel:
     requires: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
     vendored: tuple[str, ...] = ()
+    unusable: tuple[UnusablePart, ...] = ()
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> MirrorWheel:
+        """Read the JSON form, also that of an earlier version. Raises `KeyError` or `TypeError` for anything else."""
+        parts = tuple(UnusablePart(**with_tuples(each)) for each in document.get("unusable", ()))
+        return cls(**{**with_tuples(document), "unusable": parts})
 
     @property
     def blob(self) -> str:
@@ -118,7 +128,7 @@ class ItemResult:
         """Read the JSON form. Raises `ValueError` for anything else."""
         try:
             wheel = document["wheel"]
-            wheel = None if wheel is None else MirrorWheel(**with_tuples(wheel))
+            wheel = None if wheel is None else MirrorWheel.from_json(wheel)
             if document["status"] not in RESULT_STATUSES:
                 raise ValueError(f"unknown status {document['status']!r}")
             return cls(

@@ -212,6 +212,7 @@ def describe(converted: Planned, path: Path, sha256: str) -> tuple[MirrorWheel, 
         requires=converted.requires,
         imports=modules(open_wheel(path), f"3.{pythons[0][1:]}" if pythons else "3"),
         vendored=tuple(library.name for library in converted.vendored),
+        unusable=converted.unusable,
     )
     return wheel, metadata
 
