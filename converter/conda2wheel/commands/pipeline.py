@@ -188,6 +188,7 @@ class Prepared:
             modules=modules,
             distribution=plan.file_part,
             abi3=plan.interpreter.python_tag if plan.interpreter.abi_tag == "abi3" else None,
+            undecided=linked.undecided,
         )
 
 

@@ -234,6 +234,7 @@ def _judge(wheel: Wheel, tagged: Retagged, linked: Linked, options: Options) -> 
         modules={**side_modules(wheel.files), **rewritten},
         distribution=wheel.distribution,
         abi3=tagged.interpreter.python_tag if tagged.interpreter.abi_tag == "abi3" else None,
+        undecided=linked.undecided,
     )
     return tuple(judge(wheel.source, unit, decision.platform, options) for decision in tagged.decisions)
 

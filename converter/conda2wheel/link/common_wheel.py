@@ -21,7 +21,7 @@ from conda2wheel.link.isolation import HASH_LENGTH, IsolatedModule, defined, new
 from conda2wheel.link.library import Library
 from conda2wheel.link.provided import without_provided
 from conda2wheel.link.resolution import Resolution
-from conda2wheel.link.rewrite import Renamed, hash_in, not_isolated, rewrite
+from conda2wheel.link.rewrite import Renamed, added_entries, hash_in, not_isolated, rewrite
 from conda2wheel.results import ConversionWarning
 
 
@@ -102,10 +102,11 @@ class SetMember:
 
 @dataclass(frozen=True)
 class Sharing:
-    """A common wheel, with the new names of symbols in each of its libraries (by path), and what to tell the user."""
+    """A common wheel and, by the path of each library, the new names of its symbols and its added NEEDED entries; warnings."""
 
     common: CommonWheel
     symbols: Mapping[str, Mapping[str, str]]
+    added: Mapping[str, Mapping[str, tuple[str, ...]]]
     warnings: tuple[ConversionWarning, ...]
 
 
@@ -134,18 +135,20 @@ def share(common: CommonWheel, members: Sequence[SetMember], isolate: bool, prov
         for identity, (resolution, content) in sorted(shared.items())
     }
     common = replace(common, paths=paths, required=required)
-    origins, needs = {}, {}
+    origins, needs, declared = {}, {}, {}
     for identity, (resolution, content) in shared.items():
         origins[paths[identity]] = resolution.vendored[content]
         needs[paths[identity]] = tuple(sorted(common.paths_for(resolution, set(resolution.needs(content))).values()))
+        declared[paths[identity]] = tuple(common.paths_for(resolution, resolution.needs(content, added=False)).values())
     common = replace(common, origins=origins, needs=needs)
-    symbols, names, warnings = _isolation(common, members) if isolate else ({}, {}, [])
-    files = {}
+    symbols, names, warnings = _isolation(common, members, declared) if isolate else ({}, {}, [])
+    files, added = {}, {}
     for identity, (resolution, content) in shared.items():
         below = common.paths_for(resolution, resolution.closure(content))
         file, path = resolution.vendored[content].side.file, paths[identity]
         files[path] = rewrite(resolution, content, path, below, symbols.get(path, {})) or PackageFile(file.path, file.blob)
-    return Sharing(replace(common, files=files, symbols=names), symbols, tuple(warnings))
+        added[path] = added_entries(resolution, below).get(path, {})
+    return Sharing(replace(common, files=files, symbols=names), symbols, added, tuple(warnings))
 
 
 def _without_provided(resolutions: Sequence[Resolution], provided: bool) -> tuple[list[Resolution], frozenset[str]]:
@@ -159,10 +162,15 @@ def _without_provided(resolutions: Sequence[Resolution], provided: bool) -> tupl
         required = staying
 
 
-def _isolation(common: CommonWheel, members: Sequence[SetMember]) -> tuple[Renamed, dict[str, str], list[ConversionWarning]]:
-    """New names by library and symbol, the name of each symbol that a library defines, and warnings about unchanged libraries."""
+def _isolation(
+    common: CommonWheel, members: Sequence[SetMember], declared: Mapping[str, tuple[str, ...]]
+) -> tuple[Renamed, dict[str, str], list[ConversionWarning]]:
+    """New names by library and symbol, the name of each symbol that a library defines, and warnings about unchanged libraries.
+
+    `declared` are the paths of those that each library NEEDs by itself.
+    """
     modules = {
-        path: IsolatedModule(library.side, common.needs[path], hash_in(path)) for path, library in sorted(common.origins.items())
+        path: IsolatedModule(library.side, declared[path], hash_in(path)) for path, library in sorted(common.origins.items())
     }
     reasons = {content: why for member in reversed(members) for content, why in member.used_by_name.items()}
     unchanged = {path: reasons[library.content] for path, library in common.origins.items() if library.content in reasons}

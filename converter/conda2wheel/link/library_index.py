@@ -70,6 +70,7 @@ class LibraryIndex:
         self._channel: ChannelLibraries | None = None
         self._base: LibraryIndex | None = None
         self._from_channel: set[str] = set()
+        self._exporters: dict[str, set[str]] = {}  # file names of libraries by a symbol that they export
         self.warnings: list[ConversionWarning] = []
 
     def with_channel(self, channel: ChannelLibraries) -> LibraryIndex:
@@ -133,6 +134,28 @@ class LibraryIndex:
                 fitting.append(((not pin, *_order(library.package, package), library.content), library))
         fitting.sort(key=lambda pair: pair[0], reverse=True)
         return (fitting[0][1] if fitting else None), rejected
+
+    def exporting(self, symbols: Iterable[str], package: LibraryUser, platform: Platform) -> list[Library]:
+        """The libraries in the libdirs that export one of these symbols: of each file name the best for a package and a platform.
+
+        The channel is not searched, only what was opened in it for this package.
+        """
+        names = self._exporting(tuple(symbols))
+        libraries = (self._find_opened(name, package, platform)[0] for name in names)
+        return list({library.content: library for library in libraries if library is not None}.values())
+
+    def _exporting(self, symbols: Iterable[str]) -> list[str]:
+        """The file names of libraries that export one of these symbols. What was searched once is not read again."""
+        if self._base is not None:
+            own = (library for libraries in self._libraries().values() for library in libraries)
+            fetched = [library for library in own if library.origin in self._from_channel]
+            return sorted(
+                {*self._base._exporting(symbols), *(name for names in _exporters(fetched, symbols).values() for name in names)}
+            )
+        new = [symbol for symbol in symbols if symbol not in self._exporters]
+        if new:
+            self._exporters |= _exporters((each for libraries in self._libraries().values() for each in libraries), new)
+        return sorted({name for symbol in symbols for name in self._exporters[symbol]})
 
     def package(self, name: str, wanted_by: LibraryUser) -> CondaPackage | None:
         """Return the best package of a conda name that the depends of `wanted_by` admit.
@@ -210,6 +233,17 @@ class LibraryIndex:
                 yield package.stem, package, package.files
         else:
             yield libdir, None, open_folder(path, libdir, self._limits)
+
+
+def _exporters(libraries: Iterable[Library], symbols: Iterable[str]) -> dict[str, set[str]]:
+    """The file names of the libraries that export each of these symbols. Each file is read once, and not kept in memory."""
+    found: dict[str, set[str]] = {symbol: set() for symbol in symbols}
+    for library in {library.content: library for library in libraries}.values():
+        module = SideModule(library.side.file).module
+        for export in module.exports if module is not None else ():
+            if export.name in found:
+                found[export.name] |= library.side.file.names
+    return found
 
 
 def _unfit(library: Library, platform: Platform) -> str:

@@ -22,7 +22,7 @@ from conda2wheel.link.library import Library, LibraryUser
 from conda2wheel.link.library_index import LibraryIndex
 from conda2wheel.link.provided import without_provided
 from conda2wheel.link.resolution import Resolution, WheelModules, resolve
-from conda2wheel.link.rewrite import isolate, library_paths, rewrite
+from conda2wheel.link.rewrite import added_entries, isolate, library_paths, rewrite
 from conda2wheel.results import ConversionWarning, Provided, Vendored
 
 
@@ -45,18 +45,21 @@ class LinkOptions:
 class Change:
     """The difference that linking made to one module.
 
-    It has its NEEDED and RUNTIME_PATH entries where they changed (else None), and the number of symbols with new names.
+    It has its NEEDED and RUNTIME_PATH entries where they changed (else None), and the number of symbols with new names. `added`
+    are the symbols, as the module named them, for which it got a NEEDED entry that it did not have, by entry.
     """
 
     needed: tuple[str, ...] | None = None
     runtime_path: tuple[str, ...] | None = None
     renamed: int = 0
+    added: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def json(self) -> dict[str, Any]:
-        """`{"needed", "runtime_path", "renamed"}`, those that changed."""
+        """`{"needed", "runtime_path", "renamed", "needed_added"}`, those that changed."""
         entries = {"needed": self.needed, "runtime_path": self.runtime_path}
         found: dict[str, Any] = {key: list(value) for key, value in entries.items() if value is not None}
-        return found | ({"renamed": self.renamed} if self.renamed else {})
+        found |= {"renamed": self.renamed} if self.renamed else {}
+        return found | ({"needed_added": {name: list(each) for name, each in self.added.items()}} if self.added else {})
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class Linked:
         consulted: the libraries that were found, vendored or not: the result depends on each.
         shared: the libraries that the wheel takes from `common`.
         common: the common wheel; None where nothing is taken from one.
+        undecided: the libraries of which each could define a symbol that a module takes without NEEDing any of them.
         warnings: what to tell the user.
     """
 
@@ -87,6 +91,7 @@ class Linked:
     consulted: tuple[Library, ...] = ()
     shared: tuple[Vendored, ...] = ()
     common: CommonWheel | None = None
+    undecided: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     warnings: tuple[ConversionWarning, ...] = ()
 
 
@@ -106,7 +111,7 @@ def link(
     """
     options = options or LinkOptions()
     common = common if common and common.platform == wheel.platform else None
-    resolution = resolve(wheel, index)
+    resolution = resolve(wheel, index, common.origins.values() if common else ())
     if options.provided:
         resolution = without_provided(resolution, common.required if common else ())
     missing = resolution.allowed_missing(options.allow)
@@ -127,13 +132,15 @@ def link(
             libraries[path] = new or PackageFile(library.side.file.path, library.side.file.blob)
             origins[path] = library
     renamed = {**symbols, **{path: symbols.get(content, {}) for content, path in paths.items()}}
+    added = added_entries(resolution, paths)
     befores = {**wheel.native, **{path: library.side for path, library in origins.items()}}
     return Linked(
         rewritten=rewritten,
         libraries=libraries,
         origins=origins,
         changes={
-            path: _change(befores[path], new, len(renamed.get(path, ()))) for path, new in {**rewritten, **libraries}.items()
+            path: _change(befores[path], new, len(renamed.get(path, ())), added.get(path))
+            for path, new in {**rewritten, **libraries}.items()
         },
         vendored=_users(resolution, {content: path for content, path in paths.items() if content not in shared}, paths),
         provided=tuple(resolution.provided),
@@ -141,6 +148,7 @@ def link(
         consulted=tuple(library for _, library in sorted(resolution.found.items())),
         shared=_users(resolution, shared, paths),
         common=common if shared else None,
+        undecided={symbol: names for (_, symbol), names in resolution.undecided.items()},
         warnings=(
             *index.notes,
             *resolution.warnings,
@@ -173,7 +181,8 @@ def link_common(name: str, platform: Platform, members: Sequence[SetMember], opt
         libraries=libraries,
         origins=common.origins,
         changes={
-            path: _change(common.origins[path].side, file, len(sharing.symbols.get(path, ()))) for path, file in libraries.items()
+            path: _change(common.origins[path].side, file, len(sharing.symbols.get(path, ())), sharing.added.get(path))
+            for path, file in libraries.items()
         },
         vendored=tuple(Vendored(path, _source(common.origins[path]), tuple(by)) for path, by in users.items()),
         packages=_packages(common.origins.values()),
@@ -202,13 +211,14 @@ def _source(library: Library) -> str:
     return f"{library.origin}:{library.side.file.path}"
 
 
-def _change(before: SideModule, new: PackageFile, renamed: int) -> Change:
-    """The difference of `new`, in which `renamed` symbols have new names."""
+def _change(before: SideModule, new: PackageFile, renamed: int, added: Mapping[str, tuple[str, ...]] | None = None) -> Change:
+    """The difference of `new`, in which `renamed` symbols have new names and entries were `added`."""
     after = SideModule(new)
     return Change(
         needed=after.needed if after.needed != before.needed else None,
         runtime_path=after.runtime_path if after.runtime_path != before.runtime_path else None,
         renamed=renamed,
+        added=added or {},
     )
 
 

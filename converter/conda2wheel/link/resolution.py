@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 
+from conda2wheel.abi.audit.findings import listed
 from conda2wheel.abi.loader_search import search_order
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule, same_library, side_modules
+from conda2wheel.abi.symbols import main_names
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
 from conda2wheel.link.library import Library, LibraryUser, libraries_by_name
 from conda2wheel.link.library_index import LibraryIndex
+from conda2wheel.link.missing_needed import Definer, Unmet, definers_of, unmet_imports
 from conda2wheel.results import ALLOWED, ConversionWarning, Provided
 
 
@@ -57,6 +60,8 @@ class Resolution:
         dropped: entries that are left out, with the content of the library that the main module provides, or "".
         found: every library that was considered, vendored or not, by content.
         provided: the libraries that the main module provides.
+        added: the symbols for which an entry of `targets` was added that the module itself does not have.
+        undecided: the libraries outside of the wheel of which each could define a symbol (user, symbol): no entry was added.
         warnings: what to tell the user, in order.
     """
 
@@ -67,6 +72,8 @@ class Resolution:
     dropped: dict[tuple[str, str], str] = field(default_factory=dict)
     found: dict[str, Library] = field(default_factory=dict)
     provided: list[Provided] = field(default_factory=list)
+    added: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    undecided: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     warnings: list[ConversionWarning] = field(default_factory=list)
 
     @property
@@ -85,6 +92,7 @@ class Resolution:
         other.vendored, other.targets, other.missing = dict(self.vendored), dict(self.targets), dict(self.missing)
         other.dropped, other.found = dict(self.dropped), dict(self.found)
         other.provided, other.warnings = list(self.provided), list(self.warnings)
+        other.added, other.undecided = dict(self.added), dict(self.undecided)
         return other
 
     def side(self, key: str) -> SideModule:
@@ -95,9 +103,16 @@ class Resolution:
         """The path by which messages name a module: that in the wheel, or that of a library in its package."""
         return self.vendored[key].side.file.path if key in self.vendored else key
 
-    def needs(self, key: str) -> tuple[str, ...]:
-        """The keys that a module's own NEEDED entries mean."""
-        return tuple(target for (user, _), target in self.targets.items() if user == key)
+    def entries(self, key: str) -> tuple[str, ...]:
+        """The NEEDED entries of a module, the added ones first.
+
+        The loader takes a function from the last library that has it, so those that the module names itself stay preferred.
+        """
+        return (*(needed for user, needed in self.added if user == key), *self.side(key).needed)
+
+    def needs(self, key: str, *, added: bool = True) -> tuple[str, ...]:
+        """The keys that a module's NEEDED entries mean; without those that were added if `added` is False."""
+        return tuple(target for entry, target in self.targets.items() if entry[0] == key and (added or entry not in self.added))
 
     def closure(self, key: str, without: str | None = None) -> set[str]:
         """A module and all that it NEEDs, directly or not; `without` one, and what only that one NEEDs."""
@@ -145,28 +160,44 @@ class Resolution:
         ]
 
 
-def resolve(wheel: WheelModules, index: LibraryIndex) -> Resolution:
-    """Find every NEEDED library, and what those NEED, until there is no new one. Nothing is left out yet."""
-    return _Resolver(wheel, index).resolve()
+_Todo = list[tuple[str, SideModule, Library | None]]  # modules to be followed: key, side module, library (None: the wheel's own)
+
+
+def resolve(wheel: WheelModules, index: LibraryIndex, common: Iterable[Library] = ()) -> Resolution:
+    """Find every NEEDED library, and what those NEED, until there is no new one. Nothing is left out yet.
+
+    Where a module uses a library without NEEDing it, and it is clear which one, the entry is added.
+
+    Args:
+        wheel: the modules.
+        index: where libraries are looked up that the package does not have.
+        common: the libraries of a common wheel.
+    """
+    return _Resolver(wheel, index, common).resolve()
 
 
 class _Resolver:
     """Looks up the NEEDED libraries of one wheel."""
 
-    def __init__(self, wheel: WheelModules, index: LibraryIndex) -> None:
+    def __init__(self, wheel: WheelModules, index: LibraryIndex, common: Iterable[Library]) -> None:
         self.wheel = wheel
         self.index = index
+        self.common = tuple(common)
         package = wheel.package if isinstance(wheel.package, CondaPackage) else None
         self.own = libraries_by_name(wheel.own.values(), wheel.package.stem, package)
         self.result = Resolution(wheel)
         self._siblings: dict[str, dict[str, Library]] = {}  # libraries by name of each package that brought one, by origin
 
     def resolve(self) -> Resolution:
-        """The whole graph. A library that was found before is not followed again, so cycles end."""
+        """The whole graph."""
+        self._follow([(path, side, None) for path, side in sorted(self.wheel.native.items())])
+        while new := self._add_needed():
+            self._follow(new)
+        return self.result
+
+    def _follow(self, todo: _Todo) -> None:
+        """Look up what these modules NEED. A library that was found before is not followed again, so cycles end."""
         result = self.result
-        todo: list[tuple[str, SideModule, Library | None]] = [
-            (path, side, None) for path, side in sorted(self.wheel.native.items())
-        ]
         while todo:
             user, side, via = todo.pop(0)
             for needed in side.needed:
@@ -187,7 +218,83 @@ class _Resolver:
                 if library.content not in result.vendored:
                     result.vendored[library.content] = library
                     todo.append((library.content, library.side, library))
-        return result
+
+    def _add_needed(self) -> _Todo:
+        """Add an entry where a module takes symbols from exactly one library that it does not NEED.
+
+        A module of which a NEEDED library is missing is left alone: the symbols may be that one's.
+
+        Returns:
+            The libraries that are new.
+        """
+        result, new = self.result, _Todo()
+        main = main_names(self.wheel.platform)
+        incomplete = {user for user, _ in result.missing}
+        result.undecided.clear()
+        for user in (*sorted(self.wheel.native), *result.vendored) if main is not None else ():
+            while user not in incomplete:
+                side = result.side(user)
+                unmet = unmet_imports(side, main or (), map(result.side, result.closure(user)))
+                found = self._definers(user, unmet) if unmet else {}
+                single = next((definers[0] for definers in found.values() if len(definers) == 1), None)
+                if single is None:
+                    result.undecided |= {(user, symbol): self._outside(each) for symbol, each in found.items()}
+                    break
+                new += self._add(user, single, tuple(symbol for symbol in unmet if symbol in single.side.exports))
+        return new
+
+    def _add(self, user: str, definer: Definer, symbols: tuple[str, ...]) -> _Todo:
+        result = self.result
+        needed = definer.name if (user, definer.name) not in result.targets else definer.side.file.path
+        result.targets[user, needed] = definer.key
+        result.added[user, needed] = symbols
+        why = f"takes {listed(symbols)} from {definer.name} and does not NEED it: the entry is added"
+        result.warnings.append(ConversionWarning("needed-added", why, result.label(user)))
+        library = definer.library
+        if library is None or library.content in result.vendored:
+            return []
+        result.found.setdefault(library.content, library)
+        result.vendored[library.content] = library
+        return [(library.content, library.side, library)]
+
+    def _definers(self, user: str, unmet: Unmet) -> dict[str, list[Definer]]:
+        """The libraries that define each symbol: those that travel anyway, else the package's own, else those of libdirs."""
+        vendored = self.result.vendored
+        travelling = [*map(Definer.of, vendored.values()), *self._inside(user)]
+        others = {each.content: each for each in (*self.own.values(), *self.common) if each.content not in vendored}
+        found = definers_of(unmet, [self._usable(user, travelling), self._usable(user, map(Definer.of, others.values()))])
+        left = {symbol: entries for symbol, entries in unmet.items() if symbol not in found}
+        if left:
+            libraries = self.index.exporting(left, self.wheel.package, self.wheel.platform)
+            found |= definers_of(left, [self._usable(user, map(Definer.of, libraries))])
+        return found
+
+    def _outside(self, found: Iterable[Definer]) -> tuple[str, ...]:
+        """Those libraries that do not travel in the wheel, for a message."""
+        libraries = (each.library for each in found if each.library is not None and each.key not in self.result.vendored)
+        return tuple(f"{library.side.file.name} of {library.origin}" for library in libraries)
+
+    def _inside(self, user: str) -> Iterator[Definer]:
+        """The wheel's own libraries, one path a content, that the loader would find for this module by their file names."""
+        native, platform = self.wheel.native, self.wheel.platform
+        folder = self.result.libs if user in self.result.vendored else posixpath.dirname(user)
+        searched = search_order((), folder, self.result.libs, platform)
+        seen: set[str] = set()
+        for path, side in sorted(native.items()):
+            digest = side.file.blob.sha256
+            found = self._in_wheel(user, path)
+            same = found is not None and native[found].file.blob.sha256 == digest
+            reached = platform.runtime_path or (same and found is not None and posixpath.dirname(found) in searched)
+            if digest not in seen and reached:
+                seen.add(digest)
+                yield Definer(found if same and found is not None else path, posixpath.basename(path), side)
+
+    def _usable(self, user: str, found: Iterable[Definer]) -> list[Definer]:
+        """Those that a module can NEED: no extension modules, nor, where the loader makes two instances in a cycle, its users."""
+        libraries = [each for each in found if each.key != user and each.side.kind.is_loadable and not each.side.init_functions]
+        if self.wheel.platform.libs_folder:
+            return [each for each in libraries if user not in self.result.closure(each.key)]
+        return libraries
 
     def _in_wheel(self, user: str, needed: str) -> str | None:
         """A side module of the wheel itself by that name: the first where its user's loader looks, else any.

@@ -57,8 +57,11 @@ def isolate(
         shared: the contents that are in a common wheel.
         given: the names that symbols have there.
     """
+    # For an entry that was added, what the main module has stays the main module's, as it was without the entry.
     modules = {
-        key: IsolatedModule(resolution.side(key), resolution.needs(key), hash_in(paths[key]) if key in paths else None)
+        key: IsolatedModule(
+            resolution.side(key), resolution.needs(key, added=False), hash_in(paths[key]) if key in paths else None
+        )
         for key in resolution.keys
     }
     unchanged = {content: why for content, why in libraries_used_by_name(resolution).items() if content not in shared}
@@ -85,11 +88,12 @@ def rewrite(resolution: Resolution, user: str, path: str, paths: Paths, symbols:
         The changed file; None if it may stay as it is.
     """
     side, platform = resolution.side(user), resolution.wheel.platform
-    if side.module is None or side.dylink is None or not (side.needed or symbols):
+    before_linking = resolution.entries(user)
+    if side.module is None or side.dylink is None or not (before_linking or symbols):
         return None
     wanted: list[str] = []
     entries: list[str] = []
-    for entry in side.needed:
+    for entry in before_linking:
         if (user, entry) in resolution.dropped:
             continue
         target = resolution.targets.get((user, entry))
@@ -131,6 +135,15 @@ def _runtime_path(
             entries.append(posixpath.join(platform.site_packages, target))
         entries.append(ORIGIN if relative == "." else f"{ORIGIN}/{relative}")
     return entries
+
+
+def added_entries(resolution: Resolution, paths: Paths) -> dict[str, dict[str, tuple[str, ...]]]:
+    """The symbols for which NEEDED entries were added, by the path of the module and the new entry."""
+    found: dict[str, dict[str, tuple[str, ...]]] = {}
+    for (user, needed), symbols in sorted(resolution.added.items()):
+        target = resolution.targets[user, needed]
+        found.setdefault(paths.get(user, user), {})[posixpath.basename(paths.get(target, target))] = symbols
+    return found
 
 
 def hash_in(path: str) -> str:

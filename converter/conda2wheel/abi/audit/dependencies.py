@@ -91,7 +91,8 @@ def _entry(wanted: TypedImport, instance: Instance, simulation: Simulation, miss
         )
         yield ImportIssue("unresolved-symbol", Severity.LOAD, name, what, why)
     elif name in missing:
-        yield _absent(name, what, Severity.LOAD, "not loaded, and nor is anything after it in that interpreter")
+        then = "not loaded, and nor is anything after it in that interpreter"
+        yield _absent(name, what, Severity.LOAD, then, _definers(name, instance, simulation))
     elif not simulation.defined(name):
         yield _weak(name, what)
 
@@ -114,7 +115,7 @@ def _function(wanted: TypedImport, instance: Instance, simulation: Simulation) -
     elif wanted.weak:
         yield _weak(name, "function")
     else:
-        yield _absent(name, "function", Severity.FATAL, CALLED)
+        yield _absent(name, "function", Severity.FATAL, CALLED, _definers(name, instance, simulation))
 
 
 def _of_main(wanted: TypedImport, symbol: Symbol) -> Iterator[ImportIssue]:
@@ -181,12 +182,27 @@ def _global(wanted: TypedImport, symbol: Symbol | None) -> Iterator[ImportIssue]
         yield ImportIssue("signature-mismatch", Severity.LOAD, wanted.name, "global", f"{why}: not loaded")
 
 
-def _absent(name: str, what: str, severity: Severity, then: str) -> ImportIssue:
+def _definers(name: str, instance: Instance, simulation: Simulation) -> tuple[str, ...]:
+    """The libraries of the wheel that define a symbol, and those that could have been vendored: the module NEEDs none of them."""
+    unit = instance.module.unit
+    inside = {
+        each.path: each.digest
+        for each in simulation.files.values()
+        if each.unit == unit and not each.side.is_extension and name in each.side.exports
+    }
+    first = {digest: path for path, digest in reversed(inside.items())}
+    return (*sorted(first.values()), *simulation.undecided[unit].get(name, ()))
+
+
+def _absent(name: str, what: str, severity: Severity, then: str, definers: tuple[str, ...] = ()) -> ImportIssue:
     if is_unwinding(name):
         why = f"is of a kind of exceptions or longjmp that this Pyodide does not have: {then}"
         return ImportIssue("unwinding", severity, name, what, why)
     if PYTHON.fullmatch(name):
         return ImportIssue("cpython-symbol", severity, name, what, f"is not in this CPython: {then}")
+    if definers:
+        why = f"is not defined in what the module NEEDs, but in {' and '.join(definers)}: {then}"
+        return ImportIssue("unresolved-symbol", severity, name, what, why)
     return ImportIssue("unresolved-symbol", severity, name, what, f"is not defined anywhere: {then}")
 
 

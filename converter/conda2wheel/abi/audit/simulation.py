@@ -78,6 +78,7 @@ class Simulation:
         site: where libraries are looked up.
         files: every module below site-packages, by path; of two units with one path, the last one's, as after two installations.
         distributions: the distribution of each unit.
+        undecided: the `undecided` of each unit.
         loaded: the instances, in the order in which they were loaded.
         known: the instances by the names that the loader knows them by.
         owners: the instance that defines an entry of the GOT.
@@ -91,6 +92,7 @@ class Simulation:
     site: SitePackages
     files: Mapping[str, InstalledModule]
     distributions: Mapping[str, str]
+    undecided: Mapping[str, Mapping[str, tuple[str, ...]]]
     loaded: list[Instance] = field(default_factory=list)
     known: dict[str, Instance] = field(default_factory=dict)
     owners: dict[str, Instance] = field(default_factory=dict)
@@ -193,7 +195,8 @@ def simulate(loader: PyodideLoader, main: Mapping[str, Symbol], units: Sequence[
     """Install `units` one after another into one site-packages, in which all their files are already."""
     files = {module.path: module for unit in units for module in unit.installed}
     site = SitePackages(loader.platform, files)
-    simulation = Simulation(loader, main, site, files, {unit.name: unit.distribution for unit in units})
+    distributions, undecided = {unit.name: unit.distribution for unit in units}, {unit.name: unit.undecided for unit in units}
+    simulation = Simulation(loader, main, site, files, distributions, undecided)
     for unit in units:
         modules = [module for module in unit.installed if module.side.is_intact and is_opened(module, loader)]
         needed = {name for module in modules for name in module.side.loaded_needed} if loader.needed_first else set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from conda2wheel.abi.side_module import SideModule
@@ -42,13 +42,15 @@ class AuditUnit:
     `name` is what messages call it, such as a wheel's file name; no two units of one audit have the same. `modules` are all
     files named like a shared object (`*.so`, `*.so.N`), by path below site-packages, in the order of the wheel's members, in
     which Pyodide loads them. `distribution` is a wheel file name's part before the first `-`: loaders before Pyodide 0.28 look
-    for libraries in `<distribution>.libs`. `abi3` is the version that a wheel's abi3 tag claims, such as `cp312`.
+    for libraries in `<distribution>.libs`. `abi3` is the version that a wheel's abi3 tag claims, such as `cp312`. `undecided` are
+    libraries that are not in the unit and of which each could define a symbol that a module imports.
     """
 
     name: str
     modules: Mapping[str, SideModule]
     distribution: str = ""
     abi3: str | None = None
+    undecided: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def of_bytes(cls, name: str, files: Mapping[str, bytes], distribution: str = "", abi3: str | None = None) -> AuditUnit:
