@@ -121,13 +121,24 @@ def into(mirror: Mirror, url: str) -> None:
     mirror.path.write_text(mirror.path.read_text().replace('store = "public"', f'store = "{url}"'), encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [("*/current.json", 1)],
+        pytest.param([("*/index.json", 3), ("*/simple/index.html", 2)], marks=pytest.mark.long),  # the last: at the top
+    ],
+    ids=["at the pointer", "at pages"],
+)
 def test_killed_runs_into_a_bucket_lead_to_the_same_index_as_in_a_folder(
-    bucket: tuple[Store, str], mirror: Mirror, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    steps: list[tuple[str, int]],
+    bucket: tuple[Store, str],
+    mirror: Mirror,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     store, address = bucket
     folder = Mirror(tmp_path_factory.mktemp("folder"), mirror.channel)
     folder.run()
-    steps = [("*/index.json", 3), ("*/current.json", 1), ("*/simple/index.html", 2)]  # the last: at the top of the bucket
     monkeypatch.setenv("CONDA2WHEEL_CACHE", str(mirror.folder / "cache"))  # it downloads for itself
     with continuous_reader(address) as reader:
         with mirror.channel.hold("*.tar.bz2", after=2) as held:

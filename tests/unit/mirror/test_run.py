@@ -308,13 +308,25 @@ STEPS_BEFORE_WHICH_IT_IS_KILLED = (
 )
 
 
+@pytest.mark.parametrize(
+    ("downloads", "steps"),
+    [
+        (DOWNLOADS_BEFORE_A_KILL[1:2], STEPS_BEFORE_WHICH_IT_IS_KILLED[:2]),
+        pytest.param(DOWNLOADS_BEFORE_A_KILL, STEPS_BEFORE_WHICH_IT_IS_KILLED, marks=pytest.mark.long),
+    ],
+    ids=["thrice", "often"],
+)
 def test_killed_runs_lead_to_the_same_index(
-    mirror: Mirror, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    downloads: tuple[int, ...],
+    steps: tuple[tuple[str, int], ...],
+    mirror: Mirror,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     undisturbed = Mirror(tmp_path_factory.mktemp("undisturbed"), mirror.channel)
     undisturbed.run()
     monkeypatch.setenv("CONDA2WHEEL_CACHE", str(mirror.folder / "cache"))  # it downloads for itself
-    for pattern, after in [("*repodata*", 0), *(("*.tar.bz2", number) for number in DOWNLOADS_BEFORE_A_KILL)]:
+    for pattern, after in [("*repodata*", 0), *(("*.tar.bz2", number) for number in downloads)]:
         with (
             mirror.channel.hold(pattern, after=after) as held,
             subprocess.Popen([*RUN, mirror.path], stderr=subprocess.DEVNULL, start_new_session=True) as process,
@@ -322,7 +334,7 @@ def test_killed_runs_lead_to_the_same_index(
             held.arrived(process)
             os.killpg(process.pid, signal.SIGKILL)  # with its workers, which would continue for a moment
         assert process.returncode == -signal.SIGKILL
-    for pattern, number in STEPS_BEFORE_WHICH_IT_IS_KILLED:
+    for pattern, number in steps:
         ended = subprocess.run(
             killed.command(number, pattern, *RUN[2:], mirror.path), capture_output=True, text=True, check=False
         )
