@@ -12,14 +12,14 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from packaging.utils import canonicalize_name
 
 from conda2wheel.net.cache import cache_folder
-from conda2wheel.pyodide.fetch import from_pypi, package_cache, pyodide
+from conda2wheel.pyodide import fetch
+from conda2wheel.pyodide.fetch import from_pypi, package_cache
 from conda2wheel.pyodide.lock import Runtime
 from conda2wheel.pyodide.node import find_node, run
 from tests.helpers.cache import pypi, unzipped
@@ -55,10 +55,9 @@ class Resolved:
     ok: bool
 
 
-@cache
 def runtime(version: str) -> Runtime:
     """A Pyodide, from npm or from the cache."""
-    return pyodide(version, find_node(), cache_folder())
+    return fetch.pyodide(version, find_node(), cache_folder())
 
 
 def micropip_from(index: str, requirements: Sequence[str], version: str, *, script: str | None = None) -> Answer:

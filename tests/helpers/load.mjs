@@ -11,7 +11,7 @@ import fs from 'node:fs';
 import { pathToFileURL } from 'node:url';
 
 const job = JSON.parse(fs.readFileSync(process.argv[2], 'utf8'));
-const { loadPyodide } = await import(pathToFileURL(`${job.pyodide}/pyodide.mjs`).href);
+const { loadPyodide, snapshot: ready } = await import(pathToFileURL(`${job.pyodide}/pyodide.mjs`).href);
 
 let interrupt = null; // some loaders throw where nobody listens
 const thrown = (error) => (interrupt ? interrupt(error) : (console.error(error), process.exit(70)));
@@ -23,7 +23,7 @@ function text(error) {
 }
 
 const quiet = { indexURL: `${job.pyodide}/`, stdout() {}, stderr() {} };
-let snapshot = null;
+let snapshot = ready; // of warm.py; undefined in a Pyodide as npm has it
 async function start() {
   snapshot ??= (await loadPyodide({ ...quiet, _makeSnapshot: true })).makeMemorySnapshot();
   return loadPyodide({ ...quiet, _loadSnapshot: snapshot });

@@ -39,6 +39,7 @@ def came(answer: Answer, host: str) -> None:
 
 
 @pytest.mark.runtime
+@pytest.mark.cold
 @pytest.mark.parametrize(
     ("version", "python"),
     [

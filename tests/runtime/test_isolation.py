@@ -126,7 +126,7 @@ def mains_zlib(version: str) -> Answers:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(each, marks=pytest.mark.long if each in ("0.28.3", "314.0.7") else ()) for each in PYTHONS],
+    params=[pytest.param(each, marks=() if each == "0.29.5" else pytest.mark.long) for each in PYTHONS],
     ids=str,
 )
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> World:

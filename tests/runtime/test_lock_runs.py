@@ -39,7 +39,7 @@ FILES = [
 HTTP = [
     pytest.param("0.28.3", "313", "beside", marks=LONG),
     pytest.param("0.29.5", "313", "beside", marks=LONG),
-    pytest.param("0.29.5", "313", "merged"),
+    pytest.param("0.29.5", "313", "merged", marks=LONG),
     pytest.param("314.0.7", "314", "beside"),
     pytest.param("314.0.7", "314", "merged", marks=LONG),
 ]
@@ -72,6 +72,7 @@ def test_what_a_package_needs_comes_first_from_local_files(version: str, python:
     came(load_from_lock(folder / "pyodide-lock.json", ["grand-parent"], version, packages=folder, script=SCRIPT))
 
 
+@pytest.mark.cold
 @pytest.mark.parametrize(("version", "python", "form"), HTTP)
 def test_what_a_package_needs_comes_first_over_http(version: str, python: str, form: str, tmp_path: Path) -> None:
     """Pyodides before 0.28 look below their own indexURL alone, which is a folder under node."""
@@ -86,6 +87,7 @@ def test_what_a_package_needs_comes_first_over_http(version: str, python: str, f
         assert len(site.asked) == 1 + len(COMPLETE)
 
 
+@LONG
 def test_a_package_of_pyodides_own_gets_ours_without_a_look_at_its_version(tmp_path: Path) -> None:
     """What `replaced` warns of: micropip 0.9.0 of Pyodide 0.27.7 depends on packaging, whichever that is."""
     here = runtime("0.27.7")
@@ -105,16 +107,27 @@ def test_a_package_of_pyodides_own_gets_ours_without_a_look_at_its_version(tmp_p
     assert (answer.errors, set(answer.loaded), answer.result) == ((), {"micropip", "packaging"}, "99.0")
 
 
-def test_a_circle_that_is_not_opened_is_never_loaded(tmp_path: Path) -> None:
-    """Why we open them: nothing is said, nothing comes, and node ends with the promise pending."""
-    wheels = [pure("ping", "1.0", tmp_path, "pong"), pure("pong", "1.0", tmp_path, "ping")]
+def circle(folder: Path) -> tuple[PyodideLock, Path]:
+    """The lock file of two wheels that require each other, and where it is."""
+    wheels = [pure("ping", "1.0", folder, "pong"), pure("pong", "1.0", folder, "ping")]
     entries = [LockEntry.of_file(wheel, wheel.name, hashlib.sha256(wheel.read_bytes()).hexdigest(), "3.13") for wheel in wheels]
     lock = standalone_lock(entries, runtime("0.29.5"))
-    assert lock.cut == (("ping", "pong"),)
-    place = tmp_path / "pyodide-lock.json"
+    place = folder / "pyodide-lock.json"
     place.write_bytes(lock.data)
+    return lock, place
+
+
+def test_a_circle_is_opened_and_loaded(tmp_path: Path) -> None:
+    lock, place = circle(tmp_path)
+    assert lock.cut == (("ping", "pong"),)
     answer = load_from_lock(place, ["pong"], "0.29.5", packages=tmp_path, script="import ping, pong; ping.version")
     assert (answer.errors, answer.result) == ((), "1.0")
+
+
+@LONG
+def test_a_circle_that_is_not_opened_is_never_loaded(tmp_path: Path) -> None:
+    """Why we open them: nothing is said, nothing comes, and node ends with the promise pending."""
+    lock, place = circle(tmp_path)
     closed = json.loads(lock.data)
     closed["packages"]["ping"]["depends"] = ["pong"]
     place.write_text(json.dumps(closed))

@@ -114,6 +114,7 @@ await micropip.install(["grand-parent[visit]"], index_urls="INDEX")`);
 
 
 @pytest.mark.runtime
+@pytest.mark.cold
 def test_micropip_in_chromium_installs_from_it_across_origins(address: str, tmp_path: Path) -> None:
     with other_origin("0.29.5") as pyodide, browser(tmp_path / "profile") as page:
         page("goto", f"{pyodide}package.json")

@@ -67,7 +67,7 @@ def converted(version: str, out: Path) -> dict[str, ConvertOutcome[Converted]]:
     }
 
 
-@pytest.mark.parametrize("version", ["0.9.8", "1.0.0"])
+@pytest.mark.parametrize("version", [pytest.param("0.9.8", marks=pytest.mark.long), "1.0.0"])
 def test_every_package_of_a_jupyterlite_site_ends_converted_or_refused_with_the_right_code(version: str, tmp_path: Path) -> None:
     outcomes = converted(version, tmp_path)
     refused = {name: outcome.error.code for name, outcome in outcomes.items() if outcome.error}
@@ -110,6 +110,7 @@ def test_the_converted_ones_import_in_pyodide_with_each_other_as_needs(version: 
         assert all(reason in error for error in failed[name]), failed[name]
 
 
+@pytest.mark.long
 def test_the_pure_needs_of_a_package_are_found_beside_it(tmp_path: Path) -> None:
     converted("1.0.0", tmp_path)
     (checked,) = check_wheels(list(tmp_path.glob("stack_data-*.whl")), pyodide="0.24.1", find_links=[tmp_path])

@@ -14,7 +14,7 @@ from tests.helpers.foreign import Foreign, unvendored
 pytestmark = pytest.mark.runtime
 
 RUNS = [
-    pytest.param("312", "0.27.7", "emscripten_3_1_58_wasm32", id="0.27.7"),
+    pytest.param("312", "0.27.7", "emscripten_3_1_58_wasm32", id="0.27.7", marks=pytest.mark.long),
     pytest.param("313", "0.29.5", "pyodide_2025_0_wasm32", id="0.29.5"),
     pytest.param("314", "314.0.7", "linux_wasm32", id="314.0.7", marks=pytest.mark.long),
 ]

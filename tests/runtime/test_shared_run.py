@@ -9,6 +9,7 @@ import pytest
 
 from conda2wheel.commands.convert import convert
 from conda2wheel.pyodide import check_wheels
+from conda2wheel.pyodide.report import Installer
 from tests.helpers import clash, trials
 from tests.helpers.common import shared
 from tests.unit.link.test_linker import library, python
@@ -48,8 +49,9 @@ def packages(py: str) -> tuple[list[Path], Path]:
     return users, library("libshapes", {"lib/libshapes.so": clash.shapes(3)}, py=py)
 
 
+@pytest.mark.parametrize("installer", ["loadPackage", pytest.param("micropip", marks=pytest.mark.long)])
 @pytest.mark.parametrize(("pyodide", "py"), PYODIDES)
-def test_one_instance_serves_all_wheels(pyodide: str, py: str, tmp_path: Path) -> None:
+def test_one_instance_serves_all_wheels(pyodide: str, py: str, installer: Installer, tmp_path: Path) -> None:
     """Private state, data, pointers, virtual tables, casts, and exceptions that cross from the library to either user and from
     a user into the library."""
     users, libshapes = packages(py)
@@ -60,21 +62,15 @@ def test_one_instance_serves_all_wheels(pyodide: str, py: str, tmp_path: Path) -
     answers = [[clash.shapes_answers(3, number)[name] for name in ANSWERS] for number in PARTS.values()]
     last = found.users[1].wheel
     assert last is not None
-    for installer in ("loadPackage", "micropip"):
-        (checked,) = check_wheels(
-            [last],
-            pyodide=pyodide,
-            find_links=[tmp_path / "shared"],
-            installer=installer,
-            script=script,
-        )
-        assert checked.ok, checked.json()
-        assert checked.script is not None
-        state, tally, told = checked.script.stdout.splitlines()
-        assert state == "[8, 8] [8, 8]"
-        assert tally.startswith("[7, 7] ")
-        assert len(set(ast.literal_eval(tally.partition("] ")[2]))) == 3, tally
-        assert told == ascii(answers)
+    links = [tmp_path / "shared"]
+    (checked,) = check_wheels([last], pyodide=pyodide, find_links=links, installer=installer, script=script)
+    assert checked.ok, checked.json()
+    assert checked.script is not None
+    state, tally, told = checked.script.stdout.splitlines()
+    assert state == "[8, 8] [8, 8]"
+    assert tally.startswith("[7, 7] ")
+    assert len(set(ast.literal_eval(tally.partition("] ")[2]))) == 3, tally
+    assert told == ascii(answers)
 
 
 def test_without_sharing_each_wheel_has_its_own(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from conda2wheel.pyodide import fetch
 from conda2wheel.pyodide.node import find_node
 from conda2wheel.pyodide.symbols import make
 
-pytestmark = pytest.mark.runtime
+pytestmark = [pytest.mark.runtime, pytest.mark.cold]
 DATA = Path(conda2wheel.__file__).parent / "abi" / "data"
 USUAL = ("0.29.5",)
 KINDS = {"function": {"func", "js"}, "number": {"data"}, "object": {"data", "global", "tag", "memory", "table", "object"}}
