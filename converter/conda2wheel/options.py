@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict, Unpack
 
-from conda2wheel.abi.choice import forced_platform
-from conda2wheel.abi.platforms import Platform
+from conda2wheel.abi.choice import PlatformChoice, forced_platforms
+from conda2wheel.abi.platforms import Platform, compressed_tags
 from conda2wheel.conda.names import Names
 from conda2wheel.errors import Failed, require_several
 from conda2wheel.recipes.model import Recipe, from_document
@@ -36,7 +36,7 @@ class Options:
     """What the bytes of a wheel depend on beside its packages.
 
     Attributes:
-        platform: the platform; None to determine it by evidence.
+        platforms: the platforms, oldest first; none to determine one by evidence.
         compat_tags: whether the older tags of the platform are added.
         level: the level of compression, 1 to 12.
         isolate: whether the symbols of vendored libraries are renamed.
@@ -49,7 +49,7 @@ class Options:
         names: the PyPI names of dependencies that come from their own dist-info and not from the tables, by conda name.
     """
 
-    platform: Platform | None = None
+    platforms: tuple[Platform, ...] = ()
     compat_tags: bool = False
     level: int = DEFAULT_LEVEL
     isolate: bool = True
@@ -68,14 +68,14 @@ class Options:
             raise Failed("usage", f"pins {self.pins!r}: unknown", f"one of {', '.join(PINS)}")
 
     @classmethod
-    def of(cls, platform: str | Platform = "auto", allow: Iterable[str] = (), **choices: Unpack[OptionKeywords]) -> Options:
+    def of(cls, platform: PlatformChoice = "auto", allow: Iterable[str] = (), **choices: Unpack[OptionKeywords]) -> Options:
         """Return the options of a caller, with SOURCE_DATE_EPOCH of this process. Raises `Failed` (usage) for a wrong value."""
-        return cls(platform=forced_platform(platform), allow=check_allow(allow), epoch=source_date_epoch(), **choices)
+        return cls(platforms=forced_platforms(platform), allow=check_allow(allow), epoch=source_date_epoch(), **choices)
 
     def json(self) -> dict[str, Any]:
         """Return the options as `conda2wheel.json` records them."""
         return {
-            "platform": self.platform.tag if self.platform else "auto",
+            "platform": compressed_tags(self.platforms) or "auto",
             "compat_tags": self.compat_tags,
             "level": self.level,
             "isolate": self.isolate,
@@ -116,8 +116,8 @@ class Options:
         ):
             raise ValueError("this version does not write such options")
         strict, compat_tags, isolate, provided = map(bool, flags)
-        platform = forced_platform(str(document.get("platform")))
-        return cls(platform, compat_tags, level, isolate, provided, check_allow(allow), pins, strict, recipe, epoch, names)
+        platforms = forced_platforms(str(document.get("platform")))
+        return cls(platforms, compat_tags, level, isolate, provided, check_allow(allow), pins, strict, recipe, epoch, names)
 
     def moment(self, own: float | None) -> float:
         """Return the time of a wheel's members, in seconds since 1970: SOURCE_DATE_EPOCH if it is set, else the input's own."""

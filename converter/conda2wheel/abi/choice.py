@@ -9,17 +9,18 @@ contradict it: what of them does not run there is the audit's to say.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from conda2wheel.abi.platforms import Platform, for_emscripten, parse, platforms, release, toolchains, unknown
+from conda2wheel.abi.platforms import Platform, compressed_tags, for_emscripten, parse, platforms, release, toolchains, unknown
 from conda2wheel.abi.signals import Signals, cannot_catch, choose, contradictions
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.results import ALLOWED, ConversionWarning
 
 Level = Literal["package", "timestamp", "environment"]
 Modules = Sequence[tuple[str, Signals]]
+PlatformChoice = str | Platform | Iterable[str | Platform]  # one platform or several, or "auto"
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,19 @@ class Claim:
 
 @dataclass(frozen=True)
 class Decision:
-    """The platform, the evidence for it, and warnings about it."""
+    """The platforms, the evidence for them, and warnings about them.
 
-    platform: Platform
+    There is one platform, unless the caller or the tags of a wheel name several; then they are sorted, oldest first.
+    """
+
+    platforms: tuple[Platform, ...]
     evidence: tuple[str, ...]
     warnings: tuple[ConversionWarning, ...] = ()
+
+    @property
+    def tag(self) -> str:
+        """The platform tag; of several platforms all, as in file names."""
+        return compressed_tags(self.platforms)
 
 
 def decide(
@@ -45,7 +54,7 @@ def decide(
     claims: Sequence[Claim],
     python: str | None,
     modules: Modules,
-    forced: Platform | None = None,
+    forced: Sequence[Platform] = (),
     exact: bool = True,
     tolerant: bool = False,
 ) -> Decision:
@@ -56,7 +65,7 @@ def decide(
         claims: the evidence.
         python: the CPython that it was built with, such as "3.13"; None if nothing names one.
         modules: its side modules (name, signals).
-        forced: the platform that the caller names.
+        forced: the platforms that the caller names, all of which it must be able to run on.
         exact: the modules run on that CPython only; false for abi3 and for libraries.
         tolerant: what the binaries contradict is a warning (`allowed`) instead of a refusal.
 
@@ -64,9 +73,15 @@ def decide(
         Refused: unknown-abi if the evidence leads to no platform or to several, with the candidates in the hint; abi-conflict if
             two of the package's own claims, the interpreter or the binaries contradict each other.
     """
-    if forced is not None:
-        found = _veto(source, forced, python if exact else None, modules, tolerant, names_platform(claims, forced, python))
-        return Decision(forced, ("--platform",), (*_doubts(forced, modules), *found))
+    if forced:
+        if exact:
+            require_one_python(source, forced, python)
+        found: list[ConversionWarning] = []
+        for platform in forced:
+            found += _doubts(platform, modules)
+            named = names_platform(claims, platform, python)
+            found += _veto(source, platform, python if exact else None, modules, tolerant, named)
+        return Decision(tuple(forced), ("--platform",), tuple(dict.fromkeys(found)))
     candidates, texts, weak = _claimed(source, claims)
     if weak:
         candidates, texts = _by_interpreter(candidates, texts, python)
@@ -90,7 +105,18 @@ def decide(
         warnings.append(
             ConversionWarning("platform-from-interpreter", f"no evidence but {' and '.join(texts)}: taken as {platform.tag}")
         )
-    return Decision(platform, tuple(texts), tuple(warnings))
+    return Decision((platform,), tuple(texts), tuple(warnings))
+
+
+def require_one_python(source: str, rows: Sequence[Platform], python: str | None) -> None:
+    """Refuse several platforms with different CPythons for modules that run on one CPython only."""
+    if len({row.python for row in rows if row.python}) > 1:
+        has = ", ".join(f"{row.tag} has {row.python or 'none'}" for row in rows)
+        raise Refused(
+            "abi-conflict",
+            f"{source}: extension modules for CPython {python} alone, but {has}",
+            "only abi3 modules and libraries without extension modules run on several; give one --platform",
+        )
 
 
 def _doubts(platform: Platform, modules: Modules) -> list[ConversionWarning]:
@@ -211,7 +237,7 @@ def _unknown(source: str, claims: Sequence[Claim], python: str | None, fit: Sequ
     said = "; ".join(f"it {claim.text}" for claim in claims) or "the package has no evidence"
     built = f"CPython {python}" if python else "no version of CPython"
     if fit:
-        hint = f"give --platform, one of {_tags(fit)}"
+        hint = f"give --platform, one or several of {_tags(fit)}"
     else:
         hint = f"give --platform TAG or a Pyodide version; known are {_tags(platforms())}"
     return Refused("unknown-abi", f"{source}: which Emscripten built it? {said}; its binaries name {built}", hint)
@@ -230,3 +256,26 @@ def forced_platform(platform: str | Platform) -> Platform | None:
         message, hint = unknown(platform)
         raise Failed("usage", f"platform: {message}", hint)
     return found
+
+
+def forced_platforms(choice: PlatformChoice) -> tuple[Platform, ...]:
+    """The platforms that a caller names, each once, oldest first; none for "auto".
+
+    Each text is a platform tag, several as in a file name (`pyemscripten_2025_0_wasm32.pyemscripten_2026_0_wasm32`), or a Pyodide
+    version.
+
+    Raises:
+        Failed: usage, for a platform that is not known, for "auto" beside others, and for no platform.
+    """
+    given = [choice] if isinstance(choice, str | Platform) else list(choice)
+    if given == ["auto"]:
+        return ()
+    if not given or "auto" in given:
+        raise Failed("usage", "platform: auto stands alone", "give auto, or one or several platforms")
+    found = {row.name: row for each in given for row in _named(each)}
+    return tuple(sorted(found.values(), key=lambda row: release(row.emscripten)))
+
+
+def _named(platform: str | Platform) -> list[Platform]:
+    tags = platform.split(".") if isinstance(platform, str) and "_" in platform else [platform]
+    return [row for tag in tags if (row := forced_platform(tag)) is not None]

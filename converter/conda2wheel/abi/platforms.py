@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -54,6 +55,11 @@ class Platform:
     def alias_tags(self) -> tuple[str, ...]:
         """Older tags of the same platform, such as `pyodide_2025_0_wasm32`."""
         return tuple(f"{alias}_{ARCH}" for alias in self.aliases)
+
+    @property
+    def all_tags(self) -> tuple[str, ...]:
+        """The tag and the older tags."""
+        return (self.tag, *self.alias_tags)
 
     @property
     def on_pypi(self) -> bool:
@@ -175,6 +181,16 @@ def parse(text: str) -> Platform | None:
     if re.fullmatch(r"\d+\.\d+\.\d+([a-z.-].*)?", name):
         return for_pyodide(name)
     return None
+
+
+def compressed_tags(rows: Iterable[Platform], compat: bool = False) -> str:
+    """The platform part of a wheel's file name: every platform's tag, with `compat` its older tags, too; those of PEP 783 first.
+
+    >>> compressed_tags([for_emscripten("5.0.3"), for_emscripten("4.0.9")], compat=True)
+    'pyemscripten_2025_0_wasm32.pyemscripten_2026_0_wasm32.pyodide_2025_0_wasm32'
+    """
+    tags = {tag for row in rows for tag in (row.all_tags if compat else (row.tag,))}
+    return ".".join(sorted(tags, key=lambda tag: (not tag.startswith("pyemscripten_"), tag)))
 
 
 def unknown(text: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
@@ -81,23 +81,29 @@ def newest_pyodide(platform: Platform) -> str | None:
 
 
 @cache
-def main_names(platform: Platform) -> frozenset[str] | None:
-    """Every name that the main module of any Pyodide with that platform has; None where no Pyodide has it."""
-    versions = [version for version, _ in platform.pyodide if version in known()]
+def main_names(*platforms: Platform) -> frozenset[str] | None:
+    """Every name that the main module of any Pyodide with one of the platforms has; None where no Pyodide has one of them."""
+    versions = _versions(platforms)
     return frozenset(name for version in versions for name in symbols(version)) if versions else None
 
 
 @cache
-def main_symbols(platform: Platform) -> Mapping[str, Symbol]:
-    """Return the symbols that the main module of every Pyodide with that platform has, with one kind and type in all.
+def main_symbols(*platforms: Platform) -> Mapping[str, Symbol]:
+    """Return the symbols that the main module of every Pyodide with one of the platforms has, with one kind and type in all.
 
-    There are none where no Pyodide has the platform.
+    There are none where no Pyodide has one of the platforms.
     """
-    versions = [version for version, _ in platform.pyodide if version in known()]
+    versions = _versions(platforms)
     if not versions:
         return {}
     first, *others = (symbols(version) for version in versions)
     return {name: symbol for name, symbol in first.items() if all(other.get(name) == symbol for other in others)}
+
+
+def _versions(rows: Sequence[Platform]) -> list[str]:
+    """The versions of Pyodide that have one of the platforms; none if one of the platforms has no Pyodide."""
+    versions = [[version for version, _ in row.pyodide if version in known()] for row in rows]
+    return [version for each in versions for version in each] if all(versions) else []
 
 
 def origin(pyodide: str) -> Origin:

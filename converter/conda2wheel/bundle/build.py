@@ -20,6 +20,7 @@ from typing import Any, Unpack
 from packaging.utils import canonicalize_name
 
 from conda2wheel._version import __version__
+from conda2wheel.abi.choice import PlatformChoice
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.bundle.convert import BundleConverter, BundledWheel, may_have_wheel, require_one_each
 from conda2wheel.bundle.lockfile import BundleLock, read_bundle_lock
@@ -92,7 +93,7 @@ def bundle_specs(
     folder = Path(out)
     require_replaceable(folder)
     given: dict[str, Any] = {"compat_tags": True, **keywords}
-    platform = given.pop("platform", "auto")
+    platform = _one_platform(given.pop("platform", "auto"))
     preferred = tuple(given.pop("channels", ())) or DEFAULT_CHANNELS
     names = ("compat_tags", "level", "isolate", "provided", "allow", "pins", "strict")
     flags = {name: given.pop(name) for name in names if name in given}
@@ -238,6 +239,14 @@ def _with_wheels(solved: SolvedBundle, complete: bool) -> list[ChosenPackage]:
 def _libraries(solved: SolvedBundle) -> list[ChosenPackage]:
     """Return the packages that may contain NEEDED libraries."""
     return [each for each in solved.chosen if each.is_library]
+
+
+def _one_platform(choice: PlatformChoice) -> str | Platform:
+    """The platform of a bundle. Raises `Failed` (usage) for several: the packages of a set are chosen for one CPython."""
+    given = [choice] if isinstance(choice, str | Platform) else list(choice)
+    if len(given) != 1:
+        raise Failed("usage", "platform: a bundle is for one platform", "make a bundle for each")
+    return given[0]
 
 
 def _require_platform(bundled: BundledWheel, target: BundleTarget) -> None:

@@ -79,9 +79,9 @@ class SharedLibraries:
         plan = prepare_package(opened).plan
         if plan.file_part == file_part(self.name):
             raise Failed("usage", f"--share-libs {self.name}: the bundle has a package of that name", "give another name")
-        if plan.decision is None or plan.decision.platform != self.platform:
+        if plan.decision is None or plan.decision.platforms != (self.platform,):
             return
-        modules = WheelModules(opened.package, self.platform, plan.native, plan.libraries, plan.file_part, plan.texts())
+        modules = WheelModules(opened.package, plan.decision.platforms, plan.native, plan.libraries, plan.file_part, plan.texts())
         resolution = resolve(modules, opened.libraries)
         if resolution.vendored:
             self._members.append(SetMember(resolution, libraries_used_by_name(resolution)))
@@ -103,7 +103,7 @@ class SharedLibraries:
         common, linked = link_common(self.name, self.platform, self._members, link_options)
         if not common.files:
             return None
-        verdict = judge(f"--share-libs {self.name}", common.unit, self.platform, self.options)
+        verdict = judge(f"--share-libs {self.name}", common.unit, [self.platform], self.options)
         digest = hashlib.sha256()
         for member in self._contents(replace(common, version=PROVISIONAL), linked, verdict)[1]:
             digest.update(f"{member.path}\n{member.blob.sha256}\n".encode())
@@ -130,7 +130,7 @@ class SharedLibraries:
         return common, replace(planned, warnings=tuple(dict.fromkeys(warnings)), seconds=time.monotonic() - started)
 
     def _tags(self) -> frozenset[Tag]:
-        return wheel_tags(Interpreter(*PURE, None, None), self.platform, self.options.compat_tags)
+        return wheel_tags(Interpreter(*PURE, None, None), [self.platform], self.options.compat_tags)
 
     def _contents(
         self, common: CommonWheel, linked: Linked, verdict: Verdict
@@ -151,7 +151,7 @@ class SharedLibraries:
             version=common.version,
             license=document.get("License-Expression") or document.get("License"),
             platform=self.platform.tag,
-            judged_by=(verdict.pyodide,) if verdict.pyodide else (),
+            judged_by=verdict.pyodides,
             evidence=(),
             options=replace(self.options, recipe=None),
             input=None,

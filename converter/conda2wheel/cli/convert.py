@@ -29,7 +29,7 @@ def convert(
     out: options.Out = Path("dist"),
     libdir: options.Libdirs = None,
     channel: options.Channels = None,
-    platform: options.TargetPlatform = "auto",
+    platform: options.TargetPlatforms = None,
     compat_tags: options.AddCompatTags = False,
     level: options.Level = 6,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan and link, but write no wheel.")] = False,
@@ -58,7 +58,7 @@ def convert(
     from conda2wheel.commands.convert import convert_each, expand_all
     from conda2wheel.results import document
 
-    options.require_platform(platform)
+    platforms = options.require_platforms(platform)
     options.require_libdirs(libdir or ())
     codes = options.allowed(allow)
     options.require_recipes(recipes or ())
@@ -72,7 +72,7 @@ def convert(
             out=out,
             libdirs=libdir or (),
             channels=channel or (),
-            platform=platform,
+            platform=platforms,
             compat_tags=compat_tags,
             level=level,
             dry_run=dry_run,

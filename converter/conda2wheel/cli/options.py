@@ -53,6 +53,15 @@ TargetPlatform = Annotated[
         "--platform", metavar="auto|TAG|PYODIDE", help="Target platform: a platform tag, a Pyodide version, or auto to detect it."
     ),
 ]
+TargetPlatforms = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--platform",
+        metavar="auto|TAG|PYODIDE",
+        help="Target platform: a platform tag, a Pyodide version, or auto (the default) to detect it. Repeatable: an abi3 or "
+        "ctypes wheel gets the tags of all, if it runs on each.",
+    ),
+]
 CompatTags = Annotated[
     bool,
     typer.Option(
@@ -187,6 +196,23 @@ def require_platform(platform: str) -> None:
 
     if platform != "auto" and parse(platform) is None:
         raise typer.BadParameter("; ".join(unknown(platform)), param_hint="--platform")
+
+
+def require_platforms(given: list[str] | None) -> list[str]:
+    """Return the values of a repeatable --platform, "auto" if it is not given.
+
+    Raises:
+        typer.BadParameter: one is no known platform, or auto is given beside others.
+    """
+    from conda2wheel.abi.choice import forced_platforms
+    from conda2wheel.errors import Failed
+
+    try:
+        forced_platforms(given or "auto")
+    except Failed as error:
+        message = f"{error.message.removeprefix('platform: ')}; {error.hint}"
+        raise typer.BadParameter(message, param_hint="--platform") from None
+    return given or ["auto"]
 
 
 def require_recipes(folders: Iterable[str]) -> None:

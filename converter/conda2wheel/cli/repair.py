@@ -20,7 +20,7 @@ def repair(
     wheels: Annotated[list[Path], typer.Argument(metavar="WHEEL", help="Wheels of any build tool.", show_default=False)],
     out: options.Out = Path("dist"),
     libdir: options.Libdirs = None,
-    platform: options.TargetPlatform = "auto",
+    platform: options.TargetPlatforms = None,
     compat_tags: options.AddCompatTags = False,
     isolate: options.Isolate = True,
     provided: options.Provided = True,
@@ -49,7 +49,7 @@ def repair(
     from conda2wheel.commands.repair import repair_each
     from conda2wheel.results import Repaired, document, error_json
 
-    options.require_platform(platform)
+    platforms = options.require_platforms(platform)
     options.require_libdirs(libdir or ())
     codes = options.allowed(allow)
     limits = options.limits(max_members, max_size, max_member_size, max_ratio)
@@ -61,7 +61,7 @@ def repair(
             wheels,
             out=out,
             libdirs=libdir or (),
-            platform=platform,
+            platform=platforms,
             compat_tags=compat_tags,
             isolate=isolate,
             provided=provided,

@@ -199,7 +199,7 @@ def _platforms_of(wheel: Wheel, modules: Mapping[str, SideModule]) -> tuple[tupl
     except Refused:
         return (), ()
     notes = tuple(warning for warning in tagged.warnings if warning.code == "platform-from-interpreter")
-    return tuple(decision.platform for decision in tagged.decisions), notes
+    return tagged.decision.platforms, notes
 
 
 def _package(source: str, forced: Platform | None, context: Context) -> Subject:
@@ -215,7 +215,7 @@ def _package(source: str, forced: Platform | None, context: Context) -> Subject:
     from conda2wheel.options import ALLOWABLE, Options
 
     package = open_package(source, context.limits, context.downloads)
-    opened = read_package(package, Options(platform=forced, allow=ALLOWABLE), context)
+    opened = read_package(package, Options(() if forced is None else (forced,), allow=ALLOWABLE), context)
     try:
         prepared = prepare_package(opened)
     except Refused as refusal:
@@ -230,7 +230,7 @@ def _package(source: str, forced: Platform | None, context: Context) -> Subject:
     notes = tuple(warning for warning in plan.decision.warnings if warning.code not in _REPORTED_BY_AUDIT)
     unit = _PackageWheel(prepared).unit
     name = canonicalize_name(plan.name)
-    return Subject(package.source, "package", (plan.decision.platform,), unit, name, plan.version, notes)
+    return Subject(package.source, "package", plan.decision.platforms, unit, name, plan.version, notes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,5 +286,5 @@ class _PackageFiles:
         return files
 
     def _from_libdirs(self, name: str, platform: Platform) -> PackageFile | None:
-        library, _ = self.libraries.find(posixpath.basename(name), self.package, platform)
+        library, _ = self.libraries.find(posixpath.basename(name), self.package, [platform])
         return None if library is None else library.side.file

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, Unpack, overload
 
-from conda2wheel.abi.platforms import Platform
+from conda2wheel.abi.choice import PlatformChoice
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.channels.prefetch import prefetch
 from conda2wheel.commands.pipeline import Context, PipelineKeywords, Progress, build, prepare
@@ -47,7 +47,7 @@ def convert(  # noqa: PLR0913 - a public function
     out: str | Path = "dist",
     libdirs: Iterable[str | Path] | LibraryIndex = (),
     channels: Iterable[str] = (),
-    platform: str | Platform = "auto",
+    platform: PlatformChoice = "auto",
     compat_tags: bool = False,
     level: int = DEFAULT_LEVEL,
     dry_run: bool = False,
@@ -75,7 +75,8 @@ def convert(  # noqa: PLR0913 - a public function
         channels: names or URLs of channels in which match specs are looked up; emscripten-forge-4x if there are none. If channels
             are given, or `source` is a match spec, libraries that no libdir has and the PyPI names of dependencies are looked up
             there, too.
-        platform: "auto" (by evidence), a platform tag, a Pyodide version, or a `Platform`.
+        platform: "auto" (by evidence), a platform tag, a Pyodide version, a `Platform`, or several of these: then the wheel gets
+            the tags of all, and is refused if it does not run on each.
         compat_tags: add the platform's older tags, for micropip before 0.11.1 with an index of your own.
         level: the level of compression, 1 to 12 (libdeflate).
         dry_run: plan, link and audit, but write nothing; the result has no path and no hash.
@@ -174,7 +175,7 @@ def convert_each(  # noqa: PLR0913 - a public function
     out: str | Path = "dist",
     libdirs: Iterable[str | Path] | LibraryIndex = (),
     channels: Iterable[str] = (),
-    platform: str | Platform = "auto",
+    platform: PlatformChoice = "auto",
     compat_tags: bool = False,
     level: int = DEFAULT_LEVEL,
     dry_run: bool = False,

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from conda2wheel.abi.audit.unit import AuditUnit
+from conda2wheel.abi.choice import PlatformChoice
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
@@ -57,7 +58,7 @@ class PipelineKeywords(TypedDict, total=False):
 
     libdirs: Iterable[str | Path] | LibraryIndex
     channels: Iterable[str]
-    platform: str | Platform
+    platform: PlatformChoice
     compat_tags: bool
     level: int
     isolate: bool
@@ -158,7 +159,7 @@ class Prepared:
     added: tuple[AddedFile, ...] = ()
 
     def link(self, common: CommonWheel | None = None) -> Linked:
-        """Link the side modules for the plan's platform; a pure wheel has none. Libraries in `common` are taken from it.
+        """Link the side modules for the plan's platforms; a pure wheel has none. Libraries in `common` are taken from it.
 
         Raises:
             Refused: missing-library, unless the options allow it.
@@ -166,7 +167,7 @@ class Prepared:
         plan = self.plan
         if plan.decision is None:
             return Linked()
-        modules = WheelModules(plan.package, plan.decision.platform, plan.native, plan.libraries, plan.file_part, plan.texts())
+        modules = WheelModules(plan.package, plan.decision.platforms, plan.native, plan.libraries, plan.file_part, plan.texts())
         options = LinkOptions(self.options.isolate, self.options.provided, self.options.allow)
         return link(modules, self.libraries, options, common)
 
@@ -174,7 +175,7 @@ class Prepared:
         """The same plan for another platform; unchanged for a pure wheel."""
         if self.plan.decision is None:
             return self
-        return replace(self, plan=replace(self.plan, decision=replace(self.plan.decision, platform=platform)))
+        return replace(self, plan=replace(self.plan, decision=replace(self.plan.decision, platforms=(platform,))))
 
     def unit(self, linked: Linked) -> AuditUnit:
         """The side modules of the wheel as they will be installed, for the audit."""
@@ -227,7 +228,7 @@ class Built:
             wheel=None,
             filename=plan.filename,
             sha256=None,
-            platform=plan.decision.platform.tag if plan.decision else "any",
+            platform=plan.decision.tag if plan.decision else "any",
             name=plan.name,
             version=plan.version,
             tags=frozenset(map(str, plan.tags)),
@@ -327,7 +328,7 @@ def _judge(prepared: Prepared, linked: Linked) -> Verdict:
     if decision is None:
         return Verdict()
     installed = [linked.common.unit] if linked.common else []
-    return judge(prepared.package.source, prepared.unit(linked), decision.platform, prepared.options, installed)
+    return judge(prepared.package.source, prepared.unit(linked), decision.platforms, prepared.options, installed)
 
 
 def _provenance(prepared: Prepared, linked: Linked, verdict: Verdict, overrides: tuple[ConversionWarning, ...]) -> Provenance:
@@ -338,8 +339,8 @@ def _provenance(prepared: Prepared, linked: Linked, verdict: Verdict, overrides:
         name=plan.name,
         version=plan.version,
         license=plan.metadata.get("License-Expression") or plan.metadata.get("License"),
-        platform=plan.decision.platform.tag if plan.decision else "any",
-        judged_by=(verdict.pyodide,) if verdict.pyodide else (),
+        platform=plan.decision.tag if plan.decision else "any",
+        judged_by=verdict.pyodides,
         evidence=plan.decision.evidence if plan.decision else (),
         options=options,
         input=MemberSource.of(plan.package),

@@ -20,7 +20,7 @@ from pathlib import Path
 from packaging.tags import Tag
 
 from conda2wheel.abi.audit.unit import AuditUnit
-from conda2wheel.abi.platforms import Platform
+from conda2wheel.abi.choice import PlatformChoice
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule, side_modules
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.commands.convert import internal
@@ -35,7 +35,7 @@ from conda2wheel.link.library_index import LibraryIndex
 from conda2wheel.link.linker import Linked, LinkOptions, link
 from conda2wheel.link.resolution import WheelModules
 from conda2wheel.options import Options
-from conda2wheel.results import ConversionWarning, Repaired, UnusablePart
+from conda2wheel.results import ConversionWarning, Repaired
 from conda2wheel.wheel import editor
 from conda2wheel.wheel.members import consulted_sources, link_changes, vendored_licenses, vendored_members, with_provenance
 from conda2wheel.wheel.provenance import Provenance, allowed_warnings, read_provenance
@@ -49,7 +49,7 @@ def repair(  # noqa: PLR0913 - a public function
     *,
     out: str | Path = "dist",
     libdirs: Iterable[str | Path] | LibraryIndex = (),
-    platform: str | Platform = "auto",
+    platform: PlatformChoice = "auto",
     compat_tags: bool = False,
     isolate: bool = True,
     provided: bool = True,
@@ -67,7 +67,8 @@ def repair(  # noqa: PLR0913 - a public function
         wheel: a wheel of any build tool. A wheel that needs no change, such as one of pure Python, is copied byte for byte.
         out: the folder for the result; made if it does not exist. The input is never overwritten.
         libdirs: where NEEDED libraries are looked up, as for `convert`; or a `LibraryIndex` to share between calls of one thread.
-        platform: "auto" (its tag, else suffixes and binaries), a platform tag, a Pyodide version, or a `Platform`.
+        platform: "auto" (its tag, else suffixes and binaries), a platform tag, a Pyodide version, a `Platform`, or several of
+            these, as for `convert`.
         compat_tags: add the platform's older tags, for micropip before 0.11.1 with an index of your own.
         isolate: as for `convert`.
         provided: as for `convert`.
@@ -91,24 +92,19 @@ def repair(  # noqa: PLR0913 - a public function
 
 @dataclass(frozen=True)
 class _Changes:
-    """The changes to a wheel: its new tags and linked modules, with the verdict for each platform and warnings."""
+    """The changes to a wheel: its new tags and linked modules, with the verdict and warnings."""
 
     tagged: Retagged
     linked: Linked
-    verdicts: tuple[Verdict, ...]
+    verdict: Verdict
     warnings: tuple[ConversionWarning, ...]
-
-    @property
-    def unusable(self) -> tuple[UnusablePart, ...]:
-        """The parts that do not run on one of its platforms."""
-        return tuple(dict.fromkeys(part for verdict in self.verdicts for part in verdict.unusable))
 
 
 def repair_wheel(wheel: Wheel, libraries: LibraryIndex, options: Options, out: Path) -> Repaired:
     """Repair a wheel that was read. Raises as `repair`."""
     started = time.monotonic()
     modules = _modules(wheel)
-    if not modules and options.platform is None and all(tag.platform == ANY for tag in wheel.tags):
+    if not modules and not options.platforms and all(tag.platform == ANY for tag in wheel.tags):
         written = _write(wheel, out, wheel.path.name, options, ())
         result = _result(wheel, written, None)
     else:
@@ -126,11 +122,10 @@ def repair_wheel(wheel: Wheel, libraries: LibraryIndex, options: Options, out: P
 def _changes(wheel: Wheel, modules: Mapping[str, SideModule], libraries: LibraryIndex, options: Options) -> _Changes:
     native = {path: binary for path, binary in modules.items() if not _is_data(path)}
     elsewhere = {path: binary for path, binary in modules.items() if path not in native}
-    tagged = retag(wheel, native, elsewhere, options.platform, options.compat_tags, "abi-conflict" in options.allow)
+    tagged = retag(wheel, native, elsewhere, options.platforms, options.compat_tags, "abi-conflict" in options.allow)
     linked = _link(wheel, native, tagged, libraries, options)
-    verdicts = _judge(wheel, tagged, linked, options)
-    found = dict.fromkeys(warning for verdict in verdicts for warning in verdict.warnings)
-    return _Changes(tagged, linked, verdicts, (*tagged.warnings, *_not_linked(elsewhere), *linked.warnings, *found))
+    verdict = _judge(wheel, tagged, linked, options)
+    return _Changes(tagged, linked, verdict, (*tagged.warnings, *_not_linked(elsewhere), *linked.warnings, *verdict.warnings))
 
 
 def repair_each(  # noqa: PLR0913 - a public function
@@ -138,7 +133,7 @@ def repair_each(  # noqa: PLR0913 - a public function
     *,
     out: str | Path = "dist",
     libdirs: Iterable[str | Path] | LibraryIndex = (),
-    platform: str | Platform = "auto",
+    platform: PlatformChoice = "auto",
     compat_tags: bool = False,
     isolate: bool = True,
     provided: bool = True,
@@ -211,23 +206,15 @@ def _not_linked(elsewhere: Mapping[str, SideModule]) -> list[ConversionWarning]:
 
 
 def _link(wheel: Wheel, native: Mapping[str, SideModule], tagged: Retagged, index: LibraryIndex, options: Options) -> Linked:
-    """Link the wheel for its platform; for each if its tags name several, which must give the same files."""
-    rows = [decision.platform for decision in tagged.decisions]
+    """Link the wheel for its platforms."""
     texts = [(file.path, file.blob.read()) for file in wheel.files if file.path.endswith(".py")] if native else []
     link_options = LinkOptions(options.isolate, options.provided, options.allow)
-    linked = [link(WheelModules(wheel, row, native, {}, wheel.distribution, texts), index, link_options) for row in rows]
-    if len(linked) > 1 and any(one.changes for one in linked):
-        tags = ", ".join(row.tag for row in rows)
-        raise Refused(
-            "unknown-abi",
-            f"{wheel.source}: tagged for {tags}, which need different changes",
-            f"give --platform, one of {tags}",
-        )
-    return linked[0]
+    modules = WheelModules(wheel, tagged.decision.platforms, native, {}, wheel.distribution, texts)
+    return link(modules, index, link_options)
 
 
-def _judge(wheel: Wheel, tagged: Retagged, linked: Linked, options: Options) -> tuple[Verdict, ...]:
-    """Return the verdict for each platform in its tags. Raises `Refused` if the wheel does not load on one of them."""
+def _judge(wheel: Wheel, tagged: Retagged, linked: Linked, options: Options) -> Verdict:
+    """Return the verdict for the platforms in its tags. Raises `Refused` if the wheel does not load on one of them."""
     rewritten = {path: SideModule(file) for path, file in {**linked.rewritten, **linked.libraries}.items()}
     unit = AuditUnit(
         name=tagged.filename,
@@ -236,7 +223,7 @@ def _judge(wheel: Wheel, tagged: Retagged, linked: Linked, options: Options) -> 
         abi3=tagged.interpreter.python_tag if tagged.interpreter.abi_tag == "abi3" else None,
         undecided=linked.undecided,
     )
-    return tuple(judge(wheel.source, unit, decision.platform, options) for decision in tagged.decisions)
+    return judge(wheel.source, unit, tagged.decision.platforms, options)
 
 
 def _edit(wheel: Wheel, tagged: Retagged, linked: Linked, native: bool) -> tuple[list[Member], list[ConversionWarning]]:
@@ -281,15 +268,15 @@ def _provenance(wheel: Wheel, changes: _Changes, options: Options) -> Provenance
         name=wheel.metadata.get("Name") or wheel.name,
         version=wheel.version,
         license=_license(wheel),
-        platform=".".join(decision.platform.tag for decision in tagged.decisions),
-        judged_by=tuple(verdict.pyodide for verdict in changes.verdicts if verdict.pyodide),
-        evidence=tuple(text for decision in tagged.decisions for text in decision.evidence),
+        platform=tagged.decision.tag,
+        judged_by=changes.verdict.pyodides,
+        evidence=tagged.decision.evidence,
         options=options,
         input=_source(wheel),
         moment=options.moment(wheel.timestamp),
         consulted=consulted_sources(linked),
         overrides=allowed_warnings(changes.warnings),
-        unusable=changes.unusable,
+        unusable=changes.verdict.unusable,
         vendored=linked.vendored,
         provided=linked.provided,
         previous=read_provenance(wheel),
@@ -329,22 +316,21 @@ def _write(wheel: Wheel, out: Path, filename: str, options: Options, contents: S
 
 def _result(wheel: Wheel, written: _Written, changes: _Changes | None) -> Repaired:
     linked = changes.linked if changes else Linked()
-    decisions = changes.tagged.decisions if changes else ()
     tags: Iterable[Tag] = changes.tagged.tags if changes else wheel.tags
     return Repaired(
         source=wheel.source,
         wheel=written.path,
         filename=written.path.name,
         sha256=written.sha256,
-        platform=".".join(decision.platform.tag for decision in decisions) if changes else ANY,
+        platform=changes.tagged.decision.tag if changes else ANY,
         name=wheel.metadata.get("Name") or wheel.name,
         version=wheel.version,
         tags=frozenset(map(str, tags)),
         requires=tuple(wheel.metadata.all("Requires-Dist")),
         vendored=linked.vendored,
         provided=linked.provided,
-        unusable=changes.unusable if changes else (),
+        unusable=changes.verdict.unusable if changes else (),
         warnings=tuple(dict.fromkeys((*(changes.warnings if changes else ()), *size_warnings(written.path)))),
-        evidence=tuple(text for decision in decisions for text in decision.evidence),
+        evidence=changes.tagged.decision.evidence if changes else (),
         changed=written.changed,
     )

@@ -1,14 +1,15 @@
 """The audit as a stage of the pipeline: a wheel that does not load is refused, unless the caller allows the finding.
 
-The wheel is audited as it is about to be written, against the newest Pyodide of its platform. A module that does not load is
-a refusal, because the loader then gives up the whole wheel. A function that ends the interpreter when it is called is a warning,
-because everything else of the wheel works; with `strict` it is a refusal, too. A platform that no Pyodide has cannot be audited.
+The wheel is audited as it is about to be written, against the newest Pyodide of each of its platforms. A module that does not
+load is a refusal, because the loader then gives up the whole wheel. A function that ends the interpreter when it is called is a
+warning, because everything else of the wheel works; with `strict` it is a refusal, too. A platform that no Pyodide has cannot be
+audited.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from conda2wheel.abi.audit.engine import audit_units
 from conda2wheel.abi.audit.findings import RULES, Finding, Severity, unusable_parts
@@ -28,50 +29,80 @@ class Verdict:
 
     Attributes:
         warnings: what is wrong with it.
-        pyodide: the Pyodide that it was audited for; None without one.
-        unusable: the parts that do not run.
+        pyodides: the Pyodides that it was audited for, one for each platform that has one.
+        unusable: the parts that do not run in one of them.
     """
 
     warnings: tuple[ConversionWarning, ...] = ()
-    pyodide: str | None = None
+    pyodides: tuple[str, ...] = ()
     unusable: tuple[UnusablePart, ...] = ()
 
 
-def judge(source: str, unit: AuditUnit, platform: Platform, options: Options, beside: Sequence[AuditUnit] = ()) -> Verdict:
-    """Audit a wheel for its platform.
+def judge(
+    source: str, unit: AuditUnit, platforms: Sequence[Platform], options: Options, beside: Sequence[AuditUnit] = ()
+) -> Verdict:
+    """Audit a wheel for its platforms.
 
     Args:
         source: the package or wheel, for messages.
         unit: the modules of the wheel.
-        platform: the platform of the wheel.
+        platforms: the platforms of the wheel.
         options: of these, `strict`, and `allow`: the refusal codes that become warnings.
         beside: modules that are installed before the wheel and are not audited.
 
     Raises:
-        Refused: the wheel does not load, or with `strict` a part of it does not run. The code is that of the worst finding; the
-            message names module, symbol and reason.
+        Refused: the wheel does not load on one of the platforms, or with `strict` a part of it does not run. The code is that of
+            the worst finding; the message names the Pyodide, module, symbol and reason.
     """
-    pyodide = newest_pyodide(platform)
-    if pyodide is None:
-        return Verdict()
-    findings = audit_units([unit], pyodide, beside)[unit.name]
-    severities = (Severity.LOAD, Severity.FATAL) if options.strict else (Severity.LOAD,)
-    bad = [finding for finding in findings if finding.severity in severities]
-    refusing = [finding for finding in bad if RULES[finding.code].refusal not in options.allow]
-    if refusing:
-        raise _refusal(source, pyodide, refusing)
-    warnings = [
-        ConversionWarning(finding.code, finding.message, finding.module)
-        for finding in findings
-        if finding not in bad and finding.severity is not Severity.NOTE
+    judged = [
+        _Judged(platform, pyodide, audit_units([unit], pyodide, beside)[unit.name])
+        for platform in platforms
+        if (pyodide := newest_pyodide(platform)) is not None
     ]
-    warnings += [
-        ConversionWarning(ALLOWED, f"{RULES[finding.code].refusal}: {finding.message}", finding.module) for finding in bad
-    ]
-    return Verdict(tuple(warnings), pyodide, unusable_parts(findings))
+    if any(each.refusing(options) for each in judged):
+        raise _refusal(source, judged, options)
+    where: dict[ConversionWarning, list[str]] = {}
+    for each in judged:
+        for warning in each.warnings(options):
+            where.setdefault(warning, []).append(each.pyodide)
+    warnings = (
+        warning if len(some) == len(judged) else replace(warning, message=f"{warning.message} (in Pyodide {', '.join(some)})")
+        for warning, some in where.items()
+    )
+    unusable = dict.fromkeys(part for each in judged for part in unusable_parts(each.findings))
+    return Verdict(tuple(warnings), tuple(each.pyodide for each in judged), tuple(unusable))
 
 
-def _refusal(source: str, pyodide: str, findings: list[Finding]) -> Refused:
+@dataclass(frozen=True)
+class _Judged:
+    """The findings about a wheel in the Pyodide of one of its platforms."""
+
+    platform: Platform
+    pyodide: str
+    findings: Sequence[Finding]
+
+    def refusing(self, options: Options) -> list[Finding]:
+        """The findings for which the wheel is refused."""
+        return [finding for finding in self._bad(options) if RULES[finding.code].refusal not in options.allow]
+
+    def warnings(self, options: Options) -> Iterator[ConversionWarning]:
+        """Yield the warnings about a wheel that is not refused."""
+        bad = self._bad(options)
+        for finding in self.findings:
+            if finding not in bad and finding.severity is not Severity.NOTE:
+                yield ConversionWarning(finding.code, finding.message, finding.module)
+        for finding in bad:
+            yield ConversionWarning(ALLOWED, f"{RULES[finding.code].refusal}: {finding.message}", finding.module)
+
+    def _bad(self, options: Options) -> list[Finding]:
+        severities = (Severity.LOAD, Severity.FATAL) if options.strict else (Severity.LOAD,)
+        return [finding for finding in self.findings if finding.severity in severities]
+
+
+def _refusal(source: str, judged: Sequence[_Judged], options: Options) -> Refused:
+    """The refusal for the first platform on which the wheel does not run. Its hint names those on which it does."""
+    refusing = next(each for each in judged if each.refusing(options))
+    findings = refusing.refusing(options)
     worst = findings[0]
     code = RULES[worst.code].refusal
     if code is None:
@@ -79,9 +110,12 @@ def _refusal(source: str, pyodide: str, findings: list[Finding]) -> Refused:
     same = [finding for finding in findings if RULES[finding.code].refusal == code]
     shown = "; ".join(f"{finding.module}: {finding.message}" for finding in same[:SHOWN])
     more = f" (and {len(findings) - SHOWN} more)" if len(findings) > SHOWN else ""
+    tag = f" ({refusing.platform.tag})" if len(judged) > 1 else ""
     hint = worst.hint or "audit shows every finding"
+    if runs := [each.platform.tag for each in judged if not each.refusing(options)]:
+        hint += f"; it runs with --platform {' --platform '.join(runs)}"
     if worst.severity is not Severity.LOAD:
         hint += "; without --strict it is a warning"
     elif code in ALLOWABLE:
         hint += f"; --allow {code} writes the wheel anyway"
-    return Refused(code, f"{source}: in Pyodide {pyodide}, {shown}{more}", hint)
+    return Refused(code, f"{source}: in Pyodide {refusing.pyodide}{tag}, {shown}{more}", hint)

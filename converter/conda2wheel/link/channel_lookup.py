@@ -10,7 +10,7 @@ file itself.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -58,7 +58,7 @@ class ChannelLibraries:
     broken: dict[str, ConversionWarning] = field(default_factory=dict)
     searched: dict[str, None] = field(default_factory=dict)
 
-    def candidates(self, needed: str, package: LibraryUser, platform: Platform) -> Iterator[Candidate]:
+    def candidates(self, needed: str, package: LibraryUser, platforms: Sequence[Platform]) -> Iterator[Candidate]:
         """Yield the packages that have a library of this file name for `package`, the likeliest first.
 
         Each is downloaded when the iterator reaches it.
@@ -66,7 +66,7 @@ class ChannelLibraries:
         Raises:
             Failed: a network or disk error.
         """
-        query = _Query(self, package, platform)
+        query = _Query(self, package, platforms)
         likely = query.likely(needed)
         self.searched |= dict.fromkeys(likely)
         others: Iterable[str] = ()
@@ -83,7 +83,7 @@ class ChannelLibraries:
         Raises:
             Failed: a network or disk error.
         """
-        query = _Query(self, package, None)
+        query = _Query(self, package, ())
         self.searched.setdefault(name)
         found = next(self._opened(query.builds(name), "", query), None)
         return found.package if found else None
@@ -120,11 +120,11 @@ class ChannelLibraries:
 class _Query:
     """The builds of a channel that one package may use."""
 
-    def __init__(self, libraries: ChannelLibraries, package: LibraryUser, platform: Platform | None) -> None:
-        """Without a platform the package may use any build, also one that can have no library."""
+    def __init__(self, libraries: ChannelLibraries, package: LibraryUser, platforms: Sequence[Platform]) -> None:
+        """Without platforms the package may use any build, also one that can have no library."""
         self.libraries = libraries
         self.package = package
-        self.platform = platform
+        self.platforms = platforms
         self.built: BuiltWith = built_with(package.rendered_recipe if isinstance(package, CondaPackage) else {})
 
     def likely(self, needed: str) -> dict[str, str]:
@@ -194,19 +194,19 @@ class _Query:
     def _fits(self, build: ChannelBuild) -> bool:
         """Tell whether a build may be used, by its repodata.
 
-        Excluded are a build of Python code or for any system, which has no libraries for others, one for another Emscripten, and
-        one in a version that depends or pins exclude.
+        Excluded are a build of Python code or for any system, which has no libraries for others, one for another Emscripten than
+        those of the platforms, and one in a version that depends or pins exclude.
         """
         own = [spec for spec in self.package.depends if spec_name(spec) == build.name]
         if self.built.excluding_pin(build.name, build.version) or not all(map(build.admitted_by, own)):
             return False
-        if self.platform is None:
+        if not self.platforms:
             return True
         if "/noarch/" in build.url or {"python", "python_abi"} & set(map(spec_name, build.depends)):
             return False
         listed = CondaPackage(build.url, (), {"name": build.name, "version": build.version, "depends": list(build.depends)})
-        emscripten = self.platform.emscripten
-        return all(claim.level != "package" or emscripten in claim.emscriptens for claim in claims(listed))
+        emscriptens = {row.emscripten for row in self.platforms}
+        return all(claim.level != "package" or emscriptens & claim.emscriptens for claim in claims(listed))
 
 
 def _has(needed: str) -> Has:

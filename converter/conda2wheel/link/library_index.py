@@ -7,7 +7,7 @@ Libdirs are opened when the first library is looked up: most packages NEED nothi
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,33 +101,34 @@ class LibraryIndex:
             libdirs = [*libdirs[:SHOWN], f"{len(libdirs) - SHOWN} more"]
         return (*libdirs, *([str(self._channel)] if self._channel else ()))
 
-    def find(self, name: str, package: LibraryUser, platform: Platform) -> tuple[Library | None, list[str]]:
-        """The best library of that file name for a package and a platform, and why others of that name were rejected.
+    def find(self, name: str, package: LibraryUser, platforms: Sequence[Platform]) -> tuple[Library | None, list[str]]:
+        """The best library of that file name for a package and its platforms, and why others of that name were rejected.
 
-        A library of another toolchain is rejected, and one in a version that the package's depends exclude. Of the others, those
-        come first that the pins of what the package was built with admit, then those of its dependencies, then the highest
-        version and build number. If there is none, the channel's packages are searched.
+        Rejected are a library of another toolchain than those of the platforms, one that one of them cannot load, and one in a
+        version that the package's depends exclude. Of the others, those come first that the pins of what the package was built
+        with admit, then those of its dependencies, then the highest version and build number. If there is none, the channel's
+        packages are searched.
         """
-        found, rejected = self._find_opened(name, package, platform)
-        for candidate in self._channel.candidates(name, package, platform) if found is None and self._channel else ():
+        found, rejected = self._find_opened(name, package, platforms)
+        for candidate in self._channel.candidates(name, package, platforms) if found is None and self._channel else ():
             source = candidate.package
             if source.stem not in self._from_channel:
                 self._from_channel.add(source.stem)
                 self._add((source.stem, source, source.files))
-            found, rejected = self._find_opened(name, package, platform)
+            found, rejected = self._find_opened(name, package, platforms)
             if found is not None:
                 why = f"{name} is {found.side.file.path} of {found.origin}, from {source.channel}: {candidate.why}"
                 self.warnings.append(ConversionWarning("library-from-channel", why))
                 break
         return found, rejected
 
-    def _find_opened(self, name: str, package: LibraryUser, platform: Platform) -> tuple[Library | None, list[str]]:
+    def _find_opened(self, name: str, package: LibraryUser, platforms: Sequence[Platform]) -> tuple[Library | None, list[str]]:
         rejected: list[str] = []
         fitting: list[tuple[Any, Library]] = []
         built = _built(package)
         for library in self._libraries().get(name) or self._by_lost_link(name):
             pin = built.excluding_pin(library.package.name, library.package.version) if library.package else ""
-            why = _unfit(library, platform) or _forbidden(library.package, package)
+            why = _unfit(library, platforms) or _forbidden(library.package, package)
             if why or (pin and library.origin in self._from_channel):  # downloaded for another package
                 rejected.append(f"{library.origin}: {why or pin}")
             else:
@@ -135,13 +136,13 @@ class LibraryIndex:
         fitting.sort(key=lambda pair: pair[0], reverse=True)
         return (fitting[0][1] if fitting else None), rejected
 
-    def exporting(self, symbols: Iterable[str], package: LibraryUser, platform: Platform) -> list[Library]:
-        """The libraries in the libdirs that export one of these symbols: of each file name the best for a package and a platform.
+    def exporting(self, symbols: Iterable[str], package: LibraryUser, platforms: Sequence[Platform]) -> list[Library]:
+        """The libraries in the libdirs that export one of these symbols: of each file name the best for a package.
 
         The channel is not searched, only what was opened in it for this package.
         """
         names = self._exporting(tuple(symbols))
-        libraries = (self._find_opened(name, package, platform)[0] for name in names)
+        libraries = (self._find_opened(name, package, platforms)[0] for name in names)
         return list({library.content: library for library in libraries if library is not None}.values())
 
     def _exporting(self, symbols: Iterable[str]) -> list[str]:
@@ -246,19 +247,20 @@ def _exporters(libraries: Iterable[Library], symbols: Iterable[str]) -> dict[str
     return found
 
 
-def _unfit(library: Library, platform: Platform) -> str:
-    """Why a library cannot be loaded on a platform; "" if it can."""
+def _unfit(library: Library, platforms: Sequence[Platform]) -> str:
+    """Why a library cannot be loaded on one of the platforms, or was built for none of them; "" if neither is so."""
     side = library.side
     if not side.kind.is_loadable:
         return f"is no side module ({side.kind}{': ' + side.problem if side.problem else ''})"
     own = claims(library.package) if library.package is not None else []
-    named = names_platform(own, platform)
-    for each in contradictions([(side.file.path, side.signals)], platform):
-        if not (named and each.loads):
-            return each.why
+    for platform in platforms:
+        named = names_platform(own, platform)
+        for each in contradictions([(side.file.path, side.signals)], platform):
+            if not (named and each.loads):
+                return each.why
     for claim in own:
-        if claim.level == "package" and platform.emscripten not in claim.emscriptens:
-            return f"it {claim.text}, not Emscripten {platform.emscripten}"
+        if claim.level == "package" and not any(row.emscripten in claim.emscriptens for row in platforms):
+            return f"it {claim.text}, not Emscripten {' or '.join(row.emscripten for row in platforms)}"
     return ""
 
 

@@ -101,7 +101,7 @@ def link(
     """Link the side modules of a wheel.
 
     Args:
-        wheel: the modules and their platform.
+        wheel: the modules and their platforms.
         index: where NEEDED libraries are looked up that the package does not have.
         options: how they are linked.
         common: a wheel whose libraries are taken from it, if it is for the same platform.
@@ -110,7 +110,7 @@ def link(
         Refused: missing-library, unless the options allow it, naming every module that NEEDs one.
     """
     options = options or LinkOptions()
-    common = common if common and common.platform == wheel.platform else None
+    common = common if common and wheel.platforms == (common.platform,) else None
     resolution = resolve(wheel, index, common.origins.values() if common else ())
     if options.provided:
         resolution = without_provided(resolution, common.required if common else ())
@@ -237,14 +237,13 @@ def _unused(resolution: Resolution) -> list[ConversionWarning]:
 def _unreachable(resolution: Resolution) -> list[ConversionWarning]:
     """Libraries that lie in the wheel's own folders, on a loader that reads no RUNTIME_PATH that could lead there."""
     wheel = resolution.wheel
-    if wheel.platform.runtime_path:
-        return []
     found = []
-    for (user, needed), target in sorted(resolution.targets.items()):
-        searched = search_order((), posixpath.dirname(user), resolution.libs, wheel.platform)
-        if target in wheel.native and posixpath.dirname(target) not in searched:
-            why = f"NEEDs {needed} at {target}; the loader of {wheel.platform.tag} may not look there"
-            found.append(ConversionWarning("unreachable-library", why, user))
+    for platform in wheel.platforms:
+        for (user, needed), target in sorted(resolution.targets.items()) if not platform.runtime_path else ():
+            searched = search_order((), posixpath.dirname(user), resolution.libs, platform)
+            if target in wheel.native and posixpath.dirname(target) not in searched:
+                why = f"NEEDs {needed} at {target}; the loader of {platform.tag} may not look there"
+                found.append(ConversionWarning("unreachable-library", why, user))
     return found
 
 
@@ -253,15 +252,14 @@ def _cycles(resolution: Resolution, paths: Mapping[str, str]) -> list[Conversion
 
     Measured: Pyodide 0.27.7 does, by the order in which it meets them; 0.26.4, 0.28 and later do not.
     """
-    platform = resolution.wheel.platform
-    if not platform.libs_folder:
-        return []
     return [
         ConversionWarning(
             "library-cycle",
             f"it NEEDs itself through others; the loader of {platform.tag} may make two instances of it",
             posixpath.basename(paths[content]),
         )
+        for platform in resolution.wheel.platforms
+        if platform.libs_folder
         for content in resolution.vendored
         if resolution.in_cycle(content)
     ]

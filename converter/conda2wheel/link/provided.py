@@ -25,7 +25,7 @@ def without_provided(resolution: Resolution, keep: Collection[str] = ()) -> Reso
     `keep` are the contents of libraries that stay in any case.
     """
     result = resolution.copy()
-    main = main_symbols(resolution.wheel.platform)
+    main = main_symbols(*resolution.wheel.platforms)
     if not main or not (result.vendored or result.missing):
         return result
     _drop_missing(result, main)
@@ -38,7 +38,7 @@ def _drop_missing(resolution: Resolution, main: Mapping[str, Symbol]) -> None:
     """Leave out entries whose library is missing and not used: everything that the user imports is defined elsewhere."""
     for user, needed in list(resolution.missing):
         others = [resolution.side(key) for key in resolution.closure(user) if key != user]
-        if _is_complete(main, resolution.side(user), others, resolution.wheel.platform.unwinding == "js"):
+        if _is_complete(main, resolution.side(user), others, all(row.unwinding == "js" for row in resolution.wheel.platforms)):
             del resolution.missing[user, needed]
             resolution.dropped[user, needed] = ""
             why = f"{needed} was found nowhere; all that is imported is in Pyodide's main module or in the other libraries"
@@ -70,7 +70,7 @@ def _forget(resolution: Resolution, content: str) -> None:
 
 
 def _note_provided(resolution: Resolution, name: str, symbols: int, users: list[str]) -> None:
-    by = f"the main module of {resolution.wheel.platform.tag}"
+    by = f"the main module of {' and '.join(row.tag for row in resolution.wheel.platforms)}"
     resolution.provided.append(Provided(name, by, symbols, tuple(sorted(map(resolution.label, users)))))
 
 

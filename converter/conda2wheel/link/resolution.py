@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 
@@ -31,7 +31,7 @@ class WheelModules:
 
     Attributes:
         package: the package or wheel that they are from.
-        platform: the platform that they are linked for.
+        platforms: the platforms that they are linked for, oldest first: the same files must be right for each.
         native: those that the wheel installs, by path below site-packages.
         own: the package's shared libraries outside of site-packages, by path in the package.
         distribution: the wheel's name as in its file name.
@@ -39,7 +39,7 @@ class WheelModules:
     """
 
     package: LibraryUser
-    platform: Platform
+    platforms: Sequence[Platform]
     native: Mapping[str, SideModule]
     own: Mapping[str, SideModule]
     distribution: str
@@ -176,6 +176,13 @@ def resolve(wheel: WheelModules, index: LibraryIndex, common: Iterable[Library] 
     return _Resolver(wheel, index, common).resolve()
 
 
+def _names_of_all(platforms: Iterable[Platform]) -> frozenset[str] | None:
+    """The names that the main module of each platform has; None where those of one are not known."""
+    found = [main_names(row) for row in platforms]
+    names = [each for each in found if each is not None]
+    return frozenset.intersection(*names) if len(names) == len(found) else None
+
+
 class _Resolver:
     """Looks up the NEEDED libraries of one wheel."""
 
@@ -228,7 +235,7 @@ class _Resolver:
             The libraries that are new.
         """
         result, new = self.result, _Todo()
-        main = main_names(self.wheel.platform)
+        main = _names_of_all(self.wheel.platforms)
         incomplete = {user for user, _ in result.missing}
         result.undecided.clear()
         for user in (*sorted(self.wheel.native), *result.vendored) if main is not None else ():
@@ -265,7 +272,7 @@ class _Resolver:
         found = definers_of(unmet, [self._usable(user, travelling), self._usable(user, map(Definer.of, others.values()))])
         left = {symbol: entries for symbol, entries in unmet.items() if symbol not in found}
         if left:
-            libraries = self.index.exporting(left, self.wheel.package, self.wheel.platform)
+            libraries = self.index.exporting(left, self.wheel.package, self.wheel.platforms)
             found |= definers_of(left, [self._usable(user, map(Definer.of, libraries))])
         return found
 
@@ -276,15 +283,16 @@ class _Resolver:
 
     def _inside(self, user: str) -> Iterator[Definer]:
         """The wheel's own libraries, one path a content, that the loader would find for this module by their file names."""
-        native, platform = self.wheel.native, self.wheel.platform
+        native = self.wheel.native
         folder = self.result.libs if user in self.result.vendored else posixpath.dirname(user)
-        searched = search_order((), folder, self.result.libs, platform)
+        # Where RUNTIME_PATH is read, it leads anywhere.
+        searched = [search_order((), folder, self.result.libs, row) for row in self.wheel.platforms if not row.runtime_path]
         seen: set[str] = set()
         for path, side in sorted(native.items()):
             digest = side.file.blob.sha256
             found = self._in_wheel(user, path)
             same = found is not None and native[found].file.blob.sha256 == digest
-            reached = platform.runtime_path or (same and found is not None and posixpath.dirname(found) in searched)
+            reached = all(same and found is not None and posixpath.dirname(found) in folders for folders in searched)
             if digest not in seen and reached:
                 seen.add(digest)
                 yield Definer(found if same and found is not None else path, posixpath.basename(path), side)
@@ -292,7 +300,7 @@ class _Resolver:
     def _usable(self, user: str, found: Iterable[Definer]) -> list[Definer]:
         """Those that a module can NEED: no extension modules, nor, where the loader makes two instances in a cycle, its users."""
         libraries = [each for each in found if each.key != user and each.side.kind.is_loadable and not each.side.init_functions]
-        if self.wheel.platform.libs_folder:
+        if any(row.libs_folder for row in self.wheel.platforms):
             return [each for each in libraries if user not in self.result.closure(each.key)]
         return libraries
 
@@ -311,7 +319,8 @@ class _Resolver:
             return None
         folder = posixpath.dirname(user)
         side = self.wheel.native.get(user)
-        order = search_order(side.runtime_path if side else (), folder, self.result.libs, self.wheel.platform)
+        # RUNTIME_PATH is written so that newer loaders find the same file; where an older one looks cannot be changed.
+        order = search_order(side.runtime_path if side else (), folder, self.result.libs, self.wheel.platforms[0])
         rank = {searched: number for number, searched in reversed(list(enumerate(order)))}
         found = min(paths, key=lambda path: (rank.get(posixpath.dirname(path), len(order)), path))
         if others[found].init_functions:
@@ -331,7 +340,7 @@ class _Resolver:
         siblings = self._siblings_of(sibling_package, via.origin) if sibling_package is not None and via is not None else {}
         if name in siblings:
             return siblings[name]
-        found = self.index.find(name, sibling_package or self.wheel.package, self.wheel.platform)[0]
+        found = self.index.find(name, sibling_package or self.wheel.package, self.wheel.platforms)[0]
         for without_link in (self.own, siblings):
             near = {library.content: library for other, library in without_link.items() if same_library(name, other)}
             if found is None and len(near) == 1:
@@ -352,6 +361,6 @@ class _Resolver:
         """The message about a library that was found nowhere."""
         who = user if via is None else f"{via.side.file.path} of {via.origin}"
         searched = ["the package", *self.index.searched]
-        _, rejected = self.index.find(posixpath.basename(needed), self.wheel.package, self.wheel.platform)
+        _, rejected = self.index.find(posixpath.basename(needed), self.wheel.package, self.wheel.platforms)
         passed = f" (passed over: {'; '.join(rejected)})" if rejected else ""
         return f"{who} NEEDs {needed}, which is not in {', '.join(searched)}{passed}"

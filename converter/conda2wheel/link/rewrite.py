@@ -66,7 +66,7 @@ def isolate(
     }
     unchanged = {content: why for content, why in libraries_used_by_name(resolution).items() if content not in shared}
     warnings = not_isolated((paths[content], why) for content, why in sorted(unchanged.items()))
-    return new_names(modules, unchanged, main_names(resolution.wheel.platform), given), warnings
+    return new_names(modules, unchanged, main_names(*resolution.wheel.platforms), given), warnings
 
 
 def not_isolated(reasons: Iterable[tuple[str, str]]) -> list[ConversionWarning]:
@@ -87,7 +87,7 @@ def rewrite(resolution: Resolution, user: str, path: str, paths: Paths, symbols:
     Returns:
         The changed file; None if it may stay as it is.
     """
-    side, platform = resolution.side(user), resolution.wheel.platform
+    side, platforms = resolution.side(user), resolution.wheel.platforms
     before_linking = resolution.entries(user)
     if side.module is None or side.dylink is None or not (before_linking or symbols):
         return None
@@ -109,9 +109,9 @@ def rewrite(resolution: Resolution, user: str, path: str, paths: Paths, symbols:
     dylink = before.with_needed(entries)
     # Emscripten before 4.0.5 does not read RUNTIME_PATH, and Pyodide says such modules must not have one; but a
     # module that needs no other change is left alone.
-    if platform.runtime_path or dylink is not before:
+    if any(row.runtime_path for row in platforms) or dylink is not before:
         files = {*resolution.wheel.native, *paths.values()}
-        dylink = dylink.with_runtime_path(_runtime_path(side.runtime_path, posixpath.dirname(path), wanted, files, platform))
+        dylink = dylink.with_runtime_path(_runtime_path(side.runtime_path, posixpath.dirname(path), wanted, files, platforms))
     data = dylink_section.write(module, dylink)
     if data == side.module.data:
         return None
@@ -119,20 +119,25 @@ def rewrite(resolution: Resolution, user: str, path: str, paths: Paths, symbols:
 
 
 def _runtime_path(
-    before: Sequence[str], folder: str, wanted: Iterable[str], files: Collection[str], platform: Platform
+    before: Sequence[str], folder: str, wanted: Iterable[str], files: Collection[str], platforms: Sequence[Platform]
 ) -> list[str]:
-    """RUNTIME_PATH entries with which a module in `folder` finds the files `wanted`: those from before if they do."""
-    if not platform.runtime_path:
+    """RUNTIME_PATH entries with which a module in `folder` finds `wanted` on each platform: those from before if they do.
+
+    An absolute folder is that of one CPython; on a platform with another one it does not exist, and the entry after it counts.
+    Loaders that do not read RUNTIME_PATH skip it.
+    """
+    reading = [row for row in platforms if row.runtime_path]
+    if not reading:
         return []
-    if all(finds(before, folder, file, files, platform) for file in wanted):
+    if all(finds(before, folder, file, files, row) for file in wanted for row in reading):
         return list(before)
+    roots = [row.site_packages for row in reading if not row.normalises_paths and row.site_packages]
     entries: list[str] = []
     for target in dict.fromkeys(posixpath.dirname(file) for file in wanted):
         if not target:
             continue  # site-packages itself is on LD_LIBRARY_PATH
         relative = posixpath.relpath(target, folder or ".")
-        if not platform.normalises_paths and platform.site_packages and relative != ".":
-            entries.append(posixpath.join(platform.site_packages, target))
+        entries += [posixpath.join(root, target) for root in roots if relative != "."]
         entries.append(ORIGIN if relative == "." else f"{ORIGIN}/{relative}")
     return entries
 

@@ -10,7 +10,7 @@ from packaging.tags import Tag
 from packaging.version import Version
 
 from conda2wheel.abi.choice import Decision, decide
-from conda2wheel.abi.platforms import marker_environment, platforms
+from conda2wheel.abi.platforms import marker_environment, platforms, release
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule, side_modules
 from conda2wheel.conda.abi_evidence import claims
 from conda2wheel.conda.classify import refuse_unless_python
@@ -29,7 +29,7 @@ from conda2wheel.wheel.layout import Layout, Placed, plan_layout
 from conda2wheel.wheel.metadata import Document, corrected, egg_requirements, generated, with_provides_extra
 from conda2wheel.wheel.prefix import interpreter_of
 from conda2wheel.wheel.requirements import from_depends, reconcile
-from conda2wheel.wheel.tags import Interpreter, abi3_fits, check_claims, interpreter, wheel_tags
+from conda2wheel.wheel.tags import Interpreter, abi3_fits, check_claims, interpreter, require_admitted, wheel_tags
 from conda2wheel.wheel.versions import pep440
 
 
@@ -39,7 +39,7 @@ class Plan:
 
     Attributes:
         interpreter: the Python and ABI tags.
-        decision: the platform and its evidence; None for a pure wheel.
+        decision: the platforms and the evidence for them; None for a pure wheel.
         placed: the files of the package that become members.
         native: the side modules in site-packages, by path below it.
         libraries: the package's own shared libraries outside of site-packages.
@@ -89,7 +89,7 @@ class Plan:
 def wheel_filename(stem: str, tags: Iterable[Tag]) -> str:
     """The file name of a wheel whose tags differ only in their platforms."""
     tags = tuple(tags)
-    platforms = ".".join(sorted({tag.platform for tag in tags}, key=lambda p: (not p.startswith("pyemscripten"), p)))
+    platforms = ".".join(sorted({tag.platform for tag in tags}, key=lambda p: (not p.startswith("pyemscripten_"), p)))
     return f"{stem}-{tags[0].interpreter}-{tags[0].abi}-{platforms}.whl"
 
 
@@ -121,13 +121,15 @@ def plan_wheel(package: CondaPackage, options: Options, added: Iterable[AddedFil
     requirements = _requirements(package, layout.distribution, interp, decision, options)
     metadata, metadata_warnings = corrected(requirements.document, package, name, version, requirements.requires)
     metadata = with_license(with_requirements(with_provides_extra(metadata), recipe), recipe)
+    if decision is not None:
+        require_admitted(package.source, metadata.get("Requires-Python"), decision.platforms)
     return Plan(
         package=package,
         name=name,
         version=version,
         interpreter=interp,
         decision=decision,
-        tags=wheel_tags(interp, decision.platform if decision else None, options.compat_tags),
+        tags=wheel_tags(interp, decision.platforms if decision else (), options.compat_tags),
         placed=placed,
         native=modules.site,
         libraries=side_modules(layout.libraries),
@@ -223,11 +225,11 @@ def _decide(package: CondaPackage, interp: Interpreter, modules: Mapping[str, Si
         claims(package),
         interp.exact or interp.built_with,
         [(path, binary.signals) for path, binary in sorted(modules.items())],
-        options.platform,
+        options.platforms,
         interp.exact is not None,
         "abi-conflict" in options.allow,
     )
-    abi3_fits(package, interp, decision.platform)
+    abi3_fits(package, interp, decision.platforms)
     return decision
 
 
@@ -293,11 +295,11 @@ def _requirements(
         warning = ConversionWarning(
             "no-metadata", f"the package has none, so it is made from conda's own metadata{unknown}", "METADATA"
         )
-        generic = generated(package, _requires_python(interp, conda.requires_python))
+        generic = generated(package, _requires_python(interp, conda.requires_python, decision))
         return _Requirements(generic, conda.requires, (*conda.warnings, warning))
     if "depends" not in package.index:
         return _Requirements(document, requires)
-    platform = decision.platform if decision else platforms()[-1]
+    platform = decision.platforms[0] if decision else platforms()[-1]
     python = interp.exact or interp.built_with or platform.python or ""
     upstream = tuple(document.all("Requires-Dist") if requires is None else requires)
     environment = marker_environment(python, platform.emscripten)
@@ -305,11 +307,15 @@ def _requirements(
     return _Requirements(document, merged.requires if merged.requires != upstream else requires, merged.warnings)
 
 
-def _requires_python(interp: Interpreter, from_index: str | None) -> str | None:
+def _requires_python(interp: Interpreter, from_index: str | None, decision: Decision | None) -> str | None:
+    """Requires-Python for metadata that are made from conda's."""
     if interp.exact:
         return f"=={interp.exact}.*"
     if interp.abi_tag == "abi3":
         return f">=3.{interp.python_tag[3:]}"
+    pythons = [row.python for row in decision.platforms if row.python] if decision else []
+    if len(pythons) > 1:  # conda's limit is that of the folder that it was built into
+        return f">={min(pythons, key=release)}"
     return from_index
 
 

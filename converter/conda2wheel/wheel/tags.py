@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.tags import Tag
 
-from conda2wheel.abi.choice import Claim, Decision, Modules, decide
-from conda2wheel.abi.platforms import Platform, parse, platforms, release
+from conda2wheel.abi.choice import Claim, Decision, Modules, decide, require_one_python
+from conda2wheel.abi.platforms import Platform, compressed_tags, parse, platforms, release
 from conda2wheel.abi.side_module import SideModule
 from conda2wheel.abi.signals import choose
 from conda2wheel.errors import Refused
@@ -143,29 +144,42 @@ def _abi3_floor(package: LibraryUser, wheel_file: str | None, folder_python: str
     )
 
 
-def abi3_fits(package: LibraryUser, interp: Interpreter, platform: Platform) -> None:
-    """Raise `Refused` (abi-conflict) for an abi3 wheel that needs a newer CPython than the platform has."""
+def abi3_fits(package: LibraryUser, interp: Interpreter, platforms: Iterable[Platform]) -> None:
+    """Raise `Refused` (abi-conflict) for an abi3 wheel that needs a newer CPython than one of the platforms has."""
     floor = re.fullmatch(r"cp3(\d+)", interp.python_tag)
-    if (
-        interp.abi_tag == "abi3"
-        and floor
-        and platform.on_pypi
-        and platform.python
-        and int(floor[1]) > int(platform.python.split(".")[1])
-    ):
-        raise Refused(
-            "abi-conflict",
-            f"{package.source}: abi3 from CPython 3.{floor[1]} on, but {platform.tag} has CPython {platform.python}",
-            "take another --platform",
-        )
+    if interp.abi_tag != "abi3" or floor is None:
+        return
+    for platform in platforms:
+        if platform.on_pypi and platform.python and int(floor[1]) > int(platform.python.split(".")[1]):
+            raise Refused(
+                "abi-conflict",
+                f"{package.source}: abi3 from CPython 3.{floor[1]} on, but {platform.tag} has CPython {platform.python}",
+                "take another --platform",
+            )
 
 
-def wheel_tags(interp: Interpreter, platform: Platform | None, compat: bool) -> frozenset[Tag]:
-    """The tags of the file name: the PEP 783 platform, with its older aliases if `compat`; `any` without a platform."""
-    if platform is None:
-        return frozenset({Tag(interp.python_tag, interp.abi_tag, "any")})
-    names = (platform.tag, *platform.alias_tags) if compat else (platform.tag,)
-    return frozenset(Tag(interp.python_tag, interp.abi_tag, name) for name in names)
+def require_admitted(source: str, requires_python: str | None, platforms: Sequence[Platform]) -> None:
+    """Raise `Refused` (abi-conflict) where Requires-Python excludes the CPython of one of several platforms.
+
+    No installer takes the wheel there, so its tag would say what is not so.
+    """
+    try:
+        bounds = SpecifierSet(requires_python or "")
+    except InvalidSpecifier:
+        return
+    for row in platforms if len(platforms) > 1 else ():
+        if row.cpython and not bounds.contains(row.cpython, prereleases=True):
+            raise Refused(
+                "abi-conflict",
+                f"{source}: its Requires-Python {requires_python} excludes CPython {row.cpython} of {row.tag}",
+                f"leave {row.tag} out",
+            )
+
+
+def wheel_tags(interp: Interpreter, platforms: Sequence[Platform], compat: bool) -> frozenset[Tag]:
+    """The tags of the file name: the PEP 783 platforms, with their older aliases if `compat`; `any` without a platform."""
+    names = compressed_tags(platforms, compat) or ANY
+    return frozenset(Tag(interp.python_tag, interp.abi_tag, name) for name in names.split("."))
 
 
 def check_claims(interp: Interpreter, wheel_file: str | None) -> list[ConversionWarning]:
@@ -181,12 +195,12 @@ def check_claims(interp: Interpreter, wheel_file: str | None) -> list[Conversion
 
 @dataclass(frozen=True)
 class Retagged:
-    """The new file name and tags of a wheel. `decisions` has one platform, or all that the wheel is tagged for."""
+    """The new file name and tags of a wheel. `decision` has one platform, or all that the wheel is tagged for."""
 
     filename: str
     tags: frozenset[Tag]
     interpreter: Interpreter
-    decisions: tuple[Decision, ...]
+    decision: Decision
     warnings: tuple[ConversionWarning, ...]
 
 
@@ -194,7 +208,7 @@ def retag(
     wheel: Wheel,
     native: Mapping[str, SideModule],
     elsewhere: Mapping[str, SideModule],
-    forced: Platform | None = None,
+    forced: Sequence[Platform] = (),
     compat: bool = False,
     tolerant: bool = False,
 ) -> Retagged:
@@ -204,36 +218,37 @@ def retag(
         wheel: the wheel.
         native: its side modules in site-packages.
         elsewhere: its side modules among the data.
-        forced: the platform that the caller names.
-        compat: whether to add the platform's older aliases.
+        forced: the platforms that the caller names.
+        compat: whether to add the older aliases of the platforms.
         tolerant: as in `decide`.
 
     Raises:
         Refused: unknown-abi if nothing names the platform, abi-conflict if tags, suffixes, binaries and `forced` contradict.
     """
     named = _named(wheel.tags)
-    if not native and not elsewhere and not named and forced is None:
+    if not native and not elsewhere and not named and not forced:
         said = ", ".join(sorted({tag.platform for tag in wheel.tags}))
         raise Refused(
             "unknown-abi",
             f"{wheel.source}: tagged {said}, and it has no side module that would say otherwise",
             "give --platform if it is for Pyodide",
         )
-    interp = _interpreter(wheel, native, [forced] if forced else named)
+    interp = _interpreter(wheel, native, forced or named)
     modules = [(path, binary.signals) for path, binary in sorted({**native, **elsewhere}.items())]
-    decisions, warnings = _decide(wheel, interp, modules, named, forced, tolerant)
-    for decision in decisions:
-        abi3_fits(wheel, interp, decision.platform)
+    decision = _decide(wheel, interp, modules, named, forced, tolerant)
+    warnings = list(decision.warnings)
+    abi3_fits(wheel, interp, decision.platforms)
+    require_admitted(wheel.source, wheel.metadata.get("Requires-Python"), decision.platforms)
     head, python, abi, platform = _filename_parts(wheel.path.name)
     if _generic(wheel.tags, interp):
         python, abi = interp.python_tag, interp.abi_tag
-    platform = _platform_part(platform, [decision.platform for decision in decisions], compat)
+    platform = _platform_part(platform, decision.platforms, compat)
     filename = f"{head}-{python}-{abi}-{platform}.whl"
     if filename != wheel.path.name:
         before = wheel.path.name.removesuffix(".whl").removeprefix(f"{head}-")
         warnings.append(ConversionWarning("retagged", f"it was tagged {before}; it is {python}-{abi}-{platform}", filename))
     tags = frozenset(Tag(i, a, p) for i in python.split(".") for a in abi.split(".") for p in platform.split("."))
-    return Retagged(filename, tags, interp, decisions, tuple(warnings))
+    return Retagged(filename, tags, interp, decision, tuple(warnings))
 
 
 def _named(tags: Iterable[Tag]) -> list[Platform]:
@@ -257,25 +272,36 @@ def _suffixed(native: Mapping[str, SideModule]) -> bool:
 
 
 def _decide(
-    wheel: Wheel, interp: Interpreter, modules: Modules, named: Sequence[Platform], forced: Platform | None, tolerant: bool
-) -> tuple[tuple[Decision, ...], list[ConversionWarning]]:
+    wheel: Wheel, interp: Interpreter, modules: Modules, named: Sequence[Platform], forced: Sequence[Platform], tolerant: bool
+) -> Decision:
+    """The platform of a wheel; all that its tags name, if nothing else names one."""
     python = interp.exact or interp.built_with
     is_exact = interp.exact is not None
-    claims = [Claim("package", f"is tagged {_tags(wheel, row)}", frozenset({row.emscripten})) for row in named]
-    if forced is not None:
-        own = [claim for claim in claims if forced.emscripten in claim.emscriptens]
-        decisions = [decide(wheel.source, own, python, modules, forced, is_exact, tolerant)]
-    elif named:
-        decisions = [decide(wheel.source, [claim], python, modules, None, is_exact, tolerant) for claim in claims]
-    else:
-        fit = choose([row for row in platforms() if row.python and (python is None or row.python == python)], modules)
-        why = f"is tagged {', '.join(sorted({tag.platform for tag in wheel.tags}))}, which names no Emscripten"
-        claim = Claim("package", why, frozenset(row.emscripten for row in fit))
-        decisions = [decide(wheel.source, [claim], python, modules, None, is_exact, tolerant)]
-        said = f"CPython {python} and the binaries" if python else "the binaries"
-        note = f"its tag names no platform of Pyodide's; by {said} it is taken as {decisions[0].platform.tag}"
-        return tuple(decisions), [ConversionWarning("platform-from-interpreter", note), *decisions[0].warnings]
-    return tuple(decisions), list(dict.fromkeys(warning for decision in decisions for warning in decision.warnings))
+    own = [(row, Claim("package", f"is tagged {_tags(wheel, row)}", frozenset({row.emscripten}))) for row in named]
+    if forced:
+        if is_exact:
+            require_one_python(wheel.source, forced, python)
+        told = [[claim for row, claim in own if row == platform] for platform in forced]
+        pairs = zip(forced, told, strict=True)
+        return _joint([decide(wheel.source, claims, python, modules, [row], is_exact, tolerant) for row, claims in pairs])
+    if named:
+        return _joint([decide(wheel.source, [claim], python, modules, (), is_exact, tolerant) for _, claim in own])
+    fit = choose([row for row in platforms() if row.python and (python is None or row.python == python)], modules)
+    why = f"is tagged {', '.join(sorted({tag.platform for tag in wheel.tags}))}, which names no Emscripten"
+    claim = Claim("package", why, frozenset(row.emscripten for row in fit))
+    decision = decide(wheel.source, [claim], python, modules, (), is_exact, tolerant)
+    said = f"CPython {python} and the binaries" if python else "the binaries"
+    note = f"its tag names no platform of Pyodide's; by {said} it is taken as {decision.tag}"
+    return replace(decision, warnings=(ConversionWarning("platform-from-interpreter", note), *decision.warnings))
+
+
+def _joint(decisions: Sequence[Decision]) -> Decision:
+    """One decision of those for several platforms."""
+    return Decision(
+        tuple(row for each in decisions for row in each.platforms),
+        tuple(dict.fromkeys(text for each in decisions for text in each.evidence)),
+        tuple(dict.fromkeys(warning for each in decisions for warning in each.warnings)),
+    )
 
 
 def _tags(wheel: Wheel, row: Platform) -> str:
@@ -298,6 +324,6 @@ def _filename_parts(filename: str) -> tuple[str, str, str, str]:
 def _platform_part(before: str, rows: Sequence[Platform], compat: bool) -> str:
     """The platform part of the tag; unchanged if it has all wanted tags and none of another platform."""
     current = before.split(".")
-    wanted = [tag for row in rows for tag in ((row.tag, *row.alias_tags) if compat else (row.tag,))]
+    wanted = compressed_tags(rows, compat)
     right = all((row := parse(tag)) is not None and row in rows for tag in current)
-    return before if right and set(wanted) <= set(current) else ".".join(wanted)
+    return before if right and set(wanted.split(".")) <= set(current) else wanted

@@ -169,9 +169,9 @@ def test_cpython_3_11_was_only_ever_built_with_one_emscripten() -> None:
 
 def test_an_interpreter_of_several_emscriptens_or_none_is_unknown() -> None:
     neutral = refused(with_module(module()), "unknown-abi", r"its binaries name CPython 3\.13")
-    assert neutral.hint == f"give --platform, one of {V3173}, {V2025}"
+    assert neutral.hint == f"give --platform, one or several of {V3173}, {V2025}"
     two = refused(with_module(module("310"), python="310"), "unknown-abi", r"CPython 3\.10")
-    assert two.hint == "give --platform, one of emscripten_3_1_2_wasm32, emscripten_3_1_27_wasm32"
+    assert two.hint == "give --platform, one or several of emscripten_3_1_2_wasm32, emscripten_3_1_27_wasm32"
     none = refused(with_module(module("312"), python="312"), "unknown-abi", r"CPython 3\.12")
     assert none.hint.startswith("give --platform TAG or a Pyodide version; known are emscripten_3_1_27_wasm32, ")
     assert V2024 in none.hint
@@ -229,7 +229,7 @@ def test_a_channel_without_any_interpreter_is_no_candidate_of_one() -> None:
 def test_claims_are_weighed_in_their_order(claims: list[tuple[str, set[str]]], emscripten: str) -> None:
     given = [Claim(level, f"{level} says", frozenset(found)) for level, found in claims]  # type: ignore[arg-type]
     decision = decide("x", given, None, [("m", Signals())])
-    assert decision.platform.emscripten == emscripten
+    assert [row.emscripten for row in decision.platforms] == [emscripten]
     assert "platform-from-interpreter" not in [warning.code for warning in decision.warnings]
 
 
