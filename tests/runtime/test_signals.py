@@ -27,6 +27,7 @@ VERDICTS: dict[Came, set[Severity | None]] = {
 }
 # Codes of which no signal is made here, and where they are tried instead.
 ELSEWHERE = {
+    "libs-order": "a matter of loaders before 0.27: tests/runtime/test_libs_first.py",
     "broken-library": "a consequence of another finding: tests/unit/abi/audit/test_engine.py",
     "not-abi3": "a claim of the tag, which no loader reads: tests/unit/abi/audit/test_engine.py",
     "private-api": "runs where the function is there: tests/unit/abi/audit/test_engine.py",

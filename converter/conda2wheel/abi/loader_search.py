@@ -64,15 +64,16 @@ class SitePackages:
                 return path
         return None
 
-    def find_from(self, name: str, folder: str, distribution: str, subfolders: bool) -> str | None:
+    def find_from(self, name: str, folder: str, distribution: str | None, subfolders: bool) -> str | None:
         """Return the absolute path by which a loader before 0.28 finds `name`, whichever module NEEDs it.
 
         It searches while a module in `folder` (below site-packages) is opened. The result is None where it finds nothing. With
-        `subfolders`, every folder below `folder` is searched as well.
+        `subfolders`, every folder below `folder` is searched as well; without a `distribution`, no `<distribution>.libs` is.
         """
         if name.startswith("/") and subfolders:
             return name if self.has(name) else None
-        directories = [f"{self.root}/{distribution}.libs", USR_LIB, self.root, self.absolute(folder)]
+        libs = [] if distribution is None else [f"{self.root}/{distribution}.libs"]
+        directories = [*libs, USR_LIB, self.root, self.absolute(folder)]
         if subfolders:
             directories += self._below(folder)
         return next((path for each in directories if self.has(path := f"{each}/{name}")), None)

@@ -22,6 +22,7 @@ class PyodideLoader:
     nested: Literal["global", "local", "lost"]
     basenames: Literal["global", "all", "none"]
     subfolders: bool
+    path_libs: bool
     synthesised: tuple[str, ...]
     skips_foreign: bool
     own_weak: bool

@@ -46,7 +46,7 @@ from conda2wheel.wheel.members import consulted_sources, wheel_members, with_pro
 from conda2wheel.wheel.name_sources import NameSources
 from conda2wheel.wheel.plan import Plan, plan_wheel
 from conda2wheel.wheel.provenance import Provenance, allowed_warnings
-from conda2wheel.wheel.writer import Member, build_wheel
+from conda2wheel.wheel.writer import Member, build_wheel, order
 
 PYPI_FILE_LIMIT = 100 << 20  # bytes; warehouse: MAX_FILESIZE
 Progress = Callable[[str], None]  # called with one short line before each step
@@ -186,7 +186,7 @@ class Prepared:
         modules |= {each.member_path(plan.stem): SideModule(each.file) for each in self.added if each.is_module}
         return AuditUnit(
             name=plan.filename,
-            modules=modules,
+            modules={path: modules[path] for path in sorted(modules, key=order)},
             distribution=plan.file_part,
             abi3=plan.interpreter.python_tag if plan.interpreter.abi_tag == "abi3" else None,
             undecided=linked.undecided,

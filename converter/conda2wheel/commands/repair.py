@@ -21,6 +21,7 @@ from packaging.tags import Tag
 
 from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.abi.choice import PlatformChoice
+from conda2wheel.abi.loaders import loader
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule, side_modules
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.commands.convert import internal
@@ -41,7 +42,7 @@ from conda2wheel.wheel.members import consulted_sources, link_changes, vendored_
 from conda2wheel.wheel.provenance import Provenance, allowed_warnings, read_provenance
 from conda2wheel.wheel.reader import Wheel, read_wheel
 from conda2wheel.wheel.tags import ANY, Retagged, retag
-from conda2wheel.wheel.writer import Member, build_wheel
+from conda2wheel.wheel.writer import Member, build_wheel, order
 
 
 def repair(  # noqa: PLR0913 - a public function
@@ -216,14 +217,26 @@ def _link(wheel: Wheel, native: Mapping[str, SideModule], tagged: Retagged, inde
 def _judge(wheel: Wheel, tagged: Retagged, linked: Linked, options: Options) -> Verdict:
     """Return the verdict for the platforms in its tags. Raises `Refused` if the wheel does not load on one of them."""
     rewritten = {path: SideModule(file) for path, file in {**linked.rewritten, **linked.libraries}.items()}
+    modules = {**side_modules(wheel.files), **rewritten}
+    written_anew = rewritten or tagged.filename != wheel.path.name or _libs_too_late(wheel, tagged)
+    places = {path: (0, f"{place:09}") for place, path in enumerate(wheel.order)}
     unit = AuditUnit(
         name=tagged.filename,
-        modules={**side_modules(wheel.files), **rewritten},
+        modules={path: modules[path] for path in sorted(modules, key=order if written_anew else places.__getitem__)},
         distribution=wheel.distribution,
         abi3=tagged.interpreter.python_tag if tagged.interpreter.abi_tag == "abi3" else None,
         undecided=linked.undecided,
     )
     return judge(wheel.source, unit, tagged.decision.platforms, options)
+
+
+def _libs_too_late(wheel: Wheel, tagged: Retagged) -> bool:
+    """Whether `<distribution>.libs` comes after other shared objects, which some Pyodide of its platforms minds."""
+    pyodides = [version for row in tagged.decision.platforms for version, _ in row.pyodide]
+    if all(loader(version).path_libs for version in pyodides):
+        return False
+    modules = [path for path in wheel.order if SHARED_OBJECT.search(path)]
+    return modules != sorted(modules, key=lambda path: not path.startswith(f"{wheel.distribution}.libs/"))
 
 
 def _edit(wheel: Wheel, tagged: Retagged, linked: Linked, native: bool) -> tuple[list[Member], list[ConversionWarning]]:
@@ -240,7 +253,8 @@ def _edit(wheel: Wheel, tagged: Retagged, linked: Linked, native: bool) -> tuple
     if problem:
         warnings.append(ConversionWarning("record-mended", f"{problem}; it is written again", f"{wheel.dist_info}/RECORD"))
     links = any(file.aliases for file in wheel.files)
-    if not (replaced or added or problem or links or tagged.filename != wheel.path.name):
+    late = _libs_too_late(wheel, tagged)
+    if not (replaced or added or problem or links or late or tagged.filename != wheel.path.name):
         return [], []
     return editor.members(wheel, _source(wheel), replaced, added), [*warnings, *editor.dropped(wheel)]
 

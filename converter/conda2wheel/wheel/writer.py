@@ -1,9 +1,9 @@
 """Write a wheel in canonical form: the same members give the same bytes on any machine, in any time zone, under any umask.
 
 Specifications: PyPA binary distribution format 1.0; PKWARE's APPNOTE with the restrictions of PyPI (warehouse
-utils/zipfiles.py: no data descriptors, comments, duplicates, or bytes before or after the archive). Members are sorted; the
-dist-info folder is last, and RECORD is the last member. libdeflate compresses 4 times faster than zlib at the same level, and
-to smaller files.
+utils/zipfiles.py: no data descriptors, comments, duplicates, or bytes before or after the archive). Members are sorted; vendored
+libraries come first, the dist-info folder last, and RECORD is the last member. libdeflate compresses 4 times faster than zlib at
+the same level, and to smaller files.
 """
 
 from __future__ import annotations
@@ -57,11 +57,15 @@ class _Packed:
 
 
 def order(path: str) -> tuple[int, str]:
-    """Sort key: dist-info last, RECORD the very last (recommended by the wheel specification)."""
+    """Sort key: `<distribution>.libs` first, dist-info last, RECORD the very last.
+
+    The wheel specification recommends the end. The beginning is for loaders before Pyodide 0.27: given the path or URL of a
+    wheel, they look into `<distribution>.libs` only while a member of it is opened (`path_libs` of `abi/loaders.toml`).
+    """
     folder, _, rest = path.partition("/")
-    if not folder.endswith(".dist-info"):
-        return (0, path)
-    return (2 if rest == "RECORD" else 1, path)
+    if folder.endswith(".dist-info"):
+        return (3 if rest == "RECORD" else 2, path)
+    return (0 if rest and folder.endswith(".libs") else 1, path)
 
 
 def record_row(path: str, digest: bytes, size: int) -> tuple[str, str, str]:

@@ -136,6 +136,7 @@ def test_members_are_sorted_with_dist_info_and_then_record_last(tmp_path: Path) 
     assert head == sorted(head)
     assert names == [*head, *sorted(set(names) - set(head) - {f"{INFO}/RECORD"}), f"{INFO}/RECORD"]
     assert sorted(["a.dist-info/RECORD", "z.py", "a.dist-info/WHEEL", "a.dist-info/METADATA"], key=order)[0] == "z.py"
+    assert sorted(["B/x.so", "a.libs", "b.libs/x.so", "b/y.libs/x.so", "a.py"], key=order)[0] == "b.libs/x.so"
 
 
 def test_modes_are_of_two_kinds(tmp_path: Path) -> None:

@@ -313,6 +313,24 @@ def _missing(name: str, module: InstalledModule, simulation: Simulation) -> Find
     return Finding("missing-library", Severity.LOAD, module.path, why, hint=hint)
 
 
+def order_findings(found: Simulation, by_path: Simulation) -> Iterator[tuple[str, Finding]]:
+    """Yield the findings, each with its unit, about libraries that a loader finds only where it gets the wheel by name.
+
+    `found` is what it does by name, `by_path` what it does with the path or URL of the wheel.
+    """
+    for instance in by_path.loaded:
+        module = instance.module
+        for name, library in instance.needed.items():
+            same = next((other.needed.get(name) for other in found.of(module) if other.needed.get(name)), None)
+            if library is None and same is not None:
+                why = (
+                    f"NEEDs {name}, and comes before {same.module.path} in the wheel: loadPackage of Pyodide "
+                    f"{found.loader.pyodide} loads it by its name in pyodide-lock.json alone, and not from a path or URL"
+                )
+                hint = "the members of <distribution>.libs must come first: conda2wheel repair writes them so"
+                yield module.unit, Finding("libs-order", Severity.LOAD, module.path, why, hint=hint)
+
+
 def _runtime_path(module: InstalledModule, simulation: Simulation, missing: bool) -> Iterator[Finding]:
     if not simulation.loader.platform.runtime_path:
         return

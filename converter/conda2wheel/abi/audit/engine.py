@@ -41,7 +41,8 @@ def audit_units(units: Sequence[AuditUnit], pyodide: str, installed: Sequence[Au
     if len({unit.name for unit in everything}) < len(everything):
         raise ValueError("two units have the same name")
     try:
-        simulation = simulate(loader(pyodide), symbols(pyodide), everything)
+        rules, main = loader(pyodide), symbols(pyodide)
+        simulation = simulate(rules, main, everything)
     except LookupError as error:
         raise ValueError(str(error)) from None
     found: dict[str, list[Finding]] = {unit.name: [] for unit in units}
@@ -51,6 +52,10 @@ def audit_units(units: Sequence[AuditUnit], pyodide: str, installed: Sequence[Au
     for rule in (clashes.main_wins, clashes.symbol_clashes, clashes.library_clashes, clashes.duplicates):
         for name, finding in rule(simulation, judged):
             found[name].append(finding)
+    if not rules.path_libs:
+        for name, finding in dependencies.order_findings(simulation, simulate(rules, main, everything, by_path=True)):
+            if name in judged:
+                found[name].append(finding)
     return {name: tuple(sorted(dict.fromkeys(findings), key=_order)) for name, findings in found.items()}
 
 

@@ -53,6 +53,10 @@ class FindingRule:
 
 RULES: dict[str, FindingRule] = {
     "missing-library": FindingRule("a NEEDED library is not where the loader looks", "missing-library"),
+    "libs-order": FindingRule(
+        "a library in `<distribution>.libs` is NEEDED by one that lies elsewhere and comes before it in the wheel",
+        "missing-library",
+    ),
     "broken-library": FindingRule("a NEEDED library is there and cannot be loaded itself", "missing-library"),
     "unresolved-symbol": FindingRule("an import that is not defined anywhere", "unresolved-symbol"),
     "signature-mismatch": FindingRule("an import whose type differs from what is provided", "signature-mismatch"),

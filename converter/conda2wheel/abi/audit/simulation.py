@@ -77,7 +77,7 @@ class Simulation:
         main: the main module's symbols.
         site: where libraries are looked up.
         files: every module below site-packages, by path; of two units with one path, the last one's, as after two installations.
-        distributions: the distribution of each unit.
+        distributions: the distribution of each unit, if the loader looks into its `<distribution>.libs`.
         undecided: the `undecided` of each unit.
         loaded: the instances, in the order in which they were loaded.
         known: the instances by the names that the loader knows them by.
@@ -91,7 +91,7 @@ class Simulation:
     main: Mapping[str, Symbol]
     site: SitePackages
     files: Mapping[str, InstalledModule]
-    distributions: Mapping[str, str]
+    distributions: Mapping[str, str | None]
     undecided: Mapping[str, Mapping[str, tuple[str, ...]]]
     loaded: list[Instance] = field(default_factory=list)
     known: dict[str, Instance] = field(default_factory=dict)
@@ -191,12 +191,18 @@ class Simulation:
             self.global_functions.setdefault(name, instance)
 
 
-def simulate(loader: PyodideLoader, main: Mapping[str, Symbol], units: Sequence[AuditUnit]) -> Simulation:
-    """Install `units` one after another into one site-packages, in which all their files are already."""
+def simulate(
+    loader: PyodideLoader, main: Mapping[str, Symbol], units: Sequence[AuditUnit], *, by_path: bool = False
+) -> Simulation:
+    """Install `units` one after another into one site-packages, in which all their files are already.
+
+    With `by_path`, loadPackage gets their paths or URLs; otherwise their names.
+    """
+    looks = loader.path_libs or not by_path
     files = {module.path: module for unit in units for module in unit.installed}
     site = SitePackages(loader.platform, files)
-    distributions, undecided = {unit.name: unit.distribution for unit in units}, {unit.name: unit.undecided for unit in units}
-    simulation = Simulation(loader, main, site, files, distributions, undecided)
+    distributions = {unit.name: unit.distribution if looks else None for unit in units}
+    simulation = Simulation(loader, main, site, files, distributions, {unit.name: unit.undecided for unit in units})
     for unit in units:
         modules = [module for module in unit.installed if module.side.is_intact and is_opened(module, loader)]
         needed = {name for module in modules for name in module.side.loaded_needed} if loader.needed_first else set()
