@@ -125,11 +125,16 @@ def bundle(
 
 
 def _print_summary(result: Bundle, verbose: bool) -> None:
+    from conda2wheel.abi.audit.findings import listed_parts
+
     lock = result.lock
     counts = f"{len(result.wheels)} converted, {len(lock.pypi)} from PyPI, {len(lock.shipped)} from Pyodide"
     typer.echo(f"conda2wheel: {counts}", err=True)
     for each in lock.external:
         typer.echo(f"conda2wheel: not in the folder: {each.requirement} ({each.why})", err=True)
+    for wheel in result.wheels:
+        if wheel.unusable:
+            typer.echo(f"conda2wheel: {wheel.filename}: runs except for {listed_parts(wheel.unusable)}", err=True)
     warnings = [*result.warnings, *(warning for wheel in result.wheels for warning in wheel.warnings if verbose)]
     for warning in warnings:
         typer.echo(warning_line(warning), err=True)

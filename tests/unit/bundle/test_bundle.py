@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from packaging.utils import canonicalize_name
 from conda2wheel.bundle.build import bundle_locked, bundle_specs
 from conda2wheel.bundle.output import Bundle
 from conda2wheel.errors import Failed, Refused
-from tests.helpers import conda, judges, sets
+from tests.helpers import command, conda, judges, sets
 
 PLATFORM = "pyemscripten_2025_0_wasm32"
 
@@ -200,10 +201,21 @@ def test_a_package_that_cannot_become_a_wheel_refuses_the_bundle(tmp_path: Path)
     bad = sets.native("bad", calls="nobody_has_this")
     channel = sets.indexed(tmp_path / "channel", [bad, sets.native("good", depends=["bad"])])
     with pytest.raises(Refused) as caught:
-        bundle_specs(["good"], channels=[channel], out=tmp_path / "set")
+        bundle_specs(["good"], channels=[channel], out=tmp_path / "set", strict=True)
     assert caught.value.code == "unresolved-symbol"
     assert not (tmp_path / "set").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["channel"]
+
+
+def test_a_wheel_of_which_a_part_does_not_run_is_in_the_bundle_and_named(tmp_path: Path) -> None:
+    bad = sets.native("bad", calls="nobody_has_this")
+    channel = sets.indexed(tmp_path / "channel", [bad])
+    done = command.run("bundle", "bad", "--channel", channel, "-o", tmp_path / "set")
+    (line,) = [line for line in done.stderr.splitlines() if "runs except for" in line]
+    assert re.search(r"bad-1\.0-.*\.whl: runs except for bad/_c.*\.so \(nobody_has_this\)", line)
+    again = bundle_locked(tmp_path / "set" / "bundle.lock", out=tmp_path / "again")
+    (wheel,) = again.wheels
+    assert [part.symbols for part in wheel.unusable] == [("nobody_has_this",)]
 
 
 def test_a_folder_that_is_no_bundle_is_not_replaced(channels: list[str], tmp_path: Path) -> None:

@@ -97,6 +97,32 @@ def test_a_fatal_finding_names_the_symbol_and_is_status_1(tmp_path: Path) -> Non
     assert f"in bad/_x{SUFFIX}" in done.stderr
 
 
+def test_fail_on_sets_the_severity_from_which_on_the_exit_status_is_1(tmp_path: Path) -> None:
+    unloadable = answering("_x", "nope", "extern int nope;")
+    unstable = "PyUnstable_InterpreterFrame_GetLine"  # is not in the limited API
+    beyond = answering("_x", f"{unstable}(0)", f"extern int {unstable}(void *);")
+    paths = {
+        "load": wheel(tmp_path, "load", {f"load/_x{SUFFIX}": unloadable}),
+        "fatal": bad(tmp_path, "fatal"),
+        "suspicious": wheel(tmp_path, "stable", {"stable/_x.abi3.so": beyond}, TAG.replace("cp313-cp313", "cp313-abi3")),
+        "none": good(tmp_path),
+    }
+    severities = ["load", "fatal", "suspicious", "none"]
+    for place, severity in enumerate(severities[:3]):
+        status = {name: run(path, "--fail-on", severity).returncode for name, path in paths.items()}
+        assert status == {name: int(severities.index(name) <= place) for name in severities}
+    shown = [run(path).stdout.removeprefix(f"{path}: ") for path in paths.values()]
+    assert shown == [
+        "does not load on Pyodide 0.29.5 (1 load)\n",
+        f"runs on Pyodide 0.29.5 except for fatal/_x{SUFFIX} (nope)\n",
+        "runs on Pyodide 0.29.5 (1 suspicious)\n",
+        "runs on Pyodide 0.29.5\n",
+    ]
+    verdicts = [result["verdict"] for path in paths.values() for result in results_of(run(path, "--json"))]
+    assert verdicts == ["does-not-load", "runs-except", "runs", "runs"]
+    assert run(paths["none"], "--fail-on", "note").returncode == 2
+
+
 def test_a_folder_stands_for_its_wheels_and_a_damaged_one_stops_none(tmp_path: Path) -> None:
     paths = [good(tmp_path), damaged(tmp_path), wheel(tmp_path, "pure", {"pure.py": ""}, "py3-none-any", purelib=True)]
     (tmp_path / "notes.txt").write_text("no wheel")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from conda2wheel.commands.convert import convert
 from conda2wheel.commands.inspect import inspect
 from conda2wheel.errors import Failed
 from conda2wheel.results import Converted
-from tests.helpers import conda, zig
+from tests.helpers import command, conda, zig
 from tests.helpers.shapes import MODULE, SUFFIX, dist_info, package, refused
 
 FILE = f"demo/_demo{SUFFIX}"
@@ -107,6 +105,5 @@ def test_a_code_that_cannot_be_allowed_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(Failed, match="not a code that can be allowed") as caught:
         convert(native(demo("", "0")), out=tmp_path, allow=["unsafe-archive"])
     assert caught.value.code == "usage"
-    command = [sys.executable, "-m", "conda2wheel", "convert", "x.tar.bz2", "--allow", "bad-name"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = command.run("convert", "x.tar.bz2", "--allow", "bad-name")
     assert (done.returncode, "--allow" in done.stderr) == (2, True)

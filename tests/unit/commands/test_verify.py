@@ -213,7 +213,8 @@ def test_a_replay_that_is_refused_is_a_difference(tmp_path: Path) -> None:
     code = zig.extension("_demo", {"go": zig.integer("nobody_has_this()")}, declarations="extern int nobody_has_this(void);")
     files: conda.Files = {f"demo/_demo{SUFFIX}": zig.side_module("_demo", code)}
     source = package({**MODULE, **dist_info("demo-1.0"), **files})
-    wheel = converted([source], tmp_path, allow=["unresolved-symbol"])
+    assert verify(converted([source], tmp_path / "warned"), [source]).identical
+    wheel = converted([source], tmp_path, allow=["unresolved-symbol"], strict=True)
     assert verify(wheel, [source]).identical
     account = told(wheel)
     hidden = {**account, "options": {**account["options"], "allow": []}, "overrides": []}
