@@ -10,9 +10,11 @@ const [playwright, executablePath, profile] = process.argv.slice(2);
 const { chromium } = (await import(pathToFileURL(`${playwright}/index.js`).href)).default;
 const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking'];
 args.push('--disable-component-update', '--disable-sync');
-const context = await chromium.launchPersistentContext(profile, { executablePath, args, viewport: { width: 1280, height: 900 } });
+const timeout = 600_000; // ms, after which a test fails and does not hang
+const viewport = { width: 1280, height: 900 };
+const context = await chromium.launchPersistentContext(profile, { executablePath, args, viewport, timeout });
 const page = context.pages()[0] ?? (await context.newPage());
-page.setDefaultTimeout(10_000);
+page.setDefaultTimeout(timeout); // of navigation, too
 
 let trouble = [];
 page.on('pageerror', (error) => trouble.push(`error: ${error.message}`));

@@ -26,7 +26,7 @@ from tests.helpers.cache import pypi, unzipped
 from tests.helpers.judges import UV_PLATFORMS
 
 SCRIPT = Path(__file__).with_name("installers.mjs")
-SILENCE = 240.0  # seconds
+SILENCE = 600.0  # seconds
 PIP = ("26.3", "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13")
 
 

@@ -19,6 +19,7 @@ from tests.helpers.signals import PYTHONS, Signal
 
 HARNESS = Path(__file__).with_name("load.mjs")
 ANSWER = "42"
+PATIENCE = 3600.0  # seconds for all cases together: a hundred starts on a slow machine
 
 
 def tried(pyodide: str, signals: Sequence[Signal]) -> dict[str, tuple[str, str]]:
@@ -47,7 +48,7 @@ def _play(node: str, pyodide: Path, cases: Sequence[Mapping[str, Any]]) -> list[
     with tempfile.TemporaryDirectory() as name:
         job = Path(name) / "job.json"
         job.write_text(json.dumps({"pyodide": str(pyodide), "cases": cases}))
-        done = subprocess.run([node, str(HARNESS), str(job)], capture_output=True, text=True, check=False, timeout=600)
+        done = subprocess.run([node, str(HARNESS), str(job)], capture_output=True, text=True, check=False, timeout=PATIENCE)
     if done.returncode:
         raise RuntimeError(f"{HARNESS.name}: {done.stderr[-2000:]}")
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tarfile
@@ -16,16 +15,15 @@ from typer.testing import CliRunner
 
 from conda2wheel.cli.check import check
 from conda2wheel.errors import Failed, Refused
+from conda2wheel.net.cache import cache_folder
 from conda2wheel.pyodide import Checked, CheckOptions, check_each, check_wheels, fetch, pyodide_for
 from conda2wheel.pyodide.lock import LockedPackage, Runtime
 from conda2wheel.pyodide.node import find_node
 from conda2wheel.pyodide.wheelfile import modules, open_wheel
-from tests.helpers import clocks
+from tests.helpers import cache, clocks
 
 pytestmark = pytest.mark.runtime
 
-REPO = Path(__file__).parents[2]
-CACHE = Path(os.environ.get("CONDA2WHEEL_TEST_CACHE") or REPO / ".cache" / "tests")
 PYODIDE = "0.29.5"
 
 
@@ -46,7 +44,7 @@ def make(
 
 def from_pypi(name: str, version: str, python: str, platform: str) -> Path:
     """A real wheel, downloaded once."""
-    folder = CACHE / "wheels"
+    folder = cache.root() / "wheels"
     folder.mkdir(parents=True, exist_ok=True)
     pattern = f"{name}-{version}-*{platform}.whl"
     if not list(folder.glob(pattern)):
@@ -57,7 +55,7 @@ def from_pypi(name: str, version: str, python: str, platform: str) -> Path:
 
 
 def run(*wheels: Path, **options: object) -> list[Checked]:
-    return check_wheels(wheels, **{"pyodide": PYODIDE, "cache": CACHE, **options})  # type: ignore[arg-type]
+    return check_wheels(wheels, **{"pyodide": PYODIDE, **options})  # type: ignore[arg-type]
 
 
 @pytest.mark.cold
@@ -84,7 +82,7 @@ def test_a_good_wheel_is_imported_and_its_noise_is_not_taken_for_news(tmp_path: 
 def test_a_real_wheel_runs_in_the_pyodide_that_its_tag_names(python: str, platform: str, pyodide: str, tmp_path: Path) -> None:
     script = tmp_path / "use.py"
     script.write_text("import msgpack\nprint(msgpack.unpackb(msgpack.packb([1, 'a'])))\nprint('end', end='')\n")
-    [result] = check_wheels([from_pypi("msgpack", "1.2.4", python, platform)], script=script, cache=CACHE)
+    [result] = check_wheels([from_pypi("msgpack", "1.2.4", python, platform)], script=script)
     assert result.ok, result.json()
     assert result.pyodide == pyodide
     assert not result.warnings
@@ -162,7 +160,7 @@ def test_an_import_without_end_is_ended_and_the_rest_is_tried(tmp_path: Path, mo
 
 
 def test_a_start_that_never_comes_is_an_install_error_and_no_endless_retry(tmp_path: Path) -> None:
-    [result] = run(make(tmp_path, "slow", {"slow.py": "", "slower.py": ""}), timeout=0.1)
+    [result] = run(make(tmp_path, "slow", {"slow.py": "", "slower.py": ""}), timeout=0.001)
     assert not result.ok
     assert result.crash is not None
     assert result.crash.reason == "timeout"
@@ -259,7 +257,7 @@ def test_micropip_is_the_lock_files_or_none(tmp_path: Path) -> None:
     wheel = make(tmp_path, "picked", {"picked.py": ""})
     [result] = run(wheel, installer="micropip")
     assert result.crash is None
-    kept = {file.name for file in (CACHE / "packages" / PYODIDE).iterdir()}
+    kept = {file.name for file in (cache_folder() / "packages" / PYODIDE).iterdir()}
     if result.ok:
         assert any(name.startswith("micropip-") for name in kept)
     else:
@@ -354,8 +352,7 @@ def test_no_node_and_an_old_node_are_said_clearly(tmp_path: Path) -> None:
         find_node({"CONDA2WHEEL_NODE": str(old)})
 
 
-def test_the_command_line_says_bad_input_in_one_line_and_checks_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CONDA2WHEEL_CACHE", str(CACHE))
+def test_the_command_line_says_bad_input_in_one_line_and_checks_the_rest(tmp_path: Path) -> None:
     app = typer.Typer()
     app.command()(check)
     (tmp_path / "broken-1.0-py3-none-any.whl").write_bytes(b"PK\x03\x04 no more")
@@ -390,7 +387,7 @@ def test_the_command_line_says_bad_input_in_one_line_and_checks_the_rest(tmp_pat
 def test_a_refused_wheel_does_not_keep_the_others_from_their_verdict(tmp_path: Path) -> None:
     foreign = make(tmp_path, "foreign", {"f.py": ""}, tag="cp313-cp313-manylinux_2_28_x86_64")
     good = make(tmp_path, "good", {"good.py": ""}, fields="Requires-Python: <3.14\n")
-    (_, first), (_, second) = check_each([foreign, good], CheckOptions(cache=CACHE))
+    (_, first), (_, second) = check_each([foreign, good], CheckOptions())
     assert isinstance(first, Refused)
     assert isinstance(second, Checked)
     assert second.ok

@@ -121,7 +121,7 @@ def test_micropip_in_chromium_installs_from_it_across_origins(address: str, tmp_
         assert page("evaluate", IN_THE_PAGE.replace("INDEX", f"{address}simple").replace("SCRIPT", SCRIPT)) == "2.0"
         asked = page("evaluate", "performance.getEntriesByType('resource').map((entry) => entry.name)")
         wheels = [url for url in asked if url.startswith(address) and url.endswith(".whl")]
-        assert len(set(wheels)) == len(WANTED)
+        assert len(set(wheels)) == len(WANTED)  # a set: see test_index_installs.came
         assert {url.partition("/")[0] + "//" + url.split("/")[2] + "/" for url in asked} == {address, pyodide}
         assert page("trouble") == []
 

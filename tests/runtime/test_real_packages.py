@@ -26,6 +26,7 @@ REFUSED = {
     "xeus-python": "interpreter",
     "xeus-python-shell": "metapackage",
 }
+PATIENCE = 600.0  # seconds: pymupdf is 45 MB of WebAssembly
 NUMPY = {
     "0.9.8": "numpy-1.25.2-cp310-cp310-emscripten_3_1_27_wasm32.whl",
     "1.0.0": "numpy-1.25.2-cp311-cp311-emscripten_3_1_45_wasm32.whl",
@@ -245,7 +246,7 @@ def test_a_wheel_that_came_back_is_called_into_and_raises(name: str, tmp_path: P
     script = tmp_path / "script.py"
     script.write_text(CALLS[name])
     needs = [real.typing_extensions().parent] if name == "pydantic-core" else []
-    (checked,) = check_wheels([result.wheel], imports=["sys"], script=script, find_links=needs)
+    (checked,) = check_wheels([result.wheel], imports=["sys"], script=script, find_links=needs, timeout=PATIENCE)
     assert checked.ok, checked.json()
     assert checked.script is not None
     assert checked.script.stdout.endswith("raised\n")

@@ -69,10 +69,9 @@ def test_the_page_opens_from_a_disk_and_shows_the_beginning_of_2600_rows(page: B
 def test_all_rows_come_by_scrolling(page: Browser, site: Path) -> None:
     visit(page, site, "#status=refused")
     wanted = int(str(page("evaluate", COUNT)).split()[0])
-    for _ in range(200):
-        if len(rows(page)) == wanted:
-            break
-        page("evaluate", "new Promise(done => { document.getElementById('more').scrollIntoView(); setTimeout(done, 20); })")
+    while (seen := len(rows(page))) < wanted:
+        page("evaluate", "document.getElementById('more').scrollIntoView()")
+        page("waitForFunction", f"{ROWS}.length > {seen}")
     assert len(rows(page)) == wanted > 600
     assert page("isHidden", "#more")
 
