@@ -12,7 +12,7 @@ from conda2wheel.abi.platforms import for_pyodide
 from tests.helpers.agreement import PYODIDES, Module, compare
 from tests.helpers.pyemscripten import PUBLISHED, Published
 
-VERDICTS = {"runs": "runs", "fatal": "fatal", "load": "does not load"}
+VERDICTS = {"runs": "runs", "fatal": "runs except", "load": "does not load"}
 HEAD = """\
 # Verdict and run
 
@@ -22,7 +22,7 @@ side modules for each of {pyodides} Pyodides, and loads the modules in these Pyo
 
 - **does not load**: `dlopen` of the module by its path fails. Audit and run agree if the symbol that the loader names is one
   that the audit gives as a reason (its own, or that of a library which it NEEDs: the loader comes to that first).
-- **fatal**: it loads, and functions that it imports are not defined: the loader replaces them with stubs that end the
+- **runs except**: it loads, and functions that it imports are not defined: the loader replaces them with stubs that end the
   interpreter. Each stub was called, and threw the loader's "cannot resolve symbol". Audit and run agree if these are exactly the
   functions that the audit names.
 - **runs**: it loads, and every import is resolved.
