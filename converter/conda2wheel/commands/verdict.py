@@ -20,6 +20,7 @@ from conda2wheel.errors import Refused
 from conda2wheel.options import ALLOWABLE, Options
 from conda2wheel.results import ALLOWED, ConversionWarning, UnusablePart
 
+_Part = tuple[str, str, tuple[str, ...]]  # module, code and symbols of a finding
 SHOWN = 3  # findings in the message of a refusal
 
 
@@ -51,19 +52,24 @@ def judge(
         beside: modules that are installed before the wheel and are not audited.
 
     Raises:
-        Refused: the wheel does not load on one of the platforms, or with `strict` a part of it does not run. The code is that of
-            the worst finding; the message names the Pyodide, module, symbol and reason.
+        Refused: the wheel does not load on one of the platforms, or a part of it does not run on one of them and does on another,
+            or with `strict` a part of it does not run. The code is that of the worst finding; the message names the Pyodide,
+            module, symbol and reason.
     """
-    judged = [
-        _Judged(platform, pyodide, audit_units([unit], pyodide, beside)[unit.name])
+    found = {
+        platform: (pyodide, audit_units([unit], pyodide, beside)[unit.name])
         for platform in platforms
         if (pyodide := newest_pyodide(platform)) is not None
-    ]
+    }
+    everywhere = frozenset[_Part]()
+    if found and not options.strict:
+        everywhere = frozenset.intersection(*(frozenset(map(_part, findings)) for _, findings in found.values()))
+    judged = [_Judged(platform, pyodide, findings, everywhere) for platform, (pyodide, findings) in found.items()]
     if any(each.refusing(options) for each in judged):
         raise _refusal(source, judged, options)
     where: dict[ConversionWarning, list[str]] = {}
     for each in judged:
-        for warning in each.warnings(options):
+        for warning in each.warnings():
             where.setdefault(warning, []).append(each.pyodide)
     warnings = (
         warning if len(some) == len(judged) else replace(warning, message=f"{warning.message} (in Pyodide {', '.join(some)})")
@@ -75,28 +81,33 @@ def judge(
 
 @dataclass(frozen=True)
 class _Judged:
-    """The findings about a wheel in the Pyodide of one of its platforms."""
+    """The findings about a wheel in the Pyodide of one of its platforms.
+
+    `tolerated` are the parts that need not run. A part that runs on another of the platforms is none of them: the wheel would
+    claim to run where another build is meant to.
+    """
 
     platform: Platform
     pyodide: str
     findings: Sequence[Finding]
+    tolerated: frozenset[_Part] = frozenset()
 
     def refusing(self, options: Options) -> list[Finding]:
         """The findings for which the wheel is refused."""
-        return [finding for finding in self._bad(options) if RULES[finding.code].refusal not in options.allow]
+        return [finding for finding in self._bad() if RULES[finding.code].refusal not in options.allow]
 
-    def warnings(self, options: Options) -> Iterator[ConversionWarning]:
+    def warnings(self) -> Iterator[ConversionWarning]:
         """Yield the warnings about a wheel that is not refused."""
-        bad = self._bad(options)
+        bad = self._bad()
         for finding in self.findings:
             if finding not in bad and finding.severity is not Severity.NOTE:
                 yield ConversionWarning(finding.code, finding.message, finding.module)
         for finding in bad:
             yield ConversionWarning(ALLOWED, f"{RULES[finding.code].refusal}: {finding.message}", finding.module)
 
-    def _bad(self, options: Options) -> list[Finding]:
-        severities = (Severity.LOAD, Severity.FATAL) if options.strict else (Severity.LOAD,)
-        return [finding for finding in self.findings if finding.severity in severities]
+    def _bad(self) -> list[Finding]:
+        fatal = {each for each in self.findings if each.severity is Severity.FATAL and _part(each) not in self.tolerated}
+        return [finding for finding in self.findings if finding.severity is Severity.LOAD or finding in fatal]
 
 
 def _refusal(source: str, judged: Sequence[_Judged], options: Options) -> Refused:
@@ -114,8 +125,12 @@ def _refusal(source: str, judged: Sequence[_Judged], options: Options) -> Refuse
     hint = worst.hint or "audit shows every finding"
     if runs := [each.platform.tag for each in judged if not each.refusing(options)]:
         hint += f"; it runs with --platform {' --platform '.join(runs)}"
-    if worst.severity is not Severity.LOAD:
+    if worst.severity is not Severity.LOAD and options.strict:
         hint += "; without --strict it is a warning"
     elif code in ALLOWABLE:
         hint += f"; --allow {code} writes the wheel anyway"
     return Refused(code, f"{source}: in Pyodide {refusing.pyodide}{tag}, {shown}{more}", hint)
+
+
+def _part(finding: Finding) -> _Part:
+    return finding.module, finding.code, finding.names

@@ -123,6 +123,20 @@ def test_the_refusal_says_which_platform_does_not_run_it_and_which_do(tmp_path: 
     assert repair(wheel, out=tmp_path / "one", platform=P26).changed is False
 
 
+def test_a_part_that_runs_on_some_of_the_platforms_only_is_refused_and_one_that_runs_on_none_is_a_warning(tmp_path: Path) -> None:
+    calls = "sqlite3_libversion() != 0"  # a function of Pyodide 314 and later
+    module = abi3(expression=calls, declarations="extern void *sqlite3_libversion(void);")
+    wheel = Foreign(f"cp312-abi3-{P26}", {**INITS, "pkg/_x.abi3.so": module}).write(tmp_path)
+    refused = refusal(wheel, tmp_path / "out", platform=[P25, P26])
+    assert f"in Pyodide 0.29.5 ({P25}), pkg/_x.abi3.so: imports function sqlite3_libversion" in refused.message
+    assert (f"it runs with --platform {P26}" in refused.hint, "--strict" in refused.hint) == (True, False)
+    allowed = repair(wheel, out=tmp_path / "allowed", platform=[P25, P26], allow=["unresolved-symbol"])
+    assert "allowed" in {warning.code for warning in allowed.warnings}
+    nowhere = abi3(expression="nobody_has_this()", declarations="extern int nobody_has_this(void);")
+    wheel = Foreign(f"cp312-abi3-{P26}", {**INITS, "pkg/_x.abi3.so": nowhere}).write(tmp_path)
+    assert [part.symbols for part in repair(wheel, out=tmp_path / "out", platform=[P25, P26]).unusable] == [("nobody_has_this",)]
+
+
 def test_a_library_is_provided_only_if_every_main_module_has_it(tmp_path: Path) -> None:
     lib = zig.shared_library(
         "libsqlite3.so", "int sqlite3_libversion_number(void) { return 7; }", exports=["sqlite3_libversion_number"]
