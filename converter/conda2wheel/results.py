@@ -66,6 +66,23 @@ class Vendored:
 
 
 @dataclass(frozen=True)
+class TakenLibrary:
+    """A library of another conda package that a wheel needs, in the wheel or beside it.
+
+    Attributes:
+        package: The package's name.
+        file: The library's name without `.so` and what follows.
+        needs: The names of other packages whose libraries it NEEDs.
+        by_name: Whether the wheel looks symbols of it up by name.
+    """
+
+    package: str
+    file: str
+    needs: tuple[str, ...] = ()
+    by_name: bool = False
+
+
+@dataclass(frozen=True)
 class Provided:
     """A NEEDED library that is left out because the main module has every symbol that is used from it.
 
@@ -91,7 +108,8 @@ class Planned:
     """A wheel that a dry run planned: `wheel` (its path) and `sha256` are None.
 
     `vendored` are the libraries in the wheel, `provided` those that Pyodide's main module replaces, `shared` those that it takes
-    from a common wheel, which is one of `requires`. `unusable` are the parts that end the interpreter when they are reached.
+    from other wheels, which are among `requires`. `taken` are the libraries of other packages that it needs, wherever they are.
+    `unusable` are the parts that end the interpreter when they are reached.
     `evidence` says why it has its `platform`.
     """
 
@@ -111,6 +129,7 @@ class Planned:
     warnings: tuple[ConversionWarning, ...] = ()
     evidence: tuple[str, ...] = ()
     seconds: float = field(default=0.0, compare=False)
+    taken: tuple[TakenLibrary, ...] = field(default=(), repr=False)
 
     def json(self) -> dict[str, Any]:
         """Return the entry of `results` in the JSON document."""

@@ -11,35 +11,22 @@ they do not work without the common wheel, and that another package in the bundl
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import replace
 from pathlib import Path
 
-from packaging.tags import Tag
-
 from conda2wheel.abi.platforms import Platform
-from conda2wheel.commands.pipeline import Opened, prepare_package, size_warnings
-from conda2wheel.commands.verdict import Verdict, judge
+from conda2wheel.commands.library_wheel import WheelOfLibraries
+from conda2wheel.commands.pipeline import Opened, prepare_package
 from conda2wheel.conda.names import is_valid_name
 from conda2wheel.errors import Failed
-from conda2wheel.files.packagefile import BytesBlob
-from conda2wheel.files.writing import write_file
-from conda2wheel.link.common_wheel import CommonWheel, SetMember, file_part
-from conda2wheel.link.linker import Linked, LinkOptions, link_common
+from conda2wheel.link.common_wheel import CommonWheel, SetMember
+from conda2wheel.link.library import file_part
+from conda2wheel.link.linker import LinkOptions, link_common
 from conda2wheel.link.resolution import WheelModules, resolve
 from conda2wheel.link.rewrite import libraries_used_by_name
 from conda2wheel.options import Options
-from conda2wheel.results import ConversionWarning, Converted, Planned
-from conda2wheel.wheel import writer as archive
-from conda2wheel.wheel.members import consulted_sources, vendored_licenses, vendored_members, wheel_file, with_provenance
-from conda2wheel.wheel.metadata import METADATA_VERSION, Document, spdx_expression
-from conda2wheel.wheel.plan import wheel_filename
-from conda2wheel.wheel.provenance import SHARE, Provenance, allowed_warnings
-from conda2wheel.wheel.tags import PURE, Interpreter, wheel_tags
-
-PROVISIONAL = "0"  # the version while the content is hashed
-VERSION_DIGITS = 12  # hexadecimal digits of the hash of the content
+from conda2wheel.results import Planned
 
 
 class SharedLibraries:
@@ -103,87 +90,8 @@ class SharedLibraries:
         common, linked = link_common(self.name, self.platform, self._members, link_options)
         if not common.files:
             return None
-        verdict = judge(f"--share-libs {self.name}", common.unit, [self.platform], self.options)
-        digest = hashlib.sha256()
-        for member in self._contents(replace(common, version=PROVISIONAL), linked, verdict)[1]:
-            digest.update(f"{member.path}\n{member.blob.sha256}\n".encode())
-        common = replace(common, version=f"0.{int(digest.hexdigest()[:VERSION_DIGITS], 16)}")
-        provenance, contents, warnings = self._contents(common, linked, verdict)
-        planned = Planned(
-            source=f"--share-libs {self.name}",
-            wheel=None,
-            filename=provenance.filename,
-            sha256=None,
-            platform=self.platform.tag,
-            name=self.name,
-            version=common.version,
-            tags=frozenset(map(str, self._tags())),
-            vendored=linked.vendored,
-            unusable=verdict.unusable,
-        )
-        if out is not None:
-            target = out / provenance.filename
-            level, info = self.options.level, f"{common.file_part}-{common.version}.dist-info"
-            sha256 = write_file(target, lambda: archive.build_wheel(contents, info, provenance.moment, level))
-            planned = Converted(**{**vars(planned), "wheel": target, "sha256": sha256})
-            warnings += size_warnings(target)
-        return common, replace(planned, warnings=tuple(dict.fromkeys(warnings)), seconds=time.monotonic() - started)
-
-    def _tags(self) -> frozenset[Tag]:
-        return wheel_tags(Interpreter(*PURE, None, None), [self.platform], self.options.compat_tags)
-
-    def _contents(
-        self, common: CommonWheel, linked: Linked, verdict: Verdict
-    ) -> tuple[Provenance, list[archive.Member], list[ConversionWarning]]:
-        """Return the provenance, every member but RECORD, and warnings."""
-        info = f"{common.file_part}-{common.version}.dist-info"
-        contents, prefix_notes = vendored_members(linked, linked.packages)
-        texts, license_notes = vendored_licenses(linked)
-        warnings = [*linked.warnings, *verdict.warnings, *prefix_notes, *license_notes]
-        contents += [archive.Member(f"{info}/licenses/{name}", blob, origin=origin) for name, (blob, origin) in texts.items()]
-        document = _metadata(common, linked, sorted(texts))
-        contents.append(archive.Member(f"{info}/METADATA", BytesBlob(document.encode())))
-        contents.append(archive.Member(f"{info}/WHEEL", BytesBlob(wheel_file(self._tags(), pure=False))))
-        provenance = Provenance(
-            command=SHARE,
-            filename=wheel_filename(f"{common.file_part}-{common.version}", self._tags()),
-            name=self.name,
-            version=common.version,
-            license=document.get("License-Expression") or document.get("License"),
-            platform=self.platform.tag,
-            judged_by=verdict.pyodides,
-            evidence=(),
-            options=replace(self.options, recipe=None),
-            input=None,
-            moment=self.options.moment(max((package.timestamp or 0.0 for package in linked.packages), default=None)),
-            consulted=consulted_sources(linked),
-            overrides=allowed_warnings(warnings),
-            unusable=verdict.unusable,
-            vendored=linked.vendored,
-        )
-        return provenance, with_provenance(provenance, info, contents, None, linked), warnings
-
-
-def _metadata(common: CommonWheel, linked: Linked, licenses: list[str]) -> Document:
-    """Return the METADATA. The wheel has no import packages, so it names no projects and has no requirements."""
-    packages = [f"{package.name} {package.version}" for package in linked.packages]
-    fields = [
-        ("Metadata-Version", METADATA_VERSION),
-        ("Name", common.name),
-        ("Version", common.version),
-        ("Summary", "Libraries that other wheels share"),
-        *(("License-File", name) for name in licenses),
-    ]
-    words = dict.fromkeys(str(package.index.get("license") or package.about.get("license") or "") for package in linked.packages)
-    expressions = [spdx_expression(each) for each in words]
-    if None not in expressions and expressions:
-        joined = " AND ".join(f"({each})" if " OR " in str(each) else str(each) for each in expressions)
-        fields.append(("License-Expression", spdx_expression(joined) or joined))
-    elif known := [each for each in words if each]:
-        fields.append(("License", "; ".join(known)))
-    if common.platform.python:
-        fields.append(("Requires-Python", f"=={common.platform.python}.*"))
-    fields.append(("Description-Content-Type", "text/markdown"))
-    lines = [f"Made for the wheels that require this very version of it, from {', '.join(packages) or 'folders'}:", ""]
-    lines += [f"* `{library.name}` from `{library.source}`" for library in linked.vendored]
-    return Document(tuple(fields), "\n".join(lines) + "\n")
+        summary = "Libraries that other wheels share"
+        draft = WheelOfLibraries(f"--share-libs {self.name}", common, linked, self.options, summary).judged()
+        common = replace(common, version=f"0.{draft.digest()}")
+        planned = draft.write(common.version, out)
+        return common, replace(planned, seconds=time.monotonic() - started)

@@ -36,6 +36,7 @@ from conda2wheel.files.writing import write_file
 from conda2wheel.link.channel_lookup import ChannelLibraries
 from conda2wheel.link.common_wheel import CommonWheel
 from conda2wheel.link.library_index import LibraryIndex
+from conda2wheel.link.library_wheel import LibraryWheels
 from conda2wheel.link.linker import Linked, LinkOptions, link
 from conda2wheel.link.resolution import WheelModules
 from conda2wheel.options import Options, Pins
@@ -158,8 +159,8 @@ class Prepared:
     plan: Plan
     added: tuple[AddedFile, ...] = ()
 
-    def link(self, common: CommonWheel | None = None) -> Linked:
-        """Link the side modules for the plan's platforms; a pure wheel has none. Libraries in `common` are taken from it.
+    def link(self, common: CommonWheel | None = None, library_wheels: LibraryWheels | None = None) -> Linked:
+        """Link the side modules for the plan's platforms; a pure wheel has none. Libraries of other wheels are taken from them.
 
         Raises:
             Refused: missing-library, unless the options allow it.
@@ -169,7 +170,7 @@ class Prepared:
             return Linked()
         modules = WheelModules(plan.package, plan.decision.platforms, plan.native, plan.libraries, plan.file_part, plan.texts())
         options = LinkOptions(self.options.isolate, self.options.provided, self.options.allow)
-        return link(modules, self.libraries, options, common)
+        return link(modules, self.libraries, options, common, library_wheels)
 
     def for_platform(self, platform: Platform) -> Prepared:
         """The same plan for another platform; unchanged for a pure wheel."""
@@ -239,6 +240,7 @@ class Built:
             unusable=self.provenance.unusable,
             warnings=tuple(dict.fromkeys(self.warnings)),
             evidence=plan.decision.evidence if plan.decision else (),
+            taken=linked.taken,
         )
 
 
@@ -296,22 +298,28 @@ def prepare_package(opened: Opened) -> Prepared:
     return Prepared(opened.package, options, opened.libraries, plan, added)
 
 
-def build(prepared: Prepared, common: CommonWheel | None = None, progress: Progress = silent) -> Built:
+def build(
+    prepared: Prepared,
+    common: CommonWheel | None = None,
+    progress: Progress = silent,
+    library_wheels: LibraryWheels | None = None,
+) -> Built:
     """Link, audit, and make the members of the wheel, its provenance and its SBOM.
 
     Args:
         prepared: the planned conversion.
         common: a wheel whose libraries are taken from it, if it is for the same platform; the new wheel then requires it.
         progress: called with one short line before each step.
+        library_wheels: library wheels from which libraries are taken; the new wheel then requires these.
 
     Raises:
         Refused: missing-library, or the audit finds that the wheel does not load, or with `strict` that a part does not run.
     """
     plan = prepared.plan
     progress(f"linking {plan.filename}")
-    linked = prepared.link(common)
-    if linked.common is not None:
-        plan = plan.requiring(linked.common.requirement)
+    linked = prepared.link(common, library_wheels)
+    if linked.requirements:
+        plan = plan.requiring(linked.requirements)
     progress(f"auditing {plan.filename}")
     verdict = _judge(prepared, linked)
     contents, notes = wheel_members(plan, linked, prepared.added)
@@ -327,8 +335,7 @@ def _judge(prepared: Prepared, linked: Linked) -> Verdict:
     decision = prepared.plan.decision
     if decision is None:
         return Verdict()
-    installed = [linked.common.unit] if linked.common else []
-    return judge(prepared.package.source, prepared.unit(linked), decision.platforms, prepared.options, installed)
+    return judge(prepared.package.source, prepared.unit(linked), decision.platforms, prepared.options, linked.installed)
 
 
 def _provenance(prepared: Prepared, linked: Linked, verdict: Verdict, overrides: tuple[ConversionWarning, ...]) -> Provenance:
@@ -351,7 +358,7 @@ def _provenance(prepared: Prepared, linked: Linked, verdict: Verdict, overrides:
         vendored=linked.vendored,
         provided=linked.provided,
         shared=linked.shared,
-        requires=linked.common.requirement if linked.common else None,
+        requires=", ".join(linked.requirements) or None,
     )
 
 

@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from packaging.utils import canonicalize_name
-
 from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.side_module import SideModule
 from conda2wheel.abi.symbols import main_names
 from conda2wheel.files.packagefile import PackageFile
 from conda2wheel.link.isolation import HASH_LENGTH, IsolatedModule, defined, new_names
-from conda2wheel.link.library import Library
+from conda2wheel.link.library import Library, file_part
 from conda2wheel.link.provided import without_provided
 from conda2wheel.link.resolution import Resolution
 from conda2wheel.link.rewrite import Renamed, added_entries, hash_in, not_isolated, rewrite
@@ -82,11 +80,6 @@ class CommonWheel:
         imported = {e.field for side in libraries if side.module for e in side.module.imports if e.field not in main}
         exported = {symbol for side in libraries for symbol in defined(side)}
         return {symbol: symbol for symbol in imported} | {symbol: self.symbols.get(symbol, symbol) for symbol in exported}
-
-
-def file_part(name: str) -> str:
-    """A distribution's name as in file names: PEP 503, with underscores."""
-    return canonicalize_name(name).replace("-", "_")
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ def new_names(
     unchanged: Iterable[str],
     main: Container[str] | None = None,
     given: Mapping[str, str] | None = None,
+    owned: Mapping[str, Mapping[str, str]] | None = None,
 ) -> dict[str, dict[str, str]]:
     """New names by module and symbol.
 
@@ -70,6 +71,8 @@ def new_names(
         unchanged: the keys of libraries whose symbols keep their names.
         main: the names of the main module's symbols; None if they are not known.
         given: names that symbols were given before, whichever library defines them.
+        owned: by key of a library of a library wheel, the names of the symbols that it defines. Where two of them have one
+            symbol under two names, each module takes that of the library that it reaches first through NEEDED.
     """
     definers: dict[str, list[str]] = {}
     for key, module in modules.items():
@@ -83,16 +86,23 @@ def new_names(
         if not (fixed.intersection(keys) or is_common):
             names[symbol] = f"{symbol}.{_mark(sorted(modules[key].tag or '' for key in keys))}"
     names |= {symbol: name for symbol, name in (given or {}).items() if symbol in definers}
+    choices: dict[str, set[str]] = {}
+    for owner in owned or {}:
+        for symbol, name in (owned or {})[owner].items():
+            choices.setdefault(symbol, set()).add(name)
+    names |= {symbol: min(found) for symbol, found in choices.items()}
+    ambiguous = {symbol for symbol, found in choices.items() if len(found) > 1}
     result: dict[str, dict[str, str]] = {}
     for key, module in modules.items():
         below = _closure(modules, key)
+        nearest = _nearest(below, ambiguous, owned or {})
         present = _symbols(module.side.module) if module.side.module else set()
         own = {export.name for export in module.side.module.exports} if module.side.module else set()
         renamed = {
-            symbol: names[symbol]
+            symbol: nearest.get(symbol, names[symbol])
             for symbol in sorted(present & names.keys())
-            if names[symbol] != symbol
-            and (not below.isdisjoint(definers[symbol]) or not (main is None or symbol in main or symbol in own))
+            if nearest.get(symbol, names[symbol]) != symbol
+            and (not set(below).isdisjoint(definers[symbol]) or not (main is None or symbol in main or symbol in own))
             and not (key in fixed and symbol in own)
         }
         if renamed:
@@ -100,16 +110,22 @@ def new_names(
     return result
 
 
-def _closure(modules: Mapping[str, IsolatedModule], key: str) -> set[str]:
-    """A module and all that it NEEDs, directly or not."""
-    seen = {key}
-    todo = [key]
-    while todo:
-        for target in modules[todo.pop()].needs:
-            if target not in seen and target in modules:
-                seen.add(target)
-                todo.append(target)
+def _closure(modules: Mapping[str, IsolatedModule], key: str) -> list[str]:
+    """A module and all that it NEEDs, directly or not, in the order in which a loader looks for symbols."""
+    seen = [key]
+    for user in seen:
+        seen += [target for target in dict.fromkeys(modules[user].needs) if target not in seen and target in modules]
     return seen
+
+
+def _nearest(below: Iterable[str], symbols: Container[str], owned: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """The name of each of these symbols in the first library of a library wheel that defines it."""
+    found: dict[str, str] = {}
+    for key in below if symbols else ():
+        for symbol, name in owned.get(key, {}).items():
+            if symbol in symbols:
+                found.setdefault(symbol, name)
+    return found
 
 
 def used_by_name(

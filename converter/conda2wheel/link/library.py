@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from packaging.utils import canonicalize_name
+
 from conda2wheel.abi.side_module import SideModule
 from conda2wheel.conda.package import CondaPackage
 
@@ -53,3 +55,8 @@ class Library:
 def libraries_by_name(sides: Iterable[SideModule], origin: str, package: CondaPackage | None) -> dict[str, Library]:
     """The loadable ones among shared objects of one package, by every file name that they have."""
     return {name: Library(side, origin, package) for side in sides if side.kind.is_loadable for name in side.file.names}
+
+
+def file_part(name: str) -> str:
+    """A distribution's name as in file names: PEP 503, with underscores."""
+    return canonicalize_name(name).replace("-", "_")

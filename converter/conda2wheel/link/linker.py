@@ -12,18 +12,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.abi.loader_search import search_order
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.side_module import SideModule
+from conda2wheel.abi.symbols import main_names
 from conda2wheel.conda.package import CondaPackage
+from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import PackageFile
 from conda2wheel.link.common_wheel import CommonWheel, SetMember, share
+from conda2wheel.link.isolation import defined
 from conda2wheel.link.library import Library, LibraryUser
 from conda2wheel.link.library_index import LibraryIndex
-from conda2wheel.link.provided import without_provided
+from conda2wheel.link.library_wheel import LibraryWheel, LibraryWheels, direct, with_required
+from conda2wheel.link.provided import required_imports, without_provided
 from conda2wheel.link.resolution import Resolution, WheelModules, resolve
-from conda2wheel.link.rewrite import added_entries, isolate, library_paths, rewrite
-from conda2wheel.results import ConversionWarning, Provided, Vendored
+from conda2wheel.link.rewrite import Renamed, added_entries, isolate, libraries_used_by_name, library_paths, rewrite
+from conda2wheel.results import ConversionWarning, Provided, TakenLibrary, Vendored
 
 
 @dataclass(frozen=True)
@@ -75,8 +80,10 @@ class Linked:
         provided: the libraries that the main module provides.
         packages: the packages that the vendored libraries came from, without the one that was linked.
         consulted: the libraries that were found, vendored or not: the result depends on each.
-        shared: the libraries that the wheel takes from `common`.
+        shared: the libraries that the wheel takes from other wheels.
         common: the common wheel; None where nothing is taken from one.
+        library_wheels: the library wheels that it takes libraries from directly.
+        taken: the libraries of other packages that it needs, wherever they are.
         undecided: the libraries of which each could define a symbol that a module takes without NEEDing any of them.
         warnings: what to tell the user.
     """
@@ -91,12 +98,30 @@ class Linked:
     consulted: tuple[Library, ...] = ()
     shared: tuple[Vendored, ...] = ()
     common: CommonWheel | None = None
+    library_wheels: tuple[LibraryWheel, ...] = ()
+    taken: tuple[TakenLibrary, ...] = ()
     undecided: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     warnings: tuple[ConversionWarning, ...] = ()
 
+    @property
+    def requirements(self) -> tuple[str, ...]:
+        """The requirements of the wheel: the wheels that it takes libraries from, in exactly these versions."""
+        own = [self.common.requirement] if self.common else []
+        return (*own, *(each.requirement for each in self.library_wheels))
+
+    @property
+    def installed(self) -> tuple[AuditUnit, ...]:
+        """The modules of the wheels that it takes libraries from, and of those that these require."""
+        own = [self.common.unit] if self.common else []
+        return (*own, *(each.unit for each in with_required(self.library_wheels)))
+
 
 def link(
-    wheel: WheelModules, index: LibraryIndex, options: LinkOptions | None = None, common: CommonWheel | None = None
+    wheel: WheelModules,
+    index: LibraryIndex,
+    options: LinkOptions | None = None,
+    common: CommonWheel | None = None,
+    library_wheels: LibraryWheels | None = None,
 ) -> Linked:
     """Link the side modules of a wheel.
 
@@ -105,23 +130,75 @@ def link(
         index: where NEEDED libraries are looked up that the package does not have.
         options: how they are linked.
         common: a wheel whose libraries are taken from it, if it is for the same platform.
+        library_wheels: other wheels whose libraries are taken from them; with a common wheel there are none.
 
     Raises:
         Refused: missing-library, unless the options allow it, naming every module that NEEDs one.
     """
+    return _link(wheel, index, options, common, library_wheels)[0]
+
+
+def link_library_wheel(
+    name: str,
+    wheel: WheelModules,
+    index: LibraryIndex,
+    options: LinkOptions | None = None,
+    library_wheels: LibraryWheels | None = None,
+) -> tuple[LibraryWheel, Linked]:
+    """A library wheel, without a version, and its libraries, linked as those of any wheel.
+
+    Args:
+        name: its distribution name.
+        wheel: the libraries that it is made for, as `roots`; it has no modules.
+        index: where NEEDED libraries are looked up that their package does not have.
+        options: how they are linked.
+        library_wheels: the library wheels that it may take libraries from.
+
+    Raises:
+        Refused: missing-library.
+    """
+    linked, resolution, symbols = _link(wheel, index, options, None, library_wheels)
+    own = {library.content: path for path, library in linked.origins.items()}
+    made = LibraryWheel(
+        name,
+        wheel.platforms[0],
+        libraries={content: resolution.vendored[content] for content in own},
+        paths=own,
+        files=linked.libraries,
+        targets={entry: target for entry, target in resolution.targets.items() if entry[0] in own},
+        dropped={entry: target for entry, target in resolution.dropped.items() if entry[0] in own},
+        symbols={content: symbols.get(content, {}) for content in own},
+        requires=linked.library_wheels,
+    )
+    return made, linked
+
+
+def _link(
+    wheel: WheelModules,
+    index: LibraryIndex,
+    options: LinkOptions | None,
+    common: CommonWheel | None,
+    library_wheels: LibraryWheels | None,
+) -> tuple[Linked, Resolution, Renamed]:
+    """Link, and return also what each NEEDED entry means and the new names of symbols by module or library."""
     options = options or LinkOptions()
     common = common if common and wheel.platforms == (common.platform,) else None
-    resolution = resolve(wheel, index, common.origins.values() if common else ())
+    resolution = resolve(wheel, index, common.origins.values() if common else (), library_wheels)
     if options.provided:
         resolution = without_provided(resolution, common.required if common else ())
     missing = resolution.allowed_missing(options.allow)
-    shared = common.paths_for(resolution, resolution.vendored) if common else {}
+    _refuse_libraries_of_users(resolution)
+    shared = {content: owner.paths[content] for content, owner in resolution.shared.items()}
+    shared |= common.paths_for(resolution, resolution.vendored) if common else {}
     paths = library_paths(resolution, shared)
     symbols: dict[str, dict[str, str]] = {}
+    by_name: dict[str, str] = {}
     kept_names: list[ConversionWarning] = []
     if options.isolate and paths:
-        given = common.names_for([resolution.side(content) for content in shared]) if common else {}
-        symbols, kept_names = isolate(resolution, paths, shared.keys(), given)
+        owned, given = _names_in(resolution.shared)
+        given |= common.names_for([resolution.side(content) for content in shared]) if common else {}
+        by_name = libraries_used_by_name(resolution)
+        symbols, kept_names = isolate(resolution, paths, shared.keys(), given, by_name, owned)
     rewritten = {path: new for path in wheel.native if (new := rewrite(resolution, path, path, paths, symbols.get(path, {})))}
     libraries: dict[str, PackageFile] = {}
     origins: dict[str, Library] = {}
@@ -134,7 +211,7 @@ def link(
     renamed = {**symbols, **{path: symbols.get(content, {}) for content, path in paths.items()}}
     added = added_entries(resolution, paths)
     befores = {**wheel.native, **{path: library.side for path, library in origins.items()}}
-    return Linked(
+    linked = Linked(
         rewritten=rewritten,
         libraries=libraries,
         origins=origins,
@@ -148,6 +225,8 @@ def link(
         consulted=tuple(library for _, library in sorted(resolution.found.items())),
         shared=_users(resolution, shared, paths),
         common=common if shared else None,
+        library_wheels=direct(resolution.shared, _taken_directly(resolution)),
+        taken=_taken(resolution, by_name),
         undecided={symbol: names for (_, symbol), names in resolution.undecided.items()},
         warnings=(
             *index.notes,
@@ -159,6 +238,7 @@ def link(
             *_cycles(resolution, paths),
         ),
     )
+    return linked, resolution, symbols
 
 
 def link_common(name: str, platform: Platform, members: Sequence[SetMember], options: LinkOptions) -> tuple[CommonWheel, Linked]:
@@ -190,6 +270,65 @@ def link_common(name: str, platform: Platform, members: Sequence[SetMember], opt
         warnings=sharing.warnings,
     )
     return common, linked
+
+
+def _names_in(owners: Mapping[str, LibraryWheel]) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+    """The names of symbols in libraries of library wheels (content -> the wheel that has it).
+
+    Returns:
+        By content, the name of each symbol that it defines; and, unchanged, the symbols that these libraries import from neither
+        each other nor the main module, and so from their users.
+    """
+    given = {}
+    imported: set[str] = set()
+    for content, owner in owners.items():
+        side = owner.libraries[content].side
+        renamed = owner.symbols.get(content, {})
+        given[content] = {symbol: renamed.get(symbol, symbol) for symbol in sorted(defined(side))}
+        main = main_names(owner.platform) or frozenset()
+        imported |= {entry.field for entry in side.module.imports if entry.field not in main} if side.module else set()
+    exported = {symbol for names in given.values() for symbol in names}
+    return given, {symbol: symbol for symbol in imported - exported}
+
+
+def _refuse_libraries_of_users(resolution: Resolution) -> None:
+    """Refuse a library wheel with a library that takes symbols from this wheel's modules or other libraries without NEEDing them.
+
+    In a wheel of its own it cannot: it is loaded before its users, and symbols have other names in each of them.
+
+    Raises:
+        Refused: unresolved-symbol.
+    """
+    main = main_names(resolution.wheel.platforms[0]) or frozenset()
+    exports = {
+        key: {export.name for export in side.module.exports} for key in resolution.keys if (side := resolution.side(key)).module
+    }
+    for content, owner in resolution.shared.items():
+        below = resolution.closure(content)
+        imported = {entry.field for entry, _ in required_imports(resolution.side(content))} - main
+        imported = imported.difference(*(exports.get(key, ()) for key in below))
+        for key in exports.keys() - below if imported else ():
+            if found := sorted(imported & exports[key]):
+                why = f"{resolution.label(content)} of {owner.requirement} takes {found[0]} from {resolution.label(key)}"
+                raise Refused("unresolved-symbol", f"{why}, which it does not NEED", "its users bring it themselves")
+
+
+def _taken_directly(resolution: Resolution) -> set[str]:
+    """The contents in library wheels that modules and libraries of the wheel itself NEED."""
+    own = set(resolution.keys) - resolution.shared.keys()
+    return {target for (user, _), target in resolution.targets.items() if user in own and target in resolution.shared}
+
+
+def _taken(resolution: Resolution, by_name: Mapping[str, str]) -> tuple[TakenLibrary, ...]:
+    """The libraries of other packages that a wheel needs, by package and name."""
+    package = {content: library.package for content, library in resolution.vendored.items()}
+    found = []
+    for content, library in resolution.vendored.items():
+        own = library.package
+        if own is not None and own is not resolution.wheel.package:
+            needs = {other.name for target in resolution.needs(content) if (other := package.get(target)) and other is not own}
+            found.append(TakenLibrary(own.name, library.stem, tuple(sorted(needs)), content in by_name))
+    return tuple(sorted(set(found), key=lambda each: (each.package, each.file, each.needs)))
 
 
 def _packages(libraries: Iterable[Library], own: LibraryUser | None = None) -> tuple[CondaPackage, ...]:

@@ -22,9 +22,10 @@ BY_THE_LOADER = frozenset({"memory", "__indirect_function_table", "__memory_base
 def without_provided(resolution: Resolution, keep: Collection[str] = ()) -> Resolution:
     """A resolution without the libraries of which the main module has every symbol that is taken, and what only they NEED.
 
-    `keep` are the contents of libraries that stay in any case.
+    `keep` are the contents of libraries that stay in any case. Those of library wheels stay, too, and what one is made for.
     """
     result = resolution.copy()
+    keep = {*keep, *result.shared, *(library.content for library in result.wheel.roots)}
     main = main_symbols(*resolution.wheel.platforms)
     if not main or not (result.vendored or result.missing):
         return result
@@ -58,13 +59,14 @@ def _drop(resolution: Resolution, content: str) -> None:
     named = sorted({needed for user, needed in entries if user in users})[0]
     _note_provided(resolution, named, len(symbols), users)
     _forget(resolution, content)
-    live = set().union(*(resolution.closure(path) for path in resolution.wheel.native))
+    live = set().union(*(resolution.closure(root) for root in resolution.roots))
     for unused in [each for each in resolution.vendored if each not in live]:
         _forget(resolution, unused)
 
 
 def _forget(resolution: Resolution, content: str) -> None:
     del resolution.vendored[content]
+    resolution.shared.pop(content, None)
     for entry in [entry for entry in resolution.targets if entry[0] == content]:
         del resolution.targets[entry]
 
@@ -89,7 +91,7 @@ def _is_provided(resolution: Resolution, content: str, main: Mapping[str, Symbol
 
 def _leaving(resolution: Resolution, content: str) -> set[str]:
     """A library and the others that no module would NEED without it."""
-    staying = set().union(*(resolution.closure(path, without=content) for path in resolution.wheel.native))
+    staying = set().union(*(resolution.closure(root, without=content) for root in resolution.roots))
     return set(resolution.vendored) - staying
 
 

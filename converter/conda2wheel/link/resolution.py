@@ -21,6 +21,7 @@ from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
 from conda2wheel.link.library import Library, LibraryUser, libraries_by_name
 from conda2wheel.link.library_index import LibraryIndex
+from conda2wheel.link.library_wheel import LibraryWheel, LibraryWheels
 from conda2wheel.link.missing_needed import Definer, Unmet, definers_of, unmet_imports
 from conda2wheel.results import ALLOWED, ConversionWarning, Provided
 
@@ -36,6 +37,8 @@ class WheelModules:
         own: the package's shared libraries outside of site-packages, by path in the package.
         distribution: the wheel's name as in its file name.
         texts: its Python files (path, bytes), which may open libraries by name; read once, and only if symbols are renamed.
+        roots: the libraries that a library wheel is made for; what they NEED is found for them as for any module.
+        kept: why roots (by content) must keep the names of their symbols: users look them up by name.
     """
 
     package: LibraryUser
@@ -44,6 +47,8 @@ class WheelModules:
     own: Mapping[str, SideModule]
     distribution: str
     texts: Iterable[tuple[str, bytes]] = ()
+    roots: tuple[Library, ...] = ()
+    kept: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -59,6 +64,7 @@ class Resolution:
         missing: entries for which there is no library, with who NEEDs what, and where it was looked up.
         dropped: entries that are left out, with the content of the library that the main module provides, or "".
         found: every library that was considered, vendored or not, by content.
+        shared: the library wheel that has a library, by content; what such a library NEEDs is as that wheel says.
         provided: the libraries that the main module provides.
         added: the symbols for which an entry of `targets` was added that the module itself does not have.
         undecided: the libraries outside of the wheel of which each could define a symbol (user, symbol): no entry was added.
@@ -71,6 +77,7 @@ class Resolution:
     missing: dict[tuple[str, str], str] = field(default_factory=dict)
     dropped: dict[tuple[str, str], str] = field(default_factory=dict)
     found: dict[str, Library] = field(default_factory=dict)
+    shared: dict[str, LibraryWheel] = field(default_factory=dict)
     provided: list[Provided] = field(default_factory=list)
     added: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     undecided: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
@@ -86,11 +93,16 @@ class Resolution:
         """All modules and vendored libraries."""
         return (*self.wheel.native, *self.vendored)
 
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """What the libraries are there for: the wheel's modules, or the libraries that a library wheel is made for."""
+        return (*self.wheel.native, *(library.content for library in self.wheel.roots))
+
     def copy(self) -> Resolution:
         """A copy that can be changed without changing this one."""
         other = copy(self)
         other.vendored, other.targets, other.missing = dict(self.vendored), dict(self.targets), dict(self.missing)
-        other.dropped, other.found = dict(self.dropped), dict(self.found)
+        other.dropped, other.found, other.shared = dict(self.dropped), dict(self.found), dict(self.shared)
         other.provided, other.warnings = list(self.provided), list(self.warnings)
         other.added, other.undecided = dict(self.added), dict(self.undecided)
         return other
@@ -163,7 +175,12 @@ class Resolution:
 _Todo = list[tuple[str, SideModule, Library | None]]  # modules to be followed: key, side module, library (None: the wheel's own)
 
 
-def resolve(wheel: WheelModules, index: LibraryIndex, common: Iterable[Library] = ()) -> Resolution:
+def resolve(
+    wheel: WheelModules,
+    index: LibraryIndex,
+    common: Iterable[Library] = (),
+    library_wheels: LibraryWheels | None = None,
+) -> Resolution:
     """Find every NEEDED library, and what those NEED, until there is no new one. Nothing is left out yet.
 
     Where a module uses a library without NEEDing it, and it is clear which one, the entry is added.
@@ -172,8 +189,9 @@ def resolve(wheel: WheelModules, index: LibraryIndex, common: Iterable[Library] 
         wheel: the modules.
         index: where libraries are looked up that the package does not have.
         common: the libraries of a common wheel.
+        library_wheels: the library wheels from which libraries are taken, with what they NEED there.
     """
-    return _Resolver(wheel, index, common).resolve()
+    return _Resolver(wheel, index, common, library_wheels).resolve()
 
 
 def _names_of_all(platforms: Iterable[Platform]) -> frozenset[str] | None:
@@ -186,10 +204,13 @@ def _names_of_all(platforms: Iterable[Platform]) -> frozenset[str] | None:
 class _Resolver:
     """Looks up the NEEDED libraries of one wheel."""
 
-    def __init__(self, wheel: WheelModules, index: LibraryIndex, common: Iterable[Library]) -> None:
+    def __init__(
+        self, wheel: WheelModules, index: LibraryIndex, common: Iterable[Library], library_wheels: LibraryWheels | None
+    ) -> None:
         self.wheel = wheel
         self.index = index
         self.common = tuple(common)
+        self.library_wheels = library_wheels
         package = wheel.package if isinstance(wheel.package, CondaPackage) else None
         self.own = libraries_by_name(wheel.own.values(), wheel.package.stem, package)
         self.result = Resolution(wheel)
@@ -197,7 +218,11 @@ class _Resolver:
 
     def resolve(self) -> Resolution:
         """The whole graph."""
-        self._follow([(path, side, None) for path, side in sorted(self.wheel.native.items())])
+        first: _Todo = [(path, side, None) for path, side in sorted(self.wheel.native.items())]
+        for root in self.wheel.roots:
+            self.result.vendored[root.content] = self.result.found[root.content] = root
+            first.append((root.content, root.side, root))
+        self._follow(first)
         while new := self._add_needed():
             self._follow(new)
         return self.result
@@ -207,6 +232,8 @@ class _Resolver:
         result = self.result
         while todo:
             user, side, via = todo.pop(0)
+            if user in result.shared:
+                continue
             for needed in side.needed:
                 target = self._in_wheel(user, needed) if via is None else None
                 if target is not None:
@@ -221,6 +248,8 @@ class _Resolver:
                         result.targets[user, needed] = fallback
                     continue
                 result.targets[user, needed] = library.content
+                if self._take_shared(library):
+                    continue
                 result.found.setdefault(library.content, library)
                 if library.content not in result.vendored:
                     result.vendored[library.content] = library
@@ -239,7 +268,7 @@ class _Resolver:
         incomplete = {user for user, _ in result.missing}
         result.undecided.clear()
         for user in (*sorted(self.wheel.native), *result.vendored) if main is not None else ():
-            while user not in incomplete:
+            while user not in incomplete and user not in result.shared:
                 side = result.side(user)
                 unmet = unmet_imports(side, main or (), map(result.side, result.closure(user)))
                 found = self._definers(user, unmet) if unmet else {}
@@ -258,7 +287,7 @@ class _Resolver:
         why = f"takes {listed(symbols)} from {definer.name} and does not NEED it: the entry is added"
         result.warnings.append(ConversionWarning("needed-added", why, result.label(user)))
         library = definer.library
-        if library is None or library.content in result.vendored:
+        if library is None or library.content in result.vendored or self._take_shared(library):
             return []
         result.found.setdefault(library.content, library)
         result.vendored[library.content] = library
@@ -303,6 +332,29 @@ class _Resolver:
         if any(row.libs_folder for row in self.wheel.platforms):
             return [each for each in libraries if user not in self.result.closure(each.key)]
         return libraries
+
+    def _take_shared(self, library: Library) -> bool:
+        """Take a library, and all that it NEEDs, from its library wheel; False if it has none."""
+        result = self.result
+        if library.content in result.shared:
+            return True
+        platforms = self.wheel.platforms
+        wheels = self.library_wheels if len(platforms) == 1 else None
+        first = wheels.of(library, platforms[0]) if wheels is not None else None
+        if first is None or library.content not in first.libraries:
+            return False
+        todo = [library.content]
+        while todo:
+            content = todo.pop(0)
+            if content in result.shared:
+                continue
+            owner = first.owner(content)
+            result.shared[content] = owner
+            result.vendored[content] = result.found[content] = owner.libraries[content]
+            for entries, into in ((owner.targets, result.targets), (owner.dropped, result.dropped)):
+                into.update({entry: target for entry, target in entries.items() if entry[0] == content})
+            todo += result.needs(content)
+        return True
 
     def _in_wheel(self, user: str, needed: str) -> str | None:
         """A side module of the wheel itself by that name: the first where its user's loader looks, else any.

@@ -43,19 +43,26 @@ def library_paths(resolution: Resolution, shared: Paths) -> dict[str, str]:
 def libraries_used_by_name(resolution: Resolution) -> dict[str, str]:
     """Why libraries (by content) must keep the names of their symbols: a Python file or a module looks them up by name."""
     libraries = {content: (library.side, library.stem) for content, library in resolution.vendored.items()}
-    return used_by_name(libraries, map(resolution.side, resolution.keys), resolution.wheel.texts)
+    return {**used_by_name(libraries, map(resolution.side, resolution.keys), resolution.wheel.texts), **resolution.wheel.kept}
 
 
 def isolate(
-    resolution: Resolution, paths: Paths, shared: Collection[str], given: Mapping[str, str]
+    resolution: Resolution,
+    paths: Paths,
+    shared: Collection[str],
+    given: Mapping[str, str],
+    by_name: Mapping[str, str],
+    owned: Mapping[str, Mapping[str, str]] | None = None,
 ) -> tuple[Renamed, list[ConversionWarning]]:
     """The new names of symbols by module, and a warning for each library whose symbols keep theirs.
 
     Args:
         resolution: the modules and libraries.
         paths: where the libraries lie.
-        shared: the contents that are in a common wheel.
+        shared: the contents that are in other wheels.
         given: the names that symbols have there.
+        by_name: why libraries (by content) must keep the names of their symbols.
+        owned: by content of libraries of library wheels, the names of the symbols that each defines.
     """
     # For an entry that was added, what the main module has stays the main module's, as it was without the entry.
     modules = {
@@ -64,9 +71,9 @@ def isolate(
         )
         for key in resolution.keys
     }
-    unchanged = {content: why for content, why in libraries_used_by_name(resolution).items() if content not in shared}
+    unchanged = {content: why for content, why in by_name.items() if content not in shared}
     warnings = not_isolated((paths[content], why) for content, why in sorted(unchanged.items()))
-    return new_names(modules, unchanged, main_names(*resolution.wheel.platforms), given), warnings
+    return new_names(modules, unchanged, main_names(*resolution.wheel.platforms), given, owned), warnings
 
 
 def not_isolated(reasons: Iterable[tuple[str, str]]) -> list[ConversionWarning]:

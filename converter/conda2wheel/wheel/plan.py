@@ -17,7 +17,7 @@ from conda2wheel.conda.classify import refuse_unless_python
 from conda2wheel.conda.names import is_valid_name, pypi_name
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
-from conda2wheel.link.common_wheel import file_part
+from conda2wheel.link.library import file_part
 from conda2wheel.options import Options
 from conda2wheel.recipes.model import Recipe
 from conda2wheel.results import ConversionWarning
@@ -81,9 +81,9 @@ class Plan:
         """Path and bytes of every Python file."""
         return ((item.path, item.file.blob.read()) for item in self.placed if item.path.endswith(".py"))
 
-    def requiring(self, line: str) -> Plan:
-        """The plan with one more Requires-Dist line."""
-        return replace(self, metadata=self.metadata.replaced("Requires-Dist", [*self.metadata.all("Requires-Dist"), line]))
+    def requiring(self, lines: Iterable[str]) -> Plan:
+        """The plan with more Requires-Dist lines."""
+        return replace(self, metadata=self.metadata.replaced("Requires-Dist", [*self.metadata.all("Requires-Dist"), *lines]))
 
 
 def wheel_filename(stem: str, tags: Iterable[Tag]) -> str:
