@@ -8,6 +8,7 @@ for what, without any version, extra or marker, and a circle in it never ends; n
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ class LockEntry:
         url: absolute, or relative to the lock file.
         requires: its Requires-Dist lines.
         imports: the modules for which `loadPackagesFromImports` loads it.
+        is_library: whether it is a library wheel, which other wheels require in exactly one version.
     """
 
     name: str
@@ -46,6 +48,7 @@ class LockEntry:
     requires: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
     requires_python: str | None = None
+    is_library: bool = False
 
     @classmethod
     def of_file(cls, wheel: Path, url: str, sha256: str, python: str) -> LockEntry:
@@ -162,7 +165,10 @@ def merged_lock(entries: Iterable[LockEntry], runtime: Runtime, own: str | None 
 def choose_wheels(entries: Iterable[LockEntry], runtime: Runtime) -> tuple[dict[str, LockEntry], dict[str, str]]:
     """The newest wheel of each project that this Pyodide takes, by project, sorted; and why not, by file name, for all others.
 
-    Final releases come before others, as PEP 440 has it. Raises ValueError for a file name that is no wheel's.
+    Final releases come before others, as PEP 440 has it. Of a library wheel the version is taken that most of the chosen wheels
+    require. Wheels that require another are left out, or an older one is in their place that agrees.
+
+    Raises ValueError for a file name that is no wheel's.
     """
     ranked: dict[str, list[tuple[Any, ...]]] = {}
     left_out: dict[str, str] = {}
@@ -176,12 +182,52 @@ def choose_wheels(entries: Iterable[LockEntry], runtime: Runtime) -> tuple[dict[
         else:
             version = Version(entry.version)
             ranked.setdefault(entry.project, []).append((not version.is_prerelease, version, -rank, entry.filename, entry))
-    chosen = {}
-    for project, candidates in sorted(ranked.items()):
-        *others, best = sorted(candidates, key=lambda candidate: candidate[:4])
-        chosen[project] = best[-1]
-        left_out |= {other[-1].filename: f"{best[-1].filename} is in its place" for other in others}
+    in_order = {
+        project: [each[-1] for each in sorted(found, key=lambda each: each[:4], reverse=True)]
+        for project, found in sorted(ranked.items())
+    }
+    chosen = _with_their_libraries(in_order)
+    for project, candidates in in_order.items():
+        best = chosen.get(project)
+        why = "no library wheel here is the one that it requires" if best is None else f"{best.filename} is in its place"
+        left_out |= {each.filename: why for each in candidates if each is not best}
     return chosen, left_out
+
+
+def _with_their_libraries(candidates: Mapping[str, list[LockEntry]]) -> dict[str, LockEntry]:
+    """The first candidate of each project; of library wheels the version that most of them require, and what agrees with it."""
+    chosen = {project: found[0] for project, found in candidates.items()}
+    libraries = {project for project, entry in chosen.items() if entry.is_library}
+    settled: set[str] = set()
+    while libraries - settled:
+        users = [entry for project, entry in chosen.items() if project not in libraries or project in settled]
+        open_ = libraries - settled
+        wanted = {project: Counter(filter(None, (_exact(user, project) for user in users))) for project in open_}
+        required = {_requirement_name(line) for project in open_ for line in chosen[project].requires}
+        # A library wheel that no other undecided one requires is decided first: it says which of the others it requires.
+        for project in sorted(open_ - required or open_):
+            number = wanted[project]
+            chosen[project] = max(candidates[project], key=lambda each: (number[each.version], -candidates[project].index(each)))
+            settled.add(project)
+    for project, found in candidates.items():
+        fitting = (each for each in found if all(_exact(each, name) in (None, chosen[name].version) for name in libraries))
+        if project not in libraries:
+            best = next(fitting, None)
+            if best is None:
+                del chosen[project]
+            else:
+                chosen[project] = best
+    return chosen
+
+
+def _exact(entry: LockEntry, library: str) -> str | None:
+    """The version of a library wheel that a wheel requires; None if it requires none."""
+    found = (line.partition("==")[2] for line in entry.requires if _requirement_name(line) == library)
+    return next(found, None)
+
+
+def _requirement_name(line: str) -> str:
+    return line.partition("==")[0]
 
 
 @dataclass

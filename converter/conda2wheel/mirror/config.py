@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from conda2wheel.abi.choice import forced_platform
+from conda2wheel.conda.names import is_valid_name
 from conda2wheel.errors import Failed
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.files.toml import Problem, check_table, invalid_document, parse_duration, parse_size, read_toml, suggestion
@@ -28,6 +29,7 @@ PackageClass = Literal["python", "maybe"]
 CLASSES: tuple[PackageClass, ...] = get_args(PackageClass)
 NotifyWhen = Literal["always", "attention"]
 WHENS: tuple[NotifyWhen, ...] = get_args(NotifyWhen)
+AUTO = "auto"
 HINT = "`conda2wheel mirror init` writes a commented configuration"
 _BYTES = ("size", "member_size")
 SECTIONS: dict[str, dict[str, type]] = {
@@ -43,6 +45,7 @@ SECTIONS: dict[str, dict[str, type]] = {
         "strict": bool,
         "level": int,
     },
+    "share": {"libraries": list, "prefix": str},
     "work": {"workers": int, "memory": str, "timeout": str, "retries": int, "check": str},
     "output": {"store": str, "keep": int, "grace": str},
     "state": {"path": str},
@@ -83,6 +86,19 @@ class ConvertConfig:
     allow: tuple[str, ...] = ()
     strict: bool = False
     level: int = DEFAULT_LEVEL
+
+
+@dataclass(frozen=True)
+class ShareConfig:
+    """The table [share]: libraries of the channel that have wheels of their own, which other wheels require.
+
+    Attributes:
+        libraries: conda names; "auto" for every library package that two projects need; none: each wheel brings its libraries.
+        prefix: what the names of their projects begin with.
+    """
+
+    libraries: tuple[str, ...] | Literal["auto"] = ()
+    prefix: str = "shared-"
 
 
 @dataclass(frozen=True)
@@ -145,6 +161,7 @@ class MirrorConfig:
     platforms: tuple[str, ...] = ("auto",)
     select: SelectConfig = SelectConfig()
     convert: ConvertConfig = ConvertConfig()
+    share: ShareConfig = ShareConfig()
     work: WorkConfig = WorkConfig()
     limits: Limits = field(default_factory=Limits)
     notify: NotifyConfig = NotifyConfig()
@@ -243,6 +260,7 @@ def _config(path: Path, document: Mapping[str, Any]) -> MirrorConfig:
         platforms=tuple(table["channel"].get("platforms", ["auto"])),
         select=SelectConfig(**with_tuples(table["select"])),
         convert=ConvertConfig(recipes=recipes, **with_tuples(table["convert"])),
+        share=ShareConfig(**with_tuples(table["share"])),
         work=WorkConfig(**table["work"]),
         output=replace(OutputConfig(**table["output"]), store=store if is_url(store) else str(base / Path(store).expanduser())),
         state=base / Path(table["state"].get("path", "mirror.sqlite")).expanduser(),
@@ -267,7 +285,7 @@ def _mistakes(document: Mapping[str, Any]) -> Iterator[Problem]:
         if name not in SECTIONS:
             mistakes.append(Problem((name,), f"there is no [{name}]; {suggestion(name, SECTIONS)}"))
         else:
-            mistakes += check_table((name,), value, f"[{name}]", SECTIONS[name])
+            mistakes += check_table((name,), value, f"[{name}]", _allowed(name, value))
     for section, key in (("channel", "urls"), ("output", "store")):
         table = document.get(section, {})
         if isinstance(table, dict) and not table.get(key):
@@ -278,6 +296,13 @@ def _mistakes(document: Mapping[str, Any]) -> Iterator[Problem]:
         for key, each in value.items() if isinstance(value, dict) and name in SECTIONS else ():
             if (name, key) not in reported:
                 yield from (Problem((name, key), why, item) for why, item in _values(name, key, each))
+
+
+def _allowed(section: str, table: Any) -> dict[str, type]:
+    """The keys of a table with their types. [share] libraries is a list of texts, or the text "auto"."""
+    if section == "share" and isinstance(table, dict) and isinstance(table.get("libraries"), str):
+        return {**SECTIONS[section], "libraries": str}
+    return SECTIONS[section]
 
 
 def _values(section: str, key: str, value: Any) -> Iterator[tuple[str, str]]:
@@ -301,6 +326,10 @@ def _values(section: str, key: str, value: Any) -> Iterator[tuple[str, str]]:
             forced_platform(text)
         except Failed as error:
             yield f"{error.message}; {error.hint}", text
+    if name == "share.libraries" and isinstance(value, str) and value != AUTO:
+        yield f'libraries is {value!r}; it is "auto" or a list of conda names', ""
+    if name == "share.prefix" and not is_valid_name(f"{value}x"):
+        yield f"prefix is {value!r}; a distribution's name cannot begin so", ""
     if name == "channel.platforms" and not value:
         yield 'platforms is empty; write ["auto"]', ""
     if name == "work.check" and value not in ("no", "yes") and not value[:1].isdigit():

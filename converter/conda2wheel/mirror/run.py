@@ -5,7 +5,7 @@ The steps of a run:
     lock     one run at a time on a state; a damaged or missing state is rebuilt from the store
     list     all packages of the channels, or none of them
     plan     what is new, changed or gone; what to convert, and why
-    work     workers convert, and every result is recorded at once
+    work     workers convert, and every result is recorded at once; what needs shared libraries is converted again
     publish  all wheels become the index, atomically
     report   written beside the state and the index, and sent to [notify]
 
@@ -46,6 +46,7 @@ from conda2wheel.mirror.work.worker import ConversionJob
 
 MIN_PACKAGES, MAX_VANISHED = 10, 0.5  # of a channel with so many packages, the share that may vanish in one run
 ROUNDS = 2  # of work and publishing: the second for wheels that are missing in the store
+SHARE_ROUNDS = 4  # of conversions with library wheels: the first shows all but rare cases what they share
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,7 @@ class _ActiveRun:
         tasks: Sequence[PlannedTask] = self.plan.to_do[: self.options.limit]
         for _ in range(ROUNDS):
             self._work(tasks)
+            self._share(listed, changes)
             if not self.options.publish:
                 return
             self.published = publish_state(self.config, self.store, self.state, self.plan, self.options.now())
@@ -179,13 +181,25 @@ class _ActiveRun:
             if not tasks:
                 return
 
+    def _share(self, listed: Sequence[ChannelPackage], changes: ChannelChanges) -> None:
+        """Convert with library wheels what was found to need shared libraries, until nothing more is."""
+        for _ in range(SHARE_ROUNDS if self.config.share.libraries else 0):
+            self.plan = make_plan(listed, self.config, self.state, self.started, changes)
+            self.state.add_items(self.plan.wanted)
+            left = None if self.options.limit is None else max(0, self.options.limit - len(self.worked))
+            tasks = [task for task in self.plan.to_do if task.key not in self.worked and task.key in self.plan.sharing][:left]
+            if not tasks:
+                return
+            self._work(tasks)
+
     def _work(self, tasks: Sequence[PlannedTask]) -> None:
         """Run tasks and record their results. Raises `Failed` (interrupted) if a signal stops them early."""
         if not tasks:
             return
         now, executor = self.options.now, self.options.executor
         names = {task.key: f"{task.package.subdir}/{task.package.stem}" for task in tasks}
-        jobs = (ConversionJob.of(task.key, task.package, self.config) for task in tasks)
+        sharing = self.plan.sharing
+        jobs = (ConversionJob.of(task.key, task.package, self.config, sharing=sharing.get(task.key)) for task in tasks)
         in_main_thread = threading.current_thread() is threading.main_thread()
         signals = stopped_by_signals(executor.stop) if in_main_thread else nullcontext()
         with self.options.show_progress(len(tasks)) as view, signals:
@@ -289,7 +303,7 @@ def publish_state(config: MirrorConfig, store: Store, state: MirrorState, plan: 
 
 def reset_missing(plan: MirrorPlan, state: MirrorState, published: PublishResult) -> tuple[PlannedTask, ...]:
     """Mark items as due again if their wheels are missing in the store."""
-    missing = {entry.package.sha256 for entry in published.missing}
+    missing = {entry.package.sha256 for entry in published.missing if not entry.wheel.is_library}
     tasks = tuple(
         PlannedTask(key, package, "its wheel is not in the store")
         for key, package in plan.wanted.items()

@@ -70,6 +70,9 @@ def test_sizes_and_durations_are_read(tmp_path: Path) -> None:
 
 
 WRONG = [
+    ('[share]\nlibraries = "all"\n', 6, "libraries is 'all'; it is \"auto\" or a list of conda names"),
+    ("[share]\nlibraries = 3\n", 6, "libraries is not a list of texts"),
+    ('[share]\nlibraries = "auto"\nprefix = ".x "\n', 7, "a distribution's name cannot begin so"),
     ("[wrok]\nworkers = 2\n", 5, "did you mean work?"),
     ("[work]\nworkres = 2\n", 6, "did you mean workers?"),
     ("[work]\ncolour = 2\n", 6, "it may have workers, memory, timeout, retries, check"),
@@ -132,7 +135,16 @@ def test_nothing_else_changes_the_digest(tmp_path: Path) -> None:
     """Every section but [convert], with another value for each number, text and list in it."""
     before = load(write(tmp_path))
     document = tomllib.loads(uncommented())
-    other = {"4G": "1G", "30m": "1m", "8G": "1G", "2G": "1G", "30d": "1d", "no": "yes", "auto": "pyodide_2025_0"}
+    other = {
+        "4G": "1G",
+        "30m": "1m",
+        "8G": "1G",
+        "2G": "1G",
+        "30d": "1d",
+        "no": "yes",
+        "auto": "pyodide_2025_0",
+        "shared-": "forge-",
+    }
     lines = []
     for name, table in document.items():
         lines.append(f"[{name}]")
@@ -141,7 +153,7 @@ def test_nothing_else_changes_the_digest(tmp_path: Path) -> None:
             changed = 7 if isinstance(value, int) else texts
             lines.append(f"{key} = {changed!r}")
     after = load(write(tmp_path, "\n".join(lines) + "\n"))
-    for section in ("select", "work", "output", "limits", "platforms", "notify"):
+    for section in ("select", "share", "work", "output", "limits", "platforms", "notify"):
         assert getattr(after, section) != getattr(before, section)
     assert after.options_digest == before.options_digest
 

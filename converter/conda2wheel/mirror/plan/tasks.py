@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from conda2wheel.commands.library_wheel import SharedPackages
 from conda2wheel.mirror.config import MirrorConfig
 from conda2wheel.mirror.plan.select import SkippedPackage, ranks, refused, select
+from conda2wheel.mirror.plan.sharing import share
 from conda2wheel.mirror.state.mirror_state import ChannelChanges, MirrorItem, MirrorState
 from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult
 
@@ -31,7 +33,8 @@ class MirrorPlan:
 
     `wanted` has every item that belongs in the index, done or not, with its package; `to_do` those to work on now, in order;
     `verdicts` new refusals by name alone, for `MirrorState.finish`; `waiting` and `quarantined` failed items; `skipped` packages
-    that the configuration leaves out; `changes` how the channels differ from the state.
+    that the configuration leaves out; `changes` how the channels differ from the state; `sharing` what items take from library
+    wheels.
     """
 
     wanted: Mapping[ItemKey, ChannelPackage] = field(default_factory=dict)
@@ -41,6 +44,7 @@ class MirrorPlan:
     quarantined: tuple[PlannedTask, ...] = ()
     skipped: tuple[SkippedPackage, ...] = ()
     changes: ChannelChanges = field(default_factory=ChannelChanges)
+    sharing: Mapping[ItemKey, SharedPackages] = field(default_factory=dict)
 
     @property
     def unchanged(self) -> int:
@@ -75,13 +79,16 @@ def make_plan(
     for package in chosen:
         for platform in config.platforms if package.subdir != "noarch" else config.platforms[:1]:
             wanted.setdefault(config.key(package.sha256, package.name, platform), package)
+    shared = share(config.share, wanted, state.results() if config.share.libraries else {}, packages)
+    wanted = {shared.keys.get(key, key): package for key, package in wanted.items()}
     items = state.items()
     verdicts = {key: refusal for key, package in wanted.items() if (refusal := _refusal_by_name(key, package)) is not None}
     due = set(state.due([key for key in wanted if key not in verdicts], now))
     converted_before = {item.key.package for item in items.values()}
     kinds = {package.sha256: kind for kind in ("new", "changed", "back") for package in getattr(changes, kind)}
     tasks = {
-        key: PlannedTask(key, package, _reason(key, items.get(key), kinds, converted_before)) for key, package in wanted.items()
+        key: PlannedTask(key, package, _reason(key, items.get(key), kinds, converted_before, shared.sharing.get(key)))
+        for key, package in wanted.items()
     }
     failed = [task for key, task in tasks.items() if key not in due and key not in verdicts and key in items]
     return MirrorPlan(
@@ -92,6 +99,7 @@ def make_plan(
         quarantined=tuple(task for task in failed if items[task.key].status == "quarantined"),
         skipped=tuple(skipped),
         changes=changes,
+        sharing=shared.sharing,
     )
 
 
@@ -123,7 +131,9 @@ def _refusal_by_name(key: ItemKey, package: ChannelPackage) -> ItemResult | None
     return None if refusal is None else ItemResult(key, "refused", refusal.code, refusal.message, refusal.hint)
 
 
-def _reason(key: ItemKey, item: MirrorItem | None, kinds: Mapping[str, str], converted_before: set[str]) -> str:
+def _reason(
+    key: ItemKey, item: MirrorItem | None, kinds: Mapping[str, str], converted_before: set[str], sharing: SharedPackages | None
+) -> str:
     """Why an item is planned, for people."""
     if item is not None and item.status in ("failed", "quarantined"):
         return f"failed {item.attempts} times ({item.code})"
@@ -131,6 +141,8 @@ def _reason(key: ItemKey, item: MirrorItem | None, kinds: Mapping[str, str], con
         return "interrupted when a run was killed"
     if item is not None and item.status == "pending":
         return "not done yet"
+    if sharing is not None:
+        return f"shares {', '.join(sorted(sharing.libraries))}"
     if key.package in kinds:
         return kinds[key.package]
     return "another converter, options or platform" if key.package in converted_before else "new"

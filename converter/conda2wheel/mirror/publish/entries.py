@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,11 +20,12 @@ def not_in_channel(package: ChannelPackage) -> str | None:
 
 
 def entries_of(plan: MirrorPlan, results: Mapping[ItemKey, ItemResult]) -> Iterator[IndexEntry]:
-    """Yield an entry for every wanted item that has a wheel."""
+    """Yield an entry for every wanted item that has a wheel, and for the library wheels that it requires."""
     for key, package in plan.wanted.items():
         result = results.get(key)
         if result is not None and result.wheel is not None:
             yield IndexEntry(result.wheel, package)
+            yield from (IndexEntry(library.wheel, library.package) for library in result.libraries)
 
 
 class YankReasons:
@@ -99,13 +100,14 @@ def choose(
             replaced.append(entry)
     yanked: list[IndexEntry] = []
     removed: list[IndexEntry] = []
-    for entry in previous:
+    libraries = [entry for entry in previous if entry.wheel.is_library]
+    for entry in [*(entry for entry in previous if not entry.wheel.is_library), *_users_first(libraries)]:
         if entry.wheel.filename in chosen:
             continue
-        reason = yank_reason(entry.package)
+        reason = _library_reason(entry, chosen.values()) if entry.wheel.is_library else yank_reason(entry.package)
         if reason is None:
             chosen[entry.wheel.filename] = replace(entry, yanked=None, since=None)
-        elif entry.since is not None and now - entry.since > grace:
+        elif entry.since is not None and now - entry.since > grace and not _is_required(entry, chosen.values()):
             removed.append(entry)
         else:
             since = now if entry.since is None else entry.since
@@ -114,6 +116,38 @@ def choose(
                 yanked.append(chosen[entry.wheel.filename])
     in_order = sorted(chosen.values(), key=lambda entry: (entry.wheel.project, entry.wheel.filename))
     return EntryChoice(tuple(in_order), tuple(replaced), tuple(yanked), tuple(removed))
+
+
+def _users_first(libraries: Sequence[IndexEntry]) -> list[IndexEntry]:
+    """Library wheels in an order in which each comes before those that it requires."""
+    left, found = list(libraries), []
+    while left:
+        users = [entry for entry in left if not _is_required(entry, (other for other in left if other is not entry))] or left
+        found += users
+        left = [entry for entry in left if entry not in users]
+    return found
+
+
+def _is_required(library: IndexEntry, entries: Iterable[IndexEntry]) -> bool:
+    """Whether one of these entries requires a library wheel."""
+    return library.wheel.is_library and any(library.wheel.requirement in entry.wheel.requires for entry in entries)
+
+
+def _library_reason(library: IndexEntry, entries: Iterable[IndexEntry]) -> str | None:
+    """Why a library wheel is yanked; None while a wheel that is not yanked requires it."""
+    return None if _is_required(library, (entry for entry in entries if entry.yanked is None)) else "no wheel requires it"
+
+
+def usable(entries: Sequence[IndexEntry], lacking: Collection[IndexEntry]) -> tuple[IndexEntry, ...]:
+    """The entries without those that are lacking and without those that require a library wheel that is lacking."""
+    names = {entry.wheel.project for entry in entries if entry.wheel.is_library}
+    left = [entry for entry in entries if entry not in lacking]
+    while True:
+        there = {entry.wheel.requirement for entry in left if entry.wheel.is_library}
+        whole = [e for e in left if all(line in there for line in e.wheel.requires if line.partition("==")[0] in names)]
+        if len(whole) == len(left):
+            return tuple(whole)
+        left = whole
 
 
 def build_order(entry: IndexEntry) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 from conda2wheel._version import __version__
 from conda2wheel.errors import Failed
 from conda2wheel.mirror.publish.activate import serve
-from conda2wheel.mirror.publish.entries import YankReason, build_order, choose, not_in_channel
+from conda2wheel.mirror.publish.entries import YankReason, build_order, choose, not_in_channel, usable
 from conda2wheel.mirror.publish.generation import (
     GENERATIONS,
     MANIFEST,
@@ -44,7 +44,7 @@ class PublishResult:
 
     `generation` is the current generation; `new` whether it was written now; `withdrawn` whether nothing was written because a
     rollback withdrew this very index. `entries` are in the index; `replaced` have a newer build of the same file name; `missing`
-    have no wheel in the store; `yanked` and `removed` are so from now on.
+    have no wheel in the store, or require a library wheel that has none; `yanked` and `removed` are so from now on.
     """
 
     generation: str
@@ -85,8 +85,8 @@ def publish(
         pointer, parent = current_generation(store)
         previous = () if parent is None else parent.entries
         choice = choose(entries, previous, now=now, grace=grace, yank_reason=yank_reason)
-        lacking = frozenset(missing(store, choice.entries))
-        present = tuple(entry for entry in choice.entries if entry not in lacking)
+        present = usable(choice.entries, frozenset(missing(store, choice.entries)))
+        lacking = set(choice.entries) - set(present)
         files = index_pages(present) | dict(make_files(present))
         digest = digest_of(files)
         result = PublishResult(

@@ -63,4 +63,5 @@ def _locked(entry: IndexEntry) -> Locked:
         wheel.requires,
         wheel.imports,
         wheel.requires_python,
+        wheel.is_library,
     )

@@ -61,6 +61,7 @@ def report_items(
                 quarantined=item is not None and item.status == "quarantined",
                 yanked=(yanked or {}).get(wheel.filename) if wheel is not None else None,
                 older_wheel=older_wheel,
+                libraries=published[key].libraries if key in published else (),
             )
         )
     return found

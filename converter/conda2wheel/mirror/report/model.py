@@ -15,7 +15,7 @@ from typing import Any
 from conda2wheel.abi.audit.findings import RULES
 from conda2wheel.errors import REFUSAL_CODES
 from conda2wheel.mirror.report.missing import KINDS, MissingDistribution, missing, without_wheel
-from conda2wheel.mirror.state.model import ChannelPackage, ItemResult, MirrorWheel, ResultStatus
+from conda2wheel.mirror.state.model import ChannelPackage, ItemResult, MirrorLibrary, MirrorWheel, ResultStatus
 from conda2wheel.mirror.state.retries import retries
 from conda2wheel.net.download import redacted
 from conda2wheel.pyodide.lock import Runtime
@@ -41,7 +41,7 @@ class ReportItem:
 
     `result` is None where it was not tried yet; `worked` is whether this run worked on it; `previous_status` its status before
     this run; `at` when it ended, in seconds since 1970; `yanked` why its wheel is yanked; `older_wheel` a wheel of an earlier
-    conversion, which stays in the index because the last one failed.
+    conversion, which stays in the index because the last one failed; `libraries` the library wheels that its wheel requires.
     """
 
     package: ChannelPackage
@@ -53,6 +53,7 @@ class ReportItem:
     at: float | None = None
     yanked: str | None = None
     older_wheel: MirrorWheel | None = None
+    libraries: tuple[MirrorLibrary, ...] = ()
 
     @property
     def wheel(self) -> MirrorWheel | None:
@@ -292,6 +293,17 @@ class MirrorReport:
         return tuple(item for _, item in sorted(sized, key=lambda pair: -pair[0])[:count])
 
     @cached_property
+    def libraries(self) -> tuple[tuple[MirrorLibrary, int], ...]:
+        """The library wheels that wheels of the index require, each with the number of these wheels; the most wanted first."""
+        users: dict[str, set[str]] = defaultdict(set)
+        found: dict[str, MirrorLibrary] = {}
+        for item in self.items:
+            for library in item.libraries:
+                found[library.wheel.filename] = library
+                users[library.wheel.filename].add(item.wheel.filename if item.wheel is not None else "")
+        return tuple((found[name], len(users[name])) for name in sorted(found, key=lambda name: (-len(users[name]), name)))
+
+    @cached_property
     def attention(self) -> tuple[str, ...]:
         """Return why a person should look, one reason a line.
 
@@ -355,6 +367,18 @@ class MirrorReport:
                 for item in self.largest()
                 if item.wheel is not None
             ],
+            "libraries": [
+                {
+                    "project": library.wheel.project,
+                    "version": library.wheel.version,
+                    "wheel": library.wheel.filename,
+                    "platform": library.wheel.platform,
+                    "bytes": library.wheel.size,
+                    "package": f"{library.package.subdir}/{library.package.stem}",
+                    "users": users,
+                }
+                for library, users in self.libraries
+            ],
             "missing": None if self.missing is None else [each.json() for each in self.missing],
             "missing_kinds": dict(KINDS),
             "unjudged": self.unjudged,
@@ -372,6 +396,7 @@ def _natural(package: ChannelPackage) -> tuple[Any, ...]:
 def _counts(items: Sequence[ReportItem]) -> dict[str, int]:
     statuses = Counter(item.status for item in items)
     wheels = {item.wheel.filename: item.wheel for item in items if item.wheel is not None}
+    wheels |= {library.wheel.filename: library.wheel for item in items for library in item.libraries}
     numbers = {
         **statuses,
         "packages": len(items),
@@ -401,6 +426,7 @@ def _missing(items: Iterable[ReportItem], runtimes: Sequence[Runtime]) -> tuple[
         if item.wheel is not None:
             if item.yanked is None:  # installers do not choose a yanked wheel, so it neither requires nor provides anything
                 wheels[item.wheel.filename] = item.wheel
+                wheels |= {library.wheel.filename: library.wheel for library in item.libraries}
         else:
             rest.append((item.package.name, item.status, item.result.code if item.result else None))
     return missing(wheels.values(), without_wheel(rest), runtimes)

@@ -161,6 +161,11 @@ def _cards(report: Mapping[str, Any]) -> Iterator[str]:
         for each in report["largest"]
     ]:
         yield _card("Largest wheels", _bars(large, "size"))
+    if libraries := [
+        (escape(_stem(each["wheel"])), each["bytes"], f"{format_size(each['bytes'])}, {each['users']} wheels")
+        for each in report["libraries"]
+    ]:
+        yield _card("Shared libraries", _bars(libraries, "size"))
     runs = [*report["history"], *([report["run"]] if report["run"] else [])]
     if len(runs) > 1:
         recent_runs = runs[-charts.RUNS :]

@@ -57,6 +57,7 @@ def sections(report: MirrorReport, every: bool = False) -> list[TextSection]:
             "Slowest", (">time", "package"), tuple((format_seconds(item.seconds), item.label) for item in report.slowest())
         ),
         TextSection("Largest", (">size", "wheel"), tuple(_largest(report))),
+        TextSection("Shared libraries", (">wheels", ">size", "library wheel", "package"), tuple(_libraries(report, most))),
         TextSection("Missing", ("distribution", ">wheels", "what is known", "first"), tuple(_missing(report, most))),
     ]
     return [section for section in found if section.rows]
@@ -151,6 +152,14 @@ def _largest(report: MirrorReport) -> Iterator[tuple[str, ...]]:
     for item in report.largest():
         if item.wheel is not None:
             yield format_size(item.wheel.size), item.wheel.filename
+
+
+def _libraries(report: MirrorReport, most: int | None) -> Iterator[tuple[str, ...]]:
+    for library, users in report.libraries[:most]:
+        package = library.package
+        yield str(users), format_size(library.wheel.size), library.wheel.filename, f"{package.subdir}/{package.stem}"
+    if left := len(report.libraries) - len(report.libraries[:most]):
+        yield str(left), "", "more", ""
 
 
 def _missing(report: MirrorReport, most: int | None) -> Iterator[tuple[str, ...]]:

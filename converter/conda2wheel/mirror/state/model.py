@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from conda2wheel.results import UnusablePart
+from conda2wheel.results import TakenLibrary, UnusablePart
 
 ResultStatus = Literal["done", "refused", "failed"]
 RESULT_STATUSES: tuple[ResultStatus, ...] = get_args(ResultStatus)
@@ -71,6 +71,7 @@ class MirrorWheel:
         imports: its top-level modules.
         requires: its Requires-Dist lines.
         unusable: the parts that end the interpreter when they are reached.
+        is_library: whether it is a library wheel, which is there for other wheels that require it.
     """
 
     project: str
@@ -85,6 +86,7 @@ class MirrorWheel:
     imports: tuple[str, ...] = ()
     vendored: tuple[str, ...] = ()
     unusable: tuple[UnusablePart, ...] = ()
+    is_library: bool = False
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> MirrorWheel:
@@ -93,9 +95,27 @@ class MirrorWheel:
         return cls(**{**with_tuples(document), "unusable": parts})
 
     @property
+    def requirement(self) -> str:
+        """The requirement by which the users of a library wheel name it."""
+        return f"{self.project}=={self.version}"
+
+    @property
     def blob(self) -> str:
         """Its path in a store. The file name comes last, since installers read tags from it."""
         return f"blobs/{self.sha256[:2]}/{self.sha256}/{self.filename}"
+
+
+@dataclass(frozen=True)
+class MirrorLibrary:
+    """A library wheel, and the conda package that it was made of."""
+
+    wheel: MirrorWheel
+    package: ChannelPackage
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> MirrorLibrary:
+        """Read the JSON form. Raises `KeyError` or `TypeError` for anything else."""
+        return cls(MirrorWheel.from_json(document["wheel"]), ChannelPackage(**with_tuples(document["package"])))
 
 
 @dataclass(frozen=True)
@@ -107,6 +127,8 @@ class ItemResult:
             wheel.
         seconds: the time of each stage (download, convert, check, store).
         downloaded: in bytes.
+        taken: the libraries of other packages that the wheel needs, in it or in library wheels.
+        libraries: the library wheels that it requires, directly or not.
     """
 
     key: ItemKey
@@ -118,6 +140,8 @@ class ItemResult:
     warnings: tuple[tuple[str, str], ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     downloaded: int = 0
+    taken: tuple[TakenLibrary, ...] = ()
+    libraries: tuple[MirrorLibrary, ...] = ()
 
     def json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -141,6 +165,8 @@ class ItemResult:
                 warnings=tuple((str(code), str(message)) for code, message in document["warnings"]),
                 seconds=dict(document["seconds"]),
                 downloaded=int(document["downloaded"]),
+                taken=tuple(TakenLibrary(**with_tuples(each)) for each in document.get("taken", ())),
+                libraries=tuple(map(MirrorLibrary.from_json, document.get("libraries", ()))),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not the result of a work item: {error}") from error

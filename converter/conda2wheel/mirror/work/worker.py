@@ -14,23 +14,26 @@ import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.channels.repodata import channel_url
+from conda2wheel.commands.library_wheel import LibraryWheelMaker, SharedPackages
 from conda2wheel.commands.pipeline import Context, build, prepare
+from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from conda2wheel.files.packagefile import Limits
+from conda2wheel.link.library_wheel import with_required
 from conda2wheel.mirror.config import MirrorConfig
-from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult, MirrorWheel
+from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult, MirrorLibrary, MirrorWheel
 from conda2wheel.mirror.state.retries import retries
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.mirror.store.open import open_store
 from conda2wheel.net.download import RemoteFile, redacted
 from conda2wheel.options import Options
 from conda2wheel.recipes.model import RecipeBook, from_document
-from conda2wheel.results import Planned
+from conda2wheel.results import ConversionWarning, Planned
 
 FRESH = 3600.0  # seconds for which a worker does not read a channel's repodata again
 _CLASSES = {"unreadable": "disk", "locked": "store"}  # classes of failure whose error code has another name
@@ -53,6 +56,7 @@ class ConversionJob:
         check: whether the wheel is imported in Pyodide: "no", "yes" or a version.
         memory: bytes, enforced by the executor; 0 for no limit.
         timeout: seconds, enforced by the executor; 0 for no limit.
+        sharing: `SharedPackages.json` as JSON text, the libraries that are taken from library wheels; "" for none.
     """
 
     key: ItemKey
@@ -67,9 +71,17 @@ class ConversionJob:
     check: str = "no"
     memory: int = 0
     timeout: float = 0.0
+    sharing: str = ""
 
     @classmethod
-    def of(cls, key: ItemKey, package: ChannelPackage, config: MirrorConfig, cache: Path | None = None) -> ConversionJob:
+    def of(
+        cls,
+        key: ItemKey,
+        package: ChannelPackage,
+        config: MirrorConfig,
+        cache: Path | None = None,
+        sharing: SharedPackages | None = None,
+    ) -> ConversionJob:
         """Make the job of a planned item."""
         addresses = tuple(map(channel_url, config.channels))
         url = package.url
@@ -89,6 +101,7 @@ class ConversionJob:
             check=config.work.check,
             memory=config.work.memory,
             timeout=config.work.timeout,
+            sharing="" if sharing is None else json.dumps(sharing.json()),
         )
 
 
@@ -118,10 +131,7 @@ def work(job: ConversionJob) -> ItemResult:
     measures = _Measures()
     try:
         with tempfile.TemporaryDirectory(prefix="conda2wheel-mirror-") as folder:
-            wheel, converted = _convert_and_store(job, Path(folder), measures)
-        result = ItemResult(
-            job.key, "done", wheel=wheel, warnings=tuple((each.code, each.message) for each in converted.warnings)
-        )
+            result = _convert_and_store(job, Path(folder), measures)
     except (KeyboardInterrupt, SystemExit):
         raise
     except Refused as refusal:
@@ -149,30 +159,91 @@ def failure_of(job: ConversionJob, error: BaseException) -> ItemResult:
     return ItemResult(job.key, "failed", "internal", message, "this is a bug of conda2wheel")
 
 
-def _convert_and_store(job: ConversionJob, folder: Path, measures: _Measures) -> tuple[MirrorWheel, Planned]:
-    downloads = replace(_downloads(job.cache), watch=measures.watch)
+def _convert_and_store(job: ConversionJob, folder: Path, measures: _Measures) -> ItemResult:
+    downloads = replace(_downloads(job.cache, job.key.options), watch=measures.watch)
     if not job.url.startswith("file:"):
         with measures.stage("download"):
             _download(job, downloads)
     with measures.stage("convert"):
-        converted = _convert(job, folder, downloads)
+        converted, libraries = _convert(job, folder, downloads)
     if converted.wheel is None or converted.sha256 is None:
         raise Failed("internal", f"{job.package.stem}: converted, but no wheel was written")
     wheel, metadata = describe(converted, converted.wheel, converted.sha256)
     if job.check != "no":
         with measures.stage("check"):
-            _check(converted.wheel, job)
+            _check(converted.wheel, job, folder)
     with measures.stage("store"):
-        put_wheel(open_store(job.store), wheel, converted.wheel, metadata)
-    return wheel, converted
+        store = open_store(job.store)
+        for library, path, text in libraries:  # first: a wheel in the store never requires one that is not there
+            put_wheel(store, library.wheel, path, text)
+        put_wheel(store, wheel, converted.wheel, metadata)
+    return ItemResult(
+        job.key,
+        "done",
+        wheel=wheel,
+        warnings=tuple((each.code, each.message) for each in converted.warnings),
+        taken=converted.taken,
+        libraries=tuple(library for library, _, _ in libraries),
+    )
 
 
-def _convert(job: ConversionJob, folder: Path, downloads: Downloads) -> Planned:
-    """Convert with the job's own options: SOURCE_DATE_EPOCH is that of the process that made it, not of this machine."""
+_WrittenLibrary = tuple[MirrorLibrary, Path, bytes]  # a library wheel, its path on disk, and its METADATA
+
+
+def _convert(job: ConversionJob, folder: Path, downloads: Downloads) -> tuple[Planned, list[_WrittenLibrary]]:
+    """Convert with the job's own options: SOURCE_DATE_EPOCH is that of the process that made it, not of this machine.
+
+    Returns:
+        The wheel, and the library wheels that it requires, all written into the folder.
+    """
     recipes = RecipeBook.of(from_document(json.loads(document)) for document in job.recipes)
     context = Context.of(channels=job.channels, recipes=recipes, limits=job.limits, downloads=downloads)
     options = Options.from_json(json.loads(job.options))
-    return build(prepare(f"{job.url}#sha256={job.package.sha256}", options, context)).write(folder)
+    prepared = prepare(f"{job.url}#sha256={job.package.sha256}", options, context)
+    if not job.sharing:
+        return build(prepared).write(folder), []
+    maker = LibraryWheelMaker(SharedPackages.from_json(json.loads(job.sharing)), options, context)
+    notes: tuple[ConversionWarning, ...] = ()
+    try:
+        built = build(prepared, library_wheels=maker)
+        required = with_required(built.linked.library_wheels)
+    except Refused as error:  # by itself it was converted before
+        built, required = build(prepared), ()
+        notes = (ConversionWarning("not-shared", f"the wheel has its own copies of shared libraries: {error.message}"),)
+    notes += tuple(
+        ConversionWarning("not-shared", f"{stem} has no library wheel: {error.message}") for stem, error in maker.refused.items()
+    )
+    libraries = []
+    for wheel in required:
+        library = maker.write(wheel.requirement, folder)
+        if library.wheel is None or library.sha256 is None:
+            raise Failed("internal", f"{library.filename}: not written")
+        described, metadata = describe(library, library.wheel, library.sha256)
+        package = _listed(maker.package(wheel.requirement))
+        libraries.append((MirrorLibrary(replace(described, is_library=True), package), library.wheel, metadata))
+    converted = built.write(folder)
+    return replace(converted, warnings=(*converted.warnings, *notes)), libraries
+
+
+def _listed(package: CondaPackage) -> ChannelPackage:
+    """A package of a channel as repodata would list it; `record` is empty, since they were not read."""
+    number = package.index.get("build_number")
+    size = package.index.get("size")
+    return ChannelPackage(
+        sha256=package.sha256 or "",
+        url=redacted(package.source).partition("#")[0],
+        channel=redacted(package.channel or ""),
+        subdir=package.subdir or "",
+        name=package.name,
+        version=package.version,
+        build=package.build,
+        build_number=number if isinstance(number, int) else 0,
+        noarch=False,
+        depends=package.depends,
+        record="",
+        size=size if isinstance(size, int) else None,
+        timestamp=package.timestamp,
+    )
 
 
 def _download(job: ConversionJob, downloads: Downloads) -> None:
@@ -223,8 +294,8 @@ def put_wheel(store: Store, wheel: MirrorWheel, source: bytes | Path, metadata: 
     store.put_blob(wheel.blob, source)
 
 
-def _check(path: Path, job: ConversionJob) -> None:
-    """Install and import a wheel in Pyodide. A wheel that fits no Pyodide passes.
+def _check(path: Path, job: ConversionJob, folder: Path) -> None:
+    """Install and import a wheel in Pyodide, with the library wheels in the folder. A wheel that fits no Pyodide passes.
 
     Raises:
         Failed: "check", with the first error.
@@ -234,6 +305,7 @@ def _check(path: Path, job: ConversionJob) -> None:
     try:
         [checked] = check_wheels(
             [path],
+            find_links=[folder] if job.sharing else [],
             pyodide=None if job.check == "yes" else job.check,
             cache=None if job.cache is None else Path(job.cache),
         )
@@ -245,7 +317,11 @@ def _check(path: Path, job: ConversionJob) -> None:
         raise Failed("check", f"{path.name}: in Pyodide {checked.pyodide}: {first}", "conda2wheel check shows more")
 
 
-@cache
-def _downloads(cache: str | None) -> Downloads:
-    """The worker's downloads, shared by all its jobs, so that it reads a channel's repodata once."""
+@lru_cache(8)
+def _downloads(cache: str | None, options: str) -> Downloads:
+    """The worker's downloads, shared by its jobs, so that it reads a channel's repodata once.
+
+    `options` of a key name the channel's builds of shared libraries: repodata from before is not used for a job that knows newer
+    ones, whose key promises the newest.
+    """
     return Downloads(cache=None if cache is None else Path(cache), fresh=FRESH)
