@@ -271,6 +271,27 @@ def test_a_library_of_another_toolchain_is_rejected_with_the_reason(tmp_path: Pa
     assert "3.1.58" in caught.value.message
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_library_with_the_other_unwinding_is_taken_where_its_own_package_names_the_platform(
+    named: bool, tmp_path: Path
+) -> None:
+    """A static library of another toolchain in it does not keep it from loading; the audit names what does not run."""
+    code = "extern void invoke_vi(int, int), __cxa_find_matching_catch_2(void);"
+    lib = zig.shared_library(
+        "libz.so", f"{code} int z(void) {{ invoke_vi(1, 2); __cxa_find_matching_catch_2(); return 1; }}", exports=["z"]
+    )
+    source = zig.extension("_m", {"f": zig.integer("z()")}, declarations="extern int z(void);")
+    module = zig.side_module("_m", source, needed=[lib])
+    if named:
+        result = convert(python({module.name: module}), out=tmp_path, libdirs=[library("zlib", {"lib/libz.so": lib})])
+        assert {symbol for part in result.unusable for symbol in part.symbols} >= {"invoke_vi"}
+    else:
+        conda.lay(tmp_path / "lib", {"libz.so": lib})
+        with pytest.raises(Refused, match="unwinds through JavaScript") as caught:
+            convert(python({module.name: module}), out=tmp_path, libdirs=[tmp_path / "lib"])
+        assert caught.value.code == "missing-library"
+
+
 def test_a_damaged_package_in_a_folder_does_not_hide_the_others(tmp_path: Path) -> None:
     package, count, base = chain_packages(zig.chain())
     folder = tmp_path / "pkgs"
