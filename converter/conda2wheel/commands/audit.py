@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from conda2wheel.abi import symbols
 from conda2wheel.abi.audit.engine import audit_units, findings_if_ignored
-from conda2wheel.abi.audit.findings import Finding, RunVerdict, unusable_parts
+from conda2wheel.abi.audit.findings import Finding, RunVerdict, Severity, unusable_parts
 from conda2wheel.abi.choice import forced_platform
 from conda2wheel.abi.platforms import Platform, for_pyodide, platforms
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
@@ -205,19 +205,53 @@ def _audit_subject(
     # Where a tag names several platforms, it must run on each.
     requested = [request.pyodide] if request.platform else [symbols.newest_pyodide(row) for row in rows]
     pyodides = [pyodide for pyodide in requested if pyodide is not None]
-    findings = dict.fromkeys(finding for pyodide in pyodides for finding in joint.findings(subject, pyodide))
     matrix = tuple(_row(subject, pyodide, joint) for pyodide in symbols.known())
+    findings = [*_findings(subject, pyodides, joint), *_any_tag(subject, matrix)]
     return Audited(
         source=subject.source,
         kind=subject.kind,
         platform=_platform_of(pyodides[-1]).tag if pyodides else rows[-1].tag if rows else None,
         pyodide=pyodides[-1] if pyodides else None,
+        pyodides=tuple(pyodides),
         modules=modules,
         findings=tuple(sorted(findings, key=lambda finding: finding.severity.rank)),
         matrix=matrix,
         warnings=tuple(dict.fromkeys((*subject.warnings, *request.warnings, *_warnings(rows, pyodides), *notes))),
         seconds=time.monotonic() - started,
     )
+
+
+def _findings(subject: Subject, pyodides: Sequence[str], joint: _JointAudit) -> list[Finding]:
+    """The findings in these Pyodides, each once; one about some of them names them."""
+    where: dict[Finding, list[str]] = {}
+    for pyodide in pyodides:
+        for finding in joint.findings(subject, pyodide):
+            where.setdefault(finding, []).append(pyodide)
+    return [
+        finding if len(some) == len(pyodides) else replace(finding, message=f"{finding.message} (in Pyodide {', '.join(some)})")
+        for finding, some in where.items()
+    ]
+
+
+def _any_tag(subject: Subject, matrix: Sequence[MatrixRow]) -> Iterator[Finding]:
+    """Yield the finding about a wheel that is tagged any and has side modules."""
+    if not subject.anywhere:
+        return
+    from conda2wheel.wheel.tags import admits  # slow to import, and few wheels need it
+
+    runs = {row.platform: True for row in matrix}
+    for row in matrix:
+        runs[row.platform] &= row.runs
+    on_pypi = [row for row in platforms() if row.on_pypi and not row.prerelease and admits(subject.requires_python, row)]
+    tags = "".join(f" --platform {row.tag}" for row in on_pypi if runs.get(row.tag))
+    others = f" and {len(subject.anywhere) - 1} more" if len(subject.anywhere) > 1 else ""
+    broken = ", ".join(row.pyodide for row in matrix if row.verdict is RunVerdict.DOES_NOT_LOAD)
+    nowhere = f", nor does Pyodide {broken} load it" if broken else ""
+    why = (
+        f"is a side module{others} in a wheel that is tagged any: every system installs it and only Pyodide can load it{nowhere}"
+    )
+    hint = f"repair it with{tags}" if tags else ""
+    yield Finding("any-tag", Severity.SUSPICIOUS, subject.anywhere[0], why, hint=hint)
 
 
 def _warnings(rows: Sequence[Platform], pyodides: Sequence[str]) -> Iterator[ConversionWarning]:

@@ -97,11 +97,12 @@ class Audited:
         kind: what it is.
         platform: the tag of the platform that it was audited for. Without a `pyodide` it is the tag of a platform that no Pyodide
             has, or None if the input does not determine one; then the matrix is the result.
-        pyodide: the version that `findings` are about.
+        pyodide: the version that `findings` are about; the newest of `pyodides`.
         modules: the number of side modules.
         findings: the findings, worst first.
         matrix: a row for each known Pyodide; empty without side modules.
         warnings: what limits the result.
+        pyodides: the versions that `findings` are about: several for a wheel that is tagged for several platforms.
         seconds: how long it took.
     """
 
@@ -113,6 +114,7 @@ class Audited:
     findings: tuple[Finding, ...] = ()
     matrix: tuple[MatrixRow, ...] = ()
     warnings: tuple[ConversionWarning, ...] = ()
+    pyodides: tuple[str, ...] = ()
     seconds: float = field(default=0.0, compare=False)
 
     @property
@@ -125,9 +127,11 @@ class Audited:
 
         An input for a platform that no Pyodide has is not installed by any, whatever the matrix says.
         """
-        if self.pyodide is not None:
-            return all(finding.severity.rank > fail_on.rank for finding in self.findings)
-        return self.modules == 0 or (self.platform is None and any(row.passes(fail_on) for row in self.matrix))
+        if any(finding.severity.rank <= fail_on.rank for finding in self.findings):
+            return False
+        if self.pyodide is not None or self.modules == 0:
+            return True
+        return self.platform is None and any(row.passes(fail_on) for row in self.matrix)
 
     @property
     def verdict(self) -> RunVerdict | None:
@@ -155,8 +159,8 @@ class Audited:
     def json(self) -> dict[str, Any]:
         """Return one entry of `results`.
 
-        It is `{"source", "status" ("audited"), "ok", "verdict", "unusable", "kind", "platform", "pyodide", "modules", "findings",
-        "matrix", "warnings", "seconds"}`.
+        It is `{"source", "status" ("audited"), "ok", "verdict", "unusable", "kind", "platform", "pyodide", "pyodides", "modules",
+        "findings", "matrix", "warnings", "seconds"}`.
         """
         return {
             "source": self.source,
@@ -167,6 +171,7 @@ class Audited:
             "kind": self.kind,
             "platform": self.platform,
             "pyodide": self.pyodide,
+            "pyodides": list(self.pyodides),
             "modules": self.modules,
             "findings": [finding.json() for finding in self.findings],
             "matrix": [row.json() for row in self.matrix],
@@ -178,18 +183,34 @@ class Audited:
         """Return the verdict as one line."""
         if self.modules == 0:
             return f"{self.source}: nothing native in it, runs in any Pyodide whose Python it admits"
+        doubts = f" ({self.count(Severity.SUSPICIOUS)} suspicious)" if self.count(Severity.SUSPICIOUS) else ""
         if self.pyodide is None:
             where = self._in_the_matrix()
             if self.platform is not None:
                 known = any(row.verdict is not RunVerdict.DOES_NOT_LOAD for row in self.matrix)
                 where = f"no Pyodide has {self.platform}" + (f"; as a build for another it {where}" if known else "")
-            return f"{self.source}: {where}"
+            return f"{self.source}: {where}{doubts}"
+        if len(self.pyodides) > 1:
+            return f"{self.source}: {self._in_each()}{doubts}"
         if self.verdict is RunVerdict.DOES_NOT_LOAD:
             counts = ", ".join(f"{self.count(each)} {each}" for each in (Severity.LOAD, Severity.FATAL) if self.count(each))
             return f"{self.source}: does not load on Pyodide {self.pyodide} ({counts})"
-        doubts = f" ({self.count(Severity.SUSPICIOUS)} suspicious)" if self.count(Severity.SUSPICIOUS) else ""
         parts = f" except for {listed_parts(self.unusable)}" if self.unusable else ""
         return f"{self.source}: runs on Pyodide {self.pyodide}{parts}{doubts}"
+
+    def _in_each(self) -> str:
+        """Say what the input does in each of several Pyodides that it is tagged for."""
+        rows = [row for row in self.matrix if row.pyodide in self.pyodides]
+        runs = [row.pyodide for row in rows if row.verdict is RunVerdict.RUNS]
+        words = [
+            f"does not load on Pyodide {row.pyodide} ({row.code})" for row in rows if row.verdict is RunVerdict.DOES_NOT_LOAD
+        ]
+        words += [
+            f"runs on Pyodide {row.pyodide} except for {listed_parts(row.unusable)}"
+            for row in rows
+            if row.verdict is RunVerdict.EXCEPT
+        ]
+        return "; ".join([*words, *([f"runs on Pyodide {', '.join(runs)}"] if runs else [])])
 
     def _in_the_matrix(self) -> str:
         """Say in which Pyodides the input runs, where none of them is its own."""

@@ -37,6 +37,7 @@ Kind = Literal["wheel", "package", "module"]
 # Warnings of `convert` that the audit reports as findings or by itself.
 _REPORTED_BY_AUDIT = (ALLOWED, "cannot-catch", "unwinding", "no-bigint", "no-pyodide")
 _SITE = re.compile(r"^(?:.*/)?site-packages/")
+_OTHER_SYSTEM = re.compile(r"\.(dll|dylib|pyd)$", re.IGNORECASE)
 _DATA = re.compile(r"^[^/]+\.data/(?:platlib|purelib)/")  # installers move these to site-packages
 
 
@@ -52,6 +53,8 @@ class Subject:
         project: the normalised name; "" for a single module.
         version: the version.
         warnings: what limits the result.
+        anywhere: the side modules of a wheel that is tagged any; none if it has libraries for other systems, too.
+        requires_python: Requires-Python of a wheel.
     """
 
     source: str
@@ -61,6 +64,8 @@ class Subject:
     project: str = ""
     version: str = "0"
     warnings: tuple[ConversionWarning, ...] = ()
+    anywhere: tuple[str, ...] = ()
+    requires_python: str | None = None
 
 
 def newest(subjects: Iterable[Subject]) -> list[Subject]:
@@ -182,9 +187,19 @@ def _wheel(path: Path, limits: Limits) -> Subject:
     floors = [tag.interpreter for tag in wheel.tags if tag.abi == "abi3" and re.fullmatch(r"cp3\d+", tag.interpreter)]
     unit = AuditUnit(wheel.path.name, modules, wheel.distribution, min(floors, key=lambda tag: int(tag[3:]), default=None))
     platforms, warnings = _platforms_of(wheel, found) if modules else ((), ())
+    name, anywhere = canonicalize_name(wheel.name), _anywhere(wheel, modules)
+    requires_python = wheel.metadata.get("Requires-Python")
     return Subject(
-        wheel.source, "wheel", platforms, lambda platform: unit, canonicalize_name(wheel.name), wheel.version, warnings
+        wheel.source, "wheel", platforms, lambda platform: unit, name, wheel.version, warnings, anywhere, requires_python
     )
+
+
+def _anywhere(wheel: Wheel, modules: Mapping[str, SideModule]) -> tuple[str, ...]:
+    """The side modules of a wheel that is tagged any; none if it has libraries for other systems beside them."""
+    elsewhere = any(side.kind.is_foreign for side in modules.values()) or any(map(_OTHER_SYSTEM.search, wheel.order))
+    if elsewhere or all(tag.platform != "any" for tag in wheel.tags):
+        return ()
+    return tuple(path for path, side in modules.items() if side.kind.is_loadable)
 
 
 def _platforms_of(wheel: Wheel, modules: Mapping[str, SideModule]) -> tuple[tuple[Platform, ...], tuple[ConversionWarning, ...]]:

@@ -158,17 +158,22 @@ def abi3_fits(package: LibraryUser, interp: Interpreter, platforms: Iterable[Pla
             )
 
 
+def admits(requires_python: str | None, platform: Platform) -> bool:
+    """Whether Requires-Python admits the CPython of a platform."""
+    try:
+        bounds = SpecifierSet(requires_python or "")
+    except InvalidSpecifier:
+        return True
+    return platform.cpython is None or bounds.contains(platform.cpython, prereleases=True)
+
+
 def require_admitted(source: str, requires_python: str | None, platforms: Sequence[Platform]) -> None:
     """Raise `Refused` (abi-conflict) where Requires-Python excludes the CPython of one of several platforms.
 
     No installer takes the wheel there, so its tag would say what is not so.
     """
-    try:
-        bounds = SpecifierSet(requires_python or "")
-    except InvalidSpecifier:
-        return
     for row in platforms if len(platforms) > 1 else ():
-        if row.cpython and not bounds.contains(row.cpython, prereleases=True):
+        if not admits(requires_python, row):
             raise Refused(
                 "abi-conflict",
                 f"{source}: its Requires-Python {requires_python} excludes CPython {row.cpython} of {row.tag}",

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from conda2wheel import audit
+from conda2wheel import audit, repair
 from conda2wheel.abi import symbols
 from conda2wheel.abi.platforms import for_pyodide, parse
 from tests.helpers import command, conda, shapes, zig
@@ -176,7 +176,7 @@ def test_json_is_one_document_with_the_keys_of_the_manual(tmp_path: Path) -> Non
     (manual,) = re.findall(r"## audit `(\{[^`]*\})`", " ".join(PAGE.split()))
     keys: list[str] = []
     for key, value in {**audited, "warnings": [{"code": "", "message": "", "file": None}]}.items():
-        keys += [key, *(value[0] if isinstance(value, list) else ())]
+        keys += [key, *(value[0] if isinstance(value, list) and isinstance(value[0], dict) else ())]
     assert re.findall(r'"(\w+)"', manual.replace(' "audited"', "")) == keys
     assert (audited["source"], audited["status"], audited["ok"]) == (str(paths[0]), "audited", False)
     assert (audited["kind"], audited["platform"], audited["pyodide"], audited["modules"]) == (
@@ -263,10 +263,38 @@ def test_a_wheel_for_two_platforms_must_run_on_both(tmp_path: Path) -> None:
     result = audit(path)
     assert (result.ok, result.pyodide) == (True, "314.0.7")
     assert [warning.code for warning in result.warnings] == ["several-platforms"]
+    assert run(path).stdout == f"{path}: runs on Pyodide 0.29.5, 314.0.7\n"
     # What only one of them lacks is told.
     tag = TAG.replace("cp313-cp313", "cp313-abi3") + ".pyemscripten_2026_0_wasm32"
     path = wheel(tmp_path, "three", {f"three/_x{SUFFIX}": answering("_x")}, tag)
-    assert [finding.code for finding in audit(path).findings] == ["wrong-python"]
+    (finding,) = audit(path).findings
+    assert (finding.code, finding.message.endswith(" (in Pyodide 314.0.7)")) == ("wrong-python", True)
+    assert run(path).stdout == f"{path}: does not load on Pyodide 314.0.7 (wrong-python); runs on Pyodide 0.29.5\n"
+
+
+def test_a_side_module_in_a_wheel_for_any_system_is_a_finding_that_names_the_tags(tmp_path: Path) -> None:
+    lib = zig.shared_library("libx.so", "int x_answer(void) { return 42; }", exports=["x_answer"])
+    new = zig.shared_library(
+        "libnew.so",
+        "extern void *sqlite3_libversion(void);\nvoid *(*pointer)(void) = sqlite3_libversion;",
+        exports=["pointer"],
+    )
+    path = wheel(tmp_path, "some", {"some/libx.so": lib, "some/libnew.so": new}, "py3-none-any")
+    done = run(path, "--fail-on", "suspicious")
+    assert done.returncode == 1
+    (finding,) = audit(path).findings
+    assert (finding.code, finding.severity, finding.module) == ("any-tag", "suspicious", "some/libx.so")
+    assert "0.29.5 load it" in finding.message
+    assert finding.hint == "repair it with --platform pyemscripten_2026_0_wasm32"
+    path = wheel(tmp_path, "old", {"old/libx.so": lib}, "py3-none-any")
+    (finding,) = audit(path).findings
+    tags = [f"pyemscripten_{year}_0_wasm32" for year in (2024, 2025, 2026)]
+    assert finding.hint == f"repair it with --platform {' --platform '.join(tags)}"
+    repaired = repair(path, out=tmp_path / "out", platform=tags)
+    assert repaired.filename == f"old-1.0-py3-none-{'.'.join(tags)}.whl"
+    assert audit(repaired.wheel).findings == ()
+    # Where other systems have libraries of their own, the tag may be right.
+    assert audit(wheel(tmp_path, "all", {"all/libx.so": lib, "all/x.dll": b"MZ"}, "py3-none-any")).findings == ()
 
 
 def test_a_platform_that_tags_do_not_name_follows_from_the_suffixes(tmp_path: Path) -> None:

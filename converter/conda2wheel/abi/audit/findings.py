@@ -76,6 +76,7 @@ RULES: dict[str, FindingRule] = {
     "exnref": FindingRule("the newer exception opcodes (try_table), which not every engine compiles", "abi-conflict"),
     "simd": FindingRule("uses 128-bit SIMD: needs an engine that has it"),
     "wrong-python": FindingRule("its file suffix or tag is of another CPython, whose import system ignores it", "abi-conflict"),
+    "any-tag": FindingRule("a side module in a wheel that is tagged any: it is installed where nothing can load it"),
     "cpython-symbol": FindingRule("a function of CPython that this version does not have", "unresolved-symbol"),
     "private-api": FindingRule("imports private functions of CPython (_Py*)"),
     "not-abi3": FindingRule("is tagged abi3 and imports what is not in the limited API of that version"),
