@@ -132,11 +132,16 @@ def _doubts(platform: Platform, modules: Modules) -> list[ConversionWarning]:
 
 
 def names_platform(claims: Sequence[Claim], platform: Platform, python: str | None = None) -> bool:
-    """Whether the package's own claims, with the CPython that it was built with, admit this platform alone."""
+    """Whether the claims about the package, with the CPython that it was built with, admit this platform alone.
+
+    They are its own claims and that of an environment that lists it; a date or the CPython alone name no platform.
+    """
     own = [claim.emscriptens for claim in claims if claim.level == "package"]
-    if not own:
-        return False
-    names = frozenset.intersection(*own)
+    names: frozenset[str] | None = frozenset.intersection(*own) if own else None
+    if names is None or names:  # its own claims do not contradict each other
+        for claim in (each for each in claims if each.level == "environment"):
+            names, _ = _narrow(names, [], claim)
+    names = names or frozenset()
     if python is not None and len(names) > 1:
         names = frozenset(name for name in names if python in _pythons(name)) or names
     return names == {platform.emscripten}

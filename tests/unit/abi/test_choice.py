@@ -13,6 +13,7 @@ from conda2wheel.abi import platforms
 from conda2wheel.abi.choice import Claim, decide
 from conda2wheel.abi.signals import Signals, contradictions, read_signals
 from conda2wheel.commands.convert import convert
+from conda2wheel.errors import Refused
 from conda2wheel.wasm.binary import Module
 from tests.helpers import conda, zig
 from tests.unit.conda.test_abi_evidence import (
@@ -231,6 +232,36 @@ def test_claims_are_weighed_in_their_order(claims: list[tuple[str, set[str]]], e
     decision = decide("x", given, None, [("m", Signals())])
     assert [row.emscripten for row in decision.platforms] == [emscripten]
     assert "platform-from-interpreter" not in [warning.code for warning in decision.warnings]
+
+
+def unwinds() -> list[tuple[str, Signals]]:
+    return [("m", Signals(js_unwinding=("invoke_vi",), python_module=True))]
+
+
+@pytest.mark.parametrize("levels", [["package"], ["environment"], ["package", "environment"], ["package", "timestamp"]])
+@pytest.mark.parametrize("said", ["auto", V2025])
+def test_evidence_about_the_package_names_a_platform_on_which_its_binaries_load(levels: list[str], said: str) -> None:
+    claims = [Claim(level, f"{level} says", frozenset({"4.0.9"})) for level in levels]  # type: ignore[arg-type]
+    forced = [] if said == "auto" else [platforms.for_emscripten("4.0.9")]
+    assert decide("x", claims, "3.13", unwinds(), forced).tag == V2025
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        [],
+        [("timestamp", {"4.0.9"})],
+        [("package", {"3.1.73"})],
+        [("package", {"4.0.9"}), ("package", {"3.1.73"})],
+        [("package", {"4.0.9", "5.0.3"})],
+        [("package", {"3.1.73"}), ("environment", {"4.0.9"})],
+    ],
+)
+def test_without_it_binaries_that_load_contradict_a_platform_that_the_caller_names(claims: list[tuple[str, set[str]]]) -> None:
+    given = [Claim(level, f"{level} says", frozenset(found)) for level, found in claims]  # type: ignore[arg-type]
+    with pytest.raises(Refused, match="unwinds through JavaScript") as caught:
+        decide("x", given, None, unwinds(), [platforms.for_emscripten("4.0.9")])
+    assert caught.value.code == "abi-conflict"
 
 
 # Signals and the table

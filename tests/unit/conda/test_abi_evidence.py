@@ -298,7 +298,7 @@ def test_a_date_alone_decides_nothing() -> None:
 def test_a_date_narrows_what_the_package_says() -> None:
     spec = "emscripten-abi >=3.1.45,<5"
     error = refused(package(depends=[spec]), "unknown-abi", "depends on emscripten-abi")
-    assert error.hint == f"give --platform, one of {V3173}, {V2025}"
+    assert error.hint == f"give --platform, one or several of {V3173}, {V2025}"
     result = convert(package(depends=[spec], index={"timestamp": BEFORE}), dry_run=True)
     assert (result.platform, result.evidence) == (V3173, (f"depends on {spec}", "was built on 2025-06-01"))
 
@@ -354,7 +354,7 @@ def test_an_environment_is_weaker_than_the_packages_own_words(tmp_path: Path) ->
 def test_an_environment_with_two_emscriptens_is_none(tmp_path: Path) -> None:
     source = environment(tmp_path, ("emscripten-abi", "3.1.73", "h_0"), ("emscripten-abi", "4.0.9", "h_0"))
     error = refused(source, "unknown-abi", r"its environment has emscripten-abi 3\.1\.73 and 4\.0\.9")
-    assert error.hint == f"give --platform, one of {V3173}, {V2025}"
+    assert error.hint == f"give --platform, one or several of {V3173}, {V2025}"
 
 
 @pytest.mark.parametrize(
