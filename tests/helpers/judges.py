@@ -148,14 +148,18 @@ def _entry(title: bytes, *, flags: int, method: int, extra: int, remark: int) ->
 
 
 def order(wheel: Path) -> Iterator[str]:
-    """Members sorted, dist-info after all others, RECORD the very last, no symlinks."""
+    """Members sorted, `<distribution>.libs` before and dist-info after all others, RECORD the very last, no symlinks."""
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         links = [item.filename for item in archive.infolist() if item.external_attr >> 28 == 0xA]
     folder = _dist_info(wheel)
-    rank = {item: (item.startswith(f"{folder}/"), item == f"{folder}/RECORD", item) for item in names}
-    if names != sorted(names, key=rank.__getitem__):
-        yield "members are not sorted with dist-info last and RECORD the very last"
+    rank = {
+        item: ("/" not in item or not item.partition("/")[0].endswith(".libs"), item.startswith(f"{folder}/"), item)
+        for item in names
+        if item != f"{folder}/RECORD"
+    }
+    if names != [*sorted(rank, key=rank.__getitem__), f"{folder}/RECORD"]:
+        yield "members are not sorted with .libs first, dist-info last and RECORD the very last"
     yield from (f"{item} is a symlink" for item in links)
 
 
