@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from conda2wheel.abi.choice import forced_platform
+from conda2wheel.abi.choice import forced_platforms
 from conda2wheel.conda.names import is_valid_name
 from conda2wheel.errors import Failed
 from conda2wheel.files.packagefile import Limits
@@ -323,7 +323,7 @@ def _values(section: str, key: str, value: Any) -> Iterator[tuple[str, str]]:
         yield from ((why, "") for why in _unparsable(value, parse_duration if key in ("timeout", "grace") else parse_size))
     for text in value if name == "channel.platforms" else ():
         try:
-            forced_platform(text)
+            forced_platforms(text)
         except Failed as error:
             yield f"{error.message}; {error.hint}", text
     if name == "share.libraries" and isinstance(value, str) and value != AUTO:

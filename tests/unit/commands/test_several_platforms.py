@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from conda2wheel import Refused, convert, repair, verify
+from conda2wheel import Refused, bundle_specs, convert, repair, verify
 from conda2wheel.commands.audit import audit
 from conda2wheel.errors import Failed
 from conda2wheel.options import Options
@@ -174,6 +174,12 @@ def test_requires_python_must_admit_each(tmp_path: Path) -> None:
 def test_a_wrong_choice_is_a_wrong_argument(choice: Any) -> None:
     with pytest.raises(Failed) as caught:
         Options.of(choice)
+    assert caught.value.code == "usage"
+
+
+def test_a_bundle_is_for_one_platform(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match="a bundle is for one platform") as caught:
+        bundle_specs(["demo"], out=tmp_path / "bundle", platform=[P25, P26])
     assert caught.value.code == "usage"
 
 

@@ -55,6 +55,23 @@ def rows(data: bytes) -> dict[str, dict[str, Any]]:
     return found
 
 
+def test_a_wheel_for_several_platforms_is_in_the_lock_file_of_each() -> None:
+    tags = "pyemscripten_2025_0_wasm32.pyemscripten_2026_0_wasm32.pyodide_2025_0_wasm32"
+    several = entry("several", tag=f"cp312-abi3-{tags}")
+    one = entry("one", tag="cp313-cp313-pyemscripten_2025_0_wasm32")
+    found = {}
+    for row in platforms.platforms():
+        if row.on_pypi:
+            lock = standalone_lock([several, one], runtime_of_platform(row))
+            found[row.name] = [each.project for each in lock.entries]
+    assert found == {
+        "pyemscripten_2024_0": [],
+        "pyemscripten_2025_0": ["one", "several"],
+        "pyemscripten_2026_0": ["several"],
+        "pyemscripten_2026_5": [],
+    }
+
+
 def test_needs_are_followed_as_they_hold_in_that_pyodide(runtime: Runtime) -> None:
     lock = standalone_lock(
         [

@@ -17,9 +17,11 @@ import pytest
 from conda2wheel import Failed
 from conda2wheel.mirror import operations
 from conda2wheel.mirror.config import load
-from tests.helpers import killed, sets
+from tests.helpers import killed, sets, zig
 from tests.helpers.mirror_index import served as pages
 from tests.helpers.mirror_runs import Mirror, small_mirror
+from tests.helpers.served import serve
+from tests.unit.link.test_linker import python
 
 RUN = [sys.executable, "-m", "conda2wheel", "mirror", "run", "--workers", "2"]
 
@@ -46,6 +48,24 @@ def test_the_first_run_converts_everything_and_the_second_requests_only_the_list
     assert (second.run.worked, second.generation, second.exit_status) == (0, first.generation, 0)
     assert mirror.channel.asked() != mirror.requested_packages() == []
     assert mirror.store.folders("generations") == generations
+
+
+def test_a_wheel_for_several_platforms_is_in_the_lock_file_of_each(tmp_path: Path) -> None:
+    both = "pyemscripten_2025_0_wasm32.pyemscripten_2026_0_wasm32"
+    module = zig.side_module("_x", zig.extension("_x", {"answer": zig.integer("42")}))
+    stable = python({"stable/__init__.py": "", "stable/_x.abi3.so": module}, name="stable")
+    exact = python({"exact/__init__.py": "", f"exact/_x{zig.suffix('313')}": module}, name="exact")
+    sets.indexed(tmp_path / "channel", [stable, exact])
+    with serve(tmp_path / "channel", prefix="/forge") as channel:
+        mirror = Mirror(tmp_path, channel)
+        mirror.path.write_text(mirror.path.read_text().replace("[channel]\n", f'[channel]\nplatforms = ["{both}"]\n'))
+        report = mirror.run()
+        index = mirror.index()
+    assert mirror.files("stable") == {f"stable-1.0-cp313-abi3-{both}.pyodide_2025_0_wasm32.whl": False}
+    locks = {name: list(json.loads(data)["packages"]) for name, data in index.items() if name.startswith("pyodide-lock")}
+    assert locks == {f"pyodide-lock-pyemscripten_{year}_0.json": ["stable"] for year in (2025, 2026)}
+    refused = {item.package.name: item.result.code for item in report.items if item.result and item.result.status == "refused"}
+    assert refused == {"exact": "abi-conflict"}
 
 
 def test_one_changed_package_among_many_is_one_conversion(mirror: Mirror) -> None:

@@ -38,6 +38,7 @@ const rows = data.items.map((item, place) => {
     seconds: Object.values(item.seconds || {}).reduce((sum, each) => sum + each, 0),
   };
 });
+const platformsOf = (row) => ((row.item.wheel || {}).platform || '').split('.'); // a wheel may have the tags of several
 const orders = {
   name: (row) => row.place,
   status: (row) => `${row.item.status} ${row.item.code || ''}`,
@@ -82,7 +83,7 @@ function select() {
     (row) =>
       (!state.status || (marks[state.status] ? marks[state.status](row) : row.item.status === state.status)) &&
       (!state.code || row.item.code === state.code) &&
-      (!state.platform || (row.item.wheel || {}).platform === state.platform) &&
+      (!state.platform || platformsOf(row).includes(state.platform)) &&
       matches(row, words),
   );
   const down = state.sort.startsWith('-');
@@ -242,7 +243,7 @@ function start() {
   offer('status', count(rows.map((row) => row.item.status)));
   for (const [mark, holds] of Object.entries(marks)) offer('status', count(rows.map((row) => holds(row) && mark)), titles);
   offer('code', count(rows.map((row) => row.item.code)));
-  offer('platform', count(rows.map((row) => (row.item.wheel || {}).platform)));
+  offer('platform', count(rows.flatMap(platformsOf)));
   byId('filter').hidden = false;
   byId('table').hidden = false;
 
