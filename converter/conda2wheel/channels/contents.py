@@ -22,14 +22,14 @@ from urllib.parse import unquote, urlsplit
 from conda2wheel.abi.side_module import SHARED_OBJECT
 from conda2wheel.channels.downloads import AT_ONCE, Downloads
 from conda2wheel.channels.remote_info import PackageInfo, read_local_info, read_remote_info
+from conda2wheel.conda.import_roots import import_paths
 from conda2wheel.conda.match_spec import run_export_specs
-from conda2wheel.conda.paths_json import SITE
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.net.download import redacted
 from conda2wheel.results import ConversionWarning
 
 FILE = "contents.sqlite"
-SCHEMA = 1  # a file with another one is dropped
+SCHEMA = 2  # a file with another one is dropped
 WAIT = 30.0  # seconds to wait for another process that writes
 _METADATA = (".dist-info", ".egg-info", ".egg")
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -55,10 +55,10 @@ class PackageContents:
     def of(cls, paths: Iterable[str], run_exports: Any = None) -> PackageContents:
         """Make it from the paths of a package's files and links, and its run_exports.json."""
         paths = tuple(paths)
-        below = [path[found.end() :] for path in paths if (found := SITE.match(path))]
-        tops = {path.partition("/")[0] for path in below}
+        importable = import_paths(paths)
+        tops = {path.partition("/")[0] for path in importable.values()}
         return cls(
-            libraries=tuple(sorted(path for path in paths if SHARED_OBJECT.search(path) and not SITE.match(path))),
+            libraries=tuple(sorted(path for path in paths if SHARED_OBJECT.search(path) and path not in importable)),
             distributions=tuple(
                 sorted({top.removesuffix(end).partition("-")[0] for top in tops for end in _METADATA if top.endswith(end)})
             ),

@@ -20,6 +20,7 @@ from packaging.version import Version
 from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.abi.platforms import Platform, parse, release
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule, side_modules
+from conda2wheel.conda.import_roots import import_paths
 from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from conda2wheel.files.packagefile import BytesBlob, Limits, PackageFile
 from conda2wheel.files.reading import read_file, unreadable
@@ -286,8 +287,10 @@ class _PackageFiles:
 
     def _files(self, platform: Platform) -> dict[str, PackageFile]:
         found = [file for file in self.package.files if any(SHARED_OBJECT.search(name) for name in file.names)]
-        files = {_SITE.sub("", file.path): file for file in found if _SITE.match(file.path)}
-        outside = {name: file for file in found if not _SITE.match(file.path) for name in sorted(file.names)}
+        paths = {file.path: _SITE.sub("", file.path) for file in found if _SITE.match(file.path)}
+        paths |= import_paths(file.path for file in self.package.files)
+        files = {paths[file.path]: file for file in found if file.path in paths}
+        outside = {name: file for file in found if file.path not in paths for name in sorted(file.names)}
         wanted = [name for file in files.values() for name in SideModule(file).needed]
         if not files:  # a package of libraries
             wanted = [posixpath.basename(file.path) for file in found]

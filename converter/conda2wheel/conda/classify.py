@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
@@ -12,13 +12,17 @@ from typing import Any
 
 from conda2wheel.abi.side_module import SHARED_OBJECT
 from conda2wheel.conda.formats import format_named
+from conda2wheel.conda.import_roots import import_paths
 from conda2wheel.conda.match_spec import spec_name
+from conda2wheel.conda.names import foreign_pattern
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
+from conda2wheel.files.packagefile import PackageFile
+from conda2wheel.wasm.binary import file_kind
 
-_SITE = re.compile(r"^(?:lib/python\d+\.\d+t?/)?site-packages/(?!README\.txt$)")
 _PROGRAM = re.compile(r"^(?:s?bin/.*\.(?:js|mjs|wasm)|libexec/.*)$")
-_STATIC = re.compile(r"\.(?:a|la|lo|o|h|hh|hpp|hxx|inc|pc|cmake|pxd)$|^include/|/cmake/|/pkgconfig/")
+_STATIC = re.compile(r"\.(?:a|la|lo|o|h|hh|hpp|hxx|inc|pc|cmake|pxd)$|^include/|/cmake/|^(?:lib|lib64|share)/pkgconfig/")
+_R = re.compile(r"^lib(?:64)?/R/library/[^/]+/")  # R.home("library")
 
 EMPTIED = "empack leaves files out: if it should have files, take the channel's package; else leave it out"
 
@@ -44,12 +48,12 @@ def refuse_unless_python(package: CondaPackage) -> None:
         )
     # Files that conda-build leaves for its tests do not count: metapackages have them, too.
     patterns = _rows()["bookkeeping"]["patterns"]
-    paths = [file.path for file in package.files if not any(fnmatchcase(file.path, pattern) for pattern in patterns)]
-    if any(_SITE.match(path) for path in paths):
+    counted = [file for file in package.files if not any(fnmatchcase(file.path, pattern) for pattern in patterns)]
+    if any(path != "README.txt" for path in import_paths(file.path for file in counted).values()):
         return
-    if not paths:
+    if not counted:
         raise _without_files(package)
-    raise _without_python(package, paths)
+    raise _without_python(package, counted)
 
 
 def refused_by_name(name: str, source: str) -> Refused | None:
@@ -72,14 +76,24 @@ def _without_files(package: CondaPackage) -> Refused:
     return Refused("metapackage", where, EMPTIED if emptied else "leave it out")
 
 
-def _without_python(package: CondaPackage, paths: Iterable[str]) -> Refused:
-    where, paths = f"{package.source}: {package.name}", list(paths)
+def _without_python(package: CondaPackage, files: Sequence[PackageFile]) -> Refused:
+    where, paths = f"{package.source}: {package.name}", [file.path for file in files]
+    if package.name != "r-base" and (foreign_pattern(package.name) is not None or any(_R.match(path) for path in paths)):
+        return Refused("not-python", f"{where} is a package for R", "leave it out")
     if any(_PROGRAM.match(path) for path in paths):
         return Refused("executable", f"{where} is a command line program, which Pyodide cannot start", "leave it out")
-    if any(SHARED_OBJECT.search(path) for path in paths):
+    kinds = {file_kind(file.blob.read()) for file in files if SHARED_OBJECT.search(file.path)}
+    if any(kind.is_loadable for kind in kinds):
         return Refused(
             "not-python", f"{where} is a shared library without Python code", "give it as --libdir to the packages that NEED it"
         )
+    if kinds:
+        what = (
+            "has shared libraries for another system"
+            if any(kind.is_foreign for kind in kinds)
+            else "has nothing that Python loads"
+        )
+        return Refused("not-python", f"{where} {what}: what is named .so in it is {' and '.join(sorted(kinds))}", "leave it out")
     if any(path.endswith(".a") for path in paths) or all(_STATIC.search(path) for path in paths):
         return Refused(
             "static-library",

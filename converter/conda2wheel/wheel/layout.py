@@ -1,4 +1,4 @@
-"""Map the files of a package to paths in the wheel: site-packages to its root, other files by the rules of `layout.toml`.
+"""Map the files of a package to paths in the wheel: its import roots to the wheel's, other files by the rules of `layout.toml`.
 
 Specification: PyPA binary distribution format, "The .data directory". Pyodide installs only the data scheme, to sys.prefix; other
 installers know all schemes.
@@ -15,6 +15,7 @@ from importlib.resources import files
 from typing import Any, Literal
 
 from conda2wheel.abi.side_module import SHARED_OBJECT
+from conda2wheel.conda.import_roots import import_paths, python_versions
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.conda.paths_json import SITE, glob_pattern
 from conda2wheel.errors import Refused
@@ -74,26 +75,36 @@ def plan_layout(package: CondaPackage) -> Layout:
             site-packages (only bytecode, a zipped egg).
     """
     names = {name: file for file in package.files for name in (file.path, *file.aliases)}
-    pythons = {match[1] for name in names if (match := SITE.match(name)) and match[1]}
+    site_paths = import_paths(names)
+    pythons = python_versions(site_paths)
     if len(pythons) > 1:
         raise Refused(
             "abi-conflict", f"{package.source}: has site-packages of CPython {' and '.join(sorted(pythons))}", "split it"
         )
-    site = {name[match.end() :]: file for name, file in names.items() if (match := SITE.match(name))}
+    site = {path: names[name] for name, path in site_paths.items()}
     distribution, others, warnings = choose_distribution(package, find_distributions(site))
-    placer = _Placer(distribution, tuple(others), warnings)
+    placer = _Placer(distribution, tuple(others), warnings, site_paths)
+    hidden = _hidden(site_paths)
     for name, file in sorted(names.items()):
-        if match := SITE.match(name):
-            placer.site(name, name[match.end() :], file)
+        if name in hidden:
+            placer.drop(name, {"why": f"{hidden[name]} comes first on sys.path", "warn": True})
+        elif name in site_paths:
+            placer.site(name, site_paths[name], file)
     for name, file in sorted(names.items()):
-        if not SITE.match(name):
+        if name not in site_paths:
             placer.prefix(name, file)
     if distribution is None and not any(item.scheme == "site" for item in placer.placed):
-        why = next((f"{name}: {why}" for name, why in placer.dropped if SITE.match(name)), "")
+        why = next((f"{name}: {why}" for name, why in placer.dropped if name in site_paths), "")
         raise Refused("not-python", f"{package.source}: nothing is left for site-packages ({why})", "rebuild it with pip")
     placed = sorted(placer.placed, key=lambda item: item.origin)
     python = next(iter(pythons), None)
     return Layout(tuple(placed), tuple(placer.libraries), distribution, python, tuple(placer.dropped), tuple(placer.warnings))
+
+
+def _hidden(site_paths: Mapping[str, str]) -> dict[str, str]:
+    """The names in site-packages of which lib/pythonX.Y has one of the same path, with that one."""
+    beside = {path: name for name, path in site_paths.items() if not SITE.match(name)}
+    return {name: beside[path] for name, path in site_paths.items() if SITE.match(name) and path in beside}
 
 
 @dataclass
@@ -103,6 +114,7 @@ class _Placer:
     distribution: Distribution | None
     others: tuple[Distribution, ...]
     warnings: list[ConversionWarning]
+    site_paths: Mapping[str, str]  # each importable name -> its path below site-packages
     placed: list[Placed] = field(default_factory=list)
     libraries: list[PackageFile] = field(default_factory=list)
     dropped: list[tuple[str, str]] = field(default_factory=list)
@@ -112,7 +124,7 @@ class _Placer:
         """Lay out a name in site-packages; `path` is relative to it."""
         rule = _rule("site", path)
         if rule is not None:
-            self._drop(name, rule)
+            self.drop(name, rule)
         elif _is_metadata(path, self.distribution, self.others):
             return
         elif self._is_others(path):
@@ -131,7 +143,7 @@ class _Placer:
         """Lay out a name outside of site-packages."""
         rule = _rule("prefix", path)
         if rule is None or rule["action"] == "drop":
-            self._drop(path, rule or {})
+            self.drop(path, rule or {})
         elif rule["action"] == "library":
             if path == file.path and path not in self.in_site:
                 self.libraries.append(file)
@@ -140,7 +152,8 @@ class _Placer:
         else:
             self.placed.append(Placed("data", path, file, path))
 
-    def _drop(self, name: str, rule: Mapping[str, Any]) -> None:
+    def drop(self, name: str, rule: Mapping[str, Any]) -> None:
+        """Leave a name out for the reason of a rule, with a warning if it asks for one."""
         why = str(rule.get("why", ""))
         self.dropped.append((name, why))
         if rule.get("warn"):
@@ -150,7 +163,7 @@ class _Placer:
         """The other name in site-packages under which the wheel has this library."""
         if name == file.path:
             return None
-        return file.path if SITE.match(file.path) else self.in_site.get(file.path)
+        return file.path if file.path in self.site_paths else self.in_site.get(file.path)
 
     def _is_others(self, path: str) -> bool:
         """Whether a path belongs to another project of the package: by its RECORD, else its top_level.txt, else its egg."""

@@ -11,6 +11,7 @@ from conda2wheel.commands.convert import convert
 from conda2wheel.conda.classify import refuse_unless_python
 from conda2wheel.errors import Refused
 from tests.helpers import conda, installed, real, zig
+from tests.helpers.signals_of_files import object_file
 
 SITE = "lib/python3.13/site-packages"
 MODULE: conda.Files = {f"{SITE}/mod.py": "x = 1\n"}
@@ -148,6 +149,26 @@ def test_a_shared_library_without_python_says_where_to_give_it() -> None:
     "files",
     [
         {"lib/R/library/askpass/R/askpass": "x", "lib/R/library/askpass/DESCRIPTION": "x"},
+        {"lib/R/library/pkgconfig/R/pkgconfig": "x", "lib/R/library/pkgconfig/DESCRIPTION": "x"},
+        {"lib/R/library/cpp11/include/cpp11.hpp": "x", "lib/R/library/cpp11/libs/cpp11.so": b"\0asm\1\0\0\0"},
+        {"lib/R/library/tool/exec/run.sh": "x", "bin/tool.js": "x"},
+    ],
+)
+def test_a_package_for_r_is_called_so(files: conda.Files) -> None:
+    refused(package(files), "not-python", "is a package for R")
+
+
+@pytest.mark.parametrize("kind", ["object", "archive", "elf"])
+def test_what_is_only_named_so_is_not_offered_as_a_library(kind: str) -> None:
+    library = object_file() if kind == "object" else {"archive": b"!<arch>\n", "elf": b"\x7fELF" + bytes(60)}[kind]
+    source = package({"lib/libone.so": library, "include/one.h": ""}, name="one")
+    words = {"object": "WebAssembly object file", "archive": "ar archive", "elf": "for another system: .*ELF"}[kind]
+    assert "--libdir" not in refused(source, "not-python", words).hint
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
         {"share/proj/proj.db": "x"},
         {"bin/script": "#!/bin/sh\n"},
         {"lib/python3.13/os.py": ""},

@@ -25,16 +25,19 @@ DIFFERENT = {
     "dynare-preprocessor-pylib": None,
     "graphviz-python": None,  # graphviz's own SWIG module; PyPI's graphviz is another project
     "httpx2-jsfetch": "httpx2-jsfetch-emscripten-forge",
+    "libnetcdf": None,  # the C library
     "lrcalc-python": "lrcalc",
     "matplotlib-base": "matplotlib",
     "mlir-python-bindings": None,
     "msgpack-python": "msgpack",
     "py-opencv": "opencv-python",
+    "pybind11_json": None,  # headers of C++
     "pytensor-base": "pytensor",
     "python-duckdb": "duckdb",
     "python-igraph": "igraph",
     "python-symengine": "symengine",
     "qdldl-python": "qdldl",
+    "xsimd": None,  # headers of C++
 }
 # Libraries of the channel that have a namesake on PyPI, which is another project (or their own binding, built elsewhere).
 NAMESAKES = (
@@ -51,11 +54,26 @@ def test_no_name_of_the_channel_is_wrong() -> None:
     assert set(NAMESAKES) <= set(CHANNEL["other"])
 
 
+# What packages of conda-forge and of older channels depend on: libraries, programs, fonts, and names for the interpreter.
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("openblas-flang", "lapack", "boxedwine", "emf2c", "spdlog", "yaml", "yaml-cpp", "gmock", "libsolv", "pango", "pcre"),
+        *("ruby", "rice", "libxml", "llvmdev", "libpython-static", "font-ttf-dejavu-sans-mono", "zeromq", "fftw"),
+        *("cpython", "python-gil", "python-freethreading", "_python_abi3_support"),
+    ],
+)
+def test_what_is_no_python_project_has_no_name_on_pypi(name: str) -> None:
+    assert map_name(name).pypi is None
+    assert map_name(name).note
+
+
 @pytest.mark.parametrize(
     ("conda", "pypi", "source"),
     [
         ("matplotlib", "matplotlib", "table"),  # a metapackage: what depends on it means what its -base is
         ("matplotlib-base", "matplotlib", "table"),
+        ("antlr-python-runtime", "antlr4-python3-runtime", "table"),
         ("zstd", None, "table"),
         ("blosc", None, "table"),  # the C library; PyPI's is the binding, conda's python-blosc
         ("python-blosc", "blosc", "conda-forge"),

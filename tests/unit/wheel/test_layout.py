@@ -128,6 +128,50 @@ def test_files_in_the_interpreters_own_folder_are_told(tmp_path: Path) -> None:
     assert wheel.told("left-out") == {"lib/python3.13/idlelib/demo.py"}
 
 
+def test_packages_beside_site_packages_are_at_the_root_of_the_wheel(tmp_path: Path) -> None:
+    """As robostack's ROS packages install: lib/pythonX.Y is on sys.path."""
+    base = "lib/python3.13"
+    outside: dict[str, Content] = {
+        f"{base}/demo/__init__.py": "answer = 42\n",
+        f"{base}/demo/msg/_one.py": "",
+        f"{base}/demo/msg/one.idl": "struct One;\n",
+        f"{base}/demo/_demo{SUFFIX}": extension(),
+        f"{base}/demo-2.0-py3.13.egg-info/PKG-INFO": "Metadata-Version: 2.1\nName: demo\nVersion: 2.0\n",
+        f"{base}/demo-2.0-py3.13.egg-info/top_level.txt": "demo\n",
+        f"{base}/alone.py": "",
+        f"{base}/demo/__pycache__/__init__.cpython-313.pyc": "x",
+    }
+    left: dict[str, Content] = {
+        f"{base}/asyncio/extra.py": "",
+        f"{base}/lib-dynload/_extra{SUFFIX}": extension(),
+        f"{base}/config-3.13-wasm32-emscripten/x.py": "",
+        f"{base}/_sysconfigdata__emscripten_wasm32-emscripten.py": "",
+        f"{base}/sitecustomize.py": "",
+        f"{base}/test/test_x.py": "",
+        f"{base}/no-module/x.py": "",
+        f"{base}/demo_data/table.csv": "1\n",
+    }
+    wheel = made(package({}, outside={**outside, **left}, name="ros-jazzy-demo", version="2.0"), tmp_path, ignore=["W002"])
+    modules = {"demo/__init__.py", "demo/msg/_one.py", "demo/msg/one.idl", f"demo/_demo{SUFFIX}", "alone.py"}
+    assert {name for name in wheel.contents if ".dist-info" not in name} == modules
+    assert (wheel.result.name, str(wheel.result.filename).split("-")[2:4]) == ("demo", ["cp313", "cp313"])
+    assert wheel.told("left-out") == {name for name in left if "lib-dynload" not in name}
+
+
+def test_beside_and_in_site_packages_the_first_on_sys_path_wins(tmp_path: Path) -> None:
+    outside: dict[str, Content] = {"lib/python3.13/demo/__init__.py": "first = 1\n"}
+    wheel = made(package({**MODULE, "demo/second.py": "", **INFO}, outside=outside), tmp_path)
+    assert wheel.contents == {"demo/__init__.py", "demo/second.py"}
+    assert wheel.members["demo/__init__.py"] == b"first = 1\n"
+    assert wheel.told("left-out") == {f"{SITE}/demo/__init__.py"}
+
+
+def test_an_interpreter_keeps_its_folder_for_itself(tmp_path: Path) -> None:
+    outside: dict[str, Content] = dict.fromkeys(("lib/python3.13/os.py", "lib/python3.13/extra/__init__.py"), "")
+    wheel = made(package({**MODULE, **INFO}, outside=outside), tmp_path)
+    assert wheel.contents == {"demo/__init__.py"}
+
+
 def test_a_link_to_a_plain_file_becomes_a_copy(tmp_path: Path) -> None:
     outside: dict[str, Content] = {"share/demo/table": "t", "bin/one": MAIN, "bin/two": Link("one")}
     site: dict[str, Content] = {**MODULE, "demo/table": Link("../../../../share/demo/table"), **INFO}
