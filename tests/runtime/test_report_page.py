@@ -99,6 +99,14 @@ def test_filters_offer_what_there_is_and_hold_together(page: Browser, site: Path
     assert set(offered) - {"", "crash", "network", "timeout"} <= REFUSAL_CODES.keys()
     page("selectOption", "#status", "quarantined")
     assert rows(page) == ["poison 1.0"]
+    page("selectOption", "#status", "runs_except")
+    assert rows(page) == ["scipy 1.0"]
+    page("click", "a[href*='warning%3Aunresolved-symbol']")  # in the overview
+    assert rows(page) == ["scipy 1.0"]
+    page("click", "button.open")
+    assert "scipy/_x.so: imports function MAIN__" in page("evaluate", "document.querySelector('tr.detail').textContent")
+    page("click", "#clear")
+    page("waitForFunction", "document.getElementById('count').textContent === '2600 packages'")
     page("selectOption", "#status", "refused")
     page("selectOption", "#code", "fake-dylib")
     assert "lost 1.0" in rows(page)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import os
 import pickle
 import select
@@ -24,7 +25,7 @@ from conda2wheel.mirror.state.model import ChannelPackage, ItemResult
 from conda2wheel.mirror.store.open import open_store
 from conda2wheel.mirror.work.executors import DaskExecutor, InProcessExecutor, ProcessExecutor, stopped_by_signals
 from conda2wheel.mirror.work.worker import ConversionJob, work
-from tests.helpers import channel4x, conda
+from tests.helpers import channel4x, conda, sets
 from tests.helpers.clocks import PATIENCE
 
 GOOD = ("zarr", "numpy", "bzip2")  # a wheel of pure Python, one with side modules, a refusal
@@ -111,6 +112,20 @@ def test_worker_processes_and_this_process_give_the_same_results(good: list[Conv
     apart = {each.key: (each.status, each.code, each.wheel) for each in ProcessExecutor(2).run(good)}
     assert here == apart
     assert len(here) == len(good)
+
+
+def test_a_package_of_which_a_function_does_not_run_is_done_and_with_strict_refused(tmp_path: Path) -> None:
+    channel = sets.indexed(tmp_path / "channel", [sets.native("bad", calls="nobody_has_this")])
+    text = f'[channel]\nurls = ["{channel}"]\n[output]\nstore = "public"\n'
+    (tmp_path / "mirror.toml").write_text(text)
+    (package,) = list_packages([channel], Downloads())
+    done = work(make_job(package, load(tmp_path / "mirror.toml")))
+    assert done.wheel is not None
+    assert [(part.code, part.symbols) for part in done.wheel.unusable] == [("unresolved-symbol", ("nobody_has_this",))]
+    assert ItemResult.from_json(json.loads(json.dumps(done.json()))) == done
+    (tmp_path / "mirror.toml").write_text(f"{text}[convert]\nstrict = true\n")
+    refused = work(make_job(package, load(tmp_path / "mirror.toml")))
+    assert (refused.status, refused.code, refused.key == done.key) == ("refused", "unresolved-symbol", False)
 
 
 def test_a_server_that_never_answers_fails_only_its_own_item(good: list[ConversionJob], tarpit: ConversionJob) -> None:

@@ -34,7 +34,11 @@ const rows = data.items.map((item, place) => {
     title: `${item.name} ${wheel.project || ''}`.toLowerCase(),
     text: words.concat(wheel.imports || []).filter(Boolean).join('\n').toLowerCase(),
     requires: (wheel.requires || []).join('\n').toLowerCase(),
-    warning: (item.warnings || []).map((pair) => pair.join(': ')).join('\n').toLowerCase(),
+    warning: (item.warnings || [])
+      .concat((wheel.unusable || []).map((part) => [part.code, part.message]))
+      .map((pair) => pair.join(': '))
+      .join('\n')
+      .toLowerCase(),
     seconds: Object.values(item.seconds || {}).reduce((sum, each) => sum + each, 0),
   };
 });
