@@ -27,6 +27,7 @@ class OptionKeywords(TypedDict, total=False):
     level: int
     isolate: bool
     provided: bool
+    bridge: bool
     pins: Pins
     strict: bool
 
@@ -45,6 +46,7 @@ class Options:
         pins: the source of version limits, one of `PINS`.
         strict: whether a wheel is refused of which a part does not run.
         recipe: the conversion recipe of the package.
+        bridge: whether modules with longjmp of the JavaScript kind get an unwinding bridge.
         epoch: SOURCE_DATE_EPOCH in seconds; None if it is not set.
         names: the PyPI names of dependencies that come from their own dist-info and not from the tables, by conda name.
     """
@@ -60,6 +62,7 @@ class Options:
     recipe: Recipe | None = None
     epoch: int | None = None
     names: Names = field(default_factory=dict, hash=False)
+    bridge: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.level <= 12:
@@ -80,6 +83,7 @@ class Options:
             "level": self.level,
             "isolate": self.isolate,
             "provided": self.provided,
+            "bridge": self.bridge,
             "allow": sorted(self.allow),
             "pins": self.pins,
             "strict": self.strict,
@@ -98,8 +102,8 @@ class Options:
         """
         if not isinstance(document, Mapping):
             raise ValueError("no options")  # noqa: TRY004 - the document is wrong, not an argument
-        strict = document.get("strict", False)  # wheels of earlier versions do not have it
-        flags = [strict, *(document.get(key) for key in ("compat_tags", "isolate", "provided"))]
+        newer = (document.get(key, False) for key in ("strict", "bridge"))  # wheels of earlier versions do not have them
+        flags = [*newer, *(document.get(key) for key in ("compat_tags", "isolate", "provided"))]
         level, epoch, allow = document.get("level"), document.get("source_date_epoch"), document.get("allow")
         pins = next((each for each in PINS if each == document.get("pins")), None)
         names = document.get("names", {})
@@ -115,9 +119,11 @@ class Options:
             and all(name is None or isinstance(name, str) for name in names.values())
         ):
             raise ValueError("this version does not write such options")
-        strict, compat_tags, isolate, provided = map(bool, flags)
+        strict, bridge, compat_tags, isolate, provided = map(bool, flags)
         platforms = forced_platforms(str(document.get("platform")))
-        return cls(platforms, compat_tags, level, isolate, provided, check_allow(allow), pins, strict, recipe, epoch, names)
+        return cls(
+            platforms, compat_tags, level, isolate, provided, check_allow(allow), pins, strict, recipe, epoch, names, bridge
+        )
 
     def moment(self, own: float | None) -> float:
         """Return the time of a wheel's members, in seconds since 1970: SOURCE_DATE_EPOCH if it is set, else the input's own."""

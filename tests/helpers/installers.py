@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from packaging.utils import canonicalize_name
 
@@ -90,6 +90,16 @@ def load_from_lock(
         micropip=list(micropip),
         script=script,
     )
+
+
+def install(wheel: Path, version: str, by: Literal["loadPackage", "micropip"], script: str) -> Answer:
+    """`loadPackage` of a wheel's path, or `micropip.install` of its file: URL, and then a script."""
+    here = runtime(version)
+    if by == "loadPackage":
+        return _answer(here, load=[str(wheel)], script=script)
+    packages = package_cache(here, cache_folder())
+    assert not (missing := from_pypi(here, ["micropip"], packages)), missing
+    return _answer(here, packages=str(packages), micropip=[f"file:{wheel}"], script=script)
 
 
 def _answer(here: Runtime, **job: Any) -> Answer:

@@ -34,6 +34,8 @@ extern "C" {
 #include "python.h"
 #endif
 """
+WASM_LONGJMP = ("-mllvm", "-wasm-enable-sjlj", "-mexception-handling")
+JS_LONGJMP = ("-mllvm", "-enable-emscripten-sjlj")
 NO_EXCEPTIONS = (*CXX, "-fignore-exceptions")  # what emcc does unless it is told otherwise
 
 

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from tests.helpers.signals import JS_EXCEPTIONS, NO_EXCEPTIONS, WASM_EXCEPTIONS, Shelf, answer, library, module
+from conda2wheel.wasm.binary import Module
+from conda2wheel.wasm.bridge import bridged_names, make_bridge
+from tests.helpers.signals import (
+    JS_EXCEPTIONS,
+    JS_LONGJMP,
+    NO_EXCEPTIONS,
+    WASM_EXCEPTIONS,
+    WASM_LONGJMP,
+    Shelf,
+    answer,
+    library,
+    module,
+)
 
 THROWER = "static void __attribute__((noinline)) thrower(int v) { if (v) throw 41 + v; }\n"
 CATCHER = "try { thrower(1); } catch (int e) { return PyLong_FromLong(e); } return PyLong_FromLong(0);"
@@ -44,13 +56,15 @@ def _unwinding(shelf: Shelf) -> None:
     newer = (*WASM_EXCEPTIONS, "-mllvm", "-wasm-use-legacy-eh=false")
     shelf.one("exnref", module("exnref", CATCHER, THROWER, flags=newer), "load", "exnref")
     shelf.one("js_exceptions", module("js_exceptions", CATCHER, THROWER, flags=JS_EXCEPTIONS), "right fatal fatal", code)
-    wasm_jump = ("-mllvm", "-wasm-enable-sjlj", "-mexception-handling")
-    shelf.one("wasm_longjmp", module("wasm_longjmp", LANDER, JUMPER, flags=wasm_jump), "load right right", code)
-    js_jump = ("-mllvm", "-enable-emscripten-sjlj")
-    shelf.one("js_longjmp", module("js_longjmp", LANDER, JUMPER, flags=js_jump), "right fatal fatal", code)
+    shelf.one("wasm_longjmp", module("wasm_longjmp", LANDER, JUMPER, flags=WASM_LONGJMP), "load right right", code)
+    shelf.one("js_longjmp", module("js_longjmp", LANDER, JUMPER, flags=JS_LONGJMP), "right fatal fatal", code)
     shelf.one("only_throws", module("only_throws", CATCHER, THROWER, flags=NO_EXCEPTIONS), "fatal", "cannot-catch")
     kiwi = module("like_kiwisolver", OWN_CATCHER, OWN_EXCEPTION, flags=NO_EXCEPTIONS)
     shelf.one("like_kiwisolver", kiwi, "fatal", "cannot-catch")
+    bridged = module("js_longjmp_bridged", LANDER, JUMPER, flags=JS_LONGJMP, needed=["libbridge.so"])
+    wanted = bridged_names(Module.parse(*bridged.values()))  # the wheel has it after convert or repair
+    bridge = {"libbridge.so": make_bridge(wanted)}
+    shelf.one("js_longjmp_bridged", {**bridge, **bridged}, "load right right", code)
     leaf = library(
         "libtame.so", 'extern "C" void tame_throw(int v) { if (v) throw 41 + v; }', ["tame_throw"], cflags=NO_EXCEPTIONS
     )
@@ -78,7 +92,7 @@ def _missing(shelf: Shelf) -> None:
         "static int __attribute__((noinline)) exported(int a) { return export_imaging_array(a) + 1; }\n" + JUMPER
     )
     shape = f"if (args == self) return PyLong_FromLong(exported(1)); if (table[0] == 0) return 0; {LANDER}"
-    pillow = module("like_pillow", shape, imaging, flags=("-mllvm", "-enable-emscripten-sjlj"))
+    pillow = module("like_pillow", shape, imaging, flags=JS_LONGJMP)
     shelf.one("like_pillow", pillow, "load", code)
     weak = " __attribute__((weak));"
     shelf.one(

@@ -33,7 +33,6 @@ def test_the_severities_are_those_that_are_found() -> None:
     elsewhere = {
         ("any-tag", "suspicious"),
         ("libs-order", "load"),
-        ("broken-library", "load"),
         ("not-abi3", "suspicious"),
         ("private-api", "note"),
         ("symbol-clash", "note"),

@@ -17,6 +17,7 @@ from conda2wheel.files.packagefile import PackageFile
 from conda2wheel.wasm import code
 from conda2wheel.wasm import dylink as dylink_section
 from conda2wheel.wasm.binary import FileKind, Kind, Module, WasmError, file_kind
+from conda2wheel.wasm.bridge import is_bridge
 from conda2wheel.wasm.code import Feature
 
 SHARED_OBJECT = re.compile(r"\.so(\.\d+)*$")  # what Pyodide's _package_loader.py takes for a library
@@ -141,6 +142,11 @@ class SideModule:
     def is_extension(self) -> bool:
         """Whether Python can import it."""
         return self.is_intact and bool(self.init_functions)
+
+    @cached_property
+    def is_bridge(self) -> bool:
+        """Whether it is an unwinding bridge."""
+        return self.is_intact and self.module is not None and is_bridge(self.module)
 
     @cached_property
     def imports(self) -> tuple[TypedImport, ...]:

@@ -17,10 +17,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from conda2wheel.abi.bridging import has_bridge
 from conda2wheel.abi.platforms import Platform, release
-from conda2wheel.wasm.binary import Kind, Module
+from conda2wheel.wasm.binary import Kind, Module, WasmError
+from conda2wheel.wasm.bridge import LONGJMP, bridged_names
 
 WASM_UNWINDING_TAGS = frozenset({"__cpp_exception", "__c_longjmp"})
+_CALLED = re.compile(rf"invoke_[vijfdpVFXE]+|{LONGJMP}")
 _UNWINDING = re.compile(
     r"invoke_\w+|__cxa_find_matching_catch\w*|emscripten_longjmp|llvm_eh_typeid_for|__resumeException|__THREW__|__threwValue"
     r"|saveSetjmp|testSetjmp|__cpp_exception|__c_longjmp|__wasm_(setjmp\w*|longjmp|lpad_context)|_Unwind_\w+"
@@ -29,10 +32,11 @@ _UNWINDING = re.compile(
 
 @dataclass(frozen=True)
 class Signals:
-    """The ABI signals of one module."""
+    """The ABI signals of one module. `can_be_bridged`: all of its JavaScript unwinding is longjmp that a bridge can give it."""
 
     wasm_unwinding: bool = False
     js_unwinding: tuple[str, ...] = ()
+    can_be_bridged: bool = False
     throws: bool = False
     shared_memory: bool = False
     memory64: bool = False
@@ -52,7 +56,7 @@ def read_signals(module: Module) -> Signals:
     for entry in module.imports:
         if entry.kind == Kind.TAG and entry.field in WASM_UNWINDING_TAGS:
             wasm = True
-        elif entry.kind == Kind.FUNC and (entry.field.startswith("invoke_") or entry.field == "emscripten_longjmp"):
+        elif entry.kind == Kind.FUNC and _CALLED.fullmatch(entry.field):
             js.append(entry.field)
         elif entry.kind == Kind.FUNC and entry.field == "__cxa_throw":
             throws = True
@@ -61,6 +65,7 @@ def read_signals(module: Module) -> Signals:
     return Signals(
         wasm_unwinding=wasm,
         js_unwinding=tuple(js),
+        can_be_bridged=bool(js) and _can_be_bridged(module),
         throws=throws,
         shared_memory=shared,
         memory64=is64,
@@ -68,6 +73,13 @@ def read_signals(module: Module) -> Signals:
         legacy_dylink=module.custom("dylink.0") is None and module.custom("dylink") is not None,
         python_module=bool(module.exports_named("PyInit_")),
     )
+
+
+def _can_be_bridged(module: Module) -> bool:
+    try:
+        return bool(bridged_names(module))
+    except WasmError:  # the audit says what is wrong with its types
+        return False
 
 
 @dataclass(frozen=True)
@@ -87,8 +99,10 @@ class Contradiction:
     loads: bool = False
 
 
-def contradictions(modules: Iterable[tuple[str, Signals]], platform: Platform) -> list[Contradiction]:
+def contradictions(modules: Iterable[tuple[str, Signals]], platform: Platform, bridge: bool = True) -> list[Contradiction]:
     """Why these modules (name, signals) cannot have been built for `platform`; empty if nothing contradicts it.
+
+    Longjmp of the JavaScript kind, from a static library of another toolchain, does not where it can be bridged (`bridge`).
 
     A module that only throws is no contradiction while another module of the same package has unwinding tags: a leaf
     library may leave catching to its callers (awkward-cpp's kernels do).
@@ -107,7 +121,7 @@ def contradictions(modules: Iterable[tuple[str, Signals]], platform: Platform) -
         if s.legacy_dylink and not platform.legacy_dylink:
             why = f"{name} has a legacy dylink section, which {platform.tag} no longer loads"
             found.append(Contradiction("legacy-dylink", name, why))
-        if platform.unwinding == "wasm" and s.js_unwinding:
+        if platform.unwinding == "wasm" and s.js_unwinding and not (bridge and s.can_be_bridged and has_bridge(platform)):
             names = ", ".join(s.js_unwinding[:3]) + (" ..." if len(s.js_unwinding) > 3 else "")
             why = f"{name} unwinds through JavaScript ({names}), {platform.tag} through WebAssembly exceptions"
             found.append(Contradiction("unwinding", name, why, True))
@@ -132,7 +146,8 @@ def cannot_catch(modules: Iterable[tuple[str, Signals]]) -> list[str]:
 
 
 def choose(candidates: Iterable[Platform], modules: Iterable[tuple[str, Signals]]) -> list[Platform]:
-    """The candidates that the modules do not contradict, newest Emscripten last."""
-    modules = list(modules)
-    fit = [platform for platform in candidates if not contradictions(modules, platform)]
+    """The candidates that the modules do not contradict, newest Emscripten last; bridged ones only if no other is left."""
+    modules, candidates = list(modules), list(candidates)
+    own, bridged = ([row for row in candidates if not contradictions(modules, row, bridge)] for bridge in (False, True))
+    fit = own or bridged
     return sorted(fit, key=lambda platform: release(platform.emscripten))

@@ -95,7 +95,7 @@ def bundle_specs(
     given: dict[str, Any] = {"compat_tags": True, **keywords}
     platform = _one_platform(given.pop("platform", "auto"))
     preferred = tuple(given.pop("channels", ())) or DEFAULT_CHANNELS
-    names = ("compat_tags", "level", "isolate", "provided", "allow", "pins", "strict")
+    names = ("compat_tags", "level", "isolate", "provided", "bridge", "allow", "pins", "strict")
     flags = {name: given.pop(name) for name in names if name in given}
     own_channels = [spec.rpartition("::")[0] for spec in specs if "::" in spec]
     named = platform.tag if isinstance(platform, Platform) else platform

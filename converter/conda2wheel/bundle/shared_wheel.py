@@ -86,7 +86,7 @@ class SharedLibraries:
             Refused: one of its libraries would not load, or uses a symbol that only some of its users define.
         """
         started = time.monotonic()
-        link_options = LinkOptions(self.options.isolate, self.options.provided)
+        link_options = LinkOptions(self.options.isolate, self.options.provided, bridge=self.options.bridge)
         common, linked = link_common(self.name, self.platform, self._members, link_options)
         if not common.files:
             return None

@@ -85,6 +85,13 @@ Provided = Annotated[
         help="Do not bundle a library if Pyodide already provides every symbol used from it.",
     ),
 ]
+Bridge = Annotated[
+    bool,
+    typer.Option(
+        "--bridge/--no-bridge",
+        help="Give modules whose longjmp is of the JavaScript kind an unwinding bridge.",
+    ),
+]
 Recipes = Annotated[
     list[str] | None,
     typer.Option(

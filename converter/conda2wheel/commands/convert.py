@@ -53,6 +53,7 @@ def convert(  # noqa: PLR0913 - a public function
     dry_run: bool = False,
     isolate: bool = True,
     provided: bool = True,
+    bridge: bool = True,
     allow: Iterable[str] = (),
     pins: Pins = "metadata",
     strict: bool = False,
@@ -83,6 +84,7 @@ def convert(  # noqa: PLR0913 - a public function
         isolate: rename the symbols that vendored libraries define, so that they cannot clash with those of other wheels or of
             the main module.
         provided: do not vendor a library if Pyodide's main module already provides every symbol used from it.
+        bridge: give modules with longjmp of the JavaScript kind an unwinding bridge, where Pyodide has none of it.
         allow: refusal codes that become warnings (`ALLOWABLE`); the wheel records what was allowed.
         pins: whose version limits hold where METADATA and conda's depends differ: "metadata", or "conda" too.
         strict: refuse a wheel of which a part ends the interpreter when it is reached. Otherwise such parts are in `warnings` and
@@ -109,6 +111,7 @@ def convert(  # noqa: PLR0913 - a public function
         level=level,
         isolate=isolate,
         provided=provided,
+        bridge=bridge,
         pins=pins,
         strict=strict,
     )
@@ -181,6 +184,7 @@ def convert_each(  # noqa: PLR0913 - a public function
     dry_run: bool = False,
     isolate: bool = True,
     provided: bool = True,
+    bridge: bool = True,
     allow: Iterable[str] = (),
     pins: Pins = "metadata",
     strict: bool = False,
@@ -206,6 +210,7 @@ def convert_each(  # noqa: PLR0913 - a public function
         level=level,
         isolate=isolate,
         provided=provided,
+        bridge=bridge,
         pins=pins,
         strict=strict,
     )

@@ -64,6 +64,7 @@ class PipelineKeywords(TypedDict, total=False):
     level: int
     isolate: bool
     provided: bool
+    bridge: bool
     allow: Iterable[str]
     pins: Pins
     strict: bool
@@ -169,7 +170,7 @@ class Prepared:
         if plan.decision is None:
             return Linked()
         modules = WheelModules(plan.package, plan.decision.platforms, plan.native, plan.libraries, plan.file_part, plan.texts())
-        options = LinkOptions(self.options.isolate, self.options.provided, self.options.allow)
+        options = LinkOptions(self.options.isolate, self.options.provided, self.options.allow, self.options.bridge)
         return link(modules, self.libraries, options, common, library_wheels)
 
     def for_platform(self, platform: Platform) -> Prepared:

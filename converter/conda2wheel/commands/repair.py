@@ -54,6 +54,7 @@ def repair(  # noqa: PLR0913 - a public function
     compat_tags: bool = False,
     isolate: bool = True,
     provided: bool = True,
+    bridge: bool = True,
     allow: Iterable[str] = (),
     strict: bool = False,
     limits: Limits | None = None,
@@ -73,6 +74,7 @@ def repair(  # noqa: PLR0913 - a public function
         compat_tags: add the platform's older tags, for micropip before 0.11.1 with an index of your own.
         isolate: as for `convert`.
         provided: as for `convert`.
+        bridge: as for `convert`.
         allow: refusal codes that become warnings (`ALLOWABLE`).
         strict: as for `convert`.
         limits: bounds on members, sizes and ratios of archives.
@@ -85,7 +87,9 @@ def repair(  # noqa: PLR0913 - a public function
     >>> repair("demo-1.0-cp313-cp313-pyodide_2025_0_wasm32.whl", libdirs=["prefix/lib"]).filename  # doctest: +SKIP
     'demo-1.0-cp313-cp313-pyemscripten_2025_0_wasm32.whl'
     """
-    options = Options.of(platform, allow, compat_tags=compat_tags, isolate=isolate, provided=provided, strict=strict)
+    options = Options.of(
+        platform, allow, compat_tags=compat_tags, isolate=isolate, provided=provided, bridge=bridge, strict=strict
+    )
     bounds = limits or Limits()
     libraries = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, bounds, downloads=downloads)
     return repair_wheel(read_wheel(Path(wheel), bounds), libraries, options, Path(out))
@@ -138,6 +142,7 @@ def repair_each(  # noqa: PLR0913 - a public function
     compat_tags: bool = False,
     isolate: bool = True,
     provided: bool = True,
+    bridge: bool = True,
     allow: Iterable[str] = (),
     strict: bool = False,
     limits: Limits | None = None,
@@ -152,7 +157,9 @@ def repair_each(  # noqa: PLR0913 - a public function
         Failed: for wrong arguments (usage, not-found), never for a wheel.
     """
     require_several("wheels", wheels)
-    options = Options.of(platform, allow, compat_tags=compat_tags, isolate=isolate, provided=provided, strict=strict)
+    options = Options.of(
+        platform, allow, compat_tags=compat_tags, isolate=isolate, provided=provided, bridge=bridge, strict=strict
+    )
     bounds = limits or Limits()
     libraries = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, bounds, downloads=downloads)
     written: dict[str, str] = {}
@@ -209,7 +216,7 @@ def _not_linked(elsewhere: Mapping[str, SideModule]) -> list[ConversionWarning]:
 def _link(wheel: Wheel, native: Mapping[str, SideModule], tagged: Retagged, index: LibraryIndex, options: Options) -> Linked:
     """Link the wheel for its platforms."""
     texts = [(file.path, file.blob.read()) for file in wheel.files if file.path.endswith(".py")] if native else []
-    link_options = LinkOptions(options.isolate, options.provided, options.allow)
+    link_options = LinkOptions(options.isolate, options.provided, options.allow, options.bridge)
     modules = WheelModules(wheel, tagged.decision.platforms, native, {}, wheel.distribution, texts)
     return link(modules, index, link_options)
 

@@ -15,6 +15,7 @@ from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.side_module import SideModule
 from conda2wheel.abi.symbols import main_names
 from conda2wheel.files.packagefile import PackageFile
+from conda2wheel.link.bridging import needing_bridge
 from conda2wheel.link.isolation import HASH_LENGTH, IsolatedModule, defined, new_names
 from conda2wheel.link.library import Library, file_part
 from conda2wheel.link.provided import without_provided
@@ -103,7 +104,7 @@ class Sharing:
     warnings: tuple[ConversionWarning, ...]
 
 
-def share(common: CommonWheel, members: Sequence[SetMember], isolate: bool, provided: bool) -> Sharing:
+def share(common: CommonWheel, members: Sequence[SetMember], isolate: bool, provided: bool, bridge: bool = True) -> Sharing:
     """Fill a common wheel, of which name and platform are given, with the libraries that two wheels of a set have in common.
 
     Args:
@@ -111,6 +112,7 @@ def share(common: CommonWheel, members: Sequence[SetMember], isolate: bool, prov
         members: the wheels of the set.
         isolate: give the symbols of the libraries unique names.
         provided: leave out libraries of which the main module has all that is taken.
+        bridge: leave the libraries that need an unwinding bridge, which each wheel has one of, to the wheels.
 
     Returns:
         The common wheel without a version; it has no files if nothing is shared.
@@ -118,7 +120,10 @@ def share(common: CommonWheel, members: Sequence[SetMember], isolate: bool, prov
     resolutions, required = _without_provided([member.resolution for member in members], provided)
     users: dict[str, list[tuple[Resolution, str]]] = {}
     for resolution in resolutions:
+        alone = needing_bridge(resolution) if bridge else frozenset()
         for content in resolution.vendored:
+            if resolution.closure(content) & alone:
+                continue
             if identity := resolution.identity(content, common.name):
                 users.setdefault(identity, []).append((resolution, content))
     shared = {identity: found[0] for identity, found in users.items() if len(found) > 1}

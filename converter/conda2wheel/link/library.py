@@ -34,11 +34,15 @@ class LibraryUser(Protocol):
 
 @dataclass(frozen=True)
 class Library:
-    """A shared library and its origin; `package` is None for a folder that is no package."""
+    """A shared library and its origin.
+
+    `package` is None for a folder that is no package, and for a library that conda2wheel makes (`generated`).
+    """
 
     side: SideModule
     origin: str
     package: CondaPackage | None
+    generated: bool = False
 
     @property
     def content(self) -> str:

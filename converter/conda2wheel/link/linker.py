@@ -20,6 +20,7 @@ from conda2wheel.abi.symbols import main_names
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import PackageFile
+from conda2wheel.link.bridging import with_bridge
 from conda2wheel.link.common_wheel import CommonWheel, SetMember, share
 from conda2wheel.link.isolation import defined
 from conda2wheel.link.library import Library, LibraryUser
@@ -39,11 +40,13 @@ class LinkOptions:
         isolate: give the symbols that vendored libraries define unique names.
         provided: leave out libraries of which the main module has all that is taken.
         allow: refusal codes that are warnings instead; missing-library is the one that counts here.
+        bridge: make an unwinding bridge for modules with longjmp of the JavaScript kind, where the platform can have one.
     """
 
     isolate: bool = True
     provided: bool = True
     allow: frozenset[str] = frozenset()
+    bridge: bool = True
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,8 @@ def _link(
     resolution = resolve(wheel, index, common.origins.values() if common else (), library_wheels)
     if options.provided:
         resolution = without_provided(resolution, common.required if common else ())
+    if options.bridge:
+        resolution = with_bridge(resolution)
     missing = resolution.allowed_missing(options.allow)
     _refuse_libraries_of_users(resolution)
     shared = {content: owner.paths[content] for content, owner in resolution.shared.items()}
@@ -250,7 +255,7 @@ def link_common(name: str, platform: Platform, members: Sequence[SetMember], opt
         members: the wheels of the set.
         options: how the libraries are linked.
     """
-    sharing = share(CommonWheel(name, platform), members, options.isolate, options.provided)
+    sharing = share(CommonWheel(name, platform), members, options.isolate, options.provided, options.bridge)
     common = sharing.common
     users: dict[str, list[str]] = {path: [] for path in sorted(common.files)}
     for user, needs in sorted(common.needs.items()):

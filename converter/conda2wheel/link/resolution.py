@@ -67,6 +67,7 @@ class Resolution:
         shared: the library wheel that has a library, by content; what such a library NEEDs is as that wheel says.
         provided: the libraries that the main module provides.
         added: the symbols for which an entry of `targets` was added that the module itself does not have.
+        bridge: the unwinding bridge among `vendored`; None without one.
         undecided: the libraries outside of the wheel of which each could define a symbol (user, symbol): no entry was added.
         warnings: what to tell the user, in order.
     """
@@ -80,6 +81,7 @@ class Resolution:
     shared: dict[str, LibraryWheel] = field(default_factory=dict)
     provided: list[Provided] = field(default_factory=list)
     added: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    bridge: str | None = None
     undecided: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     warnings: list[ConversionWarning] = field(default_factory=list)
 

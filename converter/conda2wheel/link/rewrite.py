@@ -10,7 +10,7 @@ from conda2wheel.abi.loader_search import ORIGIN, finds
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.symbols import main_names
 from conda2wheel.files.packagefile import BytesBlob, PackageFile
-from conda2wheel.link.isolation import HASH_LENGTH, IsolatedModule, new_names, used_by_name
+from conda2wheel.link.isolation import HASH_LENGTH, IsolatedModule, defined, new_names, used_by_name
 from conda2wheel.link.resolution import Resolution
 from conda2wheel.results import ConversionWarning
 from conda2wheel.wasm import dylink as dylink_section
@@ -42,7 +42,9 @@ def library_paths(resolution: Resolution, shared: Paths) -> dict[str, str]:
 
 def libraries_used_by_name(resolution: Resolution) -> dict[str, str]:
     """Why libraries (by content) must keep the names of their symbols: a Python file or a module looks them up by name."""
-    libraries = {content: (library.side, library.stem) for content, library in resolution.vendored.items()}
+    libraries = {
+        content: (library.side, library.stem) for content, library in resolution.vendored.items() if not library.generated
+    }
     return {**used_by_name(libraries, map(resolution.side, resolution.keys), resolution.wheel.texts), **resolution.wheel.kept}
 
 
@@ -70,10 +72,27 @@ def isolate(
             resolution.side(key), resolution.needs(key, added=False), hash_in(paths[key]) if key in paths else None
         )
         for key in resolution.keys
+        if not (key in resolution.vendored and resolution.vendored[key].generated)
     }
     unchanged = {content: why for content, why in by_name.items() if content not in shared}
     warnings = not_isolated((paths[content], why) for content, why in sorted(unchanged.items()))
-    return new_names(modules, unchanged, main_names(*resolution.wheel.platforms), given, owned), warnings
+    names = new_names(modules, unchanged, main_names(*resolution.wheel.platforms), given, owned)
+    bridged = bridge_names(resolution, paths)
+    return {key: names.get(key, {}) | bridged.get(key, {}) for key in sorted({*names, *bridged})}, warnings
+
+
+def bridge_names(resolution: Resolution, paths: Paths) -> Renamed:
+    """The new names of the bridge's symbols, in it and in the modules that NEED it. Others that import them are not bridged."""
+    bridge = resolution.bridge
+    if bridge is None:
+        return {}
+    offered = defined(resolution.side(bridge))
+    found: Renamed = {bridge: {name: f"{name}.{hash_in(paths[bridge])}" for name in sorted(offered)}}
+    for key in resolution.keys:
+        if bridge in resolution.needs(key):
+            imported = {entry.field for entry in module.imports} if (module := resolution.side(key).module) else set()
+            found[key] = {name: new for name, new in found[bridge].items() if name in imported}
+    return found
 
 
 def not_isolated(reasons: Iterable[tuple[str, str]]) -> list[ConversionWarning]:

@@ -41,6 +41,7 @@ SECTIONS: dict[str, dict[str, type]] = {
         "pins": str,
         "isolate": bool,
         "provided": bool,
+        "bridge": bool,
         "allow": list,
         "strict": bool,
         "level": int,
@@ -83,6 +84,7 @@ class ConvertConfig:
     pins: Pins = "metadata"
     isolate: bool = True
     provided: bool = True
+    bridge: bool = True
     allow: tuple[str, ...] = ()
     strict: bool = False
     level: int = DEFAULT_LEVEL
@@ -206,6 +208,7 @@ class MirrorConfig:
             level=table.level,
             isolate=table.isolate,
             provided=table.provided,
+            bridge=table.bridge,
             pins=table.pins,
             strict=table.strict,
         )

@@ -11,6 +11,7 @@ from conda2wheel.wasm.encoding import Reader, WasmError
 FUNCTION_TYPE = 0x60
 UNKNOWN = "?"
 _LETTERS = {0x7F: "i", 0x7E: "j", 0x7D: "f", 0x7C: "d", 0x7B: "V", 0x70: "F", 0x6F: "X", 0x69: "E"}
+_CODES = {letter: code for code, letter in _LETTERS.items()}
 _WORDS = {"i": "i32", "j": "i64", "f": "f32", "d": "f64", "V": "v128", "F": "funcref", "X": "externref", "E": "exnref"}
 _REF_HEAP = (0x63, 0x64)  # (ref null ht), (ref ht): a heap type follows
 _END = 0x0B
@@ -25,6 +26,11 @@ def value_type(reader: Reader) -> str:
     if code in _REF_HEAP:
         reader.sleb()
     return _LETTERS.get(code, UNKNOWN)
+
+
+def value_code(letter: str) -> int:
+    """The byte of a value type. Raises `KeyError` for a letter that stands for none."""
+    return _CODES[letter]
 
 
 def skip_constant(reader: Reader) -> None:

@@ -106,7 +106,8 @@ def vendored_members(linked: Linked, packages: Iterable[CondaPackage]) -> tuple[
         warnings += notes
         changes = link_changes(linked, path) | ({} if blob is file.blob else {"prefix": "/"})
         was = library.side.file
-        members.append(Member(path, blob, origin=MemberOrigin.copied(library_source(library), was.path, was.blob, blob, changes)))
+        origin = MemberOrigin.copied(library_source(library), was.path, was.blob, blob, changes)
+        members.append(Member(path, blob, origin=GENERATED if library.generated else origin))
     return members, warnings
 
 
@@ -247,7 +248,7 @@ def vendored_licenses(
                 ConversionWarning("missing-license", f"{package.stem}, of which the wheel has files, has no license text")
             )
     for path, library in linked.origins.items():
-        if library.package is None:
+        if library.package is None and not library.generated:
             why = f"{library.side.file.name} is from a folder that is no package, so its license is unknown"
             warnings.append(ConversionWarning("missing-license", why, path))
     return found, warnings

@@ -2,7 +2,8 @@
 
 Specifications: PEP 770 (SBOMs in wheels), CycloneDX 1.6, package URLs of the types `pypi` and `conda`. The ancestor of the
 wheel is the conda package (or the wheel) that it is made from. Each package of a vendored library is a component with its
-files; each library that these packages and the wheel were compiled against is a static component.
+files; each library that these packages and the wheel were compiled against is a static component. The unwinding bridge, which
+conda2wheel makes, is a component as well.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 FOLDER = "sboms"
 NAME = "conda2wheel.cdx.json"
+LICENSE = "BSD-3-Clause"  # of what conda2wheel makes itself
 _NAMESPACE = uuid.UUID("6f0e1ca6-6d3a-5a0e-9df2-2f5a3b4b6a51")  # the namespace of the serial numbers
 
 
@@ -74,6 +76,7 @@ def sbom(provenance: Provenance, members: Iterable[Member], compiled: Compiled, 
     )
     packages = _by_source(foreign_members)
     shared = {source: _component(source, _ref("shared", source), "shared", files) for source, files in packages.items()}
+    generated = {member.path: _generated(member) for member in foreign_members if member.origin.source is None}
     hosts = {source: each for source, each in compiled.others.items() if source in shared}
     static = {
         source: _component(source, _ref("static", source), "static")
@@ -85,10 +88,11 @@ def sbom(provenance: Provenance, members: Iterable[Member], compiled: Compiled, 
         metadata=BomMetaData(
             component=wheel, tools=ToolRepository(components=[tool]), timestamp=datetime.fromtimestamp(provenance.moment, UTC)
         ),
-        components=[*shared.values(), *static.values()],
+        components=[*shared.values(), *static.values(), *generated.values()],
     )
     with_data = [source for source, files in packages.items() if any(member.path in data for member in files)]
     by_path = {member.path: shared[source] for source, files in packages.items() for member in files}
+    by_path |= generated
     needs: dict[Component, list[Component]] = {
         wheel: [*(static[source] for source in compiled.own), *(shared[source] for source in with_data)]
     }
@@ -126,6 +130,22 @@ def _component(source: MemberSource, ref: str, linkage: str | None = None, files
         licenses=_licenses(source.license),
         properties=[Property(name=f"{TOOL}:{key}", value=value) for key, value in values.items() if value],
         components=[_file(member) for member in files],
+    )
+
+
+def _generated(member: Member) -> Component:
+    """The component of a library that conda2wheel makes: the unwinding bridge."""
+    from cyclonedx.model import Property
+    from cyclonedx.model.component import Component, ComponentType
+
+    return Component(
+        type=ComponentType.LIBRARY,
+        name="unwinding bridge",
+        version=__version__,
+        bom_ref=f"generated:{member.path}",
+        licenses=_licenses(LICENSE),
+        properties=[Property(name=f"{TOOL}:linkage", value="generated")],
+        components=[_file(member)],
     )
 
 

@@ -53,7 +53,15 @@ def tags() -> Path:
 
 
 def invokes(python: str = "313") -> Path:
-    return built("extern void invoke_vi(int, int), emscripten_longjmp(int, int);" + INIT % "invoke_vi(1, 2)", python=python)
+    """C++ exceptions of the JavaScript kind."""
+    both = "extern void invoke_vi(int, int), __cxa_find_matching_catch_2(void);"
+    return built(both + INIT % "invoke_vi(1, 2), __cxa_find_matching_catch_2()", python=python)
+
+
+def longjmps() -> Path:
+    """Longjmp of the JavaScript kind."""
+    both = "extern void invoke_vi(int, int), emscripten_longjmp(int, int);"
+    return built(both + INIT % "invoke_vi(1, 2), emscripten_longjmp(1, 2)")
 
 
 def throws() -> Path:
@@ -77,7 +85,7 @@ def with_module(binary: Path | bytes, *, depends: list[str] | None = None, pytho
 
 def test_tags_choose_wasm_unwinding_and_invokes_choose_javascripts() -> None:
     refused(with_module(module(), depends=EITHER), "unknown-abi", "depends on")
-    for binary, tag in ((tags(), V2025), (longjmp_tag(), V2025), (invokes(), V3173)):
+    for binary, tag in ((tags(), V2025), (longjmp_tag(), V2025), (invokes(), V3173), (longjmps(), V3173)):
         result = convert(with_module(binary, depends=EITHER), dry_run=True)
         assert (result.platform, result.evidence[-1]) == (tag, "the binaries' unwinding")
 
@@ -92,7 +100,8 @@ def test_binaries_choose_among_the_emscriptens_of_an_interpreter_with_a_warning(
 
 
 def test_a_module_that_fits_no_candidate_is_a_conflict() -> None:
-    both = built(TAGS.replace("PyErr_Clear()", "invoke_v(1)").replace("PyErr_Clear(void)", "invoke_v(int)"), cpp=True)
+    source = TAGS.replace("PyErr_Clear();", "invoke_v(1); __cxa_find_matching_catch_2();")
+    both = built(source.replace("PyErr_Clear(void)", "invoke_v(int), __cxa_find_matching_catch_2(void)"), cpp=True)
     refused(with_module(both), "abi-conflict", "invoke_v|exception tags")
     refused(with_module(both, depends=EITHER), "abi-conflict", "invoke_v|exception tags")
 
@@ -104,8 +113,19 @@ def test_a_module_that_fits_no_candidate_is_a_conflict() -> None:
 def test_invokes_contradict_a_platform_of_wasm_exceptions_that_the_package_does_not_name(depends: list[str], said: str) -> None:
     words = r"unwinds through JavaScript \(.*invoke_vi.*\), pyemscripten_2025_0_wasm32 through WebAssembly exceptions"
     refused(with_module(invokes(), depends=depends), "abi-conflict", words, said)
-    longjmp = built("extern void emscripten_longjmp(int, int);" + INIT % "emscripten_longjmp(1, 2)")
-    refused(with_module(longjmp, depends=depends), "abi-conflict", "emscripten_longjmp", said)
+
+
+@pytest.mark.parametrize("depends", [[], ABI3, EITHER, ABI4])
+def test_longjmp_that_can_be_bridged_contradicts_no_platform_of_wasm_exceptions(depends: list[str]) -> None:
+    result = convert(with_module(longjmps(), depends=depends), dry_run=True, platform=V2025)
+    assert (result.platform, warned(result), result.unusable) == (V2025, {"no-metadata"}, ())
+
+
+def test_where_another_platform_is_contradicted_longjmp_is_bridged() -> None:
+    both = built(TAGS.replace("PyErr_Clear()", "invoke_v(1)").replace("PyErr_Clear(void)", "invoke_v(int)"), cpp=True)
+    result = convert(with_module(both, depends=EITHER), dry_run=True)
+    assert (result.platform, result.evidence[-1]) == (V2025, "the binaries' unwinding")
+    assert [vendored.source for vendored in result.vendored] == ["conda2wheel:unwinding_bridge.so"]
 
 
 @pytest.mark.parametrize("said", ["auto", V2025])

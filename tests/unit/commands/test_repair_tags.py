@@ -20,7 +20,10 @@ def extension(suffix: str) -> conda.Files:
 
 def unwinding(suffix: str) -> conda.Files:
     """A module that unwinds through JavaScript, as Emscripten 3.1.x's do."""
-    declarations = "extern void invoke_vi(int, int);\nvoid use(void) { invoke_vi(1, 2); }"
+    declarations = (
+        "extern void invoke_vi(int, int), __cxa_find_matching_catch_2(void);\n"
+        "void use(void) { invoke_vi(1, 2); __cxa_find_matching_catch_2(); }"
+    )
     source = zig.extension("_x", {"answer": zig.integer("42")}, declarations=declarations)
     return {"pkg/__init__.py": "", f"pkg/_x{suffix}": zig.side_module("_x", source, exports=["use"])}
 

@@ -105,6 +105,7 @@ def test_options_evidence_and_the_pyodide_that_was_asked_are_told(tmp_path: Path
         "level": 1,
         "isolate": False,
         "provided": True,
+        "bridge": True,
         "allow": [],
         "pins": "metadata",
         "strict": False,

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from conda2wheel.abi.audit.findings import Finding, Severity
+from conda2wheel.abi.audit.findings import Finding, Severity, listed
 from conda2wheel.abi.audit.simulation import Instance, Simulation
 from conda2wheel.abi.audit.unit import InstalledModule
 from conda2wheel.abi.loader_search import misread
@@ -273,6 +273,19 @@ def legalised(signature: str) -> str:
     """
     parameters, results = _split(signature)
     return f"{parameters.replace('j', 'ii')}>{results.replace('j', 'i')}"
+
+
+def bridged_findings(instance: Instance, simulation: Simulation) -> Iterator[Finding]:
+    """The finding about a module to which an unwinding bridge gives longjmp of the JavaScript kind."""
+    names: dict[str, set[str]] = {}
+    for wanted in instance.module.side.imports:
+        by = simulation.owners.get(wanted.name) if wanted.module in GOT else instance.lookup(wanted.name)
+        if by is not None and by is not instance and wanted.name not in simulation.main and by.module.side.is_bridge:
+            names.setdefault(by.module.path, set()).add(wanted.name)
+    for bridge, found in names.items():
+        symbols = tuple(sorted(found))
+        why = f"has longjmp of the JavaScript kind ({listed(symbols)}), which {bridge} gives it: runs"
+        yield Finding("bridged", Severity.NOTE, instance.module.path, why, symbols=symbols)
 
 
 def needed_findings(instance: Instance, simulation: Simulation, broken: Collection[InstalledModule]) -> Iterator[Finding]:

@@ -96,6 +96,7 @@ def _unit(unit: AuditUnit, simulation: Simulation) -> Iterator[Finding]:
         yield from found[module]
         for instance in simulation.of(module):
             yield from dependencies.needed_findings(instance, simulation, broken)
+            yield from dependencies.bridged_findings(instance, simulation)
 
 
 def _imports(module: InstalledModule, simulation: Simulation) -> Iterator[Finding]:

@@ -68,6 +68,7 @@ RULES: dict[str, FindingRule] = {
         "a `dylink` section of Emscripten before 2.0.31, which this loader no longer takes", "abi-conflict"
     ),
     "unwinding": FindingRule("exceptions or longjmp of the other kind, JavaScript's or WebAssembly's", "abi-conflict"),
+    "bridged": FindingRule("longjmp of the JavaScript kind, which the unwinding bridge in the wheel gives it"),
     "cannot-catch": FindingRule("throws C++ exceptions and was built without any way to catch one", "abi-conflict"),
     "shared-memory": FindingRule("built with -pthread; Pyodide has no threads", "abi-conflict"),
     "memory64": FindingRule("built for 64-bit memory; Pyodide is wasm32", "abi-conflict"),
