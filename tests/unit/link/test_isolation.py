@@ -136,7 +136,8 @@ def test_the_same_library_in_two_wheels_has_two_names(tmp_path: Path) -> None:
     )
 
 
-RESERVED = ("PyInit__lib", "PyModExport__lib", "__wasm_call_ctors", "__em_js__alert", "_initialize")
+BY_THREADPOOLCTL = ("openblas_get_num_threads", "scipy_openblas_get_config64_", "omp_get_max_threads")
+RESERVED = ("PyInit__lib", "PyModExport__lib", "__wasm_call_ctors", "__em_js__alert", "_initialize", *BY_THREADPOOLCTL)
 
 
 def test_names_that_a_loader_looks_for_are_left(tmp_path: Path) -> None:
