@@ -77,6 +77,14 @@ def test_what_does_not_load_is_refused_and_can_be_allowed(tmp_path: Path) -> Non
     assert result.unusable == ()
 
 
+def test_a_needed_entry_with_a_slash_that_is_nowhere_is_refused_and_can_be_allowed(tmp_path: Path) -> None:
+    code = zig.extension("_demo", {"go": zig.integer("taken()")}, declarations="extern int taken(void);")
+    module = zig.side_module("_demo", code, needed=["lib-none.so"]).read_bytes().replace(b"lib-none.so", b"lib/none.so")
+    refused(native(module), tmp_path, "missing-library", "lib/none.so")
+    result = convert(native(module), out=tmp_path, allow=["missing-library"])
+    assert {warning.code for warning in result.warnings} >= {"allowed"}
+
+
 def test_a_function_of_another_type_is_refused(tmp_path: Path) -> None:
     wrong = demo("extern int zlibVersion(int, long long);", zig.integer("zlibVersion(1, 2)"))
     refused(native(wrong), tmp_path, "signature-mismatch", r"zlibVersion.*\(i32, i64\) -> i32.*\(\) -> i32")

@@ -88,7 +88,7 @@ RULES: dict[str, FindingRule] = {
     ),
     "library-clash": FindingRule("a NEEDED library that another wheel brings under the same file name: that one is taken"),
     "runtime-path-form": FindingRule("a RUNTIME_PATH entry that the loader does not read as it was meant"),
-    "needed-path": FindingRule("a NEEDED entry with a slash, which is not searched for"),
+    "needed-path": FindingRule("a NEEDED entry with a slash, which is not searched for", "missing-library"),
     "weak-missing": FindingRule("a weak import that is not defined anywhere: it is null, which the code is expected to check"),
 }
 

@@ -5,10 +5,13 @@ What really becomes of each signal is in tests/runtime/test_signals.py.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
+from conda2wheel.abi.audit import findings
 from conda2wheel.abi.audit.engine import audit_units, verdict
 from conda2wheel.abi.audit.findings import RULES, Finding, Severity
 from conda2wheel.abi.audit.unit import AuditUnit
@@ -139,6 +142,13 @@ def test_an_unknown_pyodide_and_two_units_of_one_name_are_errors() -> None:
 def test_nothing_to_judge_is_no_finding() -> None:
     assert audit_units([AuditUnit.of_bytes("one", {}, "one")], PYODIDE) == {"one": ()}
     assert verdict(()) is None
+
+
+def test_every_finding_that_can_refuse_has_a_refusal_code() -> None:
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in Path(findings.__file__).parent.glob("*.py"))
+    found = set(re.findall(r'\(\s*"([a-z0-9-]+)",\s*Severity\.(?:LOAD|FATAL)', sources))
+    assert len(found) >= 15
+    assert sorted(code for code in found if RULES[code].refusal is None) == []
 
 
 def test_every_rule_that_refuses_has_a_code_of_the_contract() -> None:
