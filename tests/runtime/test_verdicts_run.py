@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from conda2wheel.commands.audit import audit
 from conda2wheel.commands.convert import convert
+from conda2wheel.commands.repair import repair
 from conda2wheel.pyodide import check_wheels
-from tests.helpers import conda, zig
+from tests.helpers import conda, real, zig
 from tests.helpers.shapes import dist_info, package
 
 pytestmark = pytest.mark.runtime
@@ -57,3 +59,61 @@ def test_what_does_not_call_it_runs_and_the_call_ends_the_interpreter(python: st
     assert (checked.script.ok, "caught" in checked.script.stdout) == (False, False)
     assert checked.crash is not None
     assert (checked.crash.reason, "backtrace_of_nobody" in checked.crash.last_words) == ("fatal", True)
+
+
+SOLVES = """
+import kiwisolver as kiwi
+x, y = kiwi.Variable("x"), kiwi.Variable("y")
+solver = kiwi.Solver()
+solver.addConstraint(x + y == 10)
+solver.addConstraint(x - y == 4)
+solver.updateVariables()
+print(x.value(), y.value())
+"""
+
+
+@pytest.mark.long
+def test_pyodides_own_wheels_run_except_for_what_throws(tmp_path: Path) -> None:
+    """Its toolchain of that time disables exceptions by default, and these packages are built so."""
+    built = real.distribution("0.27.7")
+    modules = {
+        "numpy": "numpy/fft/_pocketfft_umath",
+        "scikit_learn": "sklearn/metrics/_pairwise_distances_reduction/_radius_neighbors",
+        "contourpy": "contourpy/_contourpy",
+        "kiwisolver": "kiwisolver/_cext",
+    }
+    for name, module in modules.items():
+        (wheel,) = built.glob(f"{name}-*.whl")
+        audited = audit(wheel)
+        assert (audited.verdict, audited.pyodide) == ("runs-except", "0.27.7")
+        assert [(part.module.partition(".")[0], part.code) for part in audited.unusable] == [(module, "cannot-catch")]
+    script = tmp_path / "script.py"
+    script.write_text(SOLVES)
+    (checked,) = check_wheels([wheel], script=script)
+    assert checked.ok, checked.json()
+    assert checked.script is not None
+    assert checked.script.stdout == "7.0 3.0\n"
+    script.write_text(SOLVES + "solver.addConstraint(x == 3)\n")  # kiwi::UnsatisfiableConstraint
+    (checked,) = check_wheels([wheel], script=script)
+    assert checked.crash is not None
+    assert (checked.crash.reason, "UnsatisfiableConstraint" in checked.crash.last_words) == ("fatal", True)
+
+
+@pytest.mark.long
+def test_pyodides_own_scipy_is_repaired_though_its_library_imports_a_main_program(tmp_path: Path) -> None:
+    built = real.distribution("0.27.7")
+    (scipy,) = built.glob("scipy-*.whl")
+    with zipfile.ZipFile(next(built.glob("openblas-*.zip"))) as archive:
+        archive.extract("libopenblas.so", tmp_path / "lib")
+    result = repair(scipy, out=tmp_path, libdirs=[tmp_path / "lib"])
+    assert ("MAIN__",) in {part.symbols for part in result.unusable}
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import numpy as np, scipy.linalg\n"
+        "a = np.array([[3.0, 1.0], [1.0, 2.0]])\n"
+        "print(np.allclose(scipy.linalg.solve(a, [9.0, 8.0]), [2.0, 3.0]))\n"
+    )
+    (checked,) = check_wheels([result.wheel], find_links=[built], script=script)
+    assert checked.ok, checked.json()
+    assert checked.script is not None
+    assert checked.script.stdout == "True\n"
