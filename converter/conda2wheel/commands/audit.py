@@ -235,23 +235,19 @@ def _findings(subject: Subject, pyodides: Sequence[str], joint: _JointAudit) -> 
 
 def _any_tag(subject: Subject, matrix: Sequence[MatrixRow]) -> Iterator[Finding]:
     """Yield the finding about a wheel that is tagged any and has side modules."""
-    if not subject.anywhere:
+    tag = subject.any_tag
+    if tag is None:
         return
-    from conda2wheel.wheel.tags import admits  # slow to import, and few wheels need it
-
-    runs = {row.platform: True for row in matrix}
-    for row in matrix:
-        runs[row.platform] &= row.runs
-    on_pypi = [row for row in platforms() if row.on_pypi and not row.prerelease and admits(subject.requires_python, row)]
-    tags = "".join(f" --platform {row.tag}" for row in on_pypi if runs.get(row.tag))
-    others = f" and {len(subject.anywhere) - 1} more" if len(subject.anywhere) > 1 else ""
+    fails = {row.platform for row in matrix if not row.runs}
+    tags = "".join(f" --platform {row.tag}" for row in tag.platforms if row.tag not in fails and not row.prerelease)
+    others = f" and {len(tag.modules) - 1} more" if len(tag.modules) > 1 else ""
     broken = ", ".join(row.pyodide for row in matrix if row.verdict is RunVerdict.DOES_NOT_LOAD)
     nowhere = f", nor does Pyodide {broken} load it" if broken else ""
     why = (
         f"is a side module{others} in a wheel that is tagged any: every system installs it and only Pyodide can load it{nowhere}"
     )
     hint = f"repair it with{tags}" if tags else ""
-    yield Finding("any-tag", Severity.SUSPICIOUS, subject.anywhere[0], why, hint=hint)
+    yield Finding("any-tag", Severity.SUSPICIOUS, tag.modules[0], why, hint=hint)
 
 
 def _warnings(rows: Sequence[Platform], pyodides: Sequence[str]) -> Iterator[ConversionWarning]:

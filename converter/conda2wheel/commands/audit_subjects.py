@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from conda2wheel.abi.audit.unit import AuditUnit
-from conda2wheel.abi.platforms import Platform, parse, release
+from conda2wheel.abi.platforms import Platform, parse, platforms, release
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule, side_modules
 from conda2wheel.conda.import_roots import import_paths
 from conda2wheel.errors import Conda2WheelError, Failed, Refused
@@ -42,6 +43,14 @@ _OTHER_SYSTEM = re.compile(r"\.(dll|dylib|pyd)$", re.IGNORECASE)
 _DATA = re.compile(r"^[^/]+\.data/(?:platlib|purelib)/")  # installers move these to site-packages
 
 
+@dataclass(frozen=True)
+class AnyTag:
+    """The side modules of a wheel that is tagged any, and the platforms of which the CPython takes the wheel."""
+
+    modules: tuple[str, ...]
+    platforms: tuple[Platform, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Subject:
     """One input of an audit.
@@ -54,8 +63,7 @@ class Subject:
         project: the normalised name; "" for a single module.
         version: the version.
         warnings: what limits the result.
-        anywhere: the side modules of a wheel that is tagged any; none if it has libraries for other systems, too.
-        requires_python: Requires-Python of a wheel.
+        any_tag: the side modules of a wheel that is tagged any.
     """
 
     source: str
@@ -65,8 +73,7 @@ class Subject:
     project: str = ""
     version: str = "0"
     warnings: tuple[ConversionWarning, ...] = ()
-    anywhere: tuple[str, ...] = ()
-    requires_python: str | None = None
+    any_tag: AnyTag | None = None
 
 
 def newest(subjects: Iterable[Subject]) -> list[Subject]:
@@ -187,20 +194,30 @@ def _wheel(path: Path, limits: Limits) -> Subject:
     modules = {_DATA.sub("", name): found[name] for name in wheel.order if name in found}
     floors = [tag.interpreter for tag in wheel.tags if tag.abi == "abi3" and re.fullmatch(r"cp3\d+", tag.interpreter)]
     unit = AuditUnit(wheel.path.name, modules, wheel.distribution, min(floors, key=lambda tag: int(tag[3:]), default=None))
-    platforms, warnings = _platforms_of(wheel, found) if modules else ((), ())
-    name, anywhere = canonicalize_name(wheel.name), _anywhere(wheel, modules)
-    requires_python = wheel.metadata.get("Requires-Python")
-    return Subject(
-        wheel.source, "wheel", platforms, lambda platform: unit, name, wheel.version, warnings, anywhere, requires_python
-    )
+    rows, warnings = _platforms_of(wheel, found) if modules else ((), ())
+    name = canonicalize_name(wheel.name)
+    return Subject(wheel.source, "wheel", rows, lambda platform: unit, name, wheel.version, warnings, _any_tag(wheel, modules))
 
 
-def _anywhere(wheel: Wheel, modules: Mapping[str, SideModule]) -> tuple[str, ...]:
-    """The side modules of a wheel that is tagged any; none if it has libraries for other systems beside them."""
+def _any_tag(wheel: Wheel, modules: Mapping[str, SideModule]) -> AnyTag | None:
+    """The side modules of a wheel that is tagged any; None without one, and if it has libraries for other systems, too."""
     elsewhere = any(side.kind.is_foreign for side in modules.values()) or any(map(_OTHER_SYSTEM.search, wheel.order))
-    if elsewhere or all(tag.platform != "any" for tag in wheel.tags):
-        return ()
-    return tuple(path for path, side in modules.items() if side.kind.is_loadable)
+    found = tuple(path for path, side in modules.items() if side.kind.is_loadable)
+    if not found or elsewhere or all(tag.platform != "any" for tag in wheel.tags):
+        return None
+    from conda2wheel.wheel.tags import admits
+
+    requires = wheel.metadata.get("Requires-Python")
+    return AnyTag(found, tuple(row for row in platforms() if row.on_pypi and _fits(wheel, row) and admits(requires, row)))
+
+
+def _fits(wheel: Wheel, platform: Platform) -> bool:
+    """Whether the CPython of a platform takes the Python and ABI tags of a wheel."""
+    if platform.python is None or platform.python_tag is None:
+        return False
+    version = tuple(map(int, platform.python.split(".")))
+    taken = {*cpython_tags(version, abis=[platform.python_tag], platforms=["any"]), *compatible_tags(version, platforms=["any"])}
+    return any(Tag(tag.interpreter, tag.abi, "any") in taken for tag in wheel.tags)
 
 
 def _platforms_of(wheel: Wheel, modules: Mapping[str, SideModule]) -> tuple[tuple[Platform, ...], tuple[ConversionWarning, ...]]:
@@ -236,9 +253,9 @@ def _package(source: str, forced: Platform | None, context: Context) -> Subject:
         prepared = prepare_package(opened)
     except Refused as refusal:
         note = ConversionWarning("not-converted", f"convert refuses it, so its files are audited as they are: {refusal}")
-        platforms = () if forced is None else (forced,)
+        rows = () if forced is None else (forced,)
         unit = _PackageFiles(package, opened.libraries).unit
-        return Subject(package.source, "package", platforms, unit, canonicalize_name(package.name), warnings=(note,))
+        return Subject(package.source, "package", rows, unit, canonicalize_name(package.name), warnings=(note,))
     plan = prepared.plan
     if plan.decision is None:
         pure = AuditUnit(plan.filename, {})

@@ -293,6 +293,11 @@ def test_a_side_module_in_a_wheel_for_any_system_is_a_finding_that_names_the_tag
     repaired = repair(path, out=tmp_path / "out", platform=tags)
     assert repaired.filename == f"old-1.0-py3-none-{'.'.join(tags)}.whl"
     assert audit(repaired.wheel).findings == ()
+    stable = wheel(tmp_path, "stable", {"stable/_x.abi3.so": answering("_x")}, "cp313-abi3-any")
+    assert (
+        audit(stable).findings[0].hint
+        == "repair it with --platform pyemscripten_2025_0_wasm32 --platform pyemscripten_2026_0_wasm32"
+    )
     # Where other systems have libraries of their own, the tag may be right.
     assert audit(wheel(tmp_path, "all", {"all/libx.so": lib, "all/x.dll": b"MZ"}, "py3-none-any")).findings == ()
 
