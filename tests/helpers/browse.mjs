@@ -27,6 +27,13 @@ const own = {
   resize: (width, height) => page.setViewportSize({ width, height }),
   media: (options) => page.emulateMedia(options),
   press: (keys) => page.keyboard.press(keys),
+  // Playwright's own evaluates the expression inside the page from the second time on, which the page's policy forbids.
+  waitForFunction: async (expression) => {
+    for (const end = Date.now() + timeout; !(await page.evaluate(expression)); ) {
+      if (Date.now() > end) throw new Error(`never true: ${expression}`);
+      await page.evaluate(() => new Promise(requestAnimationFrame));
+    }
+  },
 };
 
 for await (const line of createInterface({ input: process.stdin })) {
