@@ -43,6 +43,11 @@ CODES: dict[str, ErrorCode] = {
         "only static libraries, headers and build files",
         "leave it out; it is already linked into its users",
     ),
+    "incomplete": ErrorCode(
+        "refused",
+        "its own metadata lists modules, and none of them is in it",
+        "take the channel's package instead of one that a tool has filtered",
+    ),
     "unknown-abi": ErrorCode(
         "refused",
         "no evidence says for which platform it was built",

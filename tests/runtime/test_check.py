@@ -71,6 +71,17 @@ def test_a_good_wheel_is_imported_and_its_noise_is_not_taken_for_news(tmp_path: 
     assert result.json()["modules"][0]["error"] is None
 
 
+def test_a_wheel_with_nothing_to_import_does_not_pass_unless_a_script_does(tmp_path: Path) -> None:
+    wheel = make(tmp_path, "empty", {"empty/table.csv": "1\n"})
+    [result] = run(wheel)
+    assert (result.ok, result.unharmed, result.install_errors) == (False, True, ())
+    assert [warning.code for warning in result.warnings] == ["no-modules"]
+    assert result.line().startswith("FAILED")
+    script = tmp_path / "script.py"
+    script.write_text("print('ran')\n")
+    assert run(wheel, script=script)[0].ok
+
+
 @pytest.mark.parametrize(
     ("python", "platform", "pyodide"),
     [

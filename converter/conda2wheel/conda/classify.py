@@ -32,6 +32,11 @@ def _rows() -> dict[str, Any]:
     return tomllib.loads(files(__package__).joinpath("kinds.toml").read_text(encoding="utf-8"))
 
 
+def other_main_modules() -> frozenset[str]:
+    """The Python packages that only another main module than Pyodide's has."""
+    return frozenset(_rows()["bound_to"]["modules"])
+
+
 def refuse_unless_python(package: CondaPackage) -> None:
     """Refuse a package that has nothing for site-packages.
 

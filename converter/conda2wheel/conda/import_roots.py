@@ -53,7 +53,7 @@ def import_paths(names: Iterable[str]) -> dict[str, str]:
     if any(_LANDMARK.match(name) for name in names):
         return found
     beside = [(name, match) for name in names if (match := _BESIDE.match(name)) and not _is_interpreters(match[3], match[1])]
-    code = {match[3] for _, match in beside if _is_code(match[2])}
+    code = {match[3] for _, match in beside if is_module(match[2])}
     return found | {name: match[2] for name, match in beside if match[3] in code or match[3].endswith(_METADATA)}
 
 
@@ -68,10 +68,10 @@ def _is_interpreters(top: str, python: str) -> bool:
     return stem in standard_library(python) or any(fnmatchcase(top, pattern) for pattern in _table()["interpreter"]["patterns"])
 
 
-def _is_code(path: str) -> bool:
+def is_module(path: str) -> bool:
     """Whether Python can import a file by its path from the root.
 
-    >>> [_is_code(path) for path in ("a/b/c.py", "a.cpython-311-wasm32-emscripten.so", "a/libx.so", "a-b/c.py", "a/x.txt")]
+    >>> [is_module(path) for path in ("a/b/c.py", "a.cpython-311-wasm32-emscripten.so", "a/libx.so", "a-b/c.py", "a/x.txt")]
     [True, True, False, False, False]
     """
     folder, _, file = path.rpartition("/")

@@ -81,8 +81,8 @@ class Ran:
 class Checked:
     """The result of one wheel in one Pyodide.
 
-    `ok` is true if it was installed, all that was tried worked and nothing crashed; warnings do not count. `crash` is the first
-    crash; `modules` says which module it was.
+    `ok` is true if it was installed, something was tried, all of that worked and nothing crashed; warnings do not count.
+    `crash` is the first crash; `modules` says which module it was.
     """
 
     wheel: Path
@@ -98,8 +98,18 @@ class Checked:
     seconds: float = field(default=0.0, compare=False)
 
     @property
+    def untried(self) -> bool:
+        """Whether there was nothing to import and nothing to run."""
+        return not self.modules and self.script is None
+
+    @property
     def ok(self) -> bool:
-        """Whether everything that was tried worked."""
+        """Whether something was tried, and everything that was tried worked."""
+        return not self.untried and self.unharmed
+
+    @property
+    def unharmed(self) -> bool:
+        """Whether nothing failed: also of a wheel in which there is nothing to try."""
         return (
             not self.install_errors
             and all(module.ok for module in self.modules)

@@ -23,6 +23,7 @@ from conda2wheel.recipes.model import Recipe
 from conda2wheel.results import ConversionWarning
 from conda2wheel.wasm.binary import file_kind
 from conda2wheel.wheel.apply_recipe import AddedFile, with_license, with_recipe_data, with_requirements, without_excluded
+from conda2wheel.wheel.contents import require_complete, require_pyodides
 from conda2wheel.wheel.dist_infos import Distribution
 from conda2wheel.wheel.entry_points import SCRIPT_GROUPS, EntryPoints, read_entry_points
 from conda2wheel.wheel.layout import Layout, Placed, plan_layout
@@ -107,9 +108,10 @@ def plan_wheel(package: CondaPackage, options: Options, added: Iterable[AddedFil
     recipe = options.recipe
     if recipe is not None and recipe.refuse is not None:
         raise Refused(recipe.refuse[0], f"{package.source}: {recipe.refuse[1]}", "its conversion recipe says so")
-    package = without_excluded(package, recipe)
+    whole, package = package, without_excluded(package, recipe)
     refuse_unless_python(package)
     layout = with_recipe_data(plan_layout(package), package, recipe)
+    contents_warnings = (*require_complete(whole, layout), *require_pyodides(package, layout.placed))
     modules = _side_modules(package, layout)
     data_modules = {**modules.data, **{each.origin: SideModule(each.file) for each in added if each.is_module}}
     wheel_file = layout.distribution.text("WHEEL") if layout.distribution else None
@@ -141,6 +143,7 @@ def plan_wheel(package: CondaPackage, options: Options, added: Iterable[AddedFil
         warnings=(
             *package.warnings,
             *layout.warnings,
+            *contents_warnings,
             *_recipe_warnings(recipe),
             *modules.warnings,
             *(decision.warnings if decision else ()),

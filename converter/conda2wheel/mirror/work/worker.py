@@ -295,7 +295,9 @@ def put_wheel(store: Store, wheel: MirrorWheel, source: bytes | Path, metadata: 
 
 
 def _check(path: Path, job: ConversionJob, folder: Path) -> None:
-    """Install and import a wheel in Pyodide, with the library wheels in the folder. A wheel that fits no Pyodide passes.
+    """Install and import a wheel in Pyodide, with the library wheels in the folder.
+
+    A wheel that fits no Pyodide passes, and one with nothing to import, such as a metapackage or libraries.
 
     Raises:
         Failed: "check", with the first error.
@@ -311,7 +313,7 @@ def _check(path: Path, job: ConversionJob, folder: Path) -> None:
         )
     except Refused:
         return
-    if not checked.ok:
+    if not checked.unharmed:
         errors = [*checked.install_errors, *(f"{each.name}: {each.error}" for each in checked.modules if not each.ok)]
         first = next(iter(str(errors[0]).strip().splitlines()[-1:]), "") if errors else checked.crash
         raise Failed("check", f"{path.name}: in Pyodide {checked.pyodide}: {first}", "conda2wheel check shows more")
