@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,35 @@ def test_the_real_scipy_computes_with_an_openblas_of_its_own(source: str, tmp_pa
     assert checked.ok, checked.json()
     assert checked.script is not None
     assert checked.script.stdout == "1.14.1 Matrix is singular.\n"
+
+
+KMEANS = """
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.linear_model import LinearRegression
+from threadpoolctl import threadpool_info
+x = np.random.RandomState(0).rand(50, 3)
+assert np.allclose(LinearRegression().fit(x, x @ [1, 2, 3]).coef_, [1, 2, 3])
+assert KMeans(2, n_init=2).fit(x).labels_.shape == (50,)
+(found,) = threadpool_info()
+print(found["internal_api"], found["version"])
+"""
+
+
+@pytest.mark.long
+def test_scikit_learn_finds_an_isolated_openblas(tmp_path: Path) -> None:
+    """Its threadpoolctl asks every loaded libopenblas for functions, by their names."""
+    built = real.distribution("0.27.7")
+    conda.lay(tmp_path / "lib", real.zipped(built / "openblas-0.3.26.zip"))
+    repaired = tmp_path / "new"
+    for name in ("numpy", "scipy"):
+        repair(next(built.glob(f"{name}-*.whl")), out=repaired, libdirs=[tmp_path / "lib"])
+    for name in ("joblib", "threadpoolctl"):
+        shutil.copy(next(built.glob(f"{name}-*.whl")), repaired)
+    learn = repair(next(built.glob("scikit_learn-*.whl")), out=tmp_path)
+    script = tmp_path / "script.py"
+    script.write_text(KMEANS)
+    assert learn.wheel is not None
+    (checked,) = check_wheels([learn.wheel], pyodide="0.27.7", find_links=[repaired], imports=["sklearn"], script=script)
+    assert checked.script is not None, checked.json()
+    assert checked.script.stdout == "openblas 0.3.26\n", checked.json()

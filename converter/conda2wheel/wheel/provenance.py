@@ -136,6 +136,8 @@ def _what(entry: Mapping[str, Any]) -> str:
     """The changes in a member, in words."""
     changes = entry["changes"] if isinstance(entry["changes"], dict) else {}
     words = [f"{key.replace('_', ' ')} {', '.join(map(str, value))}" for key, value in changes.items() if isinstance(value, list)]
+    if isinstance(added := changes.get("needed_added"), dict):
+        words.append(f"NEEDED {', '.join(map(str, added))} added")
     if renamed := changes.get("renamed"):
         words.append(f"{renamed} symbols renamed")
     words += [key for key in ("prefix", "shebang", "mended") if key in changes]

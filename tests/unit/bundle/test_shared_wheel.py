@@ -100,6 +100,24 @@ def test_a_library_of_one_wheel_is_vendored_and_links_to_the_common_wheel(tmp_pa
     assert imports(inside(found.users[1])["_m"]) == {("GOT.func", f"a.{tag}")}
 
 
+def test_a_module_that_does_not_need_what_it_takes_gets_the_entry_of_the_common_wheel(tmp_path: Path) -> None:
+    """So does a library in the common wheel, and its two users see one library, not two."""
+    libdirs = [lib("liba", {"a": ">"}), lib("libb", {"b": ">"}, ("GOT.func", "a", GOT))]
+    users = [user(name, ("env", "a", ">"), ("env", "b", ">"), needed=("libb.so", "liba.so")) for name in ("one", "two")]
+    found = shared(tmp_path, [*users, user("three", ("env", "a", ">"), needed=())], libdirs)
+    paths = library_paths(found)
+    assert set(paths) == {"liba", "libb"}
+    first = paths["liba"].rpartition("/")[2]
+    tag = first.removesuffix(".so").rpartition("-")[2]
+    assert modules(found.wheel)[paths["libb"]] == ((first,), ("$ORIGIN",))  # type: ignore[arg-type]
+    (three,) = modules(found.users[2]).values()
+    assert three == ((first,), (f"{SITE}/geo_libs.libs", "$ORIGIN/../geo_libs.libs"))
+    assert imports(inside(found.users[2])["_m"]) == {("env", f"a.{tag}")}
+    assert "needed-added" in {each.code for each in found.users[2].warnings}
+    changes = json.loads(files(found.wheel.wheel)[f"geo_libs-{found.wheel.version}.dist-info/conda2wheel.json"])["members"]  # type: ignore[union-attr]
+    assert changes[paths["libb"]]["changes"]["needed_added"] == {first: ["a"]}
+
+
 def test_a_wheel_that_shares_nothing_does_not_change(tmp_path: Path) -> None:
     one, two = (user(name, ("env", "a", ">"), needed=("liba.so",)) for name in ("one", "two"))
     alone = user("alone", ("env", "c", ">"), needed=("libc.so",))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conda2wheel import repair
+from conda2wheel import inspect, repair
 from conda2wheel.abi.side_module import SideModule
 from conda2wheel.commands.convert import convert
 from conda2wheel.errors import Refused
@@ -225,6 +225,8 @@ def test_repair_adds_the_entry(tmp_path: Path) -> None:
     assert found[OTHER].needed == found[USER].needed
     assert [each.file for each in result.warnings if each.code == "needed-added"] == [OTHER]
     assert "needed_added" in provenance(result.wheel)[OTHER]
+    shown = dict(inspect(result.wheel).files)[OTHER]
+    assert f"NEEDED {found[OTHER].needed[0]} added" in shown
 
 
 @pytest.mark.parametrize(("py", "folder", "entry"), [("313", "pkg/lib", True), ("312", "pkg", True), ("312", "other", False)])
