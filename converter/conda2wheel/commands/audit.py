@@ -239,14 +239,14 @@ def _any_tag(subject: Subject, matrix: Sequence[MatrixRow]) -> Iterator[Finding]
     if tag is None:
         return
     fails = {row.platform for row in matrix if not row.runs}
-    tags = "".join(f" --platform {row.tag}" for row in tag.platforms if row.tag not in fails and not row.prerelease)
+    tags = [f"--platform {row.tag}" for row in tag.platforms if row.tag not in fails and not row.prerelease]
     others = f" and {len(tag.modules) - 1} more" if len(tag.modules) > 1 else ""
     broken = ", ".join(row.pyodide for row in matrix if row.verdict is RunVerdict.DOES_NOT_LOAD)
     nowhere = f", nor does Pyodide {broken} load it" if broken else ""
     why = (
         f"is a side module{others} in a wheel that is tagged any: every system installs it and only Pyodide can load it{nowhere}"
     )
-    hint = f"repair it with{tags}" if tags else ""
+    hint = f"repair it with {'one of ' if tag.exact and len(tags) > 1 else ''}{' '.join(tags)}" if tags else ""
     yield Finding("any-tag", Severity.SUSPICIOUS, tag.modules[0], why, hint=hint)
 
 

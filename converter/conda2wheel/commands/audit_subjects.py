@@ -45,10 +45,14 @@ _DATA = re.compile(r"^[^/]+\.data/(?:platlib|purelib)/")  # installers move thes
 
 @dataclass(frozen=True)
 class AnyTag:
-    """The side modules of a wheel that is tagged any, and the platforms of which the CPython takes the wheel."""
+    """The side modules of a wheel that is tagged any, and the platforms of which the CPython takes the wheel.
+
+    `exact` is whether it has extension modules for one CPython, which nothing names.
+    """
 
     modules: tuple[str, ...]
     platforms: tuple[Platform, ...]
+    exact: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +212,9 @@ def _any_tag(wheel: Wheel, modules: Mapping[str, SideModule]) -> AnyTag | None:
     from conda2wheel.wheel.tags import admits
 
     requires = wheel.metadata.get("Requires-Python")
-    return AnyTag(found, tuple(row for row in platforms() if row.on_pypi and _fits(wheel, row) and admits(requires, row)))
+    stable = any(tag.abi == "abi3" for tag in wheel.tags)
+    exact = not stable and any(side.init_functions and ".abi3" not in path for path, side in modules.items())
+    return AnyTag(found, tuple(row for row in platforms() if row.on_pypi and _fits(wheel, row) and admits(requires, row)), exact)
 
 
 def _fits(wheel: Wheel, platform: Platform) -> bool:

@@ -238,7 +238,8 @@ def retag(
             f"{wheel.source}: tagged {said}, and it has no side module that would say otherwise",
             "give --platform if it is for Pyodide",
         )
-    interp = _interpreter(wheel, native, forced or named)
+    # Where neither suffix nor tag names a CPython, abi3 modules are for that of the oldest platform and newer ones.
+    interp = _interpreter(wheel, native, forced[:1] or named)
     modules = [(path, binary.signals) for path, binary in sorted({**native, **elsewhere}.items())]
     decision = _decide(wheel, interp, modules, named, forced, tolerant)
     warnings = list(decision.warnings)

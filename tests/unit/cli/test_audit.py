@@ -298,6 +298,8 @@ def test_a_side_module_in_a_wheel_for_any_system_is_a_finding_that_names_the_tag
         audit(stable).findings[0].hint
         == "repair it with --platform pyemscripten_2025_0_wasm32 --platform pyemscripten_2026_0_wasm32"
     )
+    bare = wheel(tmp_path, "bare", {"bare/_x.so": answering("_x")}, "py3-none-any")
+    assert audit(bare).findings[0].hint.startswith("repair it with one of --platform pyemscripten_2024_0_wasm32 ")
     # Where other systems have libraries of their own, the tag may be right.
     assert audit(wheel(tmp_path, "all", {"all/libx.so": lib, "all/x.dll": b"MZ"}, "py3-none-any")).findings == ()
 

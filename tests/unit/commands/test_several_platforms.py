@@ -109,6 +109,15 @@ def test_modules_of_one_cpython_are_for_one(tmp_path: Path) -> None:
     assert both.filename == "pkg-1.0-cp311-cp311-emscripten_3_1_45_wasm32.emscripten_3_1_46_wasm32.whl"
 
 
+def test_modules_without_an_abi_in_their_tags_are_judged_by_their_suffixes(tmp_path: Path) -> None:
+    stable = Foreign("py3-none-any", {**INITS, "pkg/_x.abi3.so": abi3()}).write(tmp_path)
+    result = repair(stable, out=tmp_path / "out", platform=["0.27.7", P26])
+    assert result.filename == f"pkg-1.0-cp312-abi3-{P24}.{P26}.whl"
+    bare = Foreign("py3-none-any", {**INITS, "pkg/_x.so": abi3()}, name="bare").write(tmp_path)
+    assert "extension modules for CPython 3.13 alone" in refusal(bare, tmp_path / "bare", platform=[P25, P26]).message
+    assert repair(bare, out=tmp_path / "one", platform=P25).filename == f"bare-1.0-cp313-cp313-{P25}.whl"
+
+
 def test_the_refusal_says_which_platform_does_not_run_it_and_which_do(tmp_path: Path) -> None:
     pointer = "(int)(void *(*volatile)(void))sqlite3_libversion"
     files: conda.Files = {
