@@ -61,7 +61,7 @@ def test_the_runtime_path_is_corrected_only_where_the_loader_misreads_it(
 ) -> None:
     module, lib = user(python, rpath), library()
     result = repair(
-        wheel(tmp_path, python, {f"pkg/{module.name}": module, f"{place}/libnear.so".lstrip("/"): lib}), out=tmp_path / "out"
+        wheel(tmp_path, python, {f"{place}/libnear.so".lstrip("/"): lib, f"pkg/{module.name}": module}), out=tmp_path / "out"
     )
     assert result.changed == (repaired is not None)
     assert result.vendored == ()
