@@ -123,7 +123,8 @@ def verify(wheel: str | Path, packages: Iterable[str | Path], *, limits: Limits 
         raise Failed("not-found", f"{path}: it has no {NAME}, which names its sources", "give a wheel that conda2wheel wrote")
     if account.get("command") == SHARE or "shared" in account:
         why = "its libraries are shared by a set of wheels, whose packages it does not name"
-        raise Failed("not-found", f"{path}: {why}", "conda2wheel bundle --locked makes the set again")
+        hint = "conda2wheel bundle --locked makes a set again, a run of its mirror a mirror's wheel"
+        raise Failed("not-found", f"{path}: {why}", hint)
     try:
         replay_plan = _ReplayPlan.read(account)
     except (ValueError, KeyError, TypeError) as error:

@@ -196,38 +196,43 @@ def choose_wheels(entries: Iterable[LockEntry], runtime: Runtime) -> tuple[dict[
 
 def _with_their_libraries(candidates: Mapping[str, list[LockEntry]]) -> dict[str, LockEntry]:
     """The first candidate of each project; of library wheels the version that most of them require, and what agrees with it."""
-    chosen = {project: found[0] for project, found in candidates.items()}
-    libraries = {project for project, entry in chosen.items() if entry.is_library}
-    settled: set[str] = set()
-    while libraries - settled:
-        users = [entry for project, entry in chosen.items() if project not in libraries or project in settled]
-        open_ = libraries - settled
-        wanted = {project: Counter(filter(None, (_exact(user, project) for user in users))) for project in open_}
-        required = {_requirement_name(line) for project in open_ for line in chosen[project].requires}
-        # A library wheel that no other undecided one requires is decided first: it says which of the others it requires.
-        for project in sorted(open_ - required or open_):
-            number = wanted[project]
-            chosen[project] = max(candidates[project], key=lambda each: (number[each.version], -candidates[project].index(each)))
-            settled.add(project)
+    libraries = [project for project, found in candidates.items() if found[0].is_library]
+    votes: Counter[tuple[str, str]] = Counter()  # the number of wheels that require a version, directly or not
+
+    def vote(entry: LockEntry, weight: int = 1) -> None:
+        for name in libraries:
+            if (version := _exact(entry, name)) is not None:
+                votes[name, version] += weight
+
     for project, found in candidates.items():
-        fitting = (each for each in found if all(_exact(each, name) in (None, chosen[name].version) for name in libraries))
         if project not in libraries:
-            best = next(fitting, None)
-            if best is None:
-                del chosen[project]
-            else:
-                chosen[project] = best
-    return chosen
+            vote(found[0])
+    chosen: dict[str, LockEntry] = {}
+    while left := [project for project in libraries if project not in chosen]:
+        required = {name for name in left for project in left if any(_exact(each, name) for each in candidates[project])}
+        # A library wheel that no other undecided one requires is decided first: it says which of the others it requires.
+        for project in [each for each in left if each not in required] or left:
+            most = max(votes[project, each.version] for each in candidates[project])
+            chosen[project] = next(each for each in candidates[project] if votes[project, each.version] == most)
+            vote(chosen[project], most)
+
+    def agrees(entry: LockEntry) -> bool:
+        return all(_exact(entry, name) in (None, chosen[name].version if name in chosen else "") for name in libraries)
+
+    while broken := [project for project, entry in chosen.items() if not agrees(entry)]:
+        for project in broken:
+            del chosen[project]
+    for project, found in candidates.items():
+        best = next(filter(agrees, found), None) if project not in libraries else None
+        if best is not None:
+            chosen[project] = best
+    return {project: chosen[project] for project in candidates if project in chosen}
 
 
 def _exact(entry: LockEntry, library: str) -> str | None:
     """The version of a library wheel that a wheel requires; None if it requires none."""
-    found = (line.partition("==")[2] for line in entry.requires if _requirement_name(line) == library)
+    found = (line.partition("==")[2] for line in entry.requires if line.partition("==")[0] == library)
     return next(found, None)
-
-
-def _requirement_name(line: str) -> str:
-    return line.partition("==")[0]
 
 
 @dataclass

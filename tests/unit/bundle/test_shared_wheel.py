@@ -261,7 +261,7 @@ def test_verify_points_to_the_bundle(tmp_path: Path) -> None:
         assert result.wheel is not None
         with pytest.raises(Failed, match="shared by a set of wheels") as failed:
             verify(result.wheel, [])
-        assert failed.value.hint == "conda2wheel bundle --locked makes the set again"
+        assert failed.value.hint.startswith("conda2wheel bundle --locked makes a set again")
 
 
 @pytest.mark.parametrize(

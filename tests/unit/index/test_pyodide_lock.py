@@ -159,6 +159,32 @@ def test_the_newest_wheel_that_fits_is_taken_and_the_others_are_told(runtime: Ru
     }
 
 
+def test_of_library_wheels_the_version_is_taken_that_most_wheels_require(runtime: Runtime) -> None:
+    """Wheels that require another version of it are not in the lock file, or in an older version that agrees."""
+    libraries = [entry("forge-base", version, is_library=True) for version in ("1.0.post1", "1.0.post2", "1.0.post3")]
+    above = entry("forge-above", "2.0.post1", "forge-base==1.0.post2", is_library=True)
+    users = [
+        entry("one", "1.0", "forge-base==1.0.post2"),
+        entry("two", "1.0", "forge-above==2.0.post1"),
+        entry("five", "1.0", "forge-above==2.0.post1"),
+        entry("three", "2.0", "forge-base==1.0.post3"),
+        entry("three", "1.0", "forge-base==1.0.post2"),
+        entry("four", "1.0", "forge-base==1.0.post3"),
+    ]
+    lock = standalone_lock([*libraries, above, *users], runtime)
+    versions = {each.project: each.version for each in lock.entries}
+    assert versions == {
+        "forge-base": "1.0.post2",
+        "forge-above": "2.0.post1",
+        "one": "1.0",
+        "two": "1.0",
+        "three": "1.0",
+        "five": "1.0",
+    }
+    assert lock.missing == ()
+    assert lock.left_out[users[5].filename] == "no library wheel here is the one that it requires"
+
+
 def test_a_circle_is_opened_and_who_needs_a_part_of_it_needs_all(runtime: Runtime) -> None:
     """loadPackage would wait for ever (test_lock_runs shows it)."""
     circle = [entry("a", "1", "b"), entry("b", "1", "c"), entry("c", "1", "a"), entry("d", "1", "a"), entry("e", "1", "e[x]")]

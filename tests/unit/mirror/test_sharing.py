@@ -10,17 +10,22 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from packaging.version import Version
 
 from conda2wheel.commands.audit import audit
+from conda2wheel.commands.library_wheel import POST_DIGITS, SharedFiles, library_version
+from conda2wheel.conda.package import CondaPackage
 from conda2wheel.mirror import operations
-from conda2wheel.mirror.config import load
+from conda2wheel.mirror.config import ShareConfig, load
+from conda2wheel.mirror.plan.sharing import share
 from conda2wheel.mirror.report.model import MirrorReport
-from conda2wheel.mirror.state.model import ItemResult
+from conda2wheel.mirror.state.model import ItemKey, ItemResult, MirrorWheel
 from conda2wheel.mirror.work.executors import InProcessExecutor, OnStart
 from conda2wheel.mirror.work.worker import ConversionJob
+from conda2wheel.results import TakenLibrary
 from tests.helpers import conda, killed, sets, zig
 from tests.helpers.handmade import module
 from tests.helpers.mirror_index import served as pages
@@ -139,6 +144,7 @@ def test_a_second_project_makes_a_library_wheel_and_the_first_follows(mirror: Mi
     assert mirror.index() == before
 
 
+@pytest.mark.long
 def test_one_run_over_everything_gives_the_same_index(mirror: Mirror, tmp_path: Path) -> None:
     mirror.run()
     mirror.add(high("two"))
@@ -201,6 +207,7 @@ def test_a_newer_build_moves_all_users_and_the_old_library_wheel_is_yanked_then_
     requires(mirror)
 
 
+@pytest.mark.long
 def test_a_user_that_vanished_keeps_its_library_wheel_until_both_are_removed(mirror: Mirror) -> None:
     mirror.configure('[share]\nlibraries = ["base"]\nprefix = "forge-"\n')
     mirror.add(sets.pure("pure"))
@@ -219,6 +226,7 @@ def test_a_user_that_vanished_keeps_its_library_wheel_until_both_are_removed(mir
     assert {project for project, _ in index(mirror)} == {"pure"}
 
 
+@pytest.mark.long
 def test_a_library_that_one_project_needs_is_private_again(mirror: Mirror) -> None:
     mirror.add(low("two"))
     mirror.run()
@@ -275,6 +283,59 @@ def test_symbols_that_two_library_wheels_define_are_taken_from_the_nearest(mirro
             (folder / info.path.rpartition("/")[2]).write_bytes(mirror.store.get(info.path) or b"")
     for name in ("lefts", "rights", "leftright", "rightleft"):
         assert audit(next(folder.glob(f"{name}-*")), find_links=[folder]).ok
+
+
+def result(project: str, *taken: TakenLibrary, platform: str = "pyemscripten_2025_0_wasm32") -> ItemResult:
+    wheel = MirrorWheel(project, "1.0", f"{project}-1.0-py3-none-any.whl", "0" * 64, 1, "0" * 64, platform)
+    return ItemResult(ItemKey(project, "1", "base", "auto"), "done", wheel=wheel, taken=taken)
+
+
+def shared(*results: ItemResult, libraries: tuple[str, ...] | Literal["auto"] = "auto") -> dict[str, dict[str, SharedFiles]]:
+    """What is shared, by project."""
+    found = share(ShareConfig(libraries, "forge-"), [each.key for each in results], {each.key: each for each in results}, [])
+    return {new.package: dict(found.sharing[new].libraries) for new in found.keys.values()}
+
+
+def test_auto_counts_projects_on_one_platform_and_takes_in_what_is_needed() -> None:
+    top, base = TakenLibrary("top", "libtop", ("base",)), TakenLibrary("base", "libbase")
+    both = {"top": SharedFiles(("libtop",)), "base": SharedFiles(("libbase",))}
+    assert shared(result("one", top, base), result("two", top, base)) == {"one": both, "two": both}
+    assert shared(result("one", top, base), result("one", top, base)) == {}
+    assert shared(result("one", base), result("two", base, platform="pyemscripten_2026_0_wasm32")) == {}
+    assert shared(result("one", base), result("two", base, platform="pyemscripten_2024_0_wasm32")) == {}
+    named = shared(result("one", top, base), result("two", base), libraries=("top", "other"))
+    assert named == {"one": both, "two": {"base": both["base"]}}
+
+
+def test_packages_that_need_each_other_are_not_shared() -> None:
+    ring = (TakenLibrary("left", "libleft", ("right",)), TakenLibrary("right", "libright", ("left",)))
+    base = TakenLibrary("base", "libbase")
+    only = {"base": SharedFiles(("libbase",))}
+    assert shared(result("one", *ring, base), result("two", *ring, base)) == {"one": only, "two": only}
+
+
+def test_the_files_of_all_users_are_shared_and_names_that_one_looks_up_are_kept() -> None:
+    one = result("one", TakenLibrary("hdf5", "libhdf5"))
+    two = result("two", TakenLibrary("hdf5", "libhdf5", by_name=True), TakenLibrary("hdf5", "libhdf5_hl"))
+    files = {"hdf5": SharedFiles(("libhdf5", "libhdf5_hl"), ("libhdf5",))}
+    assert shared(one, two) == {"one": files, "two": files}
+
+
+@pytest.mark.parametrize(
+    ("version", "build", "wanted"),
+    [
+        ("1.2", 3, "1.2.post30000000007"),
+        ("1.2rc1", 0, "1.2rc1.post7"),
+        ("9e", 1, "9.post10000000007"),
+        ("1.1.1w", 0, "1.1.1.post7"),
+        ("2024a", 0, "2024.post7"),
+        ("latest", 0, "0.post7"),
+        ("1!2.0.post3", 12345, "1!2.0.post99990000000007"),
+    ],
+)
+def test_the_version_of_a_library_wheel(version: str, build: int, wanted: str) -> None:
+    package = CondaPackage("x", (), {"name": "x", "version": version, "build_number": build})
+    assert library_version(package, 5 * 10**POST_DIGITS + 7) == wanted
 
 
 @dataclass
