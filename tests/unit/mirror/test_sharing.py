@@ -162,9 +162,15 @@ def test_one_run_over_everything_gives_the_same_index(mirror: Mirror, tmp_path: 
 
 def test_library_wheels_require_each_other(mirror: Mirror) -> None:
     mirror.add(high("two"), high("three"))
-    mirror.run()
+    report = mirror.run()
     found = requires(mirror)
     (base_line,) = found["one"]
+    listed = [(f"{each['project']}=={each['version']}", each["package"], each["users"]) for each in report.json()["libraries"]]
+    assert listed == [
+        (base_line, "emscripten-wasm32/base-1.0-h1234567_0", 3),
+        (found["two"][0], "emscripten-wasm32/above-2.0-h1234567_0", 2),
+    ]
+    assert report.counts["wheels"] == len(found)
     (above_line,) = found["two"]
     assert (above_line.partition("==")[0], found["two"], found["forge-above"]) == ("forge-above", found["three"], (base_line,))
     lock = json.loads(mirror.store.get("pyodide-lock-pyemscripten_2025_0.json") or b"")["packages"]
