@@ -6,6 +6,7 @@ A page has a marker of its own line, and the site has the table:
     <!-- refusals -->               the refusal codes, what they mean and what to do
     <!-- failures -->               the failure codes, what they mean and what to do
     <!-- retries -->                the classes of a mirror's failures, with their pauses
+    <!-- engines -->                the WebAssembly features, with the first version of each engine that has them
     <!-- api -->                    every name that `conda2wheel` exports
 """
 
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-MARKER = re.compile(r"^<!-- (options|refusals|failures|retries|api)(?:: ([^>]+?))? -->$", re.MULTILINE)
+MARKER = re.compile(r"^<!-- (options|refusals|failures|retries|engines|api)(?:: ([^>]+?))? -->$", re.MULTILINE)
 sys.path.insert(0, str(ROOT / "converter"))
 
 
@@ -70,6 +71,21 @@ def retries(_: str) -> str:
     return "\n".join([head, "| --- | --- | ---: | ---: | ---: | ---: |", *rows])
 
 
+def engines(_: str) -> str:
+    """The table of engines."""
+    from conda2wheel.abi import engines
+
+    every = engines.engines()
+    rows = [
+        _row(f"`{feature.feature}`", feature.words, *(feature.first(engine.key) or "–" for engine in every))
+        for feature in engines.engine_features().values()
+    ]
+    for words, key in (("not reported: what it had in", "reported"), ("oldest with security updates", "maintained")):
+        rows.append(_row("", f"*{words}*", *(str(getattr(engine, key)) for engine in every)))
+    head = _row("feature", "what it is", *(engine.name for engine in every))
+    return "\n".join([head, "| --- | --- |" + " ---: |" * len(every), *rows])
+
+
 def api(_: str) -> str:
     """mkdocstrings' directive for every exported name."""
     import conda2wheel
@@ -89,4 +105,4 @@ def _row(*cells: str) -> str:
     return f"| {' | '.join(' '.join(cell.replace('|', chr(92) + '|').split()) for cell in cells)} |"
 
 
-_TABLES = {"options": options, "refusals": refusals, "failures": failures, "retries": retries, "api": api}
+_TABLES = {"options": options, "refusals": refusals, "failures": failures, "retries": retries, "engines": engines, "api": api}

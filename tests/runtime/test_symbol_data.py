@@ -11,11 +11,15 @@ import pytest
 import zstandard
 
 import conda2wheel
+from conda2wheel.abi.engines import main_features
 from conda2wheel.abi.symbols import MAX_SIZE, SUFFIX, known, symbols
 from conda2wheel.net.cache import cache_folder
 from conda2wheel.pyodide import fetch
 from conda2wheel.pyodide.node import find_node
 from conda2wheel.pyodide.symbols import make
+from conda2wheel.wasm.binary import Module
+from conda2wheel.wasm.code import scan
+from conda2wheel.wasm.features import declared
 
 pytestmark = [pytest.mark.runtime, pytest.mark.cold]
 DATA = Path(conda2wheel.__file__).parent / "abi" / "data"
@@ -72,6 +76,8 @@ def is_what_npm_gives(version: str) -> None:
     assert found == symbols(version)
     assert len(data) < 100_000
     shipped = DATA / f"{version}{SUFFIX}"
+    wasm = Module.parse((fetch.pyodide(version, find_node(), cache_folder(None)).folder / "pyodide.asm.wasm").read_bytes())
+    assert declared(wasm) | scan(wasm).features == main_features(version)  # abi/engines.toml
     assert text(data) == text(shipped.read_bytes())  # not the compressed bytes: those change with the version of libzstd
 
 

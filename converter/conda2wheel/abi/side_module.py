@@ -18,7 +18,7 @@ from conda2wheel.wasm import code
 from conda2wheel.wasm import dylink as dylink_section
 from conda2wheel.wasm.binary import FileKind, Kind, Module, WasmError, file_kind
 from conda2wheel.wasm.bridge import is_bridge
-from conda2wheel.wasm.code import Feature
+from conda2wheel.wasm.features import Feature, declared
 
 SHARED_OBJECT = re.compile(r"\.so(\.\d+)*$")  # what Pyodide's _package_loader.py takes for a library
 EM_JS = "__em_js__"  # a module that exports __em_js__x defines x itself, as JavaScript
@@ -210,15 +210,26 @@ class SideModule:
         return self._scan(frozenset(Feature))
 
     @cached_property
-    def newer_features(self) -> frozenset[Feature]:
-        """Those of its features that not every engine has; finding these alone is faster."""
-        return self._scan(frozenset({Feature.SIMD, Feature.EXNREF}))
+    def engine_features(self) -> frozenset[Feature]:
+        """The WebAssembly features that an engine must have to load it.
+
+        Of its instructions they are those that not every engine has, which is faster; none of a part that cannot be read.
+        """
+        return self._scan(code.NEWER) | self._declared()
 
     def _scan(self, wanted: frozenset[Feature]) -> frozenset[Feature]:
         if self.module is None or not self.is_intact:
             return frozenset()
         try:
             return code.scan(self.module, wanted).features
+        except WasmError:
+            return frozenset()
+
+    def _declared(self) -> frozenset[Feature]:
+        if self.module is None or not self.is_intact:
+            return frozenset()
+        try:
+            return declared(self.module)
         except WasmError:
             return frozenset()
 

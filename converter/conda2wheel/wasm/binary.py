@@ -12,7 +12,16 @@ from enum import IntEnum, StrEnum
 from functools import cached_property
 
 from conda2wheel.wasm.encoding import Reader, WasmError, encode_name, encode_uleb
-from conda2wheel.wasm.signature import FUNCTION_TYPE, UNKNOWN, skip_constant, value_type
+from conda2wheel.wasm.signature import (
+    UNKNOWN,
+    Feature,
+    UnknownEncodingError,
+    element_type,
+    read_limits,
+    read_recursive_type,
+    skip_constant,
+    value_type,
+)
 
 __all__ = [
     "CUSTOM",
@@ -228,23 +237,14 @@ def _sections(data: bytes) -> Iterator[Section]:
         reader.pos = end
 
 
-def _limits(reader: Reader) -> tuple[bool, bool, int, int | None]:
-    flags = reader.u8()
-    minimum = reader.uleb(64)
-    maximum = reader.uleb(64) if flags & 1 else None
-    if flags & 8:  # custom page sizes proposal
-        reader.uleb()
-    return bool(flags & 2), bool(flags & 4), minimum, maximum
-
-
 def _imports(data: bytes, section: Section) -> Iterator[Import]:
     reader = Reader(data, section.payload, section.end)
     for _ in range(reader.count(smallest=4)):
         yield read_import(reader)
 
 
-def read_import(reader: Reader) -> Import:
-    """Read the import at the reader's position. Raises `WasmError`."""
+def read_import(reader: Reader, found: set[Feature] | None = None) -> Import:
+    """Read the import at the reader's position, and add the features that its type needs. Raises `WasmError`."""
     module, field, kind = reader.name(), reader.name(), reader.u8()
     shared = is64 = False
     index, type_ = 0, ""
@@ -252,12 +252,12 @@ def read_import(reader: Reader) -> Import:
     if kind == Kind.FUNC:
         index = reader.uleb()
     elif kind == Kind.TABLE:
-        type_ = value_type(reader)
-        _limits(reader)
+        type_ = element_type(reader, found)
+        read_limits(reader, found, of_table=True)
     elif kind == Kind.MEMORY:
-        shared, is64, minimum, maximum = _limits(reader)
+        shared, is64, minimum, maximum = read_limits(reader, found)
     elif kind == Kind.GLOBAL:
-        type_ = value_type(reader) + ("*" if reader.u8() else "")
+        type_ = value_type(reader, found) + ("*" if reader.u8() else "")
     elif kind == Kind.TAG:
         reader.u8()
         index = reader.uleb()
@@ -276,15 +276,14 @@ def _exports(data: bytes, section: Section) -> Iterator[Export]:
 
 
 def _types(data: bytes, section: Section) -> Iterator[str]:
-    """Yield function types. A type of the garbage collection proposal, which no side module has yet, makes the rest unknown."""
+    """Yield the types. One of a proposal that is not known makes it and the rest unknown."""
     reader = Reader(data, section.payload, section.end)
-    count = reader.count()
-    for done in range(count):
-        if reader.u8() != FUNCTION_TYPE:
-            yield from [UNKNOWN] * (count - done)
+    for left in range(reader.count(), 0, -1):
+        try:
+            yield from read_recursive_type(reader)
+        except UnknownEncodingError:
+            yield from [UNKNOWN] * left
             return
-        parameters = "".join([value_type(reader) for _ in range(reader.count())])
-        yield f"{parameters}>{''.join([value_type(reader) for _ in range(reader.count())])}"
 
 
 def _indices(data: bytes, section: Section) -> Iterator[int]:

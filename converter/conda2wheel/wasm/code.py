@@ -3,7 +3,7 @@
 Every instruction is decoded, because only the decoder knows which byte is an opcode. One regular expression matches whole runs of
 instructions, for speed; it stops at opcodes of a feature that was not seen yet, and at the few whose length needs arithmetic.
 
-Encodings: core specification 5.4 (release 3.0, which has SIMD, tail calls and exceptions with exnref), 5.4.5 and the
+Encodings: core specification 5.4 (release 3.0, which has SIMD, tail calls, typed references, GC and exceptions with exnref), the
 threads proposal for 0xFE, and for the older exceptions the proposal's `legacy` chapter.
 """
 
@@ -12,22 +12,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cache
 
 from conda2wheel.wasm.binary import Module
 from conda2wheel.wasm.encoding import Reader, WasmError
-from conda2wheel.wasm.signature import value_type
-
-
-class Feature(StrEnum):
-    """A proposal that is recognised by its opcodes."""
-
-    SIMD = "simd"
-    ATOMICS = "atomics"
-    EXNREF = "exnref"  # try_table, throw_ref
-    LEGACY_EXCEPTIONS = "legacy-exceptions"  # try, catch, delegate, rethrow, catch_all
-    TAIL_CALLS = "tail-calls"
+from conda2wheel.wasm.signature import Feature, value_type
 
 
 @dataclass(frozen=True)
@@ -40,8 +29,8 @@ class CodeFeatures:
 
 CODE = 10
 _LEB = rb"[\x80-\xff]*+[\x00-\x7f]"
+_INDEX = rb"[\x80-\xff]*+[\x00-\x3f]"  # a type's index among heap types and block types, which are signed
 _MEMARG = rb"(?:[\x00-\x3f]|[\x40-\x7f]" + _LEB + rb")" + _LEB  # bit 6 of the alignment: a memory's index follows
-_BLOCK = rb"[\x63\x64]?+" + _LEB  # a type's index, a value type, or a reference to a heap type
 _SIMD = (
     rb"\xfd(?:[\x00-\x0b\x5c\x5d]"
     + _MEMARG  # loads and stores
@@ -50,102 +39,144 @@ _SIMD = (
     + rb"|[\x54-\x5b]"
     + _MEMARG
     + rb"[\x00-\xff]"  # loads and stores of a lane
-    + rb"|[\x0e-\x14\x23-\x53\x5e-\x7f]|[\x80-\xff]++[\x01-\x7f])"
+    + rb"|[\x0e-\x14\x23-\x53\x5e-\x7f]|[\x80-\xff]\x01)"
 )
 _PLAIN = (  # by frequency
-    rb"[\x20-\x26\x41\x42\x10\x0c\x0d\x3f\x40\xd0\xd2]"
+    rb"[\x20-\x24\x41\x42\x10\x0c\x0d\x3f\x40]"
     + _LEB  # variables, constants, call, br, br_if, memory.size and grow
-    + rb"|[\x00\x01\x05\x0b\x0f\x1a\x1b\x45-\xc4\xd1]++"  # without immediates
+    + rb"|[\x00\x01\x05\x0b\x0f\x1a\x1b\x45-\xbf]++"  # without immediates
     + rb"|[\x28-\x3e]"
     + _MEMARG  # loads and stores
-    + rb"|[\x02-\x04]"
-    + _BLOCK  # block, loop, if
+    + rb"|[\x02-\x04](?:[\x40\x7b-\x7f]|"
+    + _INDEX
+    + rb")"  # block, loop, if
     + rb"|\x11"
     + _LEB
-    + _LEB  # call_indirect
+    + rb"[\x80-\xff]*+\x00"  # call_indirect of the first table
     + rb"|\x44[\x00-\xff]{8}|\x43[\x00-\xff]{4}"  # f64.const, f32.const
-    + rb"|\xfc(?:[\x00-\x07]|[\x09\x0b\x0d\x0f\x10\x11]"
-    + _LEB
-    + rb"|[\x08\x0a\x0c\x0e]"
-    + _LEB
-    + _LEB
-    + rb")"
-    + rb"|\x1c\x01[\x00-\xff]"  # select with a type
+    + rb"|\x1c\x01[\x7c-\x7f]"  # select with a type
+    + rb"|\x08"
+    + _LEB  # throw, of both kinds of exceptions
 )
 _OF = {
-    Feature.SIMD: _SIMD,
+    Feature.SIGN_EXTENSION: rb"[\xc0-\xc4]",
+    Feature.BULK_MEMORY: rb"\xfc(?:[\x09\x0b\x0d]" + _LEB + rb"|[\x08\x0a\x0c\x0e]" + _LEB + _LEB + rb")",
+    Feature.SATURATING: rb"\xfc[\x00-\x07]",
+    Feature.LEGACY_EXCEPTIONS: rb"\x06(?:[\x40\x69-\x7f]|" + _INDEX + rb")|[\x07\x09\x18]" + _LEB + rb"|\x19",
+    Feature.REFERENCE_TYPES: rb"[\x25\x26\xd2]"
+    + _LEB
+    + rb"|\xd0[\x6f\x70]|\xd1|\xfc[\x0f-\x11]"
+    + _LEB
+    + rb"|\x11"
+    + _LEB
+    + _LEB
+    + rb"|\x1c\x01[\x6f\x70]|[\x02-\x04][\x6f\x70]",
+    Feature.SIMD: _SIMD + rb"|\x1c\x01\x7b",
     Feature.ATOMICS: rb"\xfe(?:\x03[\x00-\xff]|[\x00-\x02\x10-\x4e]" + _MEMARG + rb")",
-    Feature.LEGACY_EXCEPTIONS: rb"\x06" + _BLOCK + rb"|[\x07\x09\x18]" + _LEB + rb"|\x19",
     Feature.TAIL_CALLS: rb"\x12" + _LEB + rb"|\x13" + _LEB + _LEB,
-    Feature.EXNREF: rb"\x0a",
+    Feature.EXNREF: rb"\x0a|\xd0[\x69\x74]|[\x02-\x04][\x69\x74]",
+    Feature.TYPED_REFERENCES: rb"[\x14\x15]"
+    + _LEB
+    + rb"|\xd4|[\xd5\xd6]"
+    + _LEB
+    + rb"|\xd0"
+    + _INDEX
+    + rb"|[\x02-\x04][\x63\x64]"
+    + _LEB,
+    Feature.GC: rb"\xfb(?:[\x00\x01\x06\x07\x0b-\x0e\x10\x14-\x17]"
+    + _LEB
+    + rb"|[\x02-\x05\x08-\x0a\x11-\x13]"
+    + _LEB
+    + _LEB
+    + rb"|[\x18\x19][\x00-\xff]"
+    + _LEB
+    + _LEB
+    + _LEB
+    + rb"|[\x0f\x1a-\x1e])|\xd3|\xd0[\x6a-\x6e\x71-\x73]|[\x02-\x04][\x6a-\x6e\x71-\x73]",
+    Feature.RELAXED_SIMD: rb"\xfd[\x80-\x93]\x02",
+    Feature.WIDE_ARITHMETIC: rb"\xfc[\x13-\x16]",
 }
-_THROW = rb"|\x08" + _LEB  # of both kinds of exceptions
-_FIRST = {
-    opcode: feature
-    for feature, opcodes in {
-        Feature.SIMD: b"\xfd",
-        Feature.ATOMICS: b"\xfe",
-        Feature.EXNREF: b"\x0a\x1f",
-        Feature.LEGACY_EXCEPTIONS: b"\x06\x07\x09\x18\x19",
-        Feature.TAIL_CALLS: b"\x12\x13",
-    }.items()
-    for opcode in opcodes
-}
+# Features of no engine: the first such instruction is recognised, the rest of its function is not read.
+_SIGHT = {Feature.STRINGREF: re.compile(rb"\xfb[\x80-\xb7]\x01"), Feature.STACK_SWITCHING: re.compile(rb"[\xe0-\xe6]")}
 # What an instruction of a feature looks like, for those whose opcodes are rare among other bytes: a function without such bytes
 # has none, one with them is read. Alignments, lanes and result types are bounded as validation bounds them. An exnref comes from
-# a try_table in the end; one without clauses catches nothing, and no compiler makes it.
+# a try_table in the end; one without clauses catches nothing, and no compiler makes it. A tail call ends its block. References
+# that are typed come from ref.func or a table, else from a type that the module declares, which is found there.
 _ALIGNED = rb"(?:[\x00-\x04]|[\x40-\x44]" + _LEB + rb")" + _LEB
 _CLAUSE = rb"(?:[\x00\x01]" + _LEB + _LEB + rb"|[\x02\x03]" + _LEB + rb")"
 _RESULT = rb"(?:[\x40\x69-\x74\x7b-\x7f]|[\x63\x64]" + _LEB + rb"|[\x80-\xff]*+[\x00-\x3f])"
+_AFTER_TAIL_CALL = rb"[\x00\x05\x0b]"
 _MARKS = {
-    Feature.SIMD: re.compile(
-        rb"\xfd(?:[\x00-\x0b\x5c\x5d]" + _ALIGNED + rb"|\x0c|\x0d[\x00-\x1f]{16}|[\x15-\x22][\x00-\x0f]"
-        rb"|[\x54-\x5b]" + _ALIGNED + rb"[\x00-\x0f]|[\x0e-\x14\x23-\x53\x5e-\x7f]|[\x80-\xff]++[\x01\x02])",
-        re.DOTALL,
-    ),
-    Feature.EXNREF: re.compile(
-        rb"\x1f" + _RESULT + rb"(?:\x01" + _CLAUSE + rb"|[\x02-\xff]" + _CLAUSE + _CLAUSE + rb")", re.DOTALL
-    ),
+    Feature.SIMD: rb"\xfd(?:[\x00-\x0b\x5c\x5d]"
+    + _ALIGNED
+    + rb"|\x0c|\x0d[\x00-\x1f]{16}|[\x15-\x22][\x00-\x0f]|[\x54-\x5b]"
+    + _ALIGNED
+    + rb"[\x00-\x0f]|[\x0e-\x14\x23-\x53\x5e-\x7f]|[\x80-\xff]\x01)",
+    Feature.EXNREF: rb"\x1f" + _RESULT + rb"(?:\x01" + _CLAUSE + rb"|[\x02-\xff]" + _CLAUSE + _CLAUSE + rb")",
+    Feature.TAIL_CALLS: rb"\x12" + _LEB + _AFTER_TAIL_CALL + rb"|\x13" + _LEB + _LEB + _AFTER_TAIL_CALL,
+    Feature.TYPED_REFERENCES: rb"\xd2" + _LEB + rb"[\x14\x15\xd4-\xd6]|\x25" + _LEB + rb"[\xd4-\xd6]",
+    Feature.GC: rb"\xfb[\x14-\x1e]",  # those without a type that the module declares
+    Feature.RELAXED_SIMD: rb"\xfd[\x80-\x93]\x02",
+    Feature.WIDE_ARITHMETIC: rb"\xfc[\x13-\x16]",
+    Feature.STRINGREF: rb"\xfb[\x80-\xb7]\x01",
 }
+NEWER = frozenset(_MARKS)  # the features of instructions that not every engine of a Pyodide has
 _BR_TABLE, _SELECT, _TRY_TABLE = 0x0E, 0x1C, 0x1F
+
+
+@cache
+def _marks(wanted: frozenset[Feature]) -> re.Pattern[bytes] | None:
+    """Compile a pattern of which every function with an instruction of these features has a match; None: there is none."""
+    return re.compile(b"|".join(_MARKS[feature] for feature in sorted(wanted)), re.DOTALL) if wanted <= NEWER else None
+
+
+@cache
+def _of(feature: Feature) -> re.Pattern[bytes]:
+    return re.compile(_OF[feature], re.DOTALL)
 
 
 @cache
 def _run(seen: frozenset[Feature]) -> re.Pattern[bytes]:
     """Compile a pattern for a run of instructions of these features and of none other."""
-    return re.compile(rb"(?:" + b"|".join([_PLAIN + _THROW, *(_OF[f] for f in _OF if f in seen)]) + rb")*+", re.DOTALL)
+    return re.compile(rb"(?:" + b"|".join([_PLAIN, *(_OF[f] for f in _OF if f in seen)]) + rb")*+", re.DOTALL)
 
 
 def scan(module: Module, wanted: frozenset[Feature] = frozenset(Feature)) -> CodeFeatures:
     """Find the features of a module's code among those `wanted`.
 
-    For few features, functions without a byte that could begin such an instruction are skipped.
+    If these are all `NEWER`, functions without a byte that could begin such an instruction are skipped.
 
     Raises:
         WasmError: a function is truncated.
     """
-    seen: set[Feature] = set()
+    seen: set[Feature] = set()  # those that `run` has
+    others: set[Feature] = set()  # of types, and of instructions that `run` never has
     run = _run(frozenset())
     unknown = -1
     data = module.data
-    marks = [_MARKS[feature] for feature in wanted] if wanted <= _MARKS.keys() else []
-    for start, end in _bodies(module):
-        if marks and not any(mark.search(data, start, end) for mark in marks):
+    marks = _marks(wanted)
+    for start, end in _bodies(module, others):
+        if marks is not None and marks.search(data, start, end) is None:
             continue
         pos = start
         while (pos := _after(run, data, pos, end)) < end:
-            feature = _FIRST.get(data[pos])
-            if feature is not None and feature not in seen:
+            feature = _feature_at(data, pos, end, seen)
+            if feature is not None:
                 seen.add(feature)
                 run = _run(frozenset(seen))
-                if _after(run, data, pos, end) > pos:
-                    continue
-            after = _after_vector(data, pos, end)
+                continue
+            after = _after_vector(data, pos, end, others)
             if after is None:
+                others |= {each for each, sight in _SIGHT.items() if sight.match(data, pos, end)}
                 unknown = pos if unknown < 0 else unknown
                 break
             pos = after
-    return CodeFeatures(wanted & seen, unknown)
+    return CodeFeatures(wanted & (seen | others), unknown)
+
+
+def _feature_at(data: bytes, pos: int, end: int, seen: set[Feature]) -> Feature | None:
+    """Return the feature of an instruction, if it is one of those without arithmetic and was not seen before."""
+    return next((each for each in _OF if each not in seen and _of(each).match(data, pos, end)), None)
 
 
 def _after(run: re.Pattern[bytes], data: bytes, pos: int, end: int) -> int:
@@ -153,8 +184,8 @@ def _after(run: re.Pattern[bytes], data: bytes, pos: int, end: int) -> int:
     return pos if found is None else found.end()
 
 
-def _after_vector(data: bytes, pos: int, end: int) -> int | None:
-    """Return the end of an instruction with a vector; None for an unknown instruction."""
+def _after_vector(data: bytes, pos: int, end: int, found: set[Feature]) -> int | None:
+    """Return the end of an instruction with a vector, and add the features that it needs; None for an unknown instruction."""
     reader = Reader(data, pos, end)
     code = reader.u8()
     if code == _BR_TABLE:
@@ -163,9 +194,10 @@ def _after_vector(data: bytes, pos: int, end: int) -> int | None:
         return reader.pos
     if code == _SELECT:
         for _ in range(reader.count()):
-            value_type(reader)
+            value_type(reader, found)
         return reader.pos
     if code == _TRY_TABLE:
+        found.add(Feature.EXNREF)
         if data[reader.pos] in (0x63, 0x64):
             reader.u8()
         reader.sleb()
@@ -176,8 +208,8 @@ def _after_vector(data: bytes, pos: int, end: int) -> int | None:
     return None
 
 
-def _bodies(module: Module) -> Iterator[tuple[int, int]]:
-    """Yield the offsets where the instructions of each function start and end."""
+def _bodies(module: Module, found: set[Feature]) -> Iterator[tuple[int, int]]:
+    """Yield the offsets where the instructions of each function start and end; add the features of its variables' types."""
     for section in module.sections:
         if section.id != CODE:
             continue
@@ -189,6 +221,6 @@ def _bodies(module: Module) -> Iterator[tuple[int, int]]:
                 raise WasmError(f"the function at byte {start} is cut")
             for _ in range(reader.count(2)):
                 reader.uleb()
-                value_type(reader)
+                value_type(reader, found)
             yield reader.pos, start + size
             reader.pos = start + size

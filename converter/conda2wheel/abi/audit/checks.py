@@ -1,4 +1,4 @@
-"""The findings about one module by itself: its form, memory, instructions, exceptions, and its use of CPython.
+"""The findings about one module by itself: its form, memory, features, exceptions, and its use of CPython.
 
 Nothing here depends on what else is loaded.
 """
@@ -14,9 +14,10 @@ from conda2wheel.abi.audit.dependencies import PYTHON
 from conda2wheel.abi.audit.findings import Finding, Severity, listed
 from conda2wheel.abi.audit.simulation import foreign_tag
 from conda2wheel.abi.audit.unit import AuditUnit, InstalledModule
+from conda2wheel.abi.engines import reported
 from conda2wheel.abi.loaders import PyodideLoader
 from conda2wheel.wasm.binary import FileKind, Kind
-from conda2wheel.wasm.code import Feature
+from conda2wheel.wasm.signature import Feature
 
 PAGE = 1 << 16
 LARGEST = 1 << 16  # pages: Pyodide's memory may grow to 4 GiB
@@ -43,7 +44,7 @@ def own_findings(module: InstalledModule, unit: AuditUnit, loader: PyodideLoader
     found = list(_form(module, loader))
     yield from found
     if module.side.is_intact and not any(finding.code == "wrong-python" for finding in found):
-        for check in (_legacy, _memory, _instructions, _legalised):
+        for check in (_legacy, _memory, _engines, _legalised):
             yield from check(module, loader)
         yield from _cannot_catch(module, unit)
 
@@ -129,19 +130,26 @@ def _size(pages: int) -> str:
     return f"{pages * PAGE / (1 << 20):g} MiB"
 
 
-def _instructions(module: InstalledModule, loader: PyodideLoader) -> Iterator[Finding]:
-    if Feature.EXNREF in module.side.newer_features:
-        # Measured: node 20 and 22 refuse the type. Engines without it are the ones that this tool, Pyodide's own tests and
-        # most servers run, hence LOAD; newer browsers take such a module, and --allow exnref lets it pass.
-        why = (
-            "has the newer exception instructions (try_table): engines compile it only since Chrome 137, Firefox 131 and "
-            "Safari 18.4; node 20 and 22 do not load it"
+def _engines(module: InstalledModule, loader: PyodideLoader) -> Iterator[Finding]:
+    """The features that not every engine has in which that Pyodide runs.
+
+    No engine loads what none has. What one of them lacks, or had not yet in a version that is still maintained, is suspicious:
+    users meet it. The rest is a note.
+    """
+    is64 = any(memory.is64 for memory in module.side.memories)  # has a finding of its own
+    for row in reported(module.side.engine_features, loader.pyodide):
+        if row.feature in (Feature.MEMORY64, Feature.TABLE64) and is64:
+            continue
+        if not row.since:
+            why = f"needs {row.words}, which no engine has by default: not loaded"
+            yield Finding(row.code, Severity.LOAD, module.path, why, hint=row.hint)
+            continue
+        severity = Severity.NOTE if row.is_everywhere else Severity.SUSPICIOUS
+        others = (
+            f"no version of {' and '.join(row.without)} loads it, nor older ones" if row.without else "older ones do not load it"
         )
-        hint = "build with -sWASM_LEGACY_EXCEPTIONS=1, as Pyodide is"
-        yield Finding("exnref", Severity.LOAD, module.path, why, hint=hint)
-    if Feature.SIMD in module.side.newer_features:
-        why = "has 128-bit SIMD instructions: an engine without them does not load it"
-        yield Finding("simd", Severity.NOTE, module.path, why)
+        why = f"needs {row.words}: {row.versions} or newer; {others}"
+        yield Finding(row.code, Severity(row.severity or severity), module.path, why, hint=row.hint)
 
 
 def _legalised(module: InstalledModule, loader: PyodideLoader) -> Iterator[Finding]:

@@ -74,6 +74,7 @@ RULES: dict[str, FindingRule] = {
     "memory64": FindingRule("built for 64-bit memory; Pyodide is wasm32", "abi-conflict"),
     "memory-limits": FindingRule("its memory's limits do not admit Pyodide's memory", "abi-conflict"),
     "no-bigint": FindingRule("i64 legalised: built without WASM_BIGINT, which every Pyodide has", "abi-conflict"),
+    "engine": FindingRule("needs WebAssembly features that not every engine has", "abi-conflict"),
     "exnref": FindingRule("the newer exception opcodes (try_table), which not every engine compiles", "abi-conflict"),
     "simd": FindingRule("uses 128-bit SIMD: needs an engine that has it"),
     "wrong-python": FindingRule("its file suffix or tag is of another CPython, whose import system ignores it", "abi-conflict"),

@@ -1,0 +1,154 @@
+"""The WebAssembly proposals that a module needs, as far as its sections other than code say so.
+
+A proposal is seen by its encodings: types, limits, constant expressions, forms of segments (core specification 3.0, 5.3 to
+5.5, and the proposals that are not part of it). `wasm.code` has the instructions.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from conda2wheel.wasm.binary import DATA, GLOBAL, IMPORT, TAG, TYPE, Kind, Module, Section, read_import
+from conda2wheel.wasm.encoding import Reader
+from conda2wheel.wasm.signature import (
+    Feature,
+    UnknownEncodingError,
+    element_type,
+    read_limits,
+    read_recursive_type,
+    skip_constant,
+    value_type,
+)
+
+__all__ = ["Feature", "declared"]
+
+TABLE, MEMORY, ELEMENTS, DATA_COUNT = 4, 5, 9, 12
+WITH_INIT = 0x40  # a table with an initial value of its elements
+PASSIVE, INDEXED, EXPRESSIONS = 1, 2, 4  # flags of an element segment; of a data segment the first two
+
+
+def declared(module: Module) -> frozenset[Feature]:
+    """The features that the sections other than code need.
+
+    A section is read up to something of a proposal that is not known here.
+
+    Raises:
+        WasmError: a section is truncated.
+    """
+    reader = _Declarations(module)
+    for section in module.sections:
+        with suppress(UnknownEncodingError):
+            reader.read(section)
+    return frozenset(reader.finish())
+
+
+class _Declarations:
+    """Reads sections one after the other; what an expression may refer to depends on those before."""
+
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self.found: set[Feature] = set()
+        self.tables = self.memories = 0
+        self.mutable = [entry.type.endswith("*") for entry in module.imports if entry.kind == Kind.GLOBAL]
+        self.imported = len(self.mutable)
+        if any(self.mutable):
+            self.found.add(Feature.MUTABLE_GLOBALS)
+
+    def read(self, section: Section) -> None:
+        """Add the features of one section. Raises `WasmError`."""
+        entries = {
+            TYPE: (1, self._type),
+            IMPORT: (4, self._import),
+            TABLE: (2, self._table),
+            MEMORY: (2, self._memory),
+            TAG: (2, self._tag),
+            GLOBAL: (3, self._global),
+            ELEMENTS: (2, self._elements),
+            DATA: (2, self._data),
+        }
+        if section.id == DATA_COUNT:
+            self.found.add(Feature.BULK_MEMORY)
+        elif section.id in entries:
+            smallest, read_entry = entries[section.id]
+            reader = Reader(self.module.data, section.payload, section.end)
+            for _ in range(reader.count(smallest)):
+                read_entry(reader)
+
+    def finish(self) -> set[Feature]:
+        """Return what was found, with what follows from all sections together."""
+        for entry in self.module.exports if any(self.mutable) else ():
+            if entry.kind == Kind.GLOBAL and entry.index < len(self.mutable) and self.mutable[entry.index]:
+                self.found.add(Feature.MUTABLE_GLOBALS)
+        if self.tables > 1:
+            self.found.add(Feature.REFERENCE_TYPES)
+        if self.memories > 1:
+            self.found.add(Feature.MULTI_MEMORY)
+        return self.found
+
+    def _type(self, reader: Reader) -> None:
+        read_recursive_type(reader, self.found)
+
+    def _import(self, reader: Reader) -> None:
+        kind = read_import(reader, self.found).kind
+        self.tables += kind == Kind.TABLE
+        self.memories += kind == Kind.MEMORY
+        if kind == Kind.TAG:
+            self.found.add(Feature.LEGACY_EXCEPTIONS)
+
+    def _table(self, reader: Reader) -> None:
+        self.tables += 1
+        has_init = reader.pos < reader.end and reader.data[reader.pos] == WITH_INIT
+        if has_init:
+            self.found.add(Feature.TYPED_REFERENCES)
+            reader.take(2)
+        element_type(reader, self.found)
+        read_limits(reader, self.found, of_table=True)
+        if has_init:
+            self._constant(reader)
+
+    def _memory(self, reader: Reader) -> None:
+        self.memories += 1
+        read_limits(reader, self.found)
+
+    def _tag(self, reader: Reader) -> None:
+        self.found.add(Feature.LEGACY_EXCEPTIONS)  # of both kinds of exceptions; the newer kind has instructions of its own
+        reader.u8()
+        reader.uleb()
+
+    def _global(self, reader: Reader) -> None:
+        value_type(reader, self.found)
+        self.mutable.append(bool(reader.u8()))
+        self._constant(reader)
+
+    def _elements(self, reader: Reader) -> None:
+        flags = reader.uleb()
+        if flags > (PASSIVE | INDEXED | EXPRESSIONS):
+            raise UnknownEncodingError(f"element segment with flags {flags:#x} at byte {reader.pos - 1}")
+        if flags & PASSIVE:
+            self.found.add(Feature.REFERENCE_TYPES if flags & INDEXED else Feature.BULK_MEMORY)
+        else:
+            if flags & INDEXED and reader.uleb():
+                self.found.add(Feature.REFERENCE_TYPES)
+            self._constant(reader)
+        if flags & (PASSIVE | INDEXED):
+            _ = element_type(reader, self.found) if flags & EXPRESSIONS else reader.u8()
+        for _ in range(reader.count()):
+            if flags & EXPRESSIONS:
+                self._constant(reader)
+            else:
+                reader.uleb()
+
+    def _data(self, reader: Reader) -> None:
+        flags = reader.uleb()
+        if flags > INDEXED:
+            raise UnknownEncodingError(f"data segment with flags {flags:#x} at byte {reader.pos - 1}")
+        if flags == INDEXED:
+            reader.uleb()  # the memory's index: there are several
+        if flags == PASSIVE:
+            self.found.add(Feature.BULK_MEMORY)
+        else:
+            self._constant(reader)
+        reader.take(reader.uleb())
+
+    def _constant(self, reader: Reader) -> None:
+        skip_constant(reader, self.found, self.imported)
