@@ -6,7 +6,7 @@ Nothing here depends on what else is loaded.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 
@@ -30,6 +30,11 @@ OF_THE_STANDARD_LIBRARY = re.compile(
 )
 UNWINDING = ("_Z", "__cxa_", "_Unwind_")  # a module that imports none of these is neither C++ nor Rust that unwinds
 THROWN = re.compile(r"_ZTI\w+|_ZTVN10__cxxabiv1\w*class_type_infoE")  # types that are thrown or derived from
+# Classes with virtual functions that libc++ defines for itself, and never throws: the control blocks of shared_ptr, and what
+# std::function has in it. Their typeinfo needs a virtual table of the C++ ABI's class_type_info, as that of an exception class
+# does; a class derived from std::exception would need typeinfo for std::exception as well.
+OF_LIBCXX_ITSELF = re.compile(r"_ZTINSt3__2\d+__\w+")
+DERIVED, FIRST, FUNCTION = "_ZTVN10__cxxabiv120__si_class_type_infoE", "_ZTVN10__cxxabiv117__class_type_infoE", "10__function"
 
 Version = tuple[int, int]
 LIMITED_API = "limited_api.txt"  # made by scripts/update-abi
@@ -176,8 +181,9 @@ def _cannot_catch(module: InstalledModule, unit: AuditUnit) -> Iterator[Finding]
     ):
         return
     types = sorted(wanted.name for wanted in module.side.imports if THROWN.fullmatch(wanted.name))
-    of_its_own = [name for name in types if not OF_THE_STANDARD_LIBRARY.fullmatch(name)]
-    if of_its_own or not types:
+    inner = [name for name in types if OF_LIBCXX_ITSELF.fullmatch(name)]
+    types = [name for name in types if name not in inner and name not in _tables_for(inner, types)]
+    if not types or not all(map(OF_THE_STANDARD_LIBRARY.fullmatch, types)):
         why = "throws C++ exceptions and was built without any way to catch one: the first one ends the interpreter"
         hint = "build with the exceptions of that Pyodide (-fwasm-exceptions since 0.28, -fexceptions before)"
         yield Finding("cannot-catch", Severity.FATAL, module.path, why, "__cxa_throw", hint)
@@ -185,6 +191,13 @@ def _cannot_catch(module: InstalledModule, unit: AuditUnit) -> Iterator[Finding]
         thrown = ", ".join(name.removeprefix("_ZTI") for name in types[:3])
         why = f"throws only what the C++ library's own headers throw ({thrown}), and cannot catch it: that ends the interpreter"
         yield Finding("cannot-catch", Severity.NOTE, module.path, why, "__cxa_throw")
+
+
+def _tables_for(inner: Sequence[str], types: Sequence[str]) -> set[str]:
+    """The virtual tables of class_type_info that libc++'s own classes explain; none where an exception class may need them."""
+    if not inner or "_ZTISt9exception" in types:
+        return set()
+    return {DERIVED, *([FIRST] if any(FUNCTION in name for name in inner) else [])}
 
 
 def _is_imported(module: InstalledModule, unit: AuditUnit) -> bool:
