@@ -21,7 +21,7 @@ RUNS = [
     pytest.param("312", "0.26.4", id="0.26.4", marks=pytest.mark.long),
     pytest.param("312", "0.27.7", id="0.27.7"),
     pytest.param("313", "0.28.3", id="0.28.3", marks=pytest.mark.long),
-    pytest.param("313", "0.29.5", id="0.29.5"),
+    pytest.param("313", "0.29.5", id="0.29.5", marks=pytest.mark.long),
     pytest.param("314", "314.0.7", id="314.0.7", marks=pytest.mark.long),
 ]
 PLATFORMS = {"311": "emscripten_3_1_45_wasm32", "312": "pyodide_2024_0_wasm32", "313": "pyodide_2025_0_wasm32"}
