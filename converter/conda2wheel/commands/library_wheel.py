@@ -254,7 +254,7 @@ class LibraryWheelMaker:
         roots = tuple(_roots(package, shared.files))
         kept = {each.content: f"a user of {name} has names of its symbols" for each in roots if each.stem in shared.by_name}
         modules = WheelModules(package, (platform,), {}, {}, canonicalize_name(name).replace("-", "_"), roots=roots, kept=kept)
-        link_options = LinkOptions(options.isolate, options.provided, options.allow)
+        link_options = LinkOptions(options.isolate, options.provided, options.allow, options.bridge)
         wheel, linked = link_library_wheel(name, modules, index, link_options, self)
         summary = f"Libraries of conda's {package.name}"
         draft = WheelOfLibraries(f"{name}: {package.stem}", wheel, linked, options, summary).judged()

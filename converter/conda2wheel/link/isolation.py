@@ -87,8 +87,8 @@ def new_names(
             names[symbol] = f"{symbol}.{_mark(sorted(modules[key].tag or '' for key in keys))}"
     names |= {symbol: name for symbol, name in (given or {}).items() if symbol in definers}
     choices: dict[str, set[str]] = {}
-    for owner in owned or {}:
-        for symbol, name in (owned or {})[owner].items():
+    for owner, own_names in (owned or {}).items():
+        for symbol, name in own_names.items() if owner in modules else ():  # an unwinding bridge is not among them
             choices.setdefault(symbol, set()).add(name)
     names |= {symbol: min(found) for symbol, found in choices.items()}
     ambiguous = {symbol for symbol, found in choices.items() if len(found) > 1}

@@ -291,6 +291,17 @@ def test_symbols_that_two_library_wheels_define_are_taken_from_the_nearest(mirro
         assert audit(next(folder.glob(f"{name}-*")), find_links=[folder]).ok
 
 
+def test_a_library_wheel_has_the_unwinding_bridge_of_its_libraries(mirror: Mirror) -> None:
+    mirror.add(lib("jump", {"jump": ">"}, ("env", "invoke_v", "i>"), ("env", "emscripten_longjmp", "ii>")))
+    mirror.add(*(user(name, "jump", needed=("libjump.so",)) for name in ("two", "three")))
+    report = mirror.run()
+    assert report.exit_status == 0, [(item.label, item.result and item.result.message) for item in report.items]
+    assert requires(mirror)["two"] == requires(mirror)["three"] != ()
+    stems = [name.rpartition("/")[2].rpartition("-")[0] for name in modules(mirror, "forge-jump")]
+    assert sorted(stems) == ["libjump", "unwinding_bridge"]
+    assert [name.rpartition("/")[0] for name in modules(mirror, "two")] == ["two"]
+
+
 def result(project: str, *taken: TakenLibrary, platform: str = "pyemscripten_2025_0_wasm32") -> ItemResult:
     wheel = MirrorWheel(project, "1.0", f"{project}-1.0-py3-none-any.whl", "0" * 64, 1, "0" * 64, platform)
     return ItemResult(ItemKey(project, "1", "base", "auto"), "done", wheel=wheel, taken=taken)
