@@ -122,8 +122,17 @@ function initialise({ py, site }, path) {
   }
 }
 
+// In an interpreter that is new since a failure, a library that loaded before is loaded again, before who NEEDs it.
+async function reopen(running, path) {
+  if (running.opened.has(path) || results.find((each) => each.path === path)?.load !== null) return;
+  const before = instances.length;
+  await open(running, path);
+  running.opened.set(path, instances.slice(before));
+}
+
 async function attempt(running, path) {
   const result = { path, load: null, unresolved: [], initialised: null };
+  for (const library of below(path).slice(0, -1)) await reopen(running, library);
   const before = instances.length;
   try {
     await Promise.race([open(running, path), new Promise((_, reject) => (interrupt = reject))]);
@@ -140,10 +149,10 @@ async function attempt(running, path) {
 }
 
 let running = await start();
+const results = [];
 for (const { path } of job.modules) {
   needed.set(path, running.py._module.getDylinkMetadata(running.py.FS.readFile(`${running.site}/${path}`)).neededDynlibs);
 }
-const results = [];
 for (const path of new Set([...needed.keys()].flatMap((each) => below(each)))) {
   if (!running) {
     instances = [];

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from conda2wheel.abi.audit.findings import Severity
 from conda2wheel.abi.platforms import for_pyodide
+from conda2wheel.commands.convert import convert
+from tests.helpers import longjmps
 from tests.helpers.agreement import PYODIDES, Module, compare
 from tests.helpers.pyemscripten import PUBLISHED, Published
 
@@ -35,6 +39,13 @@ PyPI does not have for Pyodide), initialised by itself.
 
 Not tested here: whether a module that loads computes what it should, and throwing where nothing can catch, which no
 published wheel does (`tests/helpers/signals*.py` has modules for that and for each other rule).
+"""
+BRIDGE_HEAD = """\
+## The unwinding bridge
+
+The wheel of `tests/helpers/longjmps.py` has three extension modules and two libraries, with longjmp of both kinds. It is made for
+2025_0 with an [unwinding bridge](unwinding-bridge.md), its sixth module, and with `--no-bridge`. One of the modules points to
+longjmp, so that it does not even load without a bridge.
 """
 
 
@@ -81,12 +92,46 @@ def comparisons(report: Callable[[Comparison], None] = lambda each: None) -> lis
         return list(pool.map(one, [(wheel, pyodide) for wheel in PUBLISHED for pyodide in PYODIDES]))
 
 
-def page(found: Sequence[Comparison]) -> str:
+@dataclass(frozen=True)
+class BridgeComparison:
+    """The wheel of `longjmps`, made with or without a bridge, in one Pyodide."""
+
+    bridge: bool
+    pyodide: str
+    modules: tuple[Module, ...]
+
+
+def bridge_comparisons() -> list[BridgeComparison]:
+    """Run the wheel of `longjmps` in every Pyodide, with and without its bridge."""
+    package, libraries = longjmps.packages("313")
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for bridge in (True, False):
+            allow = [] if bridge else ["abi-conflict"]
+            made = convert(package, out=Path(folder, str(bridge)), libdirs=[libraries], bridge=bridge, allow=allow)
+            found += [BridgeComparison(bridge, pyodide, tuple(compare(made.wheel, pyodide))) for pyodide in PYODIDES]
+    return found
+
+
+def bridge_section(found: Iterable[BridgeComparison]) -> str:
+    """The part of the page about the unwinding bridge."""
+    lines = [BRIDGE_HEAD, "| wheel | Pyodide | predicted | agree |", "| --- | --- | --- | --- |"]
+    for each in found:
+        counts = Counter(module.predicted for module in each.modules)
+        predicted = ", ".join(f"{counts[verdict]} {words}" for verdict, words in VERDICTS.items() if counts[verdict])
+        agree = sum(module.disagreement is None for module in each.modules)
+        wheel = "with a bridge" if each.bridge else "without"
+        lines.append(f"| {wheel} | {each.pyodide} | {predicted} | {agree} of {len(each.modules)} |")
+    return "\n".join(lines)
+
+
+def page(found: Sequence[Comparison], bridged: Sequence[BridgeComparison]) -> str:
     """The text of docs/explanation/agreement.md."""
     projects = {each.wheel.project for each in found}
     pyodides = {each.pyodide for each in found}
     head = HEAD.format(wheels=len({each.wheel for each in found}), projects=len(projects), pyodides=len(pyodides))
-    return "\n".join([head, *_numbers(found), "", *_disagreements(found), "", *_initialised(found), "", *_table(found), ""])
+    parts = [*_numbers(found), "", *_disagreements(found), "", bridge_section(bridged), ""]
+    return "\n".join([head, *parts, *_initialised(found), "", *_table(found), ""])
 
 
 def _numbers(found: Sequence[Comparison]) -> Iterable[str]:

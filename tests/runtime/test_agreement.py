@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.agreement import compare
-from tests.helpers.agreement_page import comparison, comparisons, page
+from tests.helpers.agreement_page import bridge_comparisons, bridge_section, comparison, comparisons, page
 from tests.helpers.pyemscripten import PUBLISHED, published
 
 pytestmark = pytest.mark.runtime
@@ -60,5 +60,14 @@ def test_the_page_is_about_these_wheels() -> None:
 
 
 @pytest.mark.long
+def test_verdict_and_run_agree_with_and_without_a_bridge() -> None:
+    found = bridge_comparisons()
+    assert [(each.bridge, each.pyodide, m.path, m.disagreement) for each in found for m in each.modules if m.disagreement] == []
+    verdicts = {(each.bridge, m.seen.verdict) for each in found for m in each.modules if each.pyodide == "0.29.5"}
+    assert verdicts == {(True, "runs"), (False, "runs"), (False, "fatal"), (False, "load")}
+    assert bridge_section(found) in PAGE.read_text(encoding="utf-8")
+
+
+@pytest.mark.long
 def test_the_page_is_what_happens() -> None:
-    assert page(comparisons()) == PAGE.read_text(encoding="utf-8")
+    assert page(comparisons(), bridge_comparisons()) == PAGE.read_text(encoding="utf-8")
