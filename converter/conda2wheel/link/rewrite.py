@@ -66,14 +66,16 @@ def isolate(
         by_name: why libraries (by content) must keep the names of their symbols.
         owned: by content of libraries of library wheels, the names of the symbols that each defines.
     """
+    bridges = {content for content, library in resolution.vendored.items() if library.generated}  # own, and of library wheels
     # For an entry that was added, what the main module has stays the main module's, as it was without the entry.
     modules = {
         key: IsolatedModule(
             resolution.side(key), resolution.needs(key, added=False), hash_in(paths[key]) if key in paths else None
         )
         for key in resolution.keys
-        if not (key in resolution.vendored and resolution.vendored[key].generated)
+        if key not in bridges
     }
+    owned = {content: names for content, names in (owned or {}).items() if content not in bridges}
     unchanged = {content: why for content, why in by_name.items() if content not in shared}
     warnings = not_isolated((paths[content], why) for content, why in sorted(unchanged.items()))
     names = new_names(modules, unchanged, main_names(*resolution.wheel.platforms), given, owned)

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import json
 import zipfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conda2wheel import audit, convert, repair, verify
+from conda2wheel.abi.audit.engine import audit_units
 from conda2wheel.abi.audit.findings import Finding, Severity
+from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.abi.bridging import HELPERS, has_bridge
-from conda2wheel.abi.platforms import platforms
+from conda2wheel.abi.platforms import Platform, for_emscripten, platforms
+from conda2wheel.abi.side_module import SideModule
 from conda2wheel.abi.symbols import Symbol
+from conda2wheel.channels.open import open_package
+from conda2wheel.files.packagefile import BytesBlob, Limits, PackageFile
+from conda2wheel.link.common_wheel import CommonWheel, SetMember, share
+from conda2wheel.link.library import Library
+from conda2wheel.link.library_index import LibraryIndex
+from conda2wheel.link.library_wheel import LibraryWheel
+from conda2wheel.link.linker import link, link_library_wheel
+from conda2wheel.link.resolution import WheelModules, resolve
 from conda2wheel.results import Converted, Repaired
 from conda2wheel.wasm import dylink
 from conda2wheel.wasm.binary import Module
@@ -199,3 +211,51 @@ def test_repair_makes_one_and_leaves_it_alone_the_next_time(tmp_path: Path) -> N
     twice = repair(once.wheel, out=tmp_path / "twice")
     assert (twice.changed, twice.sha256) == (False, once.sha256)
     assert bridges(repair(wheel, out=tmp_path / "without", bridge=False, allow=["abi-conflict"]).wheel) == {}
+
+
+@dataclass(frozen=True)
+class OneWheel:
+    """Library wheels: this one for each library that it has."""
+
+    wheel: LibraryWheel
+
+    def of(self, library: Library, platform: Platform) -> LibraryWheel | None:
+        return self.wheel if library.content in self.wheel.libraries else None
+
+
+@pytest.mark.parametrize("names", [("invoke_vi",), (LONGJMP,)], ids=["another bridge", "the same bridge"])
+def test_a_wheel_of_libraries_has_its_own_bridge_and_its_users_have_theirs(names: tuple[str, ...]) -> None:
+    """Where both want the same names, the user takes the library wheel's."""
+    jumper = library("libj", {"lib/libj.so": module([*SETJMP, ("env", LONGJMP, "ii>")], {"jump": "ii>"})})
+    opened, index, row = open_package(jumper), LibraryIndex([jumper], Limits()), for_emscripten("4.0.9")
+    root = Library(SideModule(opened.files[0]), opened.stem, opened)
+    shared, _ = link_library_wheel("shared-libj", WheelModules(opened, (row,), {}, {}, "shared_libj", roots=(root,)), index)
+    assert sorted(path.partition("-")[0] for path in shared.files) == [
+        "shared_libj.libs/libj",
+        "shared_libj.libs/unwinding_bridge",
+    ]
+    user = SideModule(PackageFile(MODULE, BytesBlob(extension("_m", *names, needed=("libj.so",)))))
+    modules = WheelModules(opened, (row,), {MODULE: user}, {}, "demo")
+    linked = link(modules, index, library_wheels=OneWheel(replace(shared, version="1.0")))
+    own = [path for path in linked.libraries if "unwinding_bridge" in path]
+    assert len(own) == (0 if names == (LONGJMP,) else 1)
+    files = {**linked.rewritten, **linked.libraries}
+    unit = AuditUnit("demo", {path: SideModule(file) for path, file in files.items()}, "demo")
+    findings = audit_units([unit], "0.29.5", linked.installed)["demo"]
+    assert [(finding.module, finding.code) for finding in findings] == [(MODULE, "bridged")]
+
+
+def test_a_library_with_a_bridge_is_not_shared_by_a_set() -> None:
+    jumper = library("libj", {"lib/libj.so": module([*SETJMP, ("env", LONGJMP, "ii>")], {"jump": "ii>"})})
+    plain = library("libk", {"lib/libk.so": module([], {"plain": "ii>"})})
+    index, row = LibraryIndex([jumper, plain], Limits()), for_emscripten("4.0.9")
+    members = []
+    for name in ("one", "two"):
+        wanted = [("env", "jump", "ii>"), ("env", "plain", "ii>")]
+        data = module(wanted, {"PyInit__m": ">i"}, needed=("libj.so", "libk.so"))
+        native = {MODULE: SideModule(PackageFile(MODULE, BytesBlob(data)))}
+        resolution = resolve(WheelModules(open_package(jumper), (row,), native, {}, name), index)
+        members.append(SetMember(resolution, {}))
+    shared = {bridge: share(CommonWheel("common", row), members, True, True, bridge).common for bridge in (True, False)}
+    assert [path.partition("-")[0] for path in shared[True].files] == ["common.libs/libk"]
+    assert sorted(path.partition("-")[0] for path in shared[False].files) == ["common.libs/libj", "common.libs/libk"]
