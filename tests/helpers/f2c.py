@@ -60,3 +60,29 @@ def scipy(python: str) -> Scipy:
     uses = zig.extension("_flapack", {"solve": zig.integer("dsolve_()"), "quad": zig.integer("dqag_()")}, declarations=declared)
     flapack = zig.side_module("_flapack", uses, python=python, needed=["libflib.so", "libquad.so"])
     return Scipy(flapack, fitpack, flib, quad)
+
+
+THROUGH = """
+import pkg._below as module
+assert (module.top(), module.below(), module.by_pointer(), module.data()) == (11, 12, 13, 7)
+print("one below")
+"""
+
+
+def through(python: str) -> tuple[Path, list[Path]]:
+    """A module that takes from a library which it NEEDs through another alone, and the two libraries."""
+    below = zig.shared_library(
+        "libbelow.so", "int units = 7;\nstatic int calls;\nint below(void) { return 10 + ++calls; }\n", exports=["below", "units"]
+    )
+    top = zig.shared_library(
+        "libtop.so", "extern int below(void);\nint top(void) { return below(); }\n", exports=["top"], needed=["libbelow.so"]
+    )
+    functions = {
+        "top": zig.integer("top()"),
+        "below": zig.integer("below()"),
+        "by_pointer": zig.integer("pointer()"),
+        "data": zig.integer("units"),
+    }
+    declared = "extern int top(void), below(void), units;\nstatic int (*volatile pointer)(void) = below;"
+    code = zig.extension("_below", functions, declarations=declared)
+    return zig.side_module("_below", code, python=python, needed=["libtop.so"]), [below, top]

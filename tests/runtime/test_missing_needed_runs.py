@@ -24,6 +24,7 @@ RUNS = [
     pytest.param("313", "0.29.5", id="0.29.5", marks=pytest.mark.long),
     pytest.param("314", "314.0.7", id="314.0.7", marks=pytest.mark.long),
 ]
+THROUGH_MARKS = {run.id: () if run.id == "0.29.5" else pytest.mark.long for run in RUNS}
 PLATFORMS = {"311": "emscripten_3_1_45_wasm32", "312": "pyodide_2024_0_wasm32", "313": "pyodide_2025_0_wasm32"}
 PLATFORMS["314"] = "pyemscripten_2026_0_wasm32"
 
@@ -45,6 +46,21 @@ def test_the_module_finds_the_library_of_the_others(py: str, pyodide: str, isola
         judges.judge(wheel)
         (checked,) = check_wheels([wheel], pyodide=pyodide, script=script)
         assert (checked.ok, checked.script is not None and checked.script.stdout) == (True, "one f2c\n"), checked.json()
+
+
+@pytest.mark.parametrize("isolate", [True, pytest.param(False, marks=pytest.mark.long)], ids=["isolated", "as they are"])
+@pytest.mark.parametrize(("py", "pyodide"), [pytest.param(*run.values, id=run.id, marks=THROUGH_MARKS[run.id]) for run in RUNS])
+def test_a_module_calls_what_it_needs_through_another_library(py: str, pyodide: str, isolate: bool, tmp_path: Path) -> None:
+    """The libraries are loaded first, each with its own functions in scope; the module's call reaches the lower one."""
+    module, libraries = f2c.through(py)
+    package = python({"pkg/__init__.py": "", f"pkg/{module.name}": module}, py=py)
+    made = library("below", {f"lib/{each.name}": each for each in libraries}, py=py)
+    converted = convert(package, out=tmp_path / "new", libdirs=[made], isolate=isolate)
+    judges.judge(converted.wheel)
+    script = tmp_path / "script.py"
+    script.write_text(f2c.THROUGH)
+    (checked,) = check_wheels([converted.wheel], pyodide=pyodide, script=script)
+    assert (checked.ok, checked.script is not None and checked.script.stdout) == (True, "one below\n"), checked.json()
 
 
 SCIPY = """

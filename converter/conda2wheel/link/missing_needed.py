@@ -1,7 +1,11 @@
 """Imports that a module takes from a library without NEEDing it.
 
 Such a module works where something else loads the library globally (Pyodide before 0.28 does so with its own openblas, from which
-scipy's modules take f2c's functions), and not once the library is private: its scope is what it NEEDs, directly or not.
+scipy's modules take f2c's functions), and not once the library is private.
+
+The loader finds the address of data and of a function by name, in whatever is loaded. The functions that a module calls it finds
+in what was loaded for the module, and in what the module itself NEEDs. A library that was loaded before (as those in
+`<distribution>.libs` are, which come first in a wheel) brings its own functions alone, not those of the libraries that it NEEDs.
 """
 
 from __future__ import annotations
@@ -31,7 +35,9 @@ class Definer(NamedTuple):
         return cls(library.content, library.side.file.name, library.side, library)
 
 
-def unmet_imports(side: SideModule, main: Collection[str], below: Iterable[SideModule]) -> dict[str, list[TypedImport]]:
+def unmet_imports(
+    side: SideModule, main: Collection[str], direct: Iterable[SideModule], below: Iterable[SideModule]
+) -> dict[str, list[TypedImport]]:
     """The strong imports of a module that neither itself, nor the main module, nor what it NEEDs defines, by symbol.
 
     Weak imports are not among them: without a definition they are null, for which the code is written. The functions of
@@ -40,16 +46,23 @@ def unmet_imports(side: SideModule, main: Collection[str], below: Iterable[SideM
     Args:
         side: the module.
         main: every name that the main module of any Pyodide of the platform has.
+        direct: the libraries whose functions the module can call.
         below: what the module NEEDs, directly or not.
     """
     found: dict[str, list[TypedImport]] = {}
     for entry in side.imports:
-        of_libraries = entry.module in GOT or (entry.module == "env" and entry.kind == Kind.FUNC)
+        of_libraries = entry.module in GOT or _is_call(entry)
         if of_libraries and not entry.weak and entry.name not in main and entry.name not in side.exports:
             found.setdefault(entry.name, []).append(entry)
-    for library in below if found else ():
-        found = {name: entries for name, entries in found.items() if name not in library.exports}
-    return {name: entries for name, entries in found.items() if not is_unwinding(name)}
+    for libraries, called in ((direct, True), (below, False)):
+        for library in libraries if found else ():
+            for name in found.keys() & library.exports.keys():
+                found[name] = [entry for entry in found[name] if _is_call(entry) != called]
+    return {name: entries for name, entries in found.items() if entries and not is_unwinding(name)}
+
+
+def _is_call(entry: TypedImport) -> bool:
+    return entry.module == "env" and entry.kind == Kind.FUNC
 
 
 def defines(side: SideModule, entries: Iterable[TypedImport]) -> bool:

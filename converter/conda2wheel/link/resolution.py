@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from conda2wheel.abi.audit.findings import listed
 from conda2wheel.abi.loader_search import search_order
+from conda2wheel.abi.loaders import loader
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule, same_library, side_modules
 from conda2wheel.abi.symbols import main_names
@@ -216,6 +217,8 @@ class _Resolver:
         package = wheel.package if isinstance(wheel.package, CondaPackage) else None
         self.own = libraries_by_name(wheel.own.values(), wheel.package.stem, package)
         self.result = Resolution(wheel)
+        loaders = [loader(version) for row in wheel.platforms for version, _ in row.pyodide]
+        self.calls_direct = any(each.nested == "local" for each in loaders)
         self._siblings: dict[str, dict[str, Library]] = {}  # libraries by name of each package that brought one, by origin
 
     def resolve(self) -> Resolution:
@@ -272,7 +275,9 @@ class _Resolver:
         for user in (*sorted(self.wheel.native), *result.vendored) if main is not None else ():
             while user not in incomplete and user not in result.shared:
                 side = result.side(user)
-                unmet = unmet_imports(side, main or (), map(result.side, result.closure(user)))
+                below = result.closure(user)
+                direct = {user, *result.needs(user)} if self.calls_direct else below
+                unmet = unmet_imports(side, main or (), map(result.side, direct), map(result.side, below))
                 found = self._definers(user, unmet) if unmet else {}
                 single = next((definers[0] for definers in found.values() if len(definers) == 1), None)
                 if single is None:
@@ -296,11 +301,17 @@ class _Resolver:
         return [(library.content, library.side, library)]
 
     def _definers(self, user: str, unmet: Unmet) -> dict[str, list[Definer]]:
-        """The libraries that define each symbol: those that travel anyway, else the package's own, else those of libdirs."""
-        vendored = self.result.vendored
+        """The libraries that define each symbol.
+
+        They are those that the module NEEDs through others, else those that travel anyway, else the package's own, else those
+        of libdirs.
+        """
+        vendored, below = self.result.vendored, self.result.closure(user)
         travelling = [*map(Definer.of, vendored.values()), *self._inside(user)]
+        near = [each for each in travelling if each.key in below]
         others = {each.content: each for each in (*self.own.values(), *self.common) if each.content not in vendored}
-        found = definers_of(unmet, [self._usable(user, travelling), self._usable(user, map(Definer.of, others.values()))])
+        tiers = (near, travelling, map(Definer.of, others.values()))
+        found = definers_of(unmet, [self._usable(user, tier) for tier in tiers])
         left = {symbol: entries for symbol, entries in unmet.items() if symbol not in found}
         if left:
             libraries = self.index.exporting(left, self.wheel.package, self.wheel.platforms)

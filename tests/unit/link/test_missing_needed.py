@@ -106,12 +106,27 @@ def test_a_weak_import_takes_from_a_library_whose_entry_is_added_for_another(tmp
     assert all("." in name for name in imported(side))
 
 
-def test_an_entry_below_what_a_module_needs_is_enough(tmp_path: Path) -> None:
-    """libtop.so NEEDs libblas.so, so its users find both."""
+@pytest.mark.parametrize(
+    ("taken", "py", "expected"),
+    [
+        (("GOT.mem", "table", GOT), "313", ["libtop"]),
+        (("GOT.func", "do_lio", GOT), "313", ["libtop"]),
+        (F2C, "313", ["libblas", "libtop"]),
+        (F2C, "311", ["libtop"]),
+    ],
+    ids=["data", "pointer", "call", "call where libraries are global"],
+)
+def test_an_entry_below_what_a_module_needs_is_enough_but_for_calls(
+    taken: tuple[str, str, str], py: str, expected: list[str], tmp_path: Path
+) -> None:
+    """libtop.so NEEDs libblas.so. Pyodide since 0.27 loads both first, and then a user of libtop.so can call that one alone."""
     top = module([("env", "dgemm", "ii>")], {"top": ">"}, needed=["libblas.so"])
-    package = python({"pkg/__init__.py": "", USER: module([("env", "top", ">"), F2C], INIT, needed=["libtop.so"])})
-    result = convert(package, out=tmp_path, libdirs=[library("blas", {"lib/libblas.so": BLAS, "lib/libtop.so": top})])
-    assert added(result) == {}
+    user = "pkg/_m" + zig.suffix(py)
+    package = python({"pkg/__init__.py": "", user: module([("env", "top", ">"), taken], INIT, needed=["libtop.so"])}, py=py)
+    blas = library("blas", {"lib/libblas.so": BLAS, "lib/libtop.so": top}, py=py)
+    result = convert(package, out=tmp_path, libdirs=[blas])
+    assert [entry.partition("-")[0] for entry in sides(result.wheel)[user].needed] == expected
+    assert list(added(result)) == ([user] if len(expected) == 2 else [])
 
 
 def test_a_vendored_library_gets_the_entry_that_it_lacks(tmp_path: Path) -> None:

@@ -148,12 +148,19 @@ def test_what_another_module_needs_as_well_is_vendored_for_it(tmp_path: Path) ->
 
 
 def test_a_library_is_vendored_that_brings_what_its_user_takes_of_another(tmp_path: Path) -> None:
-    """The module NEEDs libz.so alone and takes a symbol of what that NEEDs: without libz.so nobody would bring it."""
-    below = module([], {"below": ">"})
+    """The module NEEDs libz.so alone and takes data of what that NEEDs: without libz.so nothing would bring it.
+
+    For a call it would NEED libbelow.so itself, and then libz.so can stay out.
+    """
+    below = module([], {"below": ">", "table": "i"})
     above = module([("env", "below", ">")], {"zlibVersion": ">i"}, needed=["libbelow.so"])
-    user = module([VERSION, ("env", "below", ">")], INIT, needed=["libz.so"])
-    result = converted(tmp_path, user, {"libz.so": above, "libbelow.so": below})
-    assert needed(result) == {"_m": ("libz",), "libz": ("libbelow",), "libbelow": ()}
+    for wanted, expected in (
+        (("GOT.mem", "table", GOT), {"_m": ("libz",), "libz": ("libbelow",), "libbelow": ()}),
+        (("env", "below", ">"), {"_m": ("libbelow",), "libbelow": ()}),
+    ):
+        user = module([VERSION, wanted], INIT, needed=["libz.so"])
+        result = converted(tmp_path / wanted[0], user, {"libz.so": above, "libbelow.so": below})
+        assert needed(result) == expected
 
 
 @pytest.mark.parametrize("directly", [True, False], ids=["needed by a library", "needed by the module"])
