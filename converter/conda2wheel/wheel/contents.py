@@ -10,7 +10,7 @@ import ast
 import csv
 import io
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from conda2wheel.abi.audit.findings import listed
@@ -56,19 +56,19 @@ def require_complete(package: CondaPackage, layout: Layout) -> tuple[ConversionW
     if distribution is None:
         return ()
     have = set(import_paths(name for file in package.files for name in (file.path, *file.aliases)).values())
-    missing = _missing(distribution, have)
+    empty = not any(item.scheme == "site" and item.path.endswith(_CODE) for item in layout.placed)
+    missing = _missing(distribution, have, _recorded(distribution, unhashed=empty))
     if missing is None:
         return ()
-    if not any(item.scheme == "site" and item.path.endswith(_CODE) for item in layout.placed):
+    if empty:
         raise Refused("incomplete", f"{package.source}: {missing}, and nothing to import is left", EMPTIED)
     return (ConversionWarning("incomplete", f"{missing}; what needs them fails", f"{distribution.folder}/{missing.proof}"),)
 
 
-def _missing(distribution: Distribution, have: Collection[str]) -> _Missing | None:
-    recorded = set(_recorded(distribution))
+def _missing(distribution: Distribution, have: Collection[str], recorded: Collection[str]) -> _Missing | None:
     if recorded or distribution.text("RECORD") is not None:
         modules = {_module(path) for path in have}
-        lost = sorted(path for path in recorded if _module(path) not in modules)
+        lost = sorted(path for path in set(recorded) if _module(path) not in modules)
         return (
             _Missing("RECORD" if distribution.kind == "dist-info" else "installed-files.txt", len(lost), _folded(lost, have))
             if lost
@@ -81,19 +81,20 @@ def _missing(distribution: Distribution, have: Collection[str]) -> _Missing | No
     return _Missing("top_level.txt", len(absent), absent) if absent else None
 
 
-def _recorded(distribution: Distribution) -> Iterator[str]:
-    """The modules that a distribution lists, but for tests. A row of RECORD without a hash is of what an installer makes."""
+def _recorded(distribution: Distribution, *, unhashed: bool) -> list[str]:
+    """The modules that a distribution lists, but for tests.
+
+    A row of RECORD without a hash can be of what an installer makes; it counts with `unhashed`.
+    """
     if distribution.kind == "dist-info":
         try:
             rows = list(csv.reader(io.StringIO(distribution.text("RECORD") or "")))
         except csv.Error:
-            return
-        paths: Iterable[str] = (row[0] for row in rows if len(row) > 1 and row[1])
+            return []
+        paths: Iterable[str] = (row[0] for row in rows if row and (unhashed or (len(row) > 1 and row[1])))
     else:
         paths = distribution.recorded
-    for path in paths:
-        if is_module(path) and not path.startswith("/") and not _TESTS.search(path):
-            yield path
+    return [path for path in paths if is_module(path) and not path.startswith("/") and not _TESTS.search(path)]
 
 
 def _module(path: str) -> tuple[str, str]:

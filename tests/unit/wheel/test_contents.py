@@ -58,6 +58,16 @@ def test_what_is_sound_has_no_warning(paths: list[str], tmp_path: Path) -> None:
     assert told({**CODE, f"demo/_demo{SUFFIX}": extension(), **recorded(*CODE, *paths)}, tmp_path) == []
 
 
+def test_rows_without_a_hash_count_where_nothing_to_import_is_left(tmp_path: Path) -> None:
+    listing = dist_info(
+        "demo-1.0", tag=TAG, more={"RECORD": "demo/__init__.py,,\ndemo/_x.cpython-313.so\ndemo-1.0.dist-info/RECORD,,\n"}
+    )
+    refused(
+        package({**listing, "demo/table.csv": ""}), tmp_path / "out", "incomplete", "RECORD lists 2 modules .* nothing to import"
+    )
+    assert told({**MODULE, **listing}, tmp_path) == []
+
+
 def test_what_a_recipe_excludes_is_not_missing() -> None:
     whole = open_package(package({**CODE, **recorded(*CODE)}))
     left = tuple(file for file in whole.files if not file.path.endswith("_internal.py"))
