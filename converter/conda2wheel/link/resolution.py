@@ -131,12 +131,14 @@ class Resolution:
 
     def closure(self, key: str, without: str | None = None) -> set[str]:
         """A module and all that it NEEDs, directly or not; `without` one, and what only that one NEEDs."""
+        targets: dict[str, list[str]] = {}
+        for (user, _), target in self.targets.items():
+            targets.setdefault(user, []).append(target)
         seen = {key}
         todo = [key]
         while todo:
-            here = todo.pop()
-            for (user, _), target in self.targets.items():
-                if user == here and target not in seen and target != without:
+            for target in targets.get(todo.pop(), ()):
+                if target not in seen and target != without:
                     seen.add(target)
                     todo.append(target)
         return seen

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from conda2wheel.abi.audit.unit import AuditUnit, InstalledModule
@@ -68,6 +68,9 @@ class Instance:
         return self if name in self.module.side.exports else None
 
 
+_Loading = Generator["_Loading", Instance, Instance]  # the loading of a module; yields that of each library that it NEEDs
+
+
 @dataclass(eq=False)
 class Simulation:
     """The interpreter's state while units are installed.
@@ -112,7 +115,7 @@ class Simulation:
         """Open a file by its path, as dlopen does; `everywhere`: globally."""
         key = self.site.absolute(module.path)
         if key not in self.known:
-            self._load(key, module, [], everywhere, module)
+            _finish(self._load(key, module, [], everywhere, module))
         name = key.rpartition("/")[2]
         if self.loader.basenames == "all" or (self.loader.basenames == "global" and everywhere):
             self.known.setdefault(name, self.known[key])
@@ -126,12 +129,12 @@ class Simulation:
 
     def _load(
         self, key: str, module: InstalledModule, scope: list[Instance], everywhere: bool, opened: InstalledModule
-    ) -> Instance:
+    ) -> _Loading:
         instance = Instance(module, key, scope)
         self.known[key] = instance
         self.weak = module.side.weak
         for name in module.side.loaded_needed:
-            instance.needed[name] = self._need(name, instance, opened)
+            instance.needed[name] = yield from self._need(name, instance, opened)
         self.loaded.append(instance)
         weak = module.side.weak if self.loader.own_weak else self.weak
         self._define(instance, everywhere)
@@ -144,13 +147,13 @@ class Simulation:
         scope.append(instance)
         return instance
 
-    def _need(self, name: str, user: Instance, opened: InstalledModule) -> Instance | None:
+    def _need(self, name: str, user: Instance, opened: InstalledModule) -> Generator[_Loading, Instance, Instance | None]:
         path = self._search(name, user, opened)
         key = path if path is not None and self.loader.searches_by_path else name
         found = self.known.get(key)
         if found is None and path is not None:
             module = self.files[self.site.relative(path) or ""]
-            found = self._load(
+            found = yield self._load(
                 key, module, user.scope if self.loader.nested == "local" else [], self.loader.nested == "global", opened
             )
         elif found is not None and self.loader.nested == "local":
@@ -189,6 +192,20 @@ class Simulation:
     def _share(self, instance: Instance) -> None:
         for name in instance.module.side.exports:
             self.global_functions.setdefault(name, instance)
+
+
+def _finish(loading: _Loading) -> None:
+    """Load a module, and first what it yields: a stack of our own, since a chain of NEEDED entries has any length."""
+    stack, loaded = [loading], None
+    while stack:
+        try:
+            below = next(stack[-1]) if loaded is None else stack[-1].send(loaded)
+        except StopIteration as done:
+            stack.pop()
+            loaded = done.value
+        else:
+            stack.append(below)
+            loaded = None
 
 
 def simulate(

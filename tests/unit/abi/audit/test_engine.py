@@ -17,7 +17,7 @@ from conda2wheel.abi.audit.findings import RULES, Finding, Severity
 from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.errors import REFUSAL_CODES
 from conda2wheel.options import ALLOWABLE
-from tests.helpers import zig
+from tests.helpers import handmade, zig
 from tests.helpers.signals import answer, library, module, placed
 
 PYODIDE = "0.29.5"
@@ -81,6 +81,14 @@ def test_what_another_wheel_brings_counts_if_it_is_installed() -> None:
     assert audit_units([AuditUnit.of_bytes("one", using, "one")], PYODIDE, [beside])["one"] == ()
     elsewhere = AuditUnit.of_bytes("two", placed("deep/folder", base), "two")
     assert verdict(audit_units([AuditUnit.of_bytes("one", using, "one")], PYODIDE, [elsewhere])["one"]) is Severity.LOAD
+
+
+@pytest.mark.parametrize("pyodide", ["0.27.7", "0.29.5"])
+def test_a_chain_of_libraries_has_any_length(pyodide: str) -> None:
+    length = 1500  # more than Python's stack has frames
+    chain = {f"libchain{n}.so": handmade.module(needed=[f"libchain{n + 1}.so"]) for n in range(length)}
+    (finding,) = (each for each in found(chain, pyodide) if each.code == "missing-library")
+    assert (finding.module, f"libchain{length}.so" in finding.message) == (f"libchain{length - 1}.so", True)
 
 
 def test_each_judged_unit_has_a_finding_about_a_clash() -> None:
