@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from conda2wheel.files.escape import printable
+
 if TYPE_CHECKING:
     from conda2wheel.cli.progress import ProgressDisplay
     from conda2wheel.results import ConversionWarning, Planned
@@ -14,14 +16,14 @@ if TYPE_CHECKING:
 
 def error_line(error: Exception) -> str:
     """Return an error as one line, with its hint."""
-    line = str(error).replace("\n", " ")
+    line = printable(str(error).replace("\n", " "))
     return f"conda2wheel: error: {line}"
 
 
 def warning_line(warning: ConversionWarning, *subjects: str | None) -> str:
     """Return a warning as one line, with its code; `subjects` are what it is about, such as a wheel and a file of it."""
     about = "".join(f"{subject}: " for subject in subjects if subject)
-    return f"conda2wheel: warning: {about}{warning.message} [{warning.code}]"
+    return f"conda2wheel: warning: {printable(f'{about}{warning.message}')} [{warning.code}]"
 
 
 def bug_traceback(error: BaseException) -> str | None:

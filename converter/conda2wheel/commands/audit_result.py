@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from conda2wheel.abi.audit.findings import Finding, RunVerdict, Severity, listed_parts, unusable_parts
+from conda2wheel.files.escape import printable
 from conda2wheel.results import ConversionWarning, UnusablePart
 
 if TYPE_CHECKING:
@@ -181,6 +182,9 @@ class Audited:
 
     def line(self) -> str:
         """Return the verdict as one line."""
+        return printable(self._line())
+
+    def _line(self) -> str:
         if self.modules == 0:
             return f"{self.source}: nothing native in it, runs in any Pyodide whose Python it admits"
         doubts = f" ({self.count(Severity.SUSPICIOUS)} suspicious)" if self.count(Severity.SUSPICIOUS) else ""
@@ -225,7 +229,7 @@ class Audited:
         from rich.text import Text
 
         if self.modules:
-            yield Text(self.source, style="bold")
+            yield Text(printable(self.source), style="bold")
         for severity in Severity:
             found = [finding for finding in self.findings if finding.severity is severity]
             if found:
@@ -265,10 +269,10 @@ def _findings(groups: Sequence[tuple[Finding, list[str]]], limit: int | None) ->
     for finding, modules in groups[:limit]:
         shown = modules if limit is None else modules[:PLACES]
         more = f" and {len(modules) - len(shown)} more" if len(modules) > len(shown) else ""
-        message = Text(finding.message)
+        message = Text(printable(finding.message))
         if finding.hint:
-            message.append(f"\n{finding.hint}", style="italic")
-        message.append("".join(f"\nin {module}" for module in shown) + more, style="dim")
+            message.append(f"\n{printable(finding.hint)}", style="italic")
+        message.append("".join(f"\nin {printable(module)}" for module in shown) + more, style="dim")
         table.add_row(Text(f"    {finding.code}"), message)
     if limit is not None and len(groups) > limit:
         rest = sum(len(modules) for _, modules in groups[limit:])
@@ -294,5 +298,5 @@ def _matrix(rows: Sequence[MatrixRow], everything: bool) -> Table:
             more = f" and {row.others} more" if row.others else ""
             place = f"{row.module} " if everything else ""
             note = f"{row.code}{more}: {place}{row.reason}"
-        table.add_row(pyodide, platform, Text(verdict, style=style), Text(note))
+        table.add_row(pyodide, platform, Text(verdict, style=style), Text(printable(note)))
     return table

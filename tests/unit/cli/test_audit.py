@@ -17,7 +17,7 @@ import pytest
 from conda2wheel import audit, repair
 from conda2wheel.abi import symbols
 from conda2wheel.abi.platforms import for_pyodide, parse
-from tests.helpers import command, conda, shapes, zig
+from tests.helpers import command, conda, handmade, shapes, zig
 from tests.helpers.foreign import Foreign
 
 CLI = [sys.executable, "-m", "conda2wheel", "audit"]
@@ -430,3 +430,15 @@ def test_a_result_that_cannot_be_written_is_one_line(options: tuple[str, ...], t
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines() == ["conda2wheel: error: cannot write the result: No space left on device"]
+
+
+def test_a_symbol_with_control_characters_stays_on_its_line(tmp_path: Path) -> None:
+    name = "lost\n\x1b[2J"
+    data = handmade.module([("env", name, ">")], {"PyInit__odd": ">i"})
+    files: conda.Files = {f"lib/python3.13/site-packages/_odd{zig.suffix('313')}": data}
+    depends = ("emscripten-abi >=4,<5.0a0", "python_abi 3.13.* *_cp313")
+    source = conda.assemble("odd", "1.0", files, string="py313h1234567_0", depends=depends)
+    for done in (command.run("convert", source, "-o", tmp_path), run(source, "--platform", "0.29.5")):
+        assert "lost\\x0a\\x1b[2J" in done.stdout + done.stderr
+        assert "\x1b" not in done.stdout + done.stderr
+        assert len(done.stdout.splitlines()) == 1
