@@ -172,7 +172,10 @@ def test_a_metapackage_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_distribution_without_modules_is_a_wheel_all_the_same(tmp_path: Path) -> None:
-    wheel = made(package(dist_info("demo-1.0", "Requires-Dist: other"), depends=["python"]), tmp_path, ignore=["W007", "W008"])
+    info = dist_info(
+        "demo-1.0", "Requires-Dist: other", more={"RECORD": "demo-1.0.dist-info/METADATA,,\n", "top_level.txt": "\n"}
+    )
+    wheel = made(package(info, depends=["python"]), tmp_path, ignore=["W007", "W008"])
     assert wheel.contents == set()
     assert wheel.result.requires == ("other",)
 
