@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager
@@ -31,6 +32,7 @@ from conda2wheel.results import ConversionWarning
 FILE = "contents.sqlite"
 SCHEMA = 2  # a file with another one is dropped
 WAIT = 30.0  # seconds to wait for another process that writes
+PAUSE = 0.01  # seconds between two tries
 _METADATA = (".dist-info", ".egg-info", ".egg")
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
@@ -203,18 +205,25 @@ class _ContentsCache:
             self._run(write)
 
     def _run(self, work: Any) -> dict[str, PackageContents]:
-        for _ in range(2):
+        deadline = time.monotonic() + WAIT
+        replaced = False
+        while True:
             try:
                 with self._open() as database:
                     result: dict[str, PackageContents] = work(database)
                     return result
             except (sqlite3.DatabaseError, ValueError, KeyError, TypeError) as error:
-                if isinstance(error, sqlite3.DatabaseError) and getattr(error, "sqlite_errorcode", 0) & 0xFF not in _DAMAGED:
+                code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+                if code == sqlite3.SQLITE_BUSY and time.monotonic() < deadline:
+                    # Without waiting for its timeout, SQLite says so while another connection starts or ends the write-ahead log.
+                    time.sleep(PAUSE)
+                    continue
+                if replaced or (isinstance(error, sqlite3.DatabaseError) and code not in _DAMAGED):
                     return {}  # disk full, read only or locked for too long: continue without the cache
                 self._remove()
+                replaced = True
             except OSError:
                 return {}
-        return {}
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

@@ -10,6 +10,7 @@ import sqlite3
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -182,6 +183,31 @@ def test_several_at_once_lose_nothing(folder: Path, tmp_path: Path) -> None:
             list(pool.map(lambda each: read_contents([each], downloads, BOUND), wanted))
         record.forget()
         assert len(read_contents(wanted, downloads, BOUND).found) == 8
+        assert not record.requests
+
+
+def test_a_cache_that_is_busy_for_a_moment_is_tried_again(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite says busy at once while another connection starts or ends the write-ahead log: a race of a few in a hundred."""
+    package = Path(shutil.copy(conda.assemble("small", "1.0", {"lib/liba.so": b"\0asm"}), folder))
+    busy = sqlite3.OperationalError("database is locked")
+    busy.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    faults = [busy, busy, busy]
+    connect = sqlite3.connect
+
+    def sometimes(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        if faults:
+            raise faults.pop()
+        connection: sqlite3.Connection = connect(*arguments, **options)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", sometimes)
+    downloads = Downloads(tmp_path / "cache")
+    with served.serve(folder) as record:
+        wanted = build(record, package)
+        read_contents([wanted], downloads, BOUND)
+        assert faults == []
+        record.forget()
+        assert len(read_contents([wanted], downloads, BOUND).found) == 1
         assert not record.requests
 
 
