@@ -1,7 +1,8 @@
 // One Pyodide that installs something and tells what came of it. Usage: node installers.mjs JOB.json
 //
 // JOB: {pyodide: folder of the npm package, packages: packageCacheDir, lock: path or URL of a lock file or null,
-//       base: packageBaseUrl or null, load: [names for loadPackage], micropip: [requirements], index: URL of an index or null,
+//       base: packageBaseUrl or null, load: [names for loadPackage], first: [requirements that micropip installs one by one before],
+//       micropip: [requirements], index: URL of an index or null,
 //       script: Python or null, events: file that this writes}
 // The event `answer` has what `Answer` of installers.py has.
 //
@@ -39,7 +40,9 @@ try {
   answer.loaded = Object.keys(py.loadedPackages);
   if (job.micropip.length) {
     const install = py.runPython('import micropip\nmicropip.install');
-    await install.callKwargs(py.toPy(job.micropip), job.index ? { index_urls: job.index } : {});
+    const from = job.index ? { index_urls: job.index } : {};
+    for (const each of job.first) await install.callKwargs(each, from);
+    await install.callKwargs(py.toPy(job.micropip), from);
   }
   answer.distributions = JSON.parse(
     py.runPython('import importlib.metadata as m, json\njson.dumps({d.metadata["Name"]: d.version for d in m.distributions()})'),

@@ -60,12 +60,18 @@ def runtime(version: str) -> Runtime:
     return fetch.pyodide(version, find_node(), cache_folder())
 
 
-def micropip_from(index: str, requirements: Sequence[str], version: str, *, script: str | None = None) -> Answer:
-    """`micropip.install(requirements, index_urls=index)`; micropip itself comes from the packageCacheDir."""
+def micropip_from(
+    index: str, requirements: Sequence[str], version: str, *, first: Sequence[str] = (), script: str | None = None
+) -> Answer:
+    """`micropip.install(requirements, index_urls=index)`; micropip itself comes from the packageCacheDir.
+
+    Those in `first` are installed before, one by one: micropip unpacks and opens the wheels of one call at the same time, in any
+    order.
+    """
     here = runtime(version)
     packages = package_cache(here, cache_folder())
     assert not (missing := from_pypi(here, ["micropip"], packages)), missing
-    return _answer(here, packages=str(packages), micropip=list(requirements), index=index, script=script)
+    return _answer(here, packages=str(packages), first=list(first), micropip=list(requirements), index=index, script=script)
 
 
 def load_from_lock(
@@ -109,6 +115,7 @@ def _answer(here: Runtime, **job: Any) -> Answer:
         "lock": None,
         "base": None,
         "load": [],
+        "first": [],
         "micropip": [],
         "index": None,
     }

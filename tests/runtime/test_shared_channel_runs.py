@@ -26,7 +26,8 @@ PYODIDES = [
 ]
 SHARE = '[share]\nlibraries = "auto"\nprefix = "forge-"\n'
 USERS = ["one", "other", "pkg", "two"]
-LIBRARIES = {"forge-libbase", "forge-libcount", "forge-libshapes"}
+BOTTOM_UP = ["forge-libbase", "forge-libcount", "forge-libshapes"]
+LIBRARIES = set(BOTTOM_UP)
 SCRIPT = """
 import json
 import one._one as one, two._two as two
@@ -68,7 +69,7 @@ def test_one_instance_of_each_library_serves_all_projects(pyodide: str, py: str,
         public = tmp_path / "public"
         lock = public / f"pyodide-lock-{TAGS[pyodide].removesuffix('_wasm32')}.json"
         for found in (
-            micropip_from(f"{site.url}simple", USERS, pyodide, script=SCRIPT),
+            micropip_from(f"{site.url}simple", USERS, pyodide, first=BOTTOM_UP, script=SCRIPT),
             load_from_lock(lock, USERS, pyodide, packages=public, script=SCRIPT),
         ):
             assert found.errors == (), "\n".join(found.errors)
