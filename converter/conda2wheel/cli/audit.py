@@ -14,6 +14,7 @@ from conda2wheel.cli.messages import bug_traceback, error_line, print_json, warn
 if TYPE_CHECKING:
     from conda2wheel.commands.audit_result import Audited
     from conda2wheel.errors import Conda2WheelError
+    from conda2wheel.files.packagefile import Limits
 
 STDOUT = "-"
 
@@ -29,6 +30,7 @@ class FailOn(StrEnum):
 WIDTH = 130  # columns of a table where stderr is no terminal
 
 
+@options.with_limits
 def audit(
     paths: Annotated[
         list[str],
@@ -47,10 +49,8 @@ def audit(
     offline: options.Offline = False,
     as_json: options.Json = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every finding, and tracebacks of bugs.")] = False,
-    max_members: options.MaxMembers = None,
-    max_size: options.MaxSize = None,
-    max_member_size: options.MaxMemberSize = None,
-    max_ratio: options.MaxRatio = None,
+    *,
+    limits: Limits,
 ) -> None:
     """Say whether wheels run in Pyodide, run except for some functions, or do not load, and every reason why.
 
@@ -74,7 +74,6 @@ def audit(
             raise typer.BadParameter(f"{folder}: no such folder", param_hint="--find-links")
     if as_json and sarif == STDOUT:
         raise typer.BadParameter("stdout cannot be both JSON and SARIF", param_hint="--sarif")
-    limits = options.limits(max_members, max_size, max_member_size, max_ratio)
     console = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH)
     quiet = as_json or sarif == STDOUT
     with show_progress(len(paths), "auditing") as display:

@@ -12,8 +12,10 @@ from conda2wheel.cli.messages import error_line, print_json, warning_line
 
 if TYPE_CHECKING:
     from conda2wheel.bundle.output import Bundle
+    from conda2wheel.files.packagefile import Limits
 
 
+@options.with_limits
 def bundle(
     specs: Annotated[list[str] | None, typer.Argument(metavar="SPEC", help="Match specs.", show_default=False)] = None,
     out: Annotated[
@@ -58,10 +60,8 @@ def bundle(
     offline: options.Offline = False,
     as_json: options.Json = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show each step and every warning.")] = False,
-    max_members: options.MaxMembers = None,
-    max_size: options.MaxSize = None,
-    max_member_size: options.MaxMemberSize = None,
-    max_ratio: options.MaxRatio = None,
+    *,
+    limits: Limits,
 ) -> None:
     """Build a folder of wheels that work together, with an index and lock files.
 
@@ -76,7 +76,6 @@ def bundle(
         raise typer.BadParameter("give match specs, or a lock with --locked", param_hint="SPEC")
     options.require_libdirs(libdir or ())
     options.require_recipes(recipes or ())
-    limits = options.limits(max_members, max_size, max_member_size, max_ratio)
     codes = options.allowed(allow)
     try:
         with show_progress(1, "reading the indexes of the channels") as display:

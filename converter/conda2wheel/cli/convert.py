@@ -13,12 +13,14 @@ from conda2wheel.cli.messages import error_line, print_evidence, print_json, war
 if TYPE_CHECKING:
     from conda2wheel.cli.progress import ProgressDisplay
     from conda2wheel.commands.convert import ConvertOutcome
+    from conda2wheel.files.packagefile import Limits
     from conda2wheel.results import Planned
 
 # Warnings that nearly every package has; -v shows them.
 QUIET_WARNINGS = ("missing-license", "left-out", "dropped-requirement", "requirement-differs")
 
 
+@options.with_limits
 def convert(
     sources: Annotated[
         list[str],
@@ -46,10 +48,8 @@ def convert(
         bool,
         typer.Option("--verbose", "-v", help="Show the evidence for the platform, every warning, and tracebacks of bugs."),
     ] = False,
-    max_members: options.MaxMembers = None,
-    max_size: options.MaxSize = None,
-    max_member_size: options.MaxMemberSize = None,
-    max_ratio: options.MaxRatio = None,
+    *,
+    limits: Limits,
 ) -> None:
     """Convert conda packages into wheels.
 
@@ -63,7 +63,6 @@ def convert(
     options.require_libdirs(libdir or ())
     codes = options.allowed(allow)
     options.require_recipes(recipes or ())
-    limits = options.limits(max_members, max_size, max_member_size, max_ratio)
     packages = expand_all(sources)
     results = []
     good = True

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from conda2wheel.commands.inspect import Inspection
+    from conda2wheel.files.packagefile import Limits
 
 WIDTH = 240  # columns of a table where stdout is no terminal
 
 
+@options.with_limits
 def inspect(
     paths: Annotated[
         list[str],
@@ -24,10 +26,8 @@ def inspect(
     ],
     offline: options.Offline = False,
     as_json: options.Json = False,
-    max_members: options.MaxMembers = None,
-    max_size: options.MaxSize = None,
-    max_member_size: options.MaxMemberSize = None,
-    max_ratio: options.MaxRatio = None,
+    *,
+    limits: Limits,
 ) -> None:
     """Show the contents of a package, a wheel or a side module.
 
@@ -43,7 +43,6 @@ def inspect(
     from conda2wheel.errors import Conda2WheelError
     from conda2wheel.results import document, error_json
 
-    limits = options.limits(max_members, max_size, max_member_size, max_ratio)
     console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
     results = []
     good = True

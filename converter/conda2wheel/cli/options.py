@@ -5,11 +5,13 @@ A wrong value raises `typer.BadParameter`, which ends the command with exit stat
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -117,44 +119,48 @@ Offline = Annotated[
     bool, typer.Option("--offline", help="Do not use the network: read channels and packages from the cache only.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-MaxMembers = Annotated[
-    int | None,
-    typer.Option(
-        "--max-members",
-        metavar="N",
-        min=1,
-        help="Limit the number of files in a package; 200000 if not given.",
-        rich_help_panel="Limits",
-    ),
-]
-MaxSize = Annotated[
-    str | None,
-    typer.Option(
-        "--max-size", metavar="SIZE", help="Limit the unpacked size of a package; 8G if not given.", rich_help_panel="Limits"
-    ),
-]
-MaxMemberSize = Annotated[
-    str | None,
-    typer.Option(
-        "--max-member-size",
-        metavar="SIZE",
-        help="Limit the size of one file in a package; 2G if not given.",
-        rich_help_panel="Limits",
-    ),
-]
-MaxRatio = Annotated[
-    int | None,
-    typer.Option(
-        "--max-ratio",
-        metavar="N",
-        min=1,
-        help="Limit the ratio of unpacked to packed size; 250 if not given.",
-        rich_help_panel="Limits",
-    ),
-]
+_LIMIT_OPTIONS = {  # by the field of `Limits`: what it is called in --help, whether it is in bytes, the default as text
+    "members": ("the number of files in a package", False, "200000"),
+    "size": ("the unpacked size of a package", True, "8G"),
+    "member_size": ("the size of one file in a package", True, "2G"),
+    "ratio": ("the ratio of unpacked to packed size", False, "250"),
+    "depth": ("the number of folders that a file lies in", False, "64"),
+    "path_bytes": ("the length of all paths in a package together", True, "16M"),
+    "aliases": ("the number of other names that links give to files", False, "50000"),
+}
 
 
-def limits(members: int | None, size: str | None, member_size: str | None, ratio: int | None) -> Limits:
+def with_limits(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each bound of `Limits`; the command takes the bounds as its keyword argument `limits`."""
+    hints = {name: hint for name, hint in command.__annotations__.items() if name not in ("limits", "return")}
+    own = get_type_hints(SimpleNamespace(__annotations__=hints), command.__globals__, include_extras=True)
+    parameters = [
+        parameter.replace(annotation=own[name])
+        for name, parameter in inspect.signature(command).parameters.items()
+        if name != "limits"
+    ]
+    for field, (what, in_bytes, default) in _LIMIT_OPTIONS.items():
+        option = typer.Option(
+            f"--max-{field.replace('_', '-')}",
+            metavar="SIZE" if in_bytes else "N",
+            min=None if in_bytes else 1,
+            help=f"Limit {what}; {default} if not given.",
+            rich_help_panel="Limits",
+        )
+        kind = Annotated[str | None, option] if in_bytes else Annotated[int | None, option]
+        parameters.append(inspect.Parameter(f"max_{field}", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind))
+
+    def limited(**arguments: Any) -> None:
+        given = {field: arguments.pop(f"max_{field}") for field in _LIMIT_OPTIONS}
+        command(**arguments, limits=_limits(given))
+
+    limited.__name__, limited.__doc__ = command.__name__, command.__doc__
+    limited.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # typer reads it
+    limited.__annotations__ = {each.name: each.annotation for each in parameters}
+    return limited
+
+
+def _limits(given: Mapping[str, Any]) -> Limits:
     """Return the default limits, changed by those given on the command line.
 
     Raises:
@@ -162,15 +168,16 @@ def limits(members: int | None, size: str | None, member_size: str | None, ratio
     """
     from conda2wheel.files.packagefile import Limits
 
-    given: dict[str, Any] = {
-        "members": members,
-        "size": _bytes("--max-size", size),
-        # A package is smaller than its contents, so whoever allows the unpacked size allows a download of that size.
-        "download": _bytes("--max-size", size),
-        "member_size": _bytes("--max-member-size", member_size),
-        "ratio": ratio,
+    found: dict[str, Any] = {
+        field: _bytes(f"--max-{field.replace('_', '-')}", value) if _LIMIT_OPTIONS[field][1] else value
+        for field, value in given.items()
+        if value is not None
     }
-    return Limits(**{key: value for key, value in given.items() if value is not None})
+    if (
+        "size" in found
+    ):  # a package is smaller than its contents, so whoever allows the unpacked size allows a download of that size
+        found["download"] = found["size"]
+    return Limits(**found)
 
 
 def downloads(offline: bool, display: ProgressDisplay | None = None) -> Downloads:

@@ -13,9 +13,11 @@ from conda2wheel.cli.messages import bug_traceback, error_line, print_evidence, 
 if TYPE_CHECKING:
     from conda2wheel.cli.progress import ProgressDisplay
     from conda2wheel.errors import Conda2WheelError
+    from conda2wheel.files.packagefile import Limits
     from conda2wheel.results import Repaired
 
 
+@options.with_limits
 def repair(
     wheels: Annotated[list[Path], typer.Argument(metavar="WHEEL", help="Wheels of any build tool.", show_default=False)],
     out: options.Out = Path("dist"),
@@ -35,10 +37,8 @@ def repair(
             "--verbose", "-v", help="Show the evidence for the platform, the vendored libraries, and tracebacks of bugs."
         ),
     ] = False,
-    max_members: options.MaxMembers = None,
-    max_size: options.MaxSize = None,
-    max_member_size: options.MaxMemberSize = None,
-    max_ratio: options.MaxRatio = None,
+    *,
+    limits: Limits,
 ) -> None:
     """Vendor shared libraries into wheels of other build tools, and correct their tags.
 
@@ -53,7 +53,6 @@ def repair(
     platforms = options.require_platforms(platform)
     options.require_libdirs(libdir or ())
     codes = options.allowed(allow)
-    limits = options.limits(max_members, max_size, max_member_size, max_ratio)
     results = []
     good = True
     started = time.monotonic()

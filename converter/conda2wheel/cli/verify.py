@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from conda2wheel.cli import options
 from conda2wheel.cli.messages import error_line, print_json
 
+if TYPE_CHECKING:
+    from conda2wheel.files.packagefile import Limits
+
 DIFFERENCES = 10  # shown of one wheel without -v
 
 
+@options.with_limits
 def verify(
     wheels: Annotated[list[str], typer.Argument(metavar="WHEEL", help="Wheels that conda2wheel wrote.", show_default=False)],
     packages: Annotated[
@@ -22,10 +26,8 @@ def verify(
     ],
     as_json: options.Json = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every difference.")] = False,
-    max_members: options.MaxMembers = None,
-    max_size: options.MaxSize = None,
-    max_member_size: options.MaxMemberSize = None,
-    max_ratio: options.MaxRatio = None,
+    *,
+    limits: Limits,
 ) -> None:
     """Convert the source packages of wheels again, and compare the bytes.
 
@@ -43,7 +45,6 @@ def verify(
     for path in packages:
         if not os.path.lexists(path):
             raise typer.BadParameter(f"{path}: no such file or folder", param_hint="--from")
-    limits = options.limits(max_members, max_size, max_member_size, max_ratio)
     results = []
     good = True
     for wheel in wheels:

@@ -27,21 +27,25 @@ SPOOL_IN_MEMORY = 512 << 20
 MAX_LINK_HOPS = 40  # as Linux's ELOOP
 MAX_PATH = 4096  # as Linux's PATH_MAX; also keeps the work for one name small
 CHUNK = 1 << 20
+BLOCK = 4096  # what a name takes on a disk at least
 _UNSAFE_CHARACTER = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds on a package; all but the first and `ratio` are in bytes.
+    """Bounds on a package; sizes are in bytes.
 
     Attributes:
-        members: How many members it may have.
+        members: How many members it may have, and how many names and folders with its links.
         size: What it may unpack to.
         member_size: What one member may have.
         ratio: How many times its own size it may unpack to; checked once `ratio_from` bytes are unpacked.
         download: What may be downloaded.
         header: What the headers of one member may have (long names, pax records).
         zstd_window: The memory that one zstd stream may use.
+        depth: How many folders a path may lie in.
+        path_bytes: How long all its paths may be together, with the targets and the other names of links.
+        aliases: How many other names the links of a package may give to its files.
     """
 
     members: int = 200_000
@@ -52,6 +56,19 @@ class Limits:
     download: int = 4 << 30
     header: int = 1 << 20
     zstd_window: int = 1 << 27  # zstd level 22, the largest that conda's tools write
+    depth: int = 64
+    path_bytes: int = 16 << 20
+    aliases: int = 50_000
+
+
+_NO_OPTION = ("ratio_from", "download", "header", "zstd_window")
+
+
+def too_large(source: str, why: str, bound: str) -> Refused:
+    """Return the refusal for a package that exceeds a bound, which is the name of a field of `Limits`."""
+    option = f"--max-{bound.replace('_', '-')}"
+    hint = f"Limits({bound}=...) raises that bound" if bound in _NO_OPTION else f"raise {option} if you trust it"
+    return Refused("too-large", f"{source}: {why}", hint)
 
 
 class Blob(Protocol):

@@ -31,7 +31,7 @@ NotifyWhen = Literal["always", "attention"]
 WHENS: tuple[NotifyWhen, ...] = get_args(NotifyWhen)
 AUTO = "auto"
 HINT = "`conda2wheel mirror init` writes a commented configuration"
-_BYTES = ("size", "member_size")
+_BYTES = ("size", "member_size", "path_bytes")
 SECTIONS: dict[str, dict[str, type]] = {
     "channel": {"urls": list, "platforms": list},
     "select": {"include": list, "exclude": list, "classes": list, "versions": int, "builds": int},
@@ -50,7 +50,15 @@ SECTIONS: dict[str, dict[str, type]] = {
     "work": {"workers": int, "memory": str, "timeout": str, "retries": int, "check": str},
     "output": {"store": str, "keep": int, "grace": str},
     "state": {"path": str},
-    "limits": {"members": int, "size": str, "member_size": str, "ratio": int},
+    "limits": {
+        "members": int,
+        "size": str,
+        "member_size": str,
+        "ratio": int,
+        "depth": int,
+        "path_bytes": str,
+        "aliases": int,
+    },
     "notify": {"command": list, "webhook": str, "when": str, "metrics": str},
     "schedule": {"note": str},
 }
@@ -322,7 +330,7 @@ def _values(section: str, key: str, value: Any) -> Iterator[tuple[str, str]]:
     for text in value if name in ("select.include", "select.exclude") else ():
         if (why := _spec_error(text)) is not None:
             yield f"{text!r} is no match spec: {why}", text
-    if name in ("work.memory", "limits.size", "limits.member_size", "work.timeout", "output.grace"):
+    if name in ("work.memory", "work.timeout", "output.grace", *(f"limits.{each}" for each in _BYTES)):
         yield from ((why, "") for why in _unparsable(value, parse_duration if key in ("timeout", "grace") else parse_size))
     for text in value if name == "channel.platforms" else ():
         try:
