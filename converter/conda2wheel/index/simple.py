@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
@@ -107,12 +107,12 @@ class Project:
             "files": [file.json() for file in self.files],
         }
 
-    def html(self) -> str:
-        """As PEP 503 has it."""
+    def html(self, comments: Iterable[str] = ()) -> str:
+        """As PEP 503 has it; `comments` are lines of HTML after the files."""
         state = f'<meta name="pypi:project-status" content="{self.status}">\n'
         if self.reason:
             state += f'<meta name="pypi:project-status-reason" content="{escape(self.reason)}">\n'
-        return _page(f"Links for {self.name}", (file.html() for file in self.files), state)
+        return html_page(f"Links for {self.name}", [*(file.html() for file in self.files), *comments], state)
 
 
 def index_file(wheel: Path, url: str, uploaded: float | None = None) -> tuple[str, IndexFile, bytes]:
@@ -170,7 +170,7 @@ def pages(projects: Iterable[Project]) -> Mapping[str, str]:
         found[f"{project.name}/index.json"] = _json(project.json())
     names = [{"name": project.name} for project in projects]
     found["index.json"] = _json({"meta": {"api-version": API_VERSION}, "projects": names})
-    found["index.html"] = _page("Simple index", (f'<a href="{p.name}/">{p.name}</a><br>' for p in projects))
+    found["index.html"] = html_page("Simple index", (f'<a href="{p.name}/">{p.name}</a><br>' for p in projects))
     return found
 
 
@@ -178,7 +178,8 @@ def _json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, indent=1) + "\n"
 
 
-def _page(title: str, lines: Iterator[str], head: str = "") -> str:
+def html_page(title: str, lines: Iterable[str], head: str = "") -> str:
+    """A page of an index: its lines, with the version of the API (PEP 629) in its head."""
     meta = f'<meta charset="utf-8">\n<meta name="pypi:repository-version" content="{API_VERSION}">\n'
     top = f"<!DOCTYPE html>\n<html>\n<head>\n{meta}{head}<title>{escape(title)}</title>\n</head>\n<body>\n"
     return top + "".join(f"{line}\n" for line in lines) + "</body>\n</html>\n"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.resources import files
@@ -62,6 +62,7 @@ SECTIONS: dict[str, dict[str, type]] = {
     "notify": {"command": list, "webhook": str, "when": str, "metrics": str},
     "schedule": {"note": str},
 }
+OF_OTHERS = ("serve",)  # a table of the same file that another command reads: conda2wheel.serve.config
 _MINIMUM = {("work", "workers"): 0, ("work", "retries"): 0, ("select", "versions"): 0, ("select", "builds"): 0}  # else 1
 
 
@@ -233,20 +234,32 @@ def load(path: str | Path) -> MirrorConfig:
     Raises:
         Failed: "usage" with `FILE:LINE: what` for every mistake, "not-found", "unreadable".
     """
+    return read_config(path)[0]
+
+
+def read_config(
+    path: str | Path, more: Callable[[Mapping[str, Any]], Iterable[Problem]] = lambda _: ()
+) -> tuple[MirrorConfig, dict[str, Any]]:
+    """Read a configuration and its document, as `load`; `more` yields the mistakes in the tables of other commands."""
     path = Path(path)
     if not path.is_file():
         raise Failed("not-found", f"{path}: no such file", HINT)
     text, document = read_toml(path)
-    if problems := list(_mistakes(document)):
+    if problems := [*_mistakes(document), *more(document)]:
         raise invalid_document(path, text, problems, HINT)
     try:
-        config = _config(path.absolute(), document)
-        book = RecipeBook(config.convert.recipes)
+        return from_document(path, document), document
     except Failed as error:
         if error.code == "not-found":
             message = error.message.removeprefix("--recipes ")
             raise invalid_document(path, text, [Problem(("convert", "recipes"), message)], HINT) from None
         raise
+
+
+def from_document(path: Path, document: Mapping[str, Any]) -> MirrorConfig:
+    """The configuration of a document without mistakes, which stands at `path`. Raises `Failed` (not-found) for recipes."""
+    config = _config(path.absolute(), document)
+    book = RecipeBook(config.convert.recipes)
     return replace(config, recipes=tuple((each.package, json.dumps(each.document, sort_keys=True)) for each in book.recipes))
 
 
@@ -293,6 +306,8 @@ def _digest(value: Any) -> str:
 def _mistakes(document: Mapping[str, Any]) -> Iterator[Problem]:
     mistakes: list[Problem] = []
     for name, value in document.items():
+        if name in OF_OTHERS:
+            continue
         if name not in SECTIONS:
             mistakes.append(Problem((name,), f"there is no [{name}]; {suggestion(name, SECTIONS)}"))
         else:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -196,15 +196,16 @@ def index_pages(entries: Iterable[IndexEntry]) -> dict[str, bytes]:
     by_project: dict[str, list[IndexEntry]] = {}
     for entry in entries:
         by_project.setdefault(entry.wheel.project, []).append(entry)
-    projects = []
-    for name, group in sorted(by_project.items()):
-        files = sorted((entry.file for entry in group), key=lambda file: (Version(file.version), file.filename))
-        reasons = [entry.yanked for entry in group if entry.yanked is not None]
-        archived = len(reasons) == len(group)
-        projects.append(
-            Project(name, tuple(files), "archived" if archived else "active", max(reasons) or None if archived else None)
-        )
+    projects = [project_of(name, group) for name, group in sorted(by_project.items())]
     return {f"simple/{path}": text.encode() for path, text in pages(projects).items()}
+
+
+def project_of(name: str, entries: Sequence[IndexEntry], file: Callable[[IndexEntry], IndexFile] = lambda e: e.file) -> Project:
+    """The project of a page, with the files of its entries. A project of which every file is yanked is archived (PEP 792)."""
+    files = sorted(map(file, entries), key=lambda each: (Version(each.version), each.filename))
+    reasons = [entry.yanked for entry in entries if entry.yanked is not None]
+    archived = bool(entries) and len(reasons) == len(entries)
+    return Project(name, tuple(files), "archived" if archived else "active", max(reasons) or None if archived else None)
 
 
 def digest_of(files: Mapping[str, bytes]) -> str:

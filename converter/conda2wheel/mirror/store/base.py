@@ -112,6 +112,13 @@ class Store(ABC):
         found = self.fetch(path)
         return None if found is None else found.data
 
+    def get_range(self, path: str, start: int, end: int) -> bytes:
+        """Read the bytes of an object from `start` to `end`, which is not included. Raises `Failed` also if it does not exist."""
+        data = self.get(path)
+        if data is None:
+            raise store_error(f"read {self.url}/{path}", "it does not exist")
+        return data[start:end]
+
     def put_blob(self, path: str, source: bytes | Path) -> bool:
         """Write an object whose path contains its hash. Returns False, without writing, if one of the same size exists."""
         size = len(source) if isinstance(source, bytes) else _file_size(source)

@@ -154,6 +154,12 @@ class BucketStore(Store):
                     break
         return True
 
+    def get_range(self, path: str, start: int, end: int) -> bytes:
+        import obstore
+
+        with self._errors("read", path):
+            return bytes(obstore.get_range(self._store, path, start=start, end=end))
+
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         import obstore
 

@@ -1,0 +1,67 @@
+"""The application around the index: health, readiness, metrics, logs and the end."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.helpers.mirror_index import publish_release
+from tests.helpers.service import RunningService, configured, running
+
+OFF = "[serve]\non_demand = false\n"
+
+
+def samples(service: RunningService) -> dict[tuple[str, ...], float]:
+    """What /metrics has, by name and values of labels."""
+    found = text_string_to_metric_families(service.get("/metrics").text)
+    return {(each.name, *each.labels.values()): each.value for family in found for each in family.samples}
+
+
+def test_a_store_that_goes_away_and_comes_back(tmp_path: Path) -> None:
+    with running(configured(tmp_path, OFF)) as service:
+        assert service.get("/readyz").json()["status"] == "ready"  # nothing is published yet
+        publish_release(service.service.store, 1)
+        service.wait(lambda: service.get("/readyz").json()["generation"] is not None)
+        shutil.move(tmp_path / "public", tmp_path / "away")
+        service.wait(lambda: service.get("/readyz").status == 503)
+        assert "was there, and nothing is now" in service.get("/readyz").json()["problems"][0]
+        assert service.get("/healthz").status == 200
+        assert service.page("grows")["files"]  # the index that it knows
+        shutil.move(tmp_path / "away", tmp_path / "public")
+        service.wait(lambda: service.get("/readyz").status == 200)
+        assert [each["level"] for each in service.events("store")][-2:] == ["error", "info"]
+
+
+def test_requests_are_counted_and_logged_with_their_ids(tmp_path: Path) -> None:
+    with running(configured(tmp_path, OFF)) as service:
+        for _ in range(3):
+            assert service.get("/simple/nothing/").status == 404
+        known = service.get("/healthz", X_Request_ID="from-a-proxy.1")
+        assert known.headers["x-request-id"] == "from-a-proxy.1"
+        made = service.get("/healthz", X_Request_ID='"; drop').headers["x-request-id"]
+        assert made.isascii()
+        assert '"' not in made
+        found = samples(service)
+        assert found["conda2wheel_serve_requests_total", "/simple/", "GET", "404"] == 3
+        assert found["conda2wheel_serve_requests_total", "/healthz", "GET", "200"] == 2
+        assert found["conda2wheel_serve_request_seconds_count", "/simple/"] == 3
+        logged = {each["request"]: each for each in service.events("request")}
+        assert {"from-a-proxy.1", made} <= logged.keys()
+        assert (logged[made]["path"], logged[made]["status"]) == ("/healthz", 200)
+
+
+def test_an_error_of_the_service_is_logged_and_is_no_page(tmp_path: Path) -> None:
+    with running(configured(tmp_path, OFF)) as service:
+        service.service.simple._index = None  # type: ignore[assignment]
+        answer = service.get("/simple/")
+        assert (answer.status, answer.json()) == (500, {"detail": "an error of the service; it is in its log"})
+        [event] = service.events("error")
+        assert event["request"] == answer.headers["x-request-id"]
+        assert "Traceback" in event["trace"]
+
+
+def test_the_openapi_document_has_the_operations(tmp_path: Path) -> None:
+    with running(configured(tmp_path, OFF)) as service:
+        assert {"/healthz", "/readyz", "/metrics"} <= service.get("/openapi.json").json()["paths"].keys()
