@@ -13,6 +13,7 @@ from conda2wheel.bundle.packages import AbsentDependency, ChosenPackage, Externa
 from conda2wheel.bundle.pypi import PyPIWheel
 from conda2wheel.conda.names import Names
 from conda2wheel.errors import Failed
+from conda2wheel.files.documents import parse_json
 from conda2wheel.files.reading import not_found
 from conda2wheel.options import Options
 from conda2wheel.results import ConversionWarning
@@ -138,10 +139,10 @@ def read_bundle_lock(path: Path) -> BundleLock:
         Failed: not-found, unreadable (not a lock file, or one of another schema).
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parse_json(path.read_bytes())
     except FileNotFoundError:
         raise not_found(path) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise Failed("unreadable", f"{path}: {error}", "it is no bundle.lock") from None
     try:
         if document["schema"] != SCHEMA:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import bz2
 import io
-import json
 import re
 import tarfile
 import time
@@ -26,6 +25,8 @@ from conda2wheel.conda.archive import ARCHIVE_ERRORS, StrictTarInfo
 from conda2wheel.conda.formats import format_named, format_of
 from conda2wheel.conda.paths_json import path_rows
 from conda2wheel.errors import Failed, Refused
+from conda2wheel.files.documents import json_object
+from conda2wheel.files.packagefile import BytesBlob
 from conda2wheel.files.reading import corrupt, not_found, unreadable
 from conda2wheel.net.download import BACKOFF, TRIES, open_ranges, redacted
 
@@ -310,10 +311,4 @@ def _listed(source: str, stream: IO[bytes]) -> PackageInfo:
 
 
 def _document(source: str, found: Mapping[str, bytes], name: str) -> dict[str, Any]:
-    try:
-        value = json.loads(found[name])
-    except (ValueError, RecursionError) as error:
-        raise corrupt(source, f"{name} is not JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise corrupt(source, f"{name} is not a JSON object")
-    return value
+    return json_object(source, name, BytesBlob(found[name]))

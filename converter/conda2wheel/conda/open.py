@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,7 +15,8 @@ from conda2wheel.conda.package import CondaPackage, from_record, read_info, seve
 from conda2wheel.conda.paths_json import Placeholder
 from conda2wheel.conda.prefix import open_folder, open_listed
 from conda2wheel.errors import Failed, Refused
-from conda2wheel.files.packagefile import Limits
+from conda2wheel.files.documents import json_object
+from conda2wheel.files.packagefile import FileBlob, Limits
 from conda2wheel.files.reading import corrupt, not_found, unreadable
 from conda2wheel.net.download import is_url
 from conda2wheel.results import ConversionWarning
@@ -188,13 +188,9 @@ def _environment(path: Path, package: CondaPackage, packages: list[dict[str, Any
 
 def _load(path: Path, source: str) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_bytes())
+        size = path.stat().st_size
     except FileNotFoundError:
         raise not_found(source) from None
     except OSError as error:
         raise unreadable(source, error) from None
-    except (ValueError, RecursionError):
-        raise corrupt(source, f"{path.name} is not JSON") from None
-    if not isinstance(value, dict):
-        raise corrupt(source, f"{path.name} is not a JSON object")
-    return value
+    return json_object(source, path.name, FileBlob(path, size))

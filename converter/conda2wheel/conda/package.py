@@ -7,22 +7,22 @@ info/has_prefix; old conda-build packages have only those, so they are the fallb
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from conda2wheel.conda import recipe_yaml
 from conda2wheel.conda.archive import NO_PACKAGE
 from conda2wheel.conda.paths_json import Placeholder, has_prefix, path_rows, placeholders, select_listed
 from conda2wheel.errors import Refused
+from conda2wheel.files.documents import DocumentError, json_object, parse_yaml
 from conda2wheel.files.packagefile import Blob, PackageFile
 from conda2wheel.files.reading import corrupt
 from conda2wheel.results import ConversionWarning
 
 __all__ = ["CondaPackage", "Placeholder", "from_record", "read_info", "several_packages"]
 
-MAX_TEXT = 64 << 20  # bytes of one JSON document; a paths.json has about 250 a file
+MAX_TEXT = 64 << 20  # bytes of a list of files
+MAX_PREFIXES = 4 << 20  # bytes of info/has_prefix
 LATEST = 253402300800.0  # the year 10000, in seconds
 RECIPE_FILES = {
     "recipe": ("recipe.yaml", "meta.yaml"),
@@ -124,7 +124,7 @@ def read_info(source: str, files: tuple[PackageFile, ...]) -> CondaPackage:
         return _from_info(source, by_name, contents)
     records = sorted(name for name in by_name if name.startswith("conda-meta/") and name.endswith(".json"))
     if len(records) == 1:
-        record = _json(source, by_name[records[0]])
+        record = json_object(source, records[0], by_name[records[0]].blob)
         return from_record(source, record, contents)
     if records:
         raise several_packages(source, records)
@@ -158,10 +158,11 @@ def from_record(source: str, record: Mapping[str, Any], contents: tuple[PackageF
 
 
 def _from_info(source: str, names: Mapping[str, PackageFile], contents: tuple[PackageFile, ...]) -> CondaPackage:
-    index = _require_identity(source, _json(source, names["info/index.json"]))
+    index = _require_identity(source, json_object(source, "info/index.json", names["info/index.json"].blob))
 
     def document(name: str) -> dict[str, Any]:
-        return _json(source, names[f"info/{name}"]) if f"info/{name}" in names else {}
+        path = f"info/{name}"
+        return json_object(source, path, names[path].blob) if path in names else {}
 
     cached = document("repodata_record.json")  # conda's package cache writes it next to an unpacked archive
     recipes = {key: _first_yaml(names, candidates) for key, candidates in RECIPE_FILES.items()}
@@ -198,20 +199,6 @@ def _require_identity(source: str, index: Mapping[str, Any]) -> Mapping[str, Any
     return index
 
 
-def _json(source: str, file: PackageFile) -> dict[str, Any]:
-    if file.blob.size > MAX_TEXT:
-        raise Refused(
-            "too-large", f"{source}: {file.path} has {file.blob.size} bytes", "a real package has no document of that size"
-        )
-    try:
-        value = json.loads(file.blob.read())
-    except (ValueError, RecursionError) as error:
-        raise corrupt(source, f"{file.path} is not JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise corrupt(source, f"{file.path} is not a JSON object")
-    return value
-
-
 def _first_yaml(
     names: Mapping[str, PackageFile], candidates: tuple[str, ...]
 ) -> tuple[dict[str, Any], tuple[ConversionWarning, ...]]:
@@ -222,8 +209,8 @@ def _first_yaml(
         if file is None:
             continue
         try:
-            value = recipe_yaml.load(file.blob)
-        except recipe_yaml.RecipeError as error:
+            value = parse_yaml(file.blob)
+        except DocumentError as error:
             warnings.append(
                 ConversionWarning("unreadable-recipe", f"info/recipe/{candidate} {error}; it was not used", file.path)
             )
@@ -240,17 +227,20 @@ def _listed(source: str, names: Mapping[str, PackageFile], contents: tuple[Packa
     """Return the files that the package lists (all if it has no list), the placeholders by path, and warnings."""
     warnings: tuple[ConversionWarning, ...] = ()
     if "info/paths.json" in names:
-        listed = path_rows(source, _json(source, names["info/paths.json"]), "info/paths.json")
+        listed = path_rows(source, json_object(source, "info/paths.json", names["info/paths.json"].blob), "info/paths.json")
         contents, warnings = select_listed(source, contents, listed, "info/paths.json")
         return contents, placeholders(listed), warnings
     if "info/files" in names:
-        paths = [line.strip() for line in _text(names["info/files"]).splitlines()]
+        paths = [line.strip() for line in _text(source, names["info/files"], MAX_TEXT).splitlines()]
         plain = {path: {"path_type": "softlink"} for path in paths if path}  # it does not mark links to folders
         contents, warnings = select_listed(source, contents, plain, "info/files")
-    return contents, has_prefix(source, _text(names["info/has_prefix"])) if "info/has_prefix" in names else {}, warnings
+    found = has_prefix(source, _text(source, names["info/has_prefix"], MAX_PREFIXES)) if "info/has_prefix" in names else {}
+    return contents, found, warnings
 
 
-def _text(file: PackageFile) -> str:
+def _text(source: str, file: PackageFile, most: int) -> str:
+    if file.blob.size > most:
+        raise Refused("too-large", f"{source}: {file.path} has {file.blob.size} bytes", "a real package has no list of that size")
     return file.blob.read().decode("utf-8", "replace")
 
 

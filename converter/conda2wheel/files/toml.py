@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from conda2wheel.errors import Failed
+from conda2wheel.files.documents import DocumentError, parse_toml
 from conda2wheel.files.reading import not_found, unreadable
 
 Keys = Sequence[str | int]
@@ -45,8 +45,8 @@ def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
     except UnicodeDecodeError as error:
         raise Failed("unreadable", f"{path}: {error}", "save it in UTF-8") from None
     try:
-        return text, tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        return text, parse_toml(text)
+    except DocumentError as error:
         raise Failed("usage", f"{path}: {error}", "it is not TOML") from None
 
 

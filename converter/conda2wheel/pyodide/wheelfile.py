@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import keyword
 import re
 import zipfile
@@ -19,6 +18,7 @@ from packaging.version import Version
 
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule
 from conda2wheel.errors import Failed, Refused
+from conda2wheel.files.documents import parse_json
 from conda2wheel.files.packagefile import BytesBlob, PackageFile
 from conda2wheel.files.reading import DOWNLOAD_AGAIN, not_found, unreadable
 from conda2wheel.wasm.signature import Feature
@@ -92,8 +92,8 @@ def recipe_test(wheel: WheelFile) -> str | None:
         if len(found) != 1 or found[0].file_size > METADATA_LIMIT:
             return None
         try:
-            test = json.loads(archive.read(found[0]))["options"]["recipe"]["test"]["script"]
-        except (ValueError, RecursionError, KeyError, TypeError):  # no recipe, no test, or another tool's file
+            test = parse_json(archive.read(found[0]))["options"]["recipe"]["test"]["script"]
+        except (ValueError, KeyError, TypeError):  # no recipe, no test, or another tool's file
             return None
     return test if isinstance(test, str) else None
 

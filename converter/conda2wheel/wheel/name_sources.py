@@ -6,7 +6,6 @@ channels and in conda itself, and only its list of files is read.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from conda2wheel.conda.formats import CHANNEL_SUFFIXES, PACKAGE_SUFFIXES
 from conda2wheel.conda.match_spec import admits, spec_name
 from conda2wheel.conda.names import Names, PackageDistributions, is_marker, map_name
 from conda2wheel.errors import Conda2WheelError
+from conda2wheel.files.documents import parse_json
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.net.download import is_url
 from conda2wheel.results import ConversionWarning
@@ -154,7 +154,7 @@ def _packages(location: str) -> Iterator[_Candidate]:
 
 def _unpacked(path: Path) -> _Candidate | None:
     try:
-        index: Any = json.loads((path / "info" / "index.json").read_bytes())
+        index: Any = parse_json((path / "info" / "index.json").read_bytes())
         name, version, build = (str(index[key]) for key in ("name", "version", "build"))
     except (OSError, ValueError, LookupError, TypeError):
         return None

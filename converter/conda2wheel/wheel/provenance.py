@@ -13,15 +13,14 @@ from typing import Any
 
 from conda2wheel._version import __version__
 from conda2wheel.conda.origin import MemberOrigin, MemberSource
+from conda2wheel.files.documents import json_object
 from conda2wheel.files.packagefile import Blob, BytesBlob
-from conda2wheel.files.reading import corrupt
 from conda2wheel.options import Options
 from conda2wheel.results import ALLOWED, ConversionWarning, Provided, UnusablePart, Vendored
 from conda2wheel.wheel.reader import Wheel
 from conda2wheel.wheel.writer import Member
 
 SCHEMA = 1
-MAX_DEPTH = 64
 NAME = "conda2wheel.json"
 TOOL = "conda2wheel"
 SHARE = "share"  # the command of a common wheel
@@ -73,18 +72,12 @@ def read_provenance(wheel: Wheel) -> dict[str, Any] | None:
     """The provenance in a wheel, of any schema version; None if it has none.
 
     Raises:
-        Refused: corrupt-archive for a file that is no JSON object, or nested too deeply.
+        Refused: corrupt-archive for a file that is no JSON object, too-large.
     """
     file = wheel.info(NAME)
     if file is None:
         return None
-    try:
-        document = json.loads(file.blob.read())
-    except (ValueError, RecursionError) as error:
-        raise corrupt(wheel.source, f"{file.path} is not JSON ({error})") from None
-    if not isinstance(document, dict) or _is_deep(document):
-        raise corrupt(wheel.source, f"{file.path} is no provenance of a wheel")
-    return document
+    return json_object(wheel.source, file.path, file.blob)
 
 
 def summarize(document: Mapping[str, Any]) -> tuple[tuple[tuple[str, Any], ...], tuple[tuple[str, str], ...]]:
@@ -142,19 +135,6 @@ def _what(entry: Mapping[str, Any]) -> str:
         words.append(f"{renamed} symbols renamed")
     words += [key for key in ("prefix", "shebang", "mended") if key in changes]
     return "; ".join(words) or "changed"
-
-
-def _is_deep(value: Any) -> bool:
-    """Whether a JSON value is nested deeper than `MAX_DEPTH`; the encoder is recursive."""
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [
-            inner
-            for each in level
-            if isinstance(each, (dict, list))
-            for inner in (each.values() if isinstance(each, dict) else each)
-        ]
-    return bool(level)
 
 
 def provenance_file(provenance: Provenance, members: Iterable[Member]) -> Blob:
