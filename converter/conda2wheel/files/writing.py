@@ -12,7 +12,7 @@ from typing import IO
 from conda2wheel.errors import Failed
 
 
-def write_file(target: Path, chunks: Callable[[], Iterator[bytes]]) -> str:
+def write_file(target: Path, chunks: Callable[[], Iterator[bytes]], mode: int = 0o644) -> str:
     """Write a file atomically: to a temporary file in its folder, fsync, rename.
 
     A killed process leaves no incomplete file under the target's name, and no temporary file where the file system has unnamed
@@ -21,6 +21,7 @@ def write_file(target: Path, chunks: Callable[[], Iterator[bytes]]) -> str:
     Args:
         target: The file; its folder is created if needed.
         chunks: Returns the contents.
+        mode: The file's permissions.
 
     Returns:
         The sha256 of the contents in hexadecimal.
@@ -36,7 +37,7 @@ def write_file(target: Path, chunks: Callable[[], Iterator[bytes]]) -> str:
                 digest.update(chunk)
                 out.write(chunk)
             out.flush()
-            os.fchmod(out.fileno(), 0o644)
+            os.fchmod(out.fileno(), mode)
             os.fsync(out.fileno())
             name().replace(target)
         folder = os.open(target.parent, os.O_RDONLY)
