@@ -23,7 +23,7 @@ from conda2wheel.cli.mirror import app as mirror
 from conda2wheel.cli.names import names
 from conda2wheel.cli.recipe import app as recipe
 from conda2wheel.cli.repair import repair
-from conda2wheel.cli.serve import serve
+from conda2wheel.cli.serve import ServeCommand, serve
 from conda2wheel.cli.verify import verify
 
 app = typer.Typer(
@@ -42,7 +42,7 @@ app.command()(verify)
 app.command()(check)
 app.command()(names)
 app.command()(bundle)
-app.command()(serve)
+app.command(cls=ServeCommand)(serve)
 app.add_typer(recipe)
 app.add_typer(mirror)
 

@@ -2,13 +2,52 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
-from conda2wheel.cli.messages import error_line
+from conda2wheel.cli.messages import error_line, print_json
+from conda2wheel.cli.options import Json
+
+token = typer.Typer(
+    name="token",
+    help="Make, list and revoke the tokens of a service.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+ServedConfig = Annotated[
+    Path | None, typer.Option("--config", metavar="CONFIG", help="The service's configuration.", show_default=False)
+]
+
+
+class ServeCommand(TyperCommand):
+    """`serve [CONFIG]`, and `serve token ...`: a group of commands has no optional argument of its own."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Parse the arguments; those after `token` are the other group's."""
+        if args[:1] == ["token"]:
+            return typer.main.get_command(token).make_context(f"{info_name} token", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Print an error as one line, and exit with its status."""
+    from conda2wheel.errors import Conda2WheelError
+
+    try:
+        yield
+    except Conda2WheelError as error:
+        typer.echo(error_line(error), err=True)
+        raise typer.Exit(2 if error.code == "usage" else 1) from None
 
 
 def serve(
@@ -27,11 +66,12 @@ def serve(
     """Serve an index of wheels that converts on demand, until SIGTERM or Ctrl-C.
 
     Prints its address on stdout once it answers, and log lines on stderr. Without CONFIG: emscripten-forge-4x, and a store in the
-    user's data directory. Exit status: 0 it was asked to end, 1 it failed, 2 the configuration is wrong.
+    user's data directory. `conda2wheel serve token` makes, lists and revokes tokens. Exit status: 0 it was asked to end, 1 it
+    failed, 2 the configuration is wrong.
     """
-    from conda2wheel.errors import Conda2WheelError, Failed
+    from conda2wheel.errors import Failed
 
-    try:
+    with _errors():
         try:
             from conda2wheel.serve import config as configuration
             from conda2wheel.serve.run import serve as run
@@ -44,6 +84,57 @@ def serve(
             loaded = configuration.with_store(loaded, store)
         given = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
         run(replace(loaded, **given), typer.echo)  # type: ignore[arg-type]
-    except Conda2WheelError as error:
-        typer.echo(error_line(error), err=True)
-        raise typer.Exit(2 if error.code == "usage" else 1) from None
+
+
+@token.command()
+def create(
+    name: Annotated[str, typer.Option(metavar="NAME", help="What it is for.")],
+    scope: Annotated[list[str], typer.Option(metavar="SCOPE", help="What it permits: read, convert, upload, audit. Repeatable.")],
+    expires: Annotated[str, typer.Option(metavar="TIME", help="Its lifetime: 12h, 30d; or never.")] = "90d",
+    config: ServedConfig = None,
+    json: Json = False,
+) -> None:
+    """Make a token and print it. It is stored nowhere: only its digest is."""
+    from conda2wheel.errors import Failed
+    from conda2wheel.files.toml import parse_duration
+
+    with _errors():
+        try:
+            lifetime = None if expires == "never" else parse_duration(expires)
+        except ValueError as error:
+            raise Failed("usage", f"--expires: {error}", "or never") from None
+        text, made = _tokens(config).create(name, scope, time.time(), lifetime)
+    if json:
+        print_json({"token": text, **made.json()})
+    else:
+        typer.echo(text)
+
+
+@token.command("list")
+def list_tokens(config: ServedConfig = None, json: Json = False) -> None:
+    """List the tokens, the oldest first."""
+    with _errors():
+        now = time.time()
+        found = [{**each.json(), "expired": each.expired(now)} for each in _tokens(config).tokens()]
+    if json:
+        print_json({"tokens": found})
+        return
+    for each in found:
+        ends = "never expires" if each["expires"] is None else f"{'expired' if each['expired'] else 'expires'} {each['expires']}"
+        typer.echo(f"{each['id']}  {','.join(each['scopes'])}  {ends}  {each['name']}")
+
+
+@token.command()
+def revoke(
+    number: Annotated[str, typer.Argument(metavar="ID", help="The token's id, as `list` prints it.")], config: ServedConfig = None
+) -> None:
+    """Revoke a token: running services know it at the next request."""
+    with _errors():
+        _tokens(config).revoke(number)
+
+
+def _tokens(config: Path | None) -> Any:
+    from conda2wheel.serve import config as configuration
+    from conda2wheel.serve.tokens import TokenFolder
+
+    return TokenFolder((configuration.default() if config is None else configuration.load(config)).token_folder)

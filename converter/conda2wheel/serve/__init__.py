@@ -5,6 +5,8 @@
     http        parts of HTTP that several modules need: Accept, ETag, compression, CORS, answers as bytes
     simple      /simple/: PEP 503 and 691 pages of `published`
     files       /files/: wheels and their METADATA out of the store
+    tokens      tokens for what costs or writes: a file for each
+    access      who a client is, what it may do, and how often
     logs        one JSON line for each event and request
     metrics     counters and durations for /metrics
     service     `Service`: all of the above, opened and closed together

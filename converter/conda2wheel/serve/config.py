@@ -14,9 +14,10 @@ from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from conda2wheel.channels.search import DEFAULT_CHANNELS
-from conda2wheel.files.toml import Problem, check_table, parse_duration, suggestion
+from conda2wheel.files.toml import Problem, check_table, parse_duration, parse_size, suggestion
 from conda2wheel.mirror.config import MirrorConfig, from_document, read_config
 from conda2wheel.net.download import is_url
+from conda2wheel.serve.tokens import SCOPES, Scope
 
 SECTION = "serve"
 LogForm = Literal["json", "text"]
@@ -31,6 +32,11 @@ KEYS: dict[str, type] = {
     "refresh": str,
     "stop": str,
     "log": str,
+    "tokens": str,
+    "open": list,
+    "rate": str,
+    "jobs": int,
+    "upload": str,
 }
 _DURATIONS = ("wait", "refresh", "stop")
 VERSIONS = 3  # of each package, without a configuration: as in the template of mirror.toml
@@ -48,6 +54,11 @@ class ServeConfig:
         refresh: the seconds after which the channels are read again.
         stop: the seconds that running conversions and requests have to end when the service ends.
         log: the form of log lines.
+        tokens: the folder of tokens; None: `tokens` beside the state.
+        open: what needs no token.
+        rate: how often a client may add a job, such as "60/minute"; "" for no limit.
+        jobs: the number of jobs that a client may have waiting or running.
+        upload: the number of bytes that an upload may have.
     """
 
     mirror: MirrorConfig
@@ -60,6 +71,16 @@ class ServeConfig:
     refresh: float = 600.0
     stop: float = 10.0
     log: LogForm = "json"
+    tokens: Path | None = None
+    open: tuple[Scope, ...] = ("read", "convert")
+    rate: str = "60/minute"
+    jobs: int = 20
+    upload: int = 1 << 30
+
+    @property
+    def token_folder(self) -> Path:
+        """The folder of tokens."""
+        return self.mirror.state.parent / "tokens" if self.tokens is None else self.tokens
 
 
 def load(path: Path) -> ServeConfig:
@@ -71,8 +92,14 @@ def load(path: Path) -> ServeConfig:
             table[key] = parse_duration(table[key])
     if "proxies" in table:
         table["proxies"] = tuple(table["proxies"])
+    if "open" in table:
+        table["open"] = tuple(table["open"])
     if "url" in table:
         table["url"] = table["url"].rstrip("/")
+    if "tokens" in table:
+        table["tokens"] = path.absolute().parent / Path(table["tokens"]).expanduser()
+    if "upload" in table:
+        table["upload"] = parse_size(table["upload"])
     return ServeConfig(mirror, **table)
 
 
@@ -124,11 +151,26 @@ def _values(key: str, value: Any) -> Iterator[str]:
         yield f"url is {value!r}; it is http:// or https://, a host, and perhaps a path"
     if key == "log" and value not in LOG_FORMS:
         yield f"log is {value!r}; {suggestion(value, LOG_FORMS)}"
-    if key in _DURATIONS:
+    if key == "jobs" and value < 1:
+        yield f"jobs is {value}; it is at least 1"
+    if key == "open":
+        yield from (f"open has {each!r}; {suggestion(each, SCOPES)}" for each in value if each not in SCOPES)
+    parse = parse_duration if key in _DURATIONS else {"upload": parse_size, "rate": _parse_rate}.get(key)
+    if parse is not None:
         try:
-            parse_duration(value)
+            parse(value)
         except ValueError as error:
             yield str(error)
+
+
+def _parse_rate(text: str) -> None:
+    from limits import parse  # here, since `serve token` needs no such library
+
+    try:
+        if text:
+            parse(text)
+    except ValueError:
+        raise ValueError(f"rate is {text!r}; write 60/minute, 1000/day, or nothing for no limit") from None
 
 
 def _is_origin(url: str) -> bool:

@@ -57,3 +57,18 @@ def test_all_mistakes_are_reported_with_their_lines(tmp_path: Path) -> None:
     expected += ["9: url is 'wheels.example'", "10: log is 'xml'", "11: host is not a text", "12: there is no [works]"]
     assert caught.value.code == "usage"
     assert [each for each in expected if f"mirror.toml:{each}" not in caught.value.message] == []
+
+
+def test_who_may_do_what(tmp_path: Path) -> None:
+    found = configured(tmp_path, '[serve]\ntokens = "keys"\nopen = ["read"]\nrate = ""\njobs = 3\nupload = "5M"\n')
+    assert (found.token_folder, found.open, found.rate, found.jobs, found.upload) == (
+        tmp_path / "keys",
+        ("read",),
+        "",
+        3,
+        5 << 20,
+    )
+    with pytest.raises(Failed) as caught:
+        configured(tmp_path, '[serve]\nopen = ["reed"]\nrate = "often"\njobs = 0\nupload = "big"\n')
+    for expected in ("open has 'reed'; did you mean read?", "rate is 'often'", "jobs is 0", "'big' is not a size"):
+        assert expected in caught.value.message
