@@ -275,10 +275,12 @@ class _BoundedInfo(io.RawIOBase):
         data = self._inner.read(size)
         self._left -= len(data)
         if self._left < 0:
-            raise Refused(
-                "too-large", f"{self._source}: no list of files in its first {MAX_INFO} bytes", "download it and give the file"
-            )
+            raise _no_list(self._source)
         return data
+
+
+def _no_list(source: str) -> Refused:
+    return Refused("too-large", f"{source}: no list of files in its first {MAX_INFO} bytes", "download it and give the file")
 
 
 def _listed(source: str, stream: IO[bytes]) -> PackageInfo:
@@ -287,6 +289,8 @@ def _listed(source: str, stream: IO[bytes]) -> PackageInfo:
     others = []
     with tarfile.open(fileobj=_BoundedInfo(source, stream), mode="r|", tarinfo=StrictTarInfo) as archive:
         for member in archive:
+            if member.size > MAX_INFO:  # tarfile reads what it skips block by block, also after the end of the stream
+                raise _no_list(source)
             name = member.name.removeprefix("./")
             if name in _WANTED and member.isreg():
                 content = archive.extractfile(member)

@@ -341,7 +341,7 @@ def _read(runtime: Runtime) -> dict[str, Any]:
     file = runtime.folder / LOCK_NAMES[0]
     try:
         lock: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise Failed("unreadable", f"{file} is not what Pyodide's lock files are: {error}") from error
     return lock
 

@@ -108,7 +108,7 @@ def required_imports(side: SideModule, *, weak: bool = False) -> tuple[tuple[Imp
 
     None of the loader's own is among them, and those that may stay undefined only with `weak`.
     """
-    if side.module is None:
+    if side.module is None or not side.is_intact:  # the audit says what is wrong with its types
         return ()
     optional = set()
     if isinstance(side.dylink, Dylink) and not weak:
@@ -121,9 +121,9 @@ def required_imports(side: SideModule, *, weak: bool = False) -> tuple[tuple[Imp
 
 
 def typed_exports(side: SideModule) -> dict[str, str]:
-    """A module's exports with their types."""
+    """A module's exports with their types; none of a damaged one."""
     module = side.module
-    return {} if module is None else {export.name: module.signature(export) for export in module.exports}
+    return {} if module is None or not side.is_intact else {export.name: module.signature(export) for export in module.exports}
 
 
 def has(main: Mapping[str, Symbol], entry: Import, signature: str, export: str | None = None) -> bool:

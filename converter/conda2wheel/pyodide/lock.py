@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,7 @@ from conda2wheel.abi import platforms
 from conda2wheel.errors import Failed
 
 LOCK_NAMES = ("pyodide-lock.json", "repodata.json")
+_VERSION = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4})+([a-z]+[0-9]{0,4})?(\.dev[0-9]{0,4})?")
 
 
 @dataclass(frozen=True)
@@ -107,20 +109,32 @@ def read_runtime(version: str, folder: Path) -> Runtime:
         packages: dict[str, LockedPackage] = {
             canonicalize_name(row.get("name", key)): LockedPackage(
                 name=canonicalize_name(row.get("name", key)),
-                version=row["version"],
-                file_name=row["file_name"],
-                sha256=row["sha256"],
-                depends=tuple(row.get("depends", ())),
+                version=_text(row["version"]),
+                file_name=_text(row["file_name"]),
+                sha256=_text(row["sha256"]),
+                depends=tuple(map(_text, row["depends"])),
             )
             for key, row in lock["packages"].items()
         }
         return Runtime(
             version=version,
             folder=folder,
-            python=info["python"],
-            emscripten=info["platform"].removeprefix("emscripten_").replace("_", "."),
-            abi=info.get("abi_version"),
+            python=_version(info["python"]),
+            emscripten=_version(info["platform"].removeprefix("emscripten_").replace("_", ".")),
+            abi=None if info.get("abi_version") is None else _text(info["abi_version"]),
             packages=packages,
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Failed("unreadable", f"{file} is not what Pyodide's lock files are: {error!r}", f"remove {folder}") from error
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _version(value: str) -> str:
+    if not _VERSION.fullmatch(value):
+        raise ValueError(f"{value!r} is no version")
+    return value

@@ -20,11 +20,14 @@ def relocate(data: bytes, placeholder: Placeholder) -> tuple[bytes, int, int]:
     """Replace a placeholder in a file; the length of a binary file never changes.
 
     An occurrence without a terminating NUL, or with control characters before it, is left: it is a string with a stored length.
+    A placeholder that no build tool writes, empty or with a NUL, is in no file.
 
     Returns:
         The new data, the number of replacements, and the number of occurrences that were left.
     """
-    old = placeholder.prefix.encode()
+    old = placeholder.prefix.encode("utf-8", "surrogatepass")
+    if not old or b"\0" in old:
+        return data, 0, 0
     if placeholder.mode != "binary":
         count = data.count(old)
         return data.replace(old + b"/", b"/").replace(old, b"/"), count, 0

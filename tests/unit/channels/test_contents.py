@@ -267,3 +267,16 @@ def test_a_list_that_never_comes_is_not_waited_for(tmp_path: Path) -> None:
 def test_no_insecure_address_is_asked() -> None:
     with pytest.raises(Failed, match="only https"):
         peek.read_remote_info("http://example.org/a-1-0.conda")
+
+
+def test_a_member_that_says_it_is_endless_is_not_skipped_block_by_block(tmp_path: Path) -> None:
+    """tarfile goes on reading after the end of the stream until it has read what the header says."""
+    head = bytearray(tarfile.TarInfo("info/x").tobuf(tarfile.GNU_FORMAT))
+    head[124:136] = b"\x80" + b"\x7f" * 11
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    path = tmp_path / "a-1-0.tar.bz2"
+    path.write_bytes(bz2.compress(bytes(head) + bytes(1024)))
+    with pytest.raises(Refused) as caught:
+        peek.read_local_info(path, "a")
+    assert caught.value.code == "too-large"

@@ -232,3 +232,26 @@ def test_a_platform_of_the_table_is_enough_for_wheels_alone() -> None:
         merged_lock([entry("a")], runtime_of_platform(row))
     with pytest.raises(ValueError, match="emscripten_3_1_73"):
         runtime_of_platform(platforms.for_emscripten("3.1.73"))
+
+
+@pytest.mark.parametrize(
+    ("info", "row_"),
+    [
+        ({"python": {}}, {}),
+        ({"python": "3.x"}, {}),
+        ({"platform": "emscripten"}, {}),
+        ({"abi_version": 2025}, {}),
+        ({}, {"version": 1}),
+        ({}, {"depends": [1]}),
+        ({}, {"depends": None}),
+    ],
+)
+def test_a_lock_file_of_another_form_is_unreadable(info: dict[str, Any], row_: dict[str, Any], tmp_path: Path) -> None:
+    plain = {"abi_version": "2025_0", "platform": "emscripten_4_0_9", "python": "3.13.2"}
+    packages = {"numpy": {**row("2.2.5"), **row_}}
+    (tmp_path / "pyodide-lock.json").write_text(json.dumps({"info": {**plain, **info}, "packages": packages}))
+    with pytest.raises(Failed, match="unreadable"):
+        read_runtime("0.29.5", tmp_path)
+    (tmp_path / "pyodide-lock.json").write_text("[" * 100_000)
+    with pytest.raises(Failed, match="unreadable"):
+        read_runtime("0.29.5", tmp_path)

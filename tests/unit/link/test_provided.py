@@ -17,7 +17,7 @@ from conda2wheel.results import Converted, Provided
 from conda2wheel.wasm import dylink
 from conda2wheel.wasm.binary import Module
 from tests.helpers import zig
-from tests.helpers.handmade import GOT, module
+from tests.helpers.handmade import GOT, module, section, vector
 from tests.unit.link.test_linker import library, python
 
 MODULE = "_m" + zig.suffix("313")
@@ -230,3 +230,20 @@ def test_where_no_pyodide_is_known_everything_is_vendored() -> None:
     row = Platform(**{**vars(platform("0.29.5")), "pyodide": ()})
     assert main_symbols(row) == {}
     assert main_names(row) is None
+
+
+@pytest.mark.parametrize("of_library", [True, False])
+def test_types_that_do_not_exist_are_a_verdict(of_library: bool, tmp_path: Path) -> None:
+    """An export names a function that the function section does not have, so that its type is unknown."""
+
+    def without_functions(data: bytes) -> bytes:
+        return data.replace(section(3, vector([b"\0"])), section(3, b"\0"))
+
+    user, provider = module([VERSION], INIT, needed=["libz.so"]), module([], {"zlibVersion": ">i"})
+    if of_library:
+        provider = without_functions(provider)
+    else:
+        user = without_functions(user)
+    with pytest.raises(Refused) as caught:
+        converted(tmp_path, user, {"libz.so": provider})
+    assert caught.value.code == ("missing-library" if of_library else "corrupt-archive")

@@ -220,9 +220,10 @@ def test_a_damaged_pointer_or_manifest_is_an_error(store: Store) -> None:
         publish_release(store, 3)
     assert rollback(store, None, now=NOW) == done.generation
     assert publish_release(store, 3).new
-    store.put("current.json", b"{")
-    with pytest.raises(Failed, match=r"current\.json is damaged"):
-        publish_release(store, 4)
+    for damaged in (b"{", b"[" * 100_000, b'{"generation": 1, "sha256": "", "since": 0, "previous": null, "withdrawn": []}'):
+        store.put("current.json", damaged)
+        with pytest.raises(Failed, match=r"current\.json is damaged"):
+            publish_release(store, 4)
 
 
 def test_only_one_process_publishes_at_a_time(store: Store) -> None:

@@ -122,3 +122,10 @@ def test_text_needs_no_padding() -> None:
 def test_the_interpreter_of_a_script_is_its_program_not_its_folder(line: str, program: str | None) -> None:
     assert interpreter_of(line.encode()) == program
     assert interpreter_of(f"{line}\nprint('python')\n".encode()) == program
+
+
+@pytest.mark.parametrize("prefix", ["", "\0", "\0/opt", "/opt\0"])
+@pytest.mark.parametrize("mode", ["text", "binary"])
+def test_a_placeholder_that_is_no_path_is_in_no_file(prefix: str, mode: str) -> None:
+    data = b"\0/opt\0/opt\0"
+    assert relocate(data, Placeholder(mode, prefix)) == (data, 0, 0)

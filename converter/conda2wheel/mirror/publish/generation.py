@@ -127,7 +127,7 @@ def current(store: Store) -> Pointer | None:
         return Pointer(
             document["generation"], document["sha256"], document["since"], document["previous"], withdrawn, found.version
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(store, POINTER, error) from None
 
 
@@ -155,7 +155,7 @@ def read_generation(store: Store, name: str, sha256: str | None = None) -> Gener
         entries = tuple(map(IndexEntry.from_json, document["entries"]))
         since, parent, files = document["created"], document["parent"], dict(document["files"])
         return Generation(name, sha(data), document["digest"], since, parent, entries, files, dict(document["state"]))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(store, path, error) from None
 
 

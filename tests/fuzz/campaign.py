@@ -1,0 +1,133 @@
+"""Fuzz one target for some time, over crashes of its process, and say what was done."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.fuzz.model import MEMORY, SECONDS, Target
+from tests.fuzz.mutate import HOSTILE
+from tests.helpers.rooms import REPOSITORY
+
+HANGS = 120  # seconds of the clock after which one input counts as endless, also on a busy machine
+MOST_STARTS = 20  # of the process of one target; each ends with a crash
+
+
+@dataclass
+class Campaign:
+    """The fuzzing of one target, in `work/NAME`."""
+
+    target: Target
+    work: Path
+    seeds: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where its inputs are."""
+        return self.work / self.target.name
+
+    def run(self, seconds: float | None, runs: int | None) -> int:
+        """Fuzz for some time or with a number of inputs; returns the number of new findings."""
+        known = len(self.findings())
+        before, began = self.inputs(), time.monotonic()
+        self._begin()
+        for _ in range(MOST_STARTS):
+            spent = time.monotonic() - began
+            left = None if seconds is None else int(seconds - spent)
+            more = None if runs is None else runs - (self.inputs() - before)
+            if (left is not None and left < 1) or (more is not None and more < 1):
+                break
+            status = self._process(left, more)
+            if status == 0:
+                break
+            self._note_crash(status)
+        self._add_seconds(time.monotonic() - began)
+        return len(self.findings()) - known
+
+    def _begin(self) -> None:
+        corpus = self.folder / "corpus"
+        corpus.mkdir(parents=True, exist_ok=True)
+        if self.seeds is not None:
+            os.environ["CONDA2WHEEL_FUZZ_SEEDS"] = str(self.seeds)
+        for number, data in enumerate(self.target.seeds()):
+            (corpus / f"seed-{number}").write_bytes(data)
+        words = {text.encode("utf-8", "surrogatepass")[:64] for text in HOSTILE if text}
+        lines = ("".join(f"\\x{byte:02x}" for byte in word) for word in sorted(words))
+        (self.folder / "words").write_text("".join(f'"{line}"\n' for line in lines), encoding="ascii")
+
+    def _process(self, seconds: int | None, runs: int | None) -> int:
+        options = [
+            f"-artifact_prefix={self.folder}/crash-",
+            f"-dict={self.folder / 'words'}",
+            f"-max_len={self.target.size}",
+            f"-rss_limit_mb={MEMORY}",
+            f"-timeout={HANGS}",
+            "-detect_leaks=0",
+            "-print_final_stats=1",
+            "-seed=1" if runs else f"-seed={int(time.time()) & 0xFFFFFF}",
+        ]
+        if seconds is not None:
+            options.append(f"-max_total_time={seconds}")
+        if runs is not None:
+            options.append(f"-runs={runs}")
+        with (self.folder / "log").open("ab") as log:
+            command = [sys.executable, "-W", "ignore", "-m", "tests.fuzz.run", self.target.name, str(self.folder), *options]
+            return subprocess.run(command, cwd=REPOSITORY, stdout=log, stderr=log, check=False).returncode
+
+    def _note_crash(self, status: int) -> None:
+        """What ended the process is a finding, too: a signal, a hang, memory; its input is in a file `crash-*`."""
+        log = (self.folder / "log").read_bytes()[-20_000:].decode("utf-8", "replace")
+        reasons = [line for line in log.splitlines() if "ERROR: libFuzzer" in line]
+        why = reasons[-1].partition("libFuzzer: ")[2] if reasons else log.strip().splitlines()[-1:]
+        known = self.findings()
+        key = f"process ended with {status}: {why}"
+        known[key] = known.get(key, 0) + 1
+        (self.folder / "findings.json").write_text(json.dumps(known, indent=2), encoding="utf-8")
+
+    def findings(self) -> dict[str, int]:
+        """How often each finding was met, by its signature."""
+        path = self.folder / "findings.json"
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+    def inputs(self) -> int:
+        """How many inputs were tried so far."""
+        path = self.folder / "count"
+        return int.from_bytes(path.read_bytes()[:8], "little") if path.exists() else 0
+
+    def seconds(self) -> float:
+        """How long so far."""
+        path = self.folder / "seconds"
+        return float(path.read_text(encoding="ascii")) if path.exists() else 0.0
+
+    def _add_seconds(self, more: float) -> None:
+        (self.folder / "seconds").write_text(f"{self.seconds() + more:.0f}", encoding="ascii")
+
+    def line(self) -> str:
+        """What was done, and the findings."""
+        found = self.findings()
+        head = f"{self.target.name}: {self.inputs()} inputs, {self.seconds():.0f} s, {len(found)} findings in {self.folder}"
+        return "\n".join([head, *(f"  {count} times {each}" for each, count in found.items())])
+
+    def clear(self) -> None:
+        """Forget all."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def table(work: Path, targets: Iterable[Target]) -> str:
+    """A Markdown table of what was done in a folder."""
+    lines = ["| target | reads | inputs | minutes | findings |", "| --- | --- | --- | --- | --- |"]
+    for target in targets:
+        each = Campaign(target, work)
+        row = (f"`{target.name}`", target.what, f"{each.inputs():,}", f"{each.seconds() / 60:.0f}", str(len(each.findings())))
+        lines.append(f"| {' | '.join(row)} |")
+    return "\n".join(lines) + "\n"
+
+
+__all__ = ["SECONDS", "Campaign", "table"]
