@@ -6,6 +6,8 @@ that says what is wrong and where (`message`), and what to do about it (`hint`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
 
@@ -173,6 +175,11 @@ CODES: dict[str, ErrorCode] = {
         "a signal stopped the run",
         "run it again; it continues",
     ),
+    "memory": ErrorCode(
+        "failed",
+        "there is less memory than the package needs",
+        "give it more memory, or lower `--max-size`",
+    ),
     "check": ErrorCode(
         "failed",
         "a wheel did not pass its check in Pyodide",
@@ -226,6 +233,32 @@ class Failed(Conda2WheelError):  # noqa: N818 - "failed" is the documented word
         if code not in FAILURE_CODES:
             raise ValueError(f"unknown failure code {code!r}")
         super().__init__(code, message, hint)
+
+
+@contextmanager
+def unexpected_as_failed(source: str) -> Iterator[None]:
+    """Raise an unexpected exception of the block as `Failed` (internal, memory), so that a bad input is never a traceback.
+
+    Args:
+        source: the input that the block reads.
+    """
+    try:
+        yield
+    except (Conda2WheelError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as bug:  # a panic of a library in Rust is no `Exception`
+        raise failed_unexpectedly(source, bug) from bug
+
+
+def failed_unexpectedly(source: str, bug: BaseException) -> Failed:
+    """Return an unexpected exception as a `Failed` (internal, memory), with the exception as its cause."""
+    if isinstance(bug, MemoryError):
+        failed = Failed("memory", f"{source}: out of memory", "give it more memory, or lower --max-size")
+    else:
+        said = next(iter(str(bug).splitlines()), "")
+        failed = Failed("internal", f"{source}: {type(bug).__name__}: {said}", "this is a bug of conda2wheel; -v shows where")
+    failed.__cause__ = bug
+    return failed
 
 
 def require_several(name: str, values: object) -> None:

@@ -16,6 +16,7 @@ from conda2wheel.recipes.model import Recipe, from_document
 Pins = Literal["metadata", "conda"]
 PINS: tuple[Pins, ...] = ("metadata", "conda")
 DEFAULT_LEVEL = 6  # of libdeflate
+LATEST_EPOCH = 253402300799  # 9999-12-31, the last day that a bill of materials can have
 # Refusals that a user may turn into warnings. Every other refusal leaves nothing that could be written as a wheel.
 ALLOWABLE = frozenset({"abi-conflict", "missing-library", "signature-mismatch", "unresolved-symbol"})
 
@@ -111,7 +112,7 @@ class Options:
         if not (
             all(isinstance(flag, bool) for flag in flags)
             and type(level) is int
-            and (epoch is None or type(epoch) is int)
+            and (epoch is None or (type(epoch) is int and 0 <= epoch <= LATEST_EPOCH))
             and isinstance(allow, list)
             and all(isinstance(code, str) for code in allow)
             and pins is not None
@@ -131,9 +132,19 @@ class Options:
 
 
 def source_date_epoch() -> int | None:
-    """Return SOURCE_DATE_EPOCH if it is a number."""
+    """Return SOURCE_DATE_EPOCH, None where it is not set.
+
+    Raises:
+        Failed: usage. The specification of the variable has tools end with an error where it is malformed: a wheel with another
+            time is not reproduced.
+    """
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
-    return int(epoch) if epoch.isascii() and epoch.isdecimal() else None
+    if not epoch:
+        return None
+    if not (epoch.isascii() and epoch.isdecimal()) or len(epoch) > len(str(LATEST_EPOCH)) or int(epoch) > LATEST_EPOCH:
+        message = f"SOURCE_DATE_EPOCH is {epoch[:40]!r}; it is a number of seconds since 1970, {LATEST_EPOCH} at most"
+        raise Failed("usage", message, "correct it, or unset it")
+    return int(epoch)
 
 
 def check_allow(allow: Iterable[str]) -> frozenset[str]:

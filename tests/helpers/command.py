@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import functools
 import importlib
+import io
 import json
 import os
 import subprocess
@@ -32,9 +33,17 @@ PRELOADED = (
 
 
 def run(
-    *arguments: object, cwd: str | Path | None = None, env: Mapping[str, str] | None = None
+    *arguments: object,
+    cwd: str | Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdout: str = "file",
+    user: int | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """`conda2wheel ARGUMENTS`, with what it wrote."""
+    """`conda2wheel ARGUMENTS`, with what it wrote.
+
+    `stdout` may also be "ascii" (a file whose encoding the environment says), "closed", "full" or "unread" (a pipe whose reader
+    has ended). `user` is the number of an unprivileged user.
+    """
     words = [str(each) for each in arguments]
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
@@ -44,7 +53,10 @@ def run(
             "environ": dict(os.environ if env is None else env),
             "out": str(out),
             "err": str(err),
+            "stdout": stdout,
+            "user": user,
         }
+        out.touch()
         status = _ask(_server(os.getpid()), request)
         return subprocess.CompletedProcess(words, status, out.read_text(), err.read_text())
 
@@ -67,7 +79,7 @@ def _ask(server: subprocess.Popen[str], request: Mapping[str, object]) -> int:
     return int(server.stdout.readline())
 
 
-def _become(words: list[str], cwd: str, environ: Mapping[str, str], out: str, err: str) -> None:
+def _become(words: list[str], cwd: str, environ: Mapping[str, str], out: str, err: str, stdout: str, user: int | None) -> None:
     """Turn this forked process into one of the command line."""
     os.setsid()
     os.chdir(cwd)
@@ -77,10 +89,29 @@ def _become(words: list[str], cwd: str, environ: Mapping[str, str], out: str, er
         file = os.open(path, flags | os.O_CREAT, 0o600)
         os.dup2(file, number)
         os.close(file)
+    _change_stdout(stdout, environ.get("PYTHONIOENCODING", "utf-8"))
+    if user is not None:
+        os.setgroups([])
+        os.setgid(user)
+        os.setuid(user)
     sys.argv = ["conda2wheel", *words]
     from conda2wheel.cli import main
 
     main()
+
+
+def _change_stdout(kind: str, encoding: str) -> None:
+    if kind == "ascii":
+        assert isinstance(sys.stdout, io.TextIOWrapper)
+        sys.stdout.reconfigure(encoding=encoding, errors="strict")
+    elif kind == "closed":
+        os.close(1)
+    elif kind == "full":
+        os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+    elif kind == "unread":
+        reader, writer = os.pipe()
+        os.close(reader)
+        os.dup2(writer, 1)
 
 
 def _serve() -> None:

@@ -5,11 +5,13 @@ A command imports what it needs when it runs, so that `--help` stays quick.
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -19,12 +21,14 @@ from conda2wheel.cli.bundle import bundle
 from conda2wheel.cli.check import check
 from conda2wheel.cli.convert import convert
 from conda2wheel.cli.inspect import inspect
+from conda2wheel.cli.messages import echo, print_error
 from conda2wheel.cli.mirror import app as mirror
 from conda2wheel.cli.names import names
 from conda2wheel.cli.recipe import app as recipe
 from conda2wheel.cli.repair import repair
 from conda2wheel.cli.serve import ServeCommand, serve
 from conda2wheel.cli.verify import verify
+from conda2wheel.errors import Conda2WheelError, failed_unexpectedly
 
 app = typer.Typer(
     name="conda2wheel",
@@ -49,7 +53,7 @@ app.add_typer(mirror)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"conda2wheel {__version__}")
+        echo(f"conda2wheel {__version__}")
         raise typer.Exit
 
 
@@ -69,6 +73,7 @@ def _exit_on_sigterm(_signal: int, _frame: FrameType | None) -> None:
 def main() -> None:
     """Run the console script. Exit status: 0 done, 1 something was refused or failed, 2 wrong command line."""
     signal.signal(signal.SIGTERM, _exit_on_sigterm)
+    _open_streams()
     try:
         try:
             app()
@@ -77,10 +82,44 @@ def main() -> None:
     except BrokenPipeError:  # the reader of stdout, such as `head`, has ended
         _discard_stdout()
         raise SystemExit(1) from None
+    except Conda2WheelError as error:  # it concerns all inputs
+        print_error(error)
+        raise SystemExit(2 if error.code == "usage" else 1) from None
     except OSError as error:
+        if error.filename is not None:
+            _end_of_a_bug(error)
         _discard_stdout()
-        print(f"conda2wheel: error: cannot write the result: {error.strerror or error}", file=sys.stderr)
+        echo(f"conda2wheel: error: cannot write the result: {error.strerror or error}", err=True)
         raise SystemExit(1) from None
+    except Exception as bug:  # noqa: BLE001 - it is reported whole with -v
+        _end_of_a_bug(bug)
+
+
+def _end_of_a_bug(bug: Exception) -> NoReturn:
+    print_error(failed_unexpectedly("conda2wheel", bug), verbose=bool({"-v", "--verbose"} & {*sys.argv}))
+    with suppress(OSError):
+        sys.stdout.flush()
+    raise SystemExit(1) from None
+
+
+def _open_streams() -> None:
+    """Make stdin, stdout and stderr usable, whatever the caller did to them.
+
+    Where one is closed, the next file that is opened would get its number, and what is printed would go there. Writing to a
+    closed stdout is an error. A character that the encoding of a stream lacks is escaped.
+    """
+    for number, name, flags in ((0, "stdin", os.O_RDONLY), (1, "stdout", os.O_RDONLY), (2, "stderr", os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, flags)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115 - it stays open
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _discard_stdout() -> None:

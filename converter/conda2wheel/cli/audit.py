@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import bug_traceback, error_line, print_json, warning_line
+from conda2wheel.cli.messages import Noted, console, echo, print_error, print_json, print_warnings
 
 if TYPE_CHECKING:
     from conda2wheel.commands.audit_result import Audited
@@ -57,10 +57,6 @@ def audit(
     The wheels are not run. Prints one verdict per line on stdout; the findings go to stderr. Exit status: 0 all run, 1 one has a
     finding of the severity of --fail-on or a worse one, 2 wrong command line.
     """
-    import sys
-
-    from rich.console import Console
-
     from conda2wheel.abi.audit.findings import Severity
     from conda2wheel.cli.progress import show_progress
     from conda2wheel.commands.audit import audit_each
@@ -74,7 +70,7 @@ def audit(
             raise typer.BadParameter(f"{folder}: no such folder", param_hint="--find-links")
     if as_json and sarif == STDOUT:
         raise typer.BadParameter("stdout cannot be both JSON and SARIF", param_hint="--sarif")
-    console = Console(stderr=True, width=None if sys.stderr.isatty() else WIDTH)
+    tables = console(err=True, width=WIDTH)
     quiet = as_json or sarif == STDOUT
     with show_progress(len(paths), "auditing") as display:
         results = []
@@ -85,20 +81,21 @@ def audit(
     entries = []
     audited: list[Audited] = []
     errors: list[tuple[str, Conda2WheelError]] = []
+    noted: list[Noted] = []
     for source, result in results:
         if not isinstance(result, Audited):
-            _print_error(result, verbose)
+            print_error(result, verbose)
             errors.append((source, result))
             entries.append({**error_json(source, result, 0.0), "ok": False})
             continue
         audited.append(result)
         entries.append(result.json())
-        for warning in result.warnings:
-            typer.echo(warning_line(warning, result.source), err=True)
+        noted += [Noted.of(warning, result.source) for warning in result.warnings]
         if not quiet:
-            typer.echo(result.line())
+            echo(result.line())
             for table in result.tables(verbose):
-                console.print(table)
+                tables.print(table)
+    print_warnings(noted, verbose)
     if as_json:
         print_json(document(entries))
     if sarif is not None:
@@ -107,25 +104,19 @@ def audit(
     raise typer.Exit(0 if not errors and all(result.passes(severity) for result in audited) else 1)
 
 
-def _print_error(error: Conda2WheelError, verbose: bool) -> None:
-    typer.echo(error_line(error), err=True)
-    if verbose and (traceback := bug_traceback(error)) is not None:
-        typer.echo(traceback, err=True)
-
-
 def _write_sarif(target: str, audited: list[Audited], errors: list[tuple[str, Conda2WheelError]]) -> None:
-    import json
-
     from conda2wheel.commands.sarif import sarif
     from conda2wheel.errors import Conda2WheelError
+    from conda2wheel.files.json_text import json_text
     from conda2wheel.files.writing import write_file
 
-    text = json.dumps(sarif(audited, errors), indent=2, ensure_ascii=False) + "\n"
+    document = sarif(audited, errors)
     if target == STDOUT:
-        typer.echo(text, nl=False)
+        print_json(document)
         return
+    text = json_text(document, indent=2) + "\n"
     try:
         write_file(Path(target), lambda: iter([text.encode()]))
     except Conda2WheelError as error:
-        typer.echo(error_line(error), err=True)
+        print_error(error)
         raise typer.Exit(1) from None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import error_line, print_json, warning_line
+from conda2wheel.cli.messages import Noted, echo, print_error, print_json, print_warnings
 
 if TYPE_CHECKING:
     from conda2wheel.bundle.output import Bundle
@@ -69,16 +69,18 @@ def bundle(
     """
     from conda2wheel.bundle.build import bundle_locked, bundle_specs
     from conda2wheel.cli.progress import show_progress
-    from conda2wheel.errors import Conda2WheelError
+    from conda2wheel.errors import Conda2WheelError, unexpected_as_failed
     from conda2wheel.results import document, error_json
 
     if bool(specs) == bool(locked):
         raise typer.BadParameter("give match specs, or a lock with --locked", param_hint="SPEC")
     options.require_libdirs(libdir or ())
     options.require_recipes(recipes or ())
+    options.require_platform(platform)
     codes = options.allowed(allow)
+    source = " ".join(specs or [str(locked)])
     try:
-        with show_progress(1, "reading the indexes of the channels") as display:
+        with unexpected_as_failed(source), show_progress(1, "reading the indexes of the channels") as display:
             downloads = options.downloads(offline, display)
 
             def progress(line: str) -> None:
@@ -115,13 +117,13 @@ def bundle(
                 )
     except Conda2WheelError as error:
         if as_json:
-            print_json(document([{**error_json(" ".join(specs or [str(locked)]), error, 0.0), "folder": None}]))
-        typer.echo(error_line(error), err=True)
-        raise typer.Exit(1) from None
+            print_json(document([{**error_json(source, error, 0.0), "folder": None}]))
+        print_error(error, verbose)
+        raise typer.Exit(2 if error.code == "usage" else 1) from None
     if as_json:
         print_json(document([result.json()]))
     else:
-        typer.echo(str(result.folder))
+        echo(str(result.folder))
         _print_summary(result, verbose)
 
 
@@ -130,12 +132,11 @@ def _print_summary(result: Bundle, verbose: bool) -> None:
 
     lock = result.lock
     counts = f"{len(result.wheels)} converted, {len(lock.pypi)} from PyPI, {len(lock.shipped)} from Pyodide"
-    typer.echo(f"conda2wheel: {counts}", err=True)
+    echo(f"conda2wheel: {counts}", err=True)
     for each in lock.external:
-        typer.echo(f"conda2wheel: not in the folder: {each.requirement} ({each.why})", err=True)
+        echo(f"conda2wheel: not in the folder: {each.requirement} ({each.why})", err=True)
     for wheel in result.wheels:
         if wheel.unusable:
-            typer.echo(f"conda2wheel: {wheel.filename}: runs except for {listed_parts(wheel.unusable)}", err=True)
+            echo(f"conda2wheel: {wheel.filename}: runs except for {listed_parts(wheel.unusable)}", err=True)
     warnings = [*result.warnings, *(warning for wheel in result.wheels for warning in wheel.warnings if verbose)]
-    for warning in warnings:
-        typer.echo(warning_line(warning), err=True)
+    print_warnings([Noted(warning) for warning in warnings], verbose)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import error_line, print_json
+from conda2wheel.cli.messages import console, echo, print_error, print_json
 
 
 class InstallerChoice(str, enum.Enum):  # noqa: UP042 - typer shows and takes the values
@@ -45,22 +45,20 @@ def check(
     """
     import time
 
-    from rich.console import Console
-
     from conda2wheel.cli.progress import show_progress
-    from conda2wheel.errors import Conda2WheelError
+    from conda2wheel.errors import Conda2WheelError, unexpected_as_failed
     from conda2wheel.pyodide import Checked, CheckOptions, check_each
     from conda2wheel.pyodide.report import table
     from conda2wheel.results import document, error_json
 
-    console = Console(stderr=True)
+    options.require_pyodide(pyodide)
     started = time.monotonic()
     entries, checked = [], []
     good = True
     folders = [Path(each) for each in find_links or ()]
     arguments: dict[str, Any] = {"pyodide": pyodide, "find_links": folders, "imports": imports or (), "script": run}
     try:
-        with show_progress(len(wheels), "running in Pyodide") as display:
+        with unexpected_as_failed("check"), show_progress(len(wheels), "running in Pyodide") as display:
             for wheel, result in check_each(wheels, CheckOptions(**arguments, installer=installer.value, timeout=timeout)):
                 display.advance()
                 if isinstance(result, Checked):
@@ -70,18 +68,18 @@ def check(
                     if not as_json:
                         display.echo(result.line())
                 else:
-                    display.echo(error_line(result), err=True)
+                    print_error(result, display=display)
                     entries.append({**error_json(str(wheel), result, time.monotonic() - started), "ok": False})
                     good = False
     except Conda2WheelError as error:  # it concerns all wheels
-        typer.echo(error_line(error), err=True)
+        print_error(error)
         good = False
         entries = [{**error_json(str(wheel), error, 0.0), "ok": False} for wheel in wheels]
     if as_json:
         print_json(document(entries))
     elif checked:
-        console.print(table(checked))
+        console(err=True, width=80).print(table(checked))
         for result in checked:
             for detail in result.details():
-                console.print(detail, markup=False, highlight=False, soft_wrap=True)
+                echo(detail, err=True)
     raise typer.Exit(0 if good else 1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import error_line, print_evidence, print_json, warning_line
+from conda2wheel.cli.messages import Noted, print_error, print_evidence, print_json, print_warnings
 
 if TYPE_CHECKING:
     from conda2wheel.cli.progress import ProgressDisplay
@@ -65,6 +65,7 @@ def convert(
     options.require_recipes(recipes or ())
     packages = expand_all(sources)
     results = []
+    noted: list[Noted] = []
     good = True
     with show_progress(len(packages), "converting") as display:
         outcomes = convert_each(
@@ -89,28 +90,27 @@ def convert(
         for outcome in outcomes:
             good &= outcome.error is None
             results.append(outcome.json())
-            _print_outcome(display, outcome, as_json, verbose)
+            noted += _print_outcome(display, outcome, as_json, verbose)
             display.advance()
+    print_warnings(noted)
     if as_json:
         print_json(document(results))
     raise typer.Exit(0 if good else 1)
 
 
-def _print_outcome(display: ProgressDisplay, outcome: ConvertOutcome[Planned], as_json: bool, verbose: bool) -> None:
+def _print_outcome(display: ProgressDisplay, outcome: ConvertOutcome[Planned], as_json: bool, verbose: bool) -> list[Noted]:
+    """Print an outcome; returns the warnings that are printed in the end, folded."""
     if outcome.error is not None:
-        display.echo(error_line(outcome.error), err=True)
-        if verbose and outcome.bug is not None:
-            import traceback
-
-            display.echo("".join(traceback.format_exception(outcome.bug)), err=True)
-        return
+        print_error(outcome.error, verbose, display)
+        return []
     converted = outcome.converted
     if converted is None:
-        return
+        return []
     if not as_json:
         display.echo(str(converted.wheel or converted.filename))
-    for warning in converted.warnings:
-        if verbose or warning.code not in QUIET_WARNINGS:
-            display.echo(warning_line(warning, converted.filename, warning.file), err=True)
-    if verbose:
-        print_evidence(display, converted)
+    noted = [Noted.of(warning, converted.filename, warning.file) for warning in converted.warnings]
+    if not verbose:
+        return [each for each in noted if each.warning.code not in QUIET_WARNINGS]
+    print_warnings(noted, verbose, display)
+    print_evidence(display, converted)
+    return []

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import error_line, print_json
+from conda2wheel.cli.messages import console, print_error, print_json
+from conda2wheel.files.escape import printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from conda2wheel.commands.inspect import Inspection
     from conda2wheel.files.packagefile import Limits
-
-WIDTH = 240  # columns of a table where stdout is no terminal
+    from conda2wheel.files.terminal import PlainConsole
 
 
 @options.with_limits
@@ -26,6 +24,7 @@ def inspect(
     ],
     offline: options.Offline = False,
     as_json: options.Json = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks of bugs.")] = False,
     *,
     limits: Limits,
 ) -> None:
@@ -33,17 +32,14 @@ def inspect(
 
     Of a package it also shows the wheel that convert would write.
     """
-    import sys
     import time
-
-    from rich.console import Console
 
     from conda2wheel.commands.convert import expand_all
     from conda2wheel.commands.inspect import inspect as inspect_path
     from conda2wheel.errors import Conda2WheelError
     from conda2wheel.results import document, error_json
 
-    console = Console(soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH)
+    tables = console(soft_wrap=True)
     results = []
     good = True
     downloads = options.downloads(offline)
@@ -52,47 +48,46 @@ def inspect(
         try:
             report = inspect_path(path, limits, downloads)
         except Conda2WheelError as error:
-            typer.echo(error_line(error), err=True)
+            print_error(error, verbose)
             good = False
             results.append(error_json(path, error, time.monotonic() - started))
             continue
         results.append(report.json())
         if not as_json:
-            _print_report(console, report)
+            _print_report(tables, report)
     if as_json:
         print_json(document(results))
     raise typer.Exit(0 if good else 1)
 
 
-def _print_report(console: Console, report: Inspection) -> None:
-    from rich.markup import escape
+def _print_report(tables: PlainConsole, report: Inspection) -> None:
     from rich.table import Table
+    from rich.text import Text
 
-    console.print(f"[bold]{escape(report.source)}[/bold] ({report.kind})")
+    tables.print(Text.assemble((printable(report.source), "bold"), f" ({report.kind})"))
     facts = Table(box=None, show_header=False, pad_edge=False)
     for label, value in report.facts:
         if value not in (None, (), ""):
-            facts.add_row(
-                f"  {label.replace('_', ' ')}", escape("\n".join(map(str, value)) if isinstance(value, tuple) else str(value))
-            )
-    console.print(facts)
+            values = value if isinstance(value, tuple) else (value,)
+            facts.add_row(f"  {label.replace('_', ' ')}", "\n".join(printable(str(each)) for each in values))
+    tables.print(facts)
     if report.modules:
         table = Table("side module", "bytes", "NEEDED", "RUNTIME_PATH", "functions", "GOT", "unwinding", box=None, pad_edge=False)
         for module in report.modules:
             kind = "" if module.kind == "side module" else f" ({module.kind}{': ' + module.problem if module.problem else ''})"
             table.add_row(
-                escape(f"  {module.path}{kind}"),
+                f"  {printable(module.path)}{printable(kind)}",
                 str(module.size),
-                escape("\n".join(module.needed)),
-                escape("\n".join(module.runtime_path)),
+                "\n".join(map(printable, module.needed)),
+                "\n".join(map(printable, module.runtime_path)),
                 str(module.functions),
                 str(module.got_entries),
                 module.unwinding,
             )
-        console.print(table)
+        tables.print(table)
     if report.files:
         headings = ("member", "change") if report.kind == "wheel" else ("file", "in the wheel")
         table = Table(*headings, box=None, pad_edge=False)
         for path, fate in report.files:
-            table.add_row(escape(f"  {path}"), escape(fate))
-        console.print(table)
+            table.add_row(f"  {printable(path)}", printable(fate))
+        tables.print(table)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from conda2wheel.cli.messages import error_line, print_json
+from conda2wheel.cli.messages import console, echo, print_error, print_json
 from conda2wheel.cli.options import Json
 
 app = typer.Typer(
@@ -30,21 +30,22 @@ def _group() -> None:
 
 
 @contextmanager
-def _errors() -> Iterator[None]:
+def _errors(verbose: bool = False) -> Iterator[None]:
     """Print an error as one line, and exit with its status."""
-    from conda2wheel.errors import Conda2WheelError
+    from conda2wheel.errors import Conda2WheelError, unexpected_as_failed
 
     try:
-        yield
+        with unexpected_as_failed("mirror"):
+            yield
     except Conda2WheelError as error:
-        typer.echo(error_line(error), err=True)
+        print_error(error, verbose)
         raise typer.Exit(2 if error.code == "usage" else 1) from None
 
 
 def _log(line: str) -> None:
     from conda2wheel.files.escape import printable
 
-    typer.echo(f"conda2wheel: {printable(line)}", err=True)
+    echo(f"conda2wheel: {printable(line)}", err=True)
 
 
 @app.command()
@@ -53,7 +54,7 @@ def init(path: Annotated[Path, typer.Argument(metavar="PATH", help="The file to 
     from conda2wheel.mirror import operations
 
     with _errors():
-        typer.echo(str(operations.init(path)))
+        echo(str(operations.init(path)))
 
 
 @app.command()
@@ -77,15 +78,13 @@ def run(
 
     Prints the report on stdout. Exit status: 0 nothing needs attention, 1 something does, 2 the configuration is wrong.
     """
-    from rich.console import Console
-
     from conda2wheel.mirror.config import load
     from conda2wheel.mirror.report.progress import show_progress
     from conda2wheel.mirror.report.text import show
     from conda2wheel.mirror.run import RunOptions, make_executor
     from conda2wheel.mirror.run import run as mirror
 
-    with _errors():
+    with _errors(verbose):
         loaded = load(config)
         options = RunOptions(
             executor=make_executor(loaded, workers, dask),
@@ -99,7 +98,7 @@ def run(
     if json:
         print_json(report.json())
     else:
-        show(report, Console(), every=verbose)
+        show(report, console(), every=verbose)
     raise typer.Exit(report.exit_status)
 
 
@@ -109,13 +108,13 @@ def plan(config: ConfigFile, json: Json = False, verbose: Verbose = False) -> No
     from conda2wheel.mirror import operations
     from conda2wheel.mirror.config import load
 
-    with _errors():
+    with _errors(verbose):
         found = operations.plan_run(load(config))
     if json:
         print_json(operations.plan_json(found))
         return
     for line in operations.plan_lines(found, every=verbose):
-        typer.echo(line)
+        echo(line)
 
 
 @app.command()
@@ -130,7 +129,7 @@ def status(config: ConfigFile, json: Json = False) -> None:
         print_json(found.json())
         return
     for line in found.lines():
-        typer.echo(line)
+        echo(line)
 
 
 @app.command()
@@ -148,7 +147,7 @@ def retry(
     with _errors():
         loaded = load(config)
         for label in sorted({label for spec in specs or ["all"] for label in operations.retry(loaded, spec)}):
-            typer.echo(label)
+            echo(label)
 
 
 @app.command()
@@ -163,7 +162,7 @@ def publish(config: ConfigFile) -> None:
         _log("a rollback withdrew this very index; it is not published again until another one was")
     for entry in result.missing:
         _log(f"{entry.wheel.filename} is not in the store; the next run converts it again")
-    typer.echo(result.generation)
+    echo(result.generation)
 
 
 @app.command()
@@ -179,14 +178,14 @@ def rollback(
     with _errors():
         loaded = load(config)
         if generation is not None:
-            typer.echo(operations.roll_back(loaded, generation))
+            echo(operations.roll_back(loaded, generation))
             return
         found = operations.list_generations(loaded)
     if json:
         print_json({"schema": operations.SCHEMA, "kind": "mirror-generations", "generations": found})
         return
     for line in operations.generation_lines(found):
-        typer.echo(line)
+        echo(line)
 
 
 @app.command()
@@ -200,7 +199,7 @@ def gc(config: ConfigFile, json: Json = False) -> None:
     if json:
         print_json({"schema": operations.SCHEMA, "kind": "mirror-gc", **operations.removed_json(removed)})
     else:
-        typer.echo(operations.removed_line(removed))
+        echo(operations.removed_line(removed))
 
 
 @app.command()
@@ -221,5 +220,7 @@ def report(
         loaded = load(config)
         operations.copy_report(loaded, junit=junit, html=html, metrics=metrics)
         if json or not (junit or html or metrics):
-            typer.echo(operations.last_report(loaded, "report.json" if json else "report.txt"), nl=False)
-        raise typer.Exit(operations.last_status(loaded))
+            text = operations.last_report(loaded, "report.json" if json else "report.txt").decode("utf-8", "replace")
+            echo(text.removesuffix("\n"))
+        status = operations.last_status(loaded)
+    raise typer.Exit(status)

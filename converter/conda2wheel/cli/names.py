@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import error_line, print_json, warning_line
+from conda2wheel.cli.messages import Noted, echo, print_error, print_json, print_warnings
 
 
 def names(
@@ -24,6 +24,7 @@ def names(
     ] = None,
     offline: options.Offline = False,
     as_json: options.Json = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every warning, and tracebacks of bugs.")] = False,
 ) -> None:
     """Show the PyPI names of conda packages, and the source of each answer.
 
@@ -32,7 +33,7 @@ def names(
     """
     from conda2wheel.commands.names import look_up_names
     from conda2wheel.conda.names import is_valid_name
-    from conda2wheel.errors import Conda2WheelError
+    from conda2wheel.errors import Conda2WheelError, unexpected_as_failed
     from conda2wheel.results import document
 
     for name in conda_names:
@@ -41,14 +42,14 @@ def names(
             raise typer.BadParameter(message, param_hint="CONDA-NAME")
     options.require_libdirs(libdir or ())
     try:
-        answers, warnings = look_up_names(conda_names, channel or (), libdir or (), options.downloads(offline))
+        with unexpected_as_failed(" ".join(conda_names)):
+            answers, warnings = look_up_names(conda_names, channel or (), libdir or (), options.downloads(offline))
     except Conda2WheelError as error:
-        typer.echo(error_line(error), err=True)
+        print_error(error, verbose)
         raise typer.Exit(1) from None
-    for warning in warnings:
-        typer.echo(warning_line(warning), err=True)
+    print_warnings([Noted(warning) for warning in warnings], verbose)
     if as_json:
         print_json(document([each.json() for each in answers]))
         return
     for each in answers:
-        typer.echo("  ".join(filter(None, (each.conda, each.pypi or "-", each.source, each.note and f"({each.note})"))))
+        echo("  ".join(filter(None, (each.conda, each.pypi or "-", each.source, each.note and f"({each.note})"))))

@@ -229,6 +229,18 @@ def require_platforms(given: list[str] | None) -> list[str]:
     return given or ["auto"]
 
 
+def require_pyodide(version: str | None) -> None:
+    """Check the value of --pyodide of `check`.
+
+    Raises:
+        typer.BadParameter: it is no version of Pyodide.
+    """
+    from conda2wheel.pyodide.check import VERSION
+
+    if version is not None and VERSION.fullmatch(version) is None:
+        raise typer.BadParameter(f"{version!r} is no version of Pyodide, such as 0.29.5", param_hint="--pyodide")
+
+
 def require_recipes(folders: Iterable[str]) -> None:
     """Check the recipes of every --recipes folder before a package is converted.
 

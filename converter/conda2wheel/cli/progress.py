@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import typer
+from conda2wheel.cli.messages import console, echo
+from conda2wheel.files.escape import printable
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn, TaskID
@@ -19,7 +20,7 @@ class ProgressDisplay:
 
     def echo(self, line: str, err: bool = False) -> None:
         """Print a line on stdout, or on stderr if `err`."""
-        typer.echo(line, err=err)
+        echo(line, err=err)
 
     def advance(self) -> None:
         """Count one more finished item."""
@@ -32,7 +33,7 @@ class ProgressDisplay:
             permanent: also print the step as a line that stays.
         """
         if permanent:
-            typer.echo(f"conda2wheel: {what}", err=True)
+            echo(f"conda2wheel: {printable(what)}", err=True)
 
     def received(self, url: str, received: int, total: int | None) -> None:
         """Show how far a download is. Any thread may call it.
@@ -48,7 +49,7 @@ class _TerminalDisplay(ProgressDisplay):
     """Progress that rich draws on stderr. Lines that would end up in the drawing are held back until it is gone."""
 
     def __init__(self, total: int, what: str) -> None:
-        from rich.console import Console, Group
+        from rich.console import Group
         from rich.live import Live
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
@@ -64,7 +65,7 @@ class _TerminalDisplay(ProgressDisplay):
         # Not redirected: rich would print on stderr what goes to stdout, and stdout may be a file.
         self.live = Live(
             Group(self._progress, self._downloads.progress),
-            console=Console(stderr=True),
+            console=console(err=True),
             transient=True,
             refresh_per_second=10,
             redirect_stdout=False,
@@ -75,15 +76,15 @@ class _TerminalDisplay(ProgressDisplay):
         if self._drawing:
             self._held_back.append((line, err))
         else:
-            typer.echo(line, err=err)
+            echo(line, err=err)
 
     def advance(self) -> None:
         self._progress.advance(self._task)
 
     def step(self, what: str, permanent: bool = False) -> None:
-        self._progress.update(self._task, description=what)
+        self._progress.update(self._task, description=printable(what))
         if permanent:  # above the drawing
-            self.live.console.print(f"conda2wheel: {what}", markup=False, highlight=False, soft_wrap=True)
+            self.live.console.print(f"conda2wheel: {printable(what)}", soft_wrap=True)
 
     def received(self, url: str, received: int, total: int | None) -> None:
         self._downloads.received(url, received, total)
@@ -92,7 +93,7 @@ class _TerminalDisplay(ProgressDisplay):
         """Print the lines that were held back; later lines are printed at once."""
         self._drawing = False
         for line, err in self._held_back:
-            typer.echo(line, err=err)
+            echo(line, err=err)
         self._held_back.clear()
 
 
@@ -123,7 +124,7 @@ class _DownloadRows:
         from rich.table import Column
 
         self.progress = Progress(
-            TextColumn("{task.description}", table_column=Column(max_width=48, no_wrap=True, overflow="ellipsis")),
+            TextColumn("{task.description}", markup=False, table_column=Column(max_width=48, no_wrap=True, overflow="ellipsis")),
             BarColumn(20),
             DownloadColumn(),
             TransferSpeedColumn(),
@@ -135,7 +136,7 @@ class _DownloadRows:
         """Update the row of a download, or remove it when all bytes are there."""
         with self._lock:
             if url not in self._tasks:
-                self._tasks[url] = self.progress.add_task(url.partition("#")[0].rpartition("/")[2], total=total)
+                self._tasks[url] = self.progress.add_task(printable(url.partition("#")[0].rpartition("/")[2]), total=total)
             self.progress.update(self._tasks[url], completed=received, total=total)
             if received == total:
                 self.progress.remove_task(self._tasks.pop(url))

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import error_line, print_json
+from conda2wheel.cli.messages import echo, print_error, print_json
 
 app = typer.Typer(
     name="recipe",
@@ -42,12 +42,12 @@ def check(
     for path, outcome in check_recipes(files):
         if isinstance(outcome, Failed):
             good = False
-            typer.echo(error_line(outcome), err=True)
+            print_error(outcome)
             results.append(error_json(str(path), outcome, 0.0))
             continue
         results.append({"source": str(path), "status": "ok", "package": outcome.package, "why": outcome.why})
         if not as_json:
-            typer.echo(f"ok {path}")
+            echo(f"ok {path}")
     if as_json:
         print_json(document(results))
     raise typer.Exit(0 if good else 1)

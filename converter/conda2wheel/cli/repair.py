@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import bug_traceback, error_line, print_evidence, print_json, warning_line
+from conda2wheel.cli.messages import Noted, print_error, print_evidence, print_json, print_warnings
 
 if TYPE_CHECKING:
     from conda2wheel.cli.progress import ProgressDisplay
-    from conda2wheel.errors import Conda2WheelError
     from conda2wheel.files.packagefile import Limits
     from conda2wheel.results import Repaired
 
@@ -54,6 +53,7 @@ def repair(
     options.require_libdirs(libdir or ())
     codes = options.allowed(allow)
     results = []
+    noted: list[Noted] = []
     good = True
     started = time.monotonic()
     with show_progress(len(wheels), "repairing") as display:
@@ -74,30 +74,28 @@ def repair(
         for source, outcome in outcomes:
             if isinstance(outcome, Repaired):
                 results.append(outcome.json())
-                _print_repaired(display, outcome, as_json, verbose)
+                noted += _print_repaired(display, outcome, as_json, verbose)
             else:
                 good = False
                 results.append(error_json(source, outcome, time.monotonic() - started))
-                _print_error(display, outcome, verbose)
+                print_error(outcome, verbose, display)
             display.advance()
             started = time.monotonic()
+    print_warnings(noted)
     if as_json:
         print_json(document(results))
     raise typer.Exit(0 if good else 1)
 
 
-def _print_error(display: ProgressDisplay, error: Conda2WheelError, verbose: bool) -> None:
-    display.echo(error_line(error), err=True)
-    if verbose and (traceback := bug_traceback(error)) is not None:
-        display.echo(traceback, err=True)
-
-
-def _print_repaired(display: ProgressDisplay, repaired: Repaired, as_json: bool, verbose: bool) -> None:
+def _print_repaired(display: ProgressDisplay, repaired: Repaired, as_json: bool, verbose: bool) -> list[Noted]:
+    """Print a result; returns the warnings that are printed in the end, folded."""
     if not as_json:
         display.echo(str(repaired.wheel))
-    for warning in repaired.warnings:
-        display.echo(warning_line(warning, repaired.filename, warning.file), err=True)
-    if verbose:
-        print_evidence(display, repaired)
-        if not repaired.changed:
-            display.echo(f"{repaired.filename}: needed no change, copied", err=True)
+    noted = [Noted.of(warning, repaired.filename, warning.file) for warning in repaired.warnings]
+    if not verbose:
+        return noted
+    print_warnings(noted, verbose, display)
+    print_evidence(display, repaired)
+    if not repaired.changed:
+        display.echo(f"{repaired.filename}: needed no change, copied", err=True)
+    return []

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from conda2wheel.cli.messages import error_line, print_json
+from conda2wheel.cli.messages import echo, print_error, print_json
 from conda2wheel.cli.options import Json
 
 token = typer.Typer(
@@ -46,7 +46,7 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except Conda2WheelError as error:
-        typer.echo(error_line(error), err=True)
+        print_error(error)
         raise typer.Exit(2 if error.code == "usage" else 1) from None
 
 
@@ -83,7 +83,7 @@ def serve(
         if store is not None:
             loaded = configuration.with_store(loaded, store)
         given = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
-        run(replace(loaded, **given), typer.echo)  # type: ignore[arg-type]
+        run(replace(loaded, **given), echo)  # type: ignore[arg-type]
 
 
 @token.command()
@@ -107,7 +107,7 @@ def create(
     if json:
         print_json({"token": text, **made.json()})
     else:
-        typer.echo(text)
+        echo(text)
 
 
 @token.command("list")
@@ -121,7 +121,7 @@ def list_tokens(config: ServedConfig = None, json: Json = False) -> None:
         return
     for each in found:
         ends = "never expires" if each["expires"] is None else f"{'expired' if each['expired'] else 'expires'} {each['expires']}"
-        typer.echo(f"{each['id']}  {','.join(each['scopes'])}  {ends}  {each['name']}")
+        echo(f"{each['id']}  {','.join(each['scopes'])}  {ends}  {each['name']}")
 
 
 @token.command()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import error_line, print_json
+from conda2wheel.cli.messages import echo, print_error, print_json
 
 if TYPE_CHECKING:
     from conda2wheel.files.packagefile import Limits
@@ -52,22 +52,22 @@ def verify(
         try:
             result = verify_wheel(wheel, packages, limits=limits)
         except Conda2WheelError as error:
-            typer.echo(error_line(error), err=True)
+            print_error(error, verbose)
             results.append(error_json(wheel, error, time.monotonic() - started))
             good = False
             continue
         good &= result.identical
         results.append(result.json())
         if not as_json:
-            typer.echo(f"{'identical' if result.identical else 'different'} {result.source}")
+            echo(f"{'identical' if result.identical else 'different'} {result.source}")
         for difference in result.differences if verbose else result.differences[:DIFFERENCES]:
-            typer.echo(f"conda2wheel: {result.source}: {difference.member}: {difference.what}: {difference.message}", err=True)
+            echo(f"conda2wheel: {result.source}: {difference.member}: {difference.what}: {difference.message}", err=True)
         if len(result.differences) > DIFFERENCES and not verbose:
             more = len(result.differences) - DIFFERENCES
-            typer.echo(f"conda2wheel: {result.source}: and {more} more; -v shows all", err=True)
+            echo(f"conda2wheel: {result.source}: and {more} more; -v shows all", err=True)
         if result.differences and result.other_version:
             note = f"conda2wheel {result.made_by} wrote it; this is {__version__}, which may write different bytes"
-            typer.echo(f"conda2wheel: {result.source}: {note}", err=True)
+            echo(f"conda2wheel: {result.source}: {note}", err=True)
     if as_json:
         print_json(document(results))
     raise typer.Exit(0 if good else 1)

@@ -26,7 +26,7 @@ from conda2wheel.abi.platforms import Platform, for_pyodide, platforms
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.commands.audit_result import Audited, MatrixRow
 from conda2wheel.commands.audit_subjects import Subject, newest, open_subjects, wheels_in
-from conda2wheel.errors import Conda2WheelError, Failed, require_several
+from conda2wheel.errors import Conda2WheelError, Failed, require_several, unexpected_as_failed
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.results import ConversionWarning
 
@@ -159,7 +159,11 @@ class _JointAudit:
         """Return the findings about an input, worst first."""
         if pyodide not in self.audited:
             together = newest(each for each in self.subjects if _platform_of(pyodide) in each.platforms)
-            self.audited[pyodide] = self._audit(together, pyodide) if together else {}
+            try:
+                with unexpected_as_failed(subject.source):
+                    self.audited[pyodide] = self._audit(together, pyodide) if together else {}
+            except Conda2WheelError:  # of one of them: each is then audited by itself, and that one alone has an error
+                self.audited[pyodide] = {}
         found = self.audited[pyodide]
         if subject not in found:
             quick = findings_if_ignored(subject.unit(_platform_of(pyodide)), pyodide)
@@ -185,14 +189,10 @@ def _audit_or_error(
     """Return the result or the error. A bug does not stop the audit of the other inputs."""
     started = time.monotonic()
     try:
-        return _audit_subject(subject, request, joint, notes, started)
+        with unexpected_as_failed(subject.source):
+            return _audit_subject(subject, request, joint, notes, started)
     except Conda2WheelError as error:
         return error
-    except Exception as bug:  # noqa: BLE001 - it is reported whole
-        what = f"{subject.source}: {type(bug).__name__}: {bug}"
-        failed = Failed("internal", what, "this is a bug of conda2wheel; -v shows where")
-        failed.__cause__ = bug
-        return failed
 
 
 def _audit_subject(

@@ -22,7 +22,7 @@ from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.abi.platforms import Platform, parse, platforms, release
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule, side_modules
 from conda2wheel.conda.import_roots import import_paths
-from conda2wheel.errors import Conda2WheelError, Failed, Refused
+from conda2wheel.errors import Conda2WheelError, Failed, Refused, unexpected_as_failed
 from conda2wheel.files.packagefile import BytesBlob, Limits, PackageFile
 from conda2wheel.files.reading import read_file, unreadable
 from conda2wheel.net.download import is_url, redacted
@@ -105,10 +105,12 @@ def open_subjects(
     """
     found: dict[str, Subject | Conda2WheelError] = {}
     for source in dict.fromkeys(each for given in sources for each in _expand(given)):
+        shown = redacted(source) if is_url(source) else source
         try:
-            subject = _open(source, forced, limits, context)
+            with unexpected_as_failed(shown):
+                subject = _open(source, forced, limits, context)
         except Conda2WheelError as error:
-            found[redacted(source) if is_url(source) else source] = error
+            found[shown] = error
         else:
             found[subject.source] = subject
     return found
@@ -130,7 +132,8 @@ def wheels_in(folders: Iterable[str | Path], limits: Limits) -> tuple[list[Subje
             raise Failed("not-found", f"--find-links {folder}: no such folder", "check the path")
         for path in _wheels(folder):
             try:
-                subjects.append(_wheel(Path(path), limits))
+                with unexpected_as_failed(path):
+                    subjects.append(_wheel(Path(path), limits))
             except Conda2WheelError as error:
                 notes.append(ConversionWarning("find-links-skipped", str(error), path))
     return subjects, notes

@@ -14,7 +14,7 @@ from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.channels.prefetch import prefetch
 from conda2wheel.commands.pipeline import Context, PipelineKeywords, Progress, build, prepare
 from conda2wheel.conda.open import expand
-from conda2wheel.errors import Conda2WheelError, Failed, require_several
+from conda2wheel.errors import Conda2WheelError, require_several, unexpected_as_failed
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.link.library_index import LibraryIndex
 from conda2wheel.net.download import is_url, redacted
@@ -116,7 +116,8 @@ def convert(  # noqa: PLR0913 - a public function
         strict=strict,
     )
     context = Context.of(libdirs, channels, recipes, limits, downloads, progress)
-    return convert_source(str(source), options, context, None if dry_run else Path(out))
+    with unexpected_as_failed(redacted(str(source)) if is_url(str(source)) else str(source)):
+        return convert_source(str(source), options, context, None if dry_run else Path(out))
 
 
 def convert_source(source: str, options: Options, context: Context, out: Path | None) -> Planned:
@@ -239,14 +240,11 @@ def _outcomes(sources: Iterable[str], convert_one: Callable[[int, str], Planned]
     for position, source in enumerate(sources):
         started = time.monotonic()
         shown = redacted(source) if is_url(source) else source
-        bug: BaseException | None = None
         try:
-            result = convert_one(position, source)
+            with unexpected_as_failed(shown):
+                result = convert_one(position, source)
         except Conda2WheelError as caught:
             error: Conda2WheelError = caught
-        except Exception as caught:  # noqa: BLE001 - a bug must not stop the other packages; it is reported whole
-            bug = caught
-            error = internal(shown, caught)
         else:
             before = written.get(result.filename)
             if before is not None and before != shown:
@@ -258,11 +256,5 @@ def _outcomes(sources: Iterable[str], convert_one: Callable[[int, str], Planned]
             yield ConvertOutcome(shown, result, None, time.monotonic() - started)
             continue
         logger.info("%s: %s", shown, error)
+        bug = error.__cause__ if error.code == "internal" else None
         yield ConvertOutcome(shown, None, error, time.monotonic() - started, bug)
-
-
-def internal(source: str, bug: BaseException) -> Failed:
-    """Return an unexpected exception as a `Failed` (internal), with the exception as its cause."""
-    failed = Failed("internal", f"{source}: {type(bug).__name__}: {bug}", "this is a bug of conda2wheel; -v shows where")
-    failed.__cause__ = bug
-    return failed

@@ -11,10 +11,10 @@ from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.channels.open import open_package
 from conda2wheel.conda.open import DEFAULT_LIMITS
-from conda2wheel.errors import Refused
+from conda2wheel.errors import Refused, unexpected_as_failed
 from conda2wheel.files.packagefile import BytesBlob, Limits, PackageFile
 from conda2wheel.files.reading import read_file
-from conda2wheel.net.download import is_url
+from conda2wheel.net.download import is_url, redacted
 from conda2wheel.wasm.binary import MAGIC, Kind
 from conda2wheel.wasm.dylink import Dylink
 
@@ -94,12 +94,13 @@ def inspect(path: str | Path, limits: Limits = DEFAULT_LIMITS, downloads: Downlo
         Failed: not-found, network, unreadable.
     """
     source = str(path)
-    if not is_url(source) and Path(source).is_file():
-        if source.endswith(".whl"):
-            return _wheel(Path(source), limits)
-        if read_file(Path(source), len(MAGIC)) == MAGIC or SHARED_OBJECT.search(source):
-            return _module(Path(source))
-    return _package(source, limits, downloads)
+    with unexpected_as_failed(redacted(source) if is_url(source) else source):
+        if not is_url(source) and Path(source).is_file():
+            if source.endswith(".whl"):
+                return _wheel(Path(source), limits)
+            if read_file(Path(source), len(MAGIC)) == MAGIC or SHARED_OBJECT.search(source):
+                return _module(Path(source))
+        return _package(source, limits, downloads)
 
 
 def _module(path: Path) -> Inspection:

@@ -24,11 +24,10 @@ from conda2wheel.abi.choice import PlatformChoice
 from conda2wheel.abi.loaders import loader
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule, side_modules
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
-from conda2wheel.commands.convert import internal
 from conda2wheel.commands.pipeline import size_warnings
 from conda2wheel.commands.verdict import Verdict, judge
 from conda2wheel.conda.origin import MemberSource
-from conda2wheel.errors import Conda2WheelError, Failed, Refused, require_several
+from conda2wheel.errors import Conda2WheelError, Failed, Refused, require_several, unexpected_as_failed
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.files.reading import read_file
 from conda2wheel.files.writing import write_file
@@ -92,7 +91,8 @@ def repair(  # noqa: PLR0913 - a public function
     )
     bounds = limits or Limits()
     libraries = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, bounds, downloads=downloads)
-    return repair_wheel(read_wheel(Path(wheel), bounds), libraries, options, Path(out))
+    with unexpected_as_failed(str(wheel)):
+        return repair_wheel(read_wheel(Path(wheel), bounds), libraries, options, Path(out))
 
 
 @dataclass(frozen=True)
@@ -165,11 +165,10 @@ def repair_each(  # noqa: PLR0913 - a public function
     written: dict[str, str] = {}
     for wheel in map(str, wheels):
         try:
-            result = repair_wheel(read_wheel(Path(wheel), bounds), libraries, options, Path(out))
+            with unexpected_as_failed(wheel):
+                result = repair_wheel(read_wheel(Path(wheel), bounds), libraries, options, Path(out))
         except Conda2WheelError as error:
             yield wheel, error
-        except Exception as bug:  # noqa: BLE001 - a bug must not stop the other wheels; it is reported whole
-            yield wheel, internal(wheel, bug)
         else:
             if result.filename in written:
                 why = f"the same file name as the wheel of {written[result.filename]}, which it replaces"

@@ -30,7 +30,7 @@ from conda2wheel.commands.repair import repair_wheel
 from conda2wheel.conda.formats import PACKAGE_SUFFIXES
 from conda2wheel.conda.open import expand
 from conda2wheel.conda.origin import MemberSource
-from conda2wheel.errors import Conda2WheelError, Failed, Refused, require_several
+from conda2wheel.errors import Conda2WheelError, Failed, Refused, require_several, unexpected_as_failed
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.files.reading import corrupt, unreadable
 from conda2wheel.link.library_index import LibraryIndex
@@ -114,9 +114,12 @@ def verify(wheel: str | Path, packages: Iterable[str | Path], *, limits: Limits 
         Refused: corrupt-archive (the provenance cannot be replayed).
     """
     require_several("packages", packages)
+    with unexpected_as_failed(str(wheel)):
+        return _verify(Path(wheel), [str(path) for path in packages], limits or Limits())
+
+
+def _verify(path: Path, paths: list[str], limits: Limits) -> Verified:
     started = time.monotonic()
-    limits = limits or Limits()
-    path = Path(wheel)
     opened = read_wheel(path, limits)
     account = read_provenance(opened)
     if account is None:
@@ -129,7 +132,6 @@ def verify(wheel: str | Path, packages: Iterable[str | Path], *, limits: Limits 
         replay_plan = _ReplayPlan.read(account)
     except (ValueError, KeyError, TypeError) as error:
         raise corrupt(str(path), f"{NAME} cannot be replayed: {error}", "another version may have written it") from None
-    paths = [str(path) for path in packages]
     found = _find(str(path), replay_plan, paths, limits)
     with tempfile.TemporaryDirectory(prefix="conda2wheel-") as folder:
         try:

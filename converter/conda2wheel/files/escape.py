@@ -18,6 +18,17 @@ def printable(text: str) -> str:
     return "".join(_escape(each) if unicodedata.category(each) in _NOT_SHOWN else each for each in text)
 
 
+def printable_lines(text: str) -> str:
+    r"""Escape as `printable`, but keep lines and tabs: for tracebacks and the output of programs.
+
+    >>> printable_lines("one\n\ttwo\x1b[1m\r\n")
+    'one\n\ttwo\\x1b[1m\\x0d\n'
+    """
+    if text.isprintable():
+        return text
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
+
+
 def _escape(character: str) -> str:
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

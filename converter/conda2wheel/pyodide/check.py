@@ -18,7 +18,7 @@ from packaging.version import InvalidVersion, Version
 
 from conda2wheel.abi import platforms
 from conda2wheel.abi.engines import NODE, lacking
-from conda2wheel.errors import Conda2WheelError, Failed, Refused
+from conda2wheel.errors import Conda2WheelError, Failed, Refused, unexpected_as_failed
 from conda2wheel.files.reading import not_found
 from conda2wheel.net.cache import cache_folder
 from conda2wheel.pyodide import fetch
@@ -124,7 +124,8 @@ def check_each(wheels: Sequence[Path], options: CheckOptions) -> Iterator[tuple[
 
 def _try_open(path: Path) -> WheelFile | Conda2WheelError:
     try:
-        return open_wheel(path)
+        with unexpected_as_failed(str(path)):
+            return open_wheel(path)
     except Conda2WheelError as error:
         return error
 

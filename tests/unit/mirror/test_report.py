@@ -10,10 +10,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from rich.console import Console
 
 from conda2wheel.abi.audit.findings import RULES
 from conda2wheel.errors import REFUSAL_CODES
+from conda2wheel.files.terminal import PlainConsole
 from conda2wheel.mirror.report.formats import files, json_text, junit, metrics, write_metrics
 from conda2wheel.mirror.report.missing import KINDS
 from conda2wheel.mirror.report.model import CHANGES, COUNTS, MirrorReport, RunSummary
@@ -322,8 +322,8 @@ def test_long_lists_are_shortened_unless_all_is_requested() -> None:
 
 def test_a_terminal_gets_tables_and_a_file_lines(full: MirrorReport) -> None:
     plain, drawn = io.StringIO(), io.StringIO()
-    show(full, Console(file=plain, width=40))
-    show(full, Console(file=drawn, width=160, force_terminal=True))
+    show(full, PlainConsole(file=plain, width=40))
+    show(full, PlainConsole(file=drawn, width=160, force_terminal=True))
     assert plain.getvalue() == text(full)
     assert "─" in drawn.getvalue()
     assert "[bold]$title" in drawn.getvalue()  # a name, not markup for rich

@@ -178,12 +178,13 @@ class TerminalProgress(ProgressView):
     """Shows the progress on a terminal: a bar, the numbers and a line a worker, which are redrawn; failures scroll above them."""
 
     def __init__(self, total: int, stream: TextIO, *, clock: Callable[[], float] = time.monotonic) -> None:
-        from rich.console import Console
         from rich.live import Live as LiveDisplay
+
+        from conda2wheel.files.terminal import PlainConsole
 
         super().__init__(total, stream, clock=clock)
         # Without redirection: rich would print to `stream` what goes to stdout, which may be a file.
-        self._console = Console(file=stream, force_terminal=True)
+        self._console = PlainConsole(file=stream, force_terminal=True)
         self._display = LiveDisplay(
             get_renderable=self.render, console=self._console, transient=True, redirect_stdout=False, redirect_stderr=False
         )
@@ -191,7 +192,7 @@ class TerminalProgress(ProgressView):
 
     def print_line(self, line: str) -> None:
         """Print a line above the live view."""
-        self._console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+        self._console.print(printable(line), soft_wrap=True)
 
     def close(self) -> None:
         """Remove the live view, and print the last line."""

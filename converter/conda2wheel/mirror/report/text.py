@@ -13,7 +13,7 @@ from conda2wheel.mirror.report.missing import KINDS
 from conda2wheel.mirror.report.model import CHANGES, COUNTS, MirrorReport
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from conda2wheel.files.terminal import PlainConsole
 
 NAMES = 10  # of a list, where not all are requested
 WIDEST = 90  # a wider cell shifts its own line to the right, and no other
@@ -83,16 +83,16 @@ def text(report: MirrorReport, every: bool = False) -> str:
     return "\n".join(lines) + "\n"
 
 
-def show(report: MirrorReport, console: Console, every: bool = False) -> None:
+def show(report: MirrorReport, console: PlainConsole, every: bool = False) -> None:
     """Print the report: as tables on a terminal, otherwise as `text`."""
     if not console.is_terminal:
-        console.print(text(report, every), end="", markup=False, highlight=False, soft_wrap=True)
+        console.print(text(report, every), end="", soft_wrap=True)
         return
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    console.print(Text(headline(report)), highlight=False)
+    console.print(headline(report))
     for section in sections(report, every):
         urgent = section.title == "Needs attention"
         table = Table(
