@@ -26,11 +26,11 @@ from typing import Any, Literal
 
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.commands.audit import audit_each
-from conda2wheel.commands.convert import convert_source, internal
+from conda2wheel.commands.convert import convert_source
 from conda2wheel.commands.pipeline import Context
 from conda2wheel.commands.repair import repair_wheel
 from conda2wheel.conda.formats import PACKAGE_SUFFIXES
-from conda2wheel.errors import Conda2WheelError, Failed, Refused
+from conda2wheel.errors import Conda2WheelError, Failed, Refused, unexpected_as_failed
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.link.library_index import LibraryIndex
 from conda2wheel.options import Options
@@ -248,26 +248,10 @@ def _work(job: UploadJob, on_stage: OnStage) -> dict[str, Any]:
         return _audited(job.path, job, downloads)
     command = "repair" if name.endswith(WHEEL) else "convert"
     try:
-        options = Options.from_json(json.loads(job.options))
-        if command == "repair":
-            on_stage("open")
-            wheel = read_wheel(Path(job.path), job.limits)
-            on_stage("link")
-            made: Converted = repair_wheel(wheel, LibraryIndex((), job.limits, downloads=downloads), options, Path(job.out))
-        else:
-            context = Context.of(channels=job.channels, limits=job.limits, downloads=downloads, progress=progress)
-            planned = convert_source(job.path, options, context, Path(job.out))
-            if not isinstance(planned, Converted):
-                raise Failed("internal", f"{name}: converted, but no wheel was written")  # noqa: TRY301 - told as other errors
-            made = planned
+        with unexpected_as_failed(name):
+            made = _made(command, job, downloads, progress, on_stage)
     except Conda2WheelError as error:
         return _error(command, name, error, time.monotonic() - started)
-    except MemoryError:
-        bound = f"{name}: it needs more memory than this service gives"
-        too_large = Refused("too-large", bound, "convert it on a machine of your own")
-        return _error(command, name, too_large, time.monotonic() - started)
-    except Exception as bug:  # noqa: BLE001 - it is reported whole to the maintainers by the service's log
-        return _error(command, name, internal(name, bug), time.monotonic() - started)
     on_stage("report")
     audited = _audited(str(made.wheel), job, downloads)
     entry = {**made.json(), "source": name, "wheel": made.filename}
@@ -279,6 +263,20 @@ def _work(job: UploadJob, on_stage: OnStage) -> dict[str, Any]:
         "audit": audited["document"],
         "wheel": {"filename": made.filename, "size": size, "sha256": made.sha256},
     }
+
+
+def _made(command: str, job: UploadJob, downloads: Downloads, progress: Callable[[str], None], on_stage: OnStage) -> Converted:
+    options = Options.from_json(json.loads(job.options))
+    if command == "repair":
+        on_stage("open")
+        wheel = read_wheel(Path(job.path), job.limits)
+        on_stage("link")
+        return repair_wheel(wheel, LibraryIndex((), job.limits, downloads=downloads), options, Path(job.out))
+    context = Context.of(channels=job.channels, limits=job.limits, downloads=downloads, progress=progress)
+    planned = convert_source(job.path, options, context, Path(job.out))
+    if not isinstance(planned, Converted):
+        raise Failed("internal", f"{Path(job.path).name}: converted, but no wheel was written")
+    return planned
 
 
 def _audited(path: str, job: UploadJob, downloads: Downloads) -> dict[str, Any]:

@@ -164,4 +164,4 @@ def test_a_worker_without_memory_ends_with_an_answer(package: Path) -> None:
         code = error.code
     else:
         code = result["document"]["results"][0]["code"]
-    assert code in ("too-large", "crash")
+    assert code in ("memory", "crash")
