@@ -26,8 +26,7 @@ def _run_repodata(data: bytes) -> None:
             (folder / "channel" / subdir / "repodata.json").write_bytes(data if subdir != "noarch" else b'{"packages": {}}')
         downloads = Downloads(cache=folder / "cache")
         address = (folder / "channel").as_uri()
-        found = list_packages([address], downloads)
-        found = found if isinstance(found, list) else found.packages
+        found = list_packages([address], downloads).packages
         for each in found:
             _ = (class_of(each), refused(each))
             require(bool(each.sha256), "a package without sha256")

@@ -22,7 +22,7 @@ from conda2wheel.errors import Refused
 from conda2wheel.files.documents import DocumentError, parse_json, parse_yaml
 from conda2wheel.files.packagefile import BytesBlob, PackageFile
 from conda2wheel.net.credentials import credentials
-from conda2wheel.net.download import fragment_sha256, is_secure, is_url, redact_text, redacted
+from conda2wheel.net.urls import fragment_sha256, is_secure, is_url, redact_text, redacted
 from conda2wheel.wheel.dist_infos import choose_distribution, find_distributions
 from conda2wheel.wheel.entry_points import entry_points_text, parse_entry_points, read_entry_points
 from conda2wheel.wheel.metadata import Document, corrected, egg_requirements, generated, parse, with_provides_extra

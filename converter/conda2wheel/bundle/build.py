@@ -39,12 +39,14 @@ from conda2wheel.bundle.requirements import (
 from conda2wheel.bundle.solver import solve
 from conda2wheel.bundle.target import BundleTarget, choose_target
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
+from conda2wheel.channels.records import left_out_warnings
+from conda2wheel.channels.repodata import channel_url
 from conda2wheel.channels.search import DEFAULT_CHANNELS
 from conda2wheel.commands.pipeline import Context, PipelineKeywords, Progress
 from conda2wheel.conda.names import map_name
 from conda2wheel.errors import Failed, Refused, require_several
 from conda2wheel.files.packagefile import Limits
-from conda2wheel.net.download import redacted
+from conda2wheel.net.urls import redacted, source_of
 from conda2wheel.options import Options
 from conda2wheel.results import ConversionWarning, Converted
 
@@ -94,10 +96,10 @@ def bundle_specs(
     require_replaceable(folder)
     given: dict[str, Any] = {"compat_tags": True, **keywords}
     platform = _one_platform(given.pop("platform", "auto"))
-    preferred = tuple(given.pop("channels", ())) or DEFAULT_CHANNELS
+    preferred = tuple(map(source_of, given.pop("channels", ()))) or DEFAULT_CHANNELS
     names = ("compat_tags", "level", "isolate", "provided", "bridge", "allow", "pins", "strict")
     flags = {name: given.pop(name) for name in names if name in given}
-    own_channels = [spec.rpartition("::")[0] for spec in specs if "::" in spec]
+    own_channels = [source_of(spec.rpartition("::")[0]) for spec in specs if "::" in spec]
     named = platform.tag if isinstance(platform, Platform) else platform
     target = choose_target(named, [*own_channels, *preferred], with_pyodide)
     options = Options.of("auto" if platform == "auto" else target.platform, **flags)
@@ -112,7 +114,7 @@ def bundle_specs(
         completed = complete_requirements(members, target.environment, target.shipped_versions, pypi, staging)
         lock = replace(
             _lock(solved, wheels, completed),
-            requested=tuple(specs),
+            requested=tuple(map(_shown, specs)),
             channels=tuple(map(redacted, context.channels)),
             options=options,
             complete=complete,
@@ -124,6 +126,8 @@ def bundle_specs(
             wheels=_hashes(wheels, common),
         )
         bundle = _bundle(staging, wheels, common, lock, completed.members)
+        left_out = left_out_warnings(context.downloads.left_out(map(channel_url, context.channels)))
+        bundle = replace(bundle, warnings=(*bundle.warnings, *left_out))
         remove_other_wheels(staging, {*lock.wheels, *(each.filename for each in lock.pypi)})
         context.progress("writing the index")
         bundle = write_bundle(staging, bundle, target)
@@ -239,6 +243,12 @@ def _with_wheels(solved: SolvedBundle, complete: bool) -> list[ChosenPackage]:
 def _libraries(solved: SolvedBundle) -> list[ChosenPackage]:
     """Return the packages that may contain NEEDED libraries."""
     return [each for each in solved.chosen if each.is_library]
+
+
+def _shown(spec: str) -> str:
+    """Return a match spec without the secrets of its channel's address."""
+    channel, mark, rest = spec.rpartition("::")
+    return f"{redacted(channel)}{mark}{rest}"
 
 
 def _one_platform(choice: PlatformChoice) -> str | Platform:

@@ -20,7 +20,8 @@ from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.link.common_wheel import CommonWheel
 from conda2wheel.link.library_index import LibraryIndex
-from conda2wheel.net.download import RemoteFile, redacted
+from conda2wheel.net.download import RemoteFile
+from conda2wheel.net.urls import Address, redacted
 from conda2wheel.options import Options
 from conda2wheel.recipes.model import from_document
 from conda2wheel.results import Converted, Planned
@@ -171,7 +172,7 @@ def _opened_package(url: str, package: CondaPackage) -> ChosenPackage:
         version=package.version,
         build=package.build,
         subdir=package.subdir or "emscripten-wasm32",
-        url=redacted(url),
+        url=Address(url),
         sha256=package.sha256,
         size=index.get("size") if isinstance(index.get("size"), int) else None,
         channel=redacted(package.channel or ""),

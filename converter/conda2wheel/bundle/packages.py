@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from conda2wheel.conda.match_spec import spec_name
-from conda2wheel.net.download import redacted
+from conda2wheel.net.urls import Address, redacted
 
 if TYPE_CHECKING:
     from rattler import RepoDataRecord
@@ -21,6 +21,7 @@ class ChosenPackage:
     """One build of a package in a channel.
 
     Attributes:
+        url: its address; the JSON form has no secrets, which a locked build takes from the stores of credentials.
         size: size of the file in bytes, None where the channel does not list it.
         depends: match specs, as the channel lists them.
     """
@@ -43,7 +44,7 @@ class ChosenPackage:
             version=str(record.version),
             build=str(record.build),
             subdir=str(record.subdir),
-            url=str(record.url),
+            url=Address(record.url),
             sha256=record.sha256.hex() if record.sha256 else None,
             size=record.size,
             channel=redacted(str(record.channel)),
@@ -58,7 +59,7 @@ class ChosenPackage:
     @property
     def source(self) -> str:
         """The URL, with the sha256 as its fragment where the channel lists it."""
-        return f"{self.url}#sha256={self.sha256}" if self.sha256 else self.url
+        return Address(self.url).with_sha256(self.sha256)
 
     @property
     def is_noarch(self) -> bool:

@@ -20,13 +20,22 @@ from typing import TYPE_CHECKING, Any, Literal
 from packaging.utils import canonicalize_name
 
 from conda2wheel.abi.platforms import Platform
+from conda2wheel.bundle.event_loop import run_async
 from conda2wheel.bundle.packages import INTERPRETER, AbsentDependency, ChosenPackage, ShippedPackage, SolvedBundle
 from conda2wheel.channels.downloads import Downloads
-from conda2wheel.channels.repodata import channel_url, query_recursive, run
+from conda2wheel.channels.repodata import channel_url, query_recursive
+from conda2wheel.channels.search import unusable_of
 from conda2wheel.conda.match_spec import spec_name
 from conda2wheel.conda.names import is_marker, map_name
+from conda2wheel.conda.parsing import (
+    InvalidSpecError,
+    channel_record,
+    package_record,
+    parse_match_spec,
+    virtual_packages,
+)
 from conda2wheel.errors import Failed
-from conda2wheel.net.download import redacted
+from conda2wheel.net.urls import redacted
 
 if TYPE_CHECKING:
     from rattler import MatchSpec, RepoDataRecord
@@ -68,6 +77,7 @@ def solve(
         name = spec.name.normalized if spec.name is not None and hasattr(spec.name, "normalized") else str(spec.name)
         if name not in candidates.known:
             where = ", ".join(map(redacted, urls))
+            where += unusable_of([name], urls, downloads)
             raise Failed("not-found", f"{spec}: no such package in {where}", "check its name, and --channel")
     solution = _run(candidates, [str(spec) for spec in parsed], {**(constraints or {}), **candidates.constraints})
     return candidates.solved(solution, frozenset(spec_name(str(spec)) for spec in parsed))
@@ -75,17 +85,14 @@ def solve(
 
 def _parse_specs(specs: Sequence[str]) -> tuple[list[MatchSpec], list[str]]:
     """Return the specs without their channels, and the channels that they name."""
-    from rattler import MatchSpec
-    from rattler.exceptions import InvalidMatchSpecError
-
     parsed: list[MatchSpec] = []
     for text in specs:
         try:
-            spec = MatchSpec(text.rpartition("::")[2], strict=False)
-        except (InvalidMatchSpecError, ValueError, TypeError) as error:
-            why = str(error).splitlines()[0]
+            spec = parse_match_spec(text.rpartition("::")[2])
+        except InvalidSpecError as error:
+            shown = text if len(text) <= 100 else f"{text[:100]}..."
             raise Failed(
-                "usage", f"{text!r} is no match spec: {why}", "write it like numpy, 'numpy=2.4' or 'numpy >=2,<3'"
+                "usage", f"{shown!r} is no match spec: {error}", "write it like numpy, 'numpy=2.4' or 'numpy >=2,<3'"
             ) from None
         if spec.name is None:
             raise Failed("usage", f"{text!r} names no package", "write it like numpy or 'numpy=2.4'")
@@ -215,28 +222,24 @@ def _rank(channel: str, channels: Sequence[str]) -> int:
 
 def _with_depends(record: RepoDataRecord, depends: list[str]) -> RepoDataRecord:
     """Return the fields of a record that the solver reads, with other dependencies."""
-    from rattler import BuildString, PackageRecord, RepoDataRecord
-
-    package = PackageRecord(
+    package = package_record(
         record.name.normalized,
         str(record.version),
-        BuildString(str(record.build)),
+        str(record.build),
         record.build_number,
         str(record.subdir),
         noarch=record.noarch,
         depends=depends,
         constrains=list(map(str, record.constrains)),
     )
-    return RepoDataRecord(package, record.file_name, str(record.url), str(record.channel or NO_CHANNEL))
+    return channel_record(package, record.file_name, str(record.url), str(record.channel or NO_CHANNEL))
 
 
 def _channelless(name: str, version: str, build: str) -> RepoDataRecord:
     """Return a record of a package that is in no channel."""
-    from rattler import BuildString, PackageRecord, RepoDataRecord
-
-    package = PackageRecord(name, version, BuildString(build), 0, SUBDIR)
     filename = f"{name}-{version}-{build}.conda"
-    return RepoDataRecord(package, filename, f"{NO_CHANNEL}{SUBDIR}/{filename}", NO_CHANNEL)
+    package = package_record(name, version, build, 0, SUBDIR)
+    return channel_record(package, filename, f"{NO_CHANNEL}{SUBDIR}/{filename}", NO_CHANNEL)
 
 
 def _conda_version(pep440: str) -> str:
@@ -262,26 +265,25 @@ class _CandidateSource:
 
 
 def _run(candidates: _Candidates, specs: Sequence[str], constraints: Mapping[str, str]) -> list[RepoDataRecord]:
-    from rattler import BuildString, ChannelPriority, Gateway, GenericVirtualPackage, MatchSpec, PackageName, Version
+    from rattler import ChannelPriority, Gateway
     from rattler import solve as rattler_solve
     from rattler.exceptions import SolverError
 
-    limits = {spec: MatchSpec(spec, strict=False) for spec in constraints}
-    virtual = [GenericVirtualPackage(PackageName(name), Version("0"), BuildString("0")) for name in VIRTUAL]
+    limits = {spec: parse_match_spec(spec) for spec in constraints}
 
     async def solve_async() -> list[RepoDataRecord]:
         return await rattler_solve(
             [_CandidateSource(candidates.records)],
-            [MatchSpec(spec, strict=False) for spec in specs],
+            [parse_match_spec(spec) for spec in specs],
             gateway=Gateway(),
             platforms=[SUBDIR, "noarch"],
-            virtual_packages=virtual,
+            virtual_packages=virtual_packages(VIRTUAL),
             constraints=list(limits.values()),
             channel_priority=ChannelPriority.Disabled,  # all candidates of one name are of one channel already
         )
 
     try:
-        return run(solve_async())
+        return run_async(solve_async())
     except SolverError as error:
         hint = "loosen a spec, or add a --channel that has what fits"
         if candidates.shipped:

@@ -26,7 +26,7 @@ from conda2wheel.channels.remote_info import PackageInfo, read_local_info, read_
 from conda2wheel.conda.import_roots import import_paths
 from conda2wheel.conda.match_spec import run_export_specs
 from conda2wheel.errors import Failed, Refused
-from conda2wheel.net.download import redacted
+from conda2wheel.net.urls import redacted
 from conda2wheel.results import ConversionWarning
 
 FILE = "contents.sqlite"

@@ -2,7 +2,7 @@
 
     CACHE/conda/ab/abcdef...    a package file, named by its sha256
     CACHE/conda/.parts/         partial downloads, and a lock file for each package, so that one process downloads it
-    CACHE/repodata/             py-rattler's copies of repodata
+    CACHE/repodata/             lists of channels: see `lists`
 
 A file enters the cache by a rename after its sha256 was compared with the expected one (of repodata or of the URL's fragment),
 and is compared again when it is read. A file without an expected sha256 is downloaded each time. The cache may be deleted at
@@ -16,20 +16,20 @@ import hashlib
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from conda2wheel.channels.lists import PackageList
+from conda2wheel.channels.records import LeftOutRecord
 from conda2wheel.errors import Failed
 from conda2wheel.net.cache import cache_folder
-from conda2wheel.net.download import ProgressCallback, RemoteFile, download, redacted
-
-if TYPE_CHECKING:
-    from rattler import Gateway
+from conda2wheel.net.download import ProgressCallback, RemoteFile, download
+from conda2wheel.net.urls import redacted
 
 AT_ONCE = 6  # downloads; as many as browsers make per host
 FRESH = 600.0  # seconds for which repodata is reused, so that one run of a command asks a channel once
@@ -37,11 +37,29 @@ STALE = 24 * 3600  # seconds after which the partial download of a killed proces
 
 
 @dataclass(frozen=True)
-class CachedGateway:
-    """A Gateway, which caches what it read, and the time of its creation (monotonic clock)."""
+class KnownList:
+    """What is known of a subdir's list of packages, None if the channel has none, and when it was read (monotonic clock)."""
 
-    gateway: Gateway
+    listed: PackageList | None
     made: float
+
+
+class KnownLists:
+    """The lists of packages of channels that a command has read; for several threads.
+
+    Attributes:
+        known: the lists, by the channel's address with its secrets, and the subdir.
+        left_out: records that cannot be used, by the channel's address, and subdir and file name.
+    """
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[str, str], KnownList] = {}
+        self.left_out: dict[str, dict[tuple[str, str], LeftOutRecord]] = {}
+        self.lock = threading.RLock()
+
+    def __reduce__(self) -> tuple[type[KnownLists], tuple[()]]:
+        """Another process reads them again."""
+        return KnownLists, ()
 
 
 @dataclass(frozen=True)
@@ -52,8 +70,8 @@ class Downloads:
         cache: The cache's folder; None for the user's own.
         offline: Whether the network must not be used.
         watch: A callback for progress, called from several threads.
-        fresh: For how many seconds the repodata of a channel is reused; it is held in `gateways`.
-        gateways: The Gateways in use, by cache folder and whether they read sharded repodata.
+        fresh: For how many seconds the repodata of a channel is reused; it is held in `lists`.
+        lists: The lists of packages that were read.
         local: Files that are on disk already, by URL.
     """
 
@@ -61,7 +79,7 @@ class Downloads:
     offline: bool = False
     watch: ProgressCallback | None = None
     fresh: float = 0.0
-    gateways: dict[tuple[Path, bool], CachedGateway] = field(default_factory=dict, compare=False, repr=False)
+    lists: KnownLists = field(default_factory=KnownLists, compare=False, repr=False)
     local: dict[str, Path] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -71,8 +89,13 @@ class Downloads:
 
     @property
     def repodata(self) -> Path:
-        """The folder of py-rattler's cache of repodata."""
+        """The folder of the cache of repodata."""
         return self.folder / "repodata"
+
+    def left_out(self, channels: Iterable[str]) -> tuple[LeftOutRecord, ...]:
+        """Return the records of these channels that could not be used, as far as they were read; by their addresses."""
+        found = (self.lists.left_out.get(str(channel), {}) for channel in dict.fromkeys(channels))
+        return tuple(record for each in found for record in sorted(each.values()))
 
     @contextmanager
     def package(self, url: str, sha256: str | None, max_bytes: int, size: int | None = None) -> Iterator[Path]:

@@ -11,7 +11,8 @@ from conda2wheel.conda.open import DEFAULT_LIMITS, open_local, read_archive
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Failed
 from conda2wheel.files.packagefile import FileBlob, Limits
-from conda2wheel.net.download import fragment_sha256, is_url, redacted, require_sha256
+from conda2wheel.net.download import require_sha256
+from conda2wheel.net.urls import fragment_sha256, is_url, redacted, secret_url, source_of
 
 
 def open_package(source: str | Path, limits: Limits = DEFAULT_LIMITS, downloads: Downloads = DOWNLOADS) -> CondaPackage:
@@ -27,15 +28,15 @@ def open_package(source: str | Path, limits: Limits = DEFAULT_LIMITS, downloads:
         Refused: The package is damaged, unsafe, too large or no conda package.
         Failed: The file is missing or unreadable, or the download failed.
     """
-    text = str(source)
+    text = source_of(str(source))
     return _open_url(text, limits, downloads) if is_url(text) else open_local(text, limits)
 
 
 def _open_url(url: str, limits: Limits, downloads: Downloads) -> CondaPackage:
     try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        raise Failed("not-found", f"{redacted(url)}: not a URL ({error})", "check the address") from None
+        parts = urlsplit(secret_url(url))
+    except ValueError:
+        raise Failed("not-found", f"{redacted(url)}: not a URL", "check the address") from None
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost"):
             raise Failed("not-found", f"{url}: a file URL names a file of this machine", "write file:///path")

@@ -12,7 +12,8 @@ from pathlib import Path
 from conda2wheel.channels.downloads import AT_ONCE, Downloads
 from conda2wheel.channels.search import is_spec, resolve_source
 from conda2wheel.errors import Failed
-from conda2wheel.net.download import RemoteFile, is_url
+from conda2wheel.net.download import RemoteFile
+from conda2wheel.net.urls import is_url
 
 MAX_AHEAD = 4 * AT_ONCE  # sources downloaded before their conversion at most, to bound disk space
 

@@ -15,7 +15,7 @@ import re
 import tarfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,8 @@ from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.documents import json_object
 from conda2wheel.files.packagefile import BytesBlob
 from conda2wheel.files.reading import corrupt, not_found, unreadable
-from conda2wheel.net.download import BACKOFF, TRIES, open_ranges, redacted
+from conda2wheel.net.download import BACKOFF, TRIES, RangeRequests, open_ranges
+from conda2wheel.net.urls import redacted
 
 if TYPE_CHECKING:
     import requests
@@ -38,7 +39,6 @@ PIECE = 256 << 10  # bytes of one request; bzip2 needs a whole block (900 kB unp
 TAIL = 64 << 10  # bytes at the end of a .conda: the zip directory, and often all of info-*.tar.zst
 _WANTED = ("info/paths.json", "info/files", "info/run_exports.json")
 _ZSTD_WINDOW = 128 << 20
-Ask = Callable[[str], "requests.Response"]
 
 
 @dataclass(frozen=True)
@@ -77,38 +77,40 @@ def read_remote_info(url: str) -> PackageInfo | None:
     shown = redacted(url)
     found = format_named(url)
     is_zip = found is not None and found.decompress is None
-    with open_ranges(url) as ask:
+    with open_ranges(url) as remote:
         for attempt in range(TRIES + 1):
             if attempt:
                 time.sleep(BACKOFF * 2 ** (attempt - 1))
             try:
-                return _remote_conda(shown, ask) if is_zip else _remote_tar(shown, ask)
+                return _remote_conda(shown, remote) if is_zip else _remote_tar(shown, remote)
             except _CutError:
                 continue
     raise Failed("network", f"{shown}: the connection broke, {TRIES + 1} times", "try again later")
 
 
-def _remote_tar(shown: str, ask: Ask) -> PackageInfo:
-    with _Body(ask) as body:
+def _remote_tar(shown: str, remote: RangeRequests) -> PackageInfo:
+    with _Body(remote) as body:
         return _tar_bz2(shown, cast("IO[bytes]", body))
 
 
-def _remote_conda(shown: str, ask: Ask) -> PackageInfo | None:
-    with ask(f"bytes=-{TAIL}") as response:
-        total = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
+def _remote_conda(shown: str, remote: RangeRequests) -> PackageInfo | None:
+    with remote.ask(f"bytes=-{TAIL}") as response:
+        total = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})", response.headers.get("Content-Range", ""))
         if response.status_code != 206 or total is None:
             return None
         start, size = int(total[1]), int(total[2])
-        tail = _whole(response, size - start)
+        if size - start > TAIL:
+            return None  # not what was asked for
+        tail = _whole(remote, response, size - start)
     known = _PartialFile(size, {start: tail})
     with _reading(shown), zipfile.ZipFile(cast("IO[bytes]", known)) as outer:
         begin, end = _extent(shown, outer)
         if begin < start:
-            with ask(f"bytes={begin}-{end - 1}") as response:
+            with remote.ask(f"bytes={begin}-{end - 1}") as response:
                 answered = response.headers.get("Content-Range", "")
                 if response.status_code != 206 or not answered.startswith(f"bytes {begin}-"):
                     return None
-                known.parts[begin] = _whole(response, end - begin)
+                known.parts[begin] = _whole(remote, response, end - begin)
         return _conda(shown, outer)
 
 
@@ -124,19 +126,19 @@ def _extent(source: str, outer: zipfile.ZipFile) -> tuple[int, int]:
     return part.header_offset, end
 
 
-def _whole(response: requests.Response, size: int) -> bytes:
-    data = b"".join(_chunks(response, size))
+def _whole(remote: RangeRequests, response: requests.Response, size: int) -> bytes:
+    data = b"".join(_chunks(remote, response, size))
     if len(data) != size:
         raise _CutError
     return data
 
 
-def _chunks(response: requests.Response, size: int) -> Iterator[bytes]:
+def _chunks(remote: RangeRequests, response: requests.Response, size: int) -> Iterator[bytes]:
     """Yield at most `size` bytes of an answer as they arrive."""
     import urllib3
 
     try:
-        while size and (chunk := response.raw.read1(min(size, PIECE))):
+        while size and (chunk := remote.read(response, min(size, PIECE))):
             size -= len(chunk)
             yield chunk
     except (urllib3.exceptions.ProtocolError, urllib3.exceptions.ReadTimeoutError) as error:
@@ -146,8 +148,8 @@ def _chunks(response: requests.Response, size: int) -> Iterator[bytes]:
 class _Body(io.RawIOBase):
     """A remote file read from its start, PIECE bytes a request; in one request from a server without range requests."""
 
-    def __init__(self, ask: Ask) -> None:
-        self._ask = ask
+    def __init__(self, remote: RangeRequests) -> None:
+        self._remote = remote
         self._at = 0
         self._size: int | None = None
         self._response: requests.Response | None = None
@@ -161,7 +163,7 @@ class _Body(io.RawIOBase):
             return b""
         if self._response is None:
             raise _CutError
-        data = next(_chunks(self._response, min(self._left, PIECE if size < 0 else size)), b"")
+        data = next(_chunks(self._remote, self._response, min(self._left, PIECE if size < 0 else size)), b"")
         if not data:
             raise _CutError
         self._left -= len(data)
@@ -174,13 +176,13 @@ class _Body(io.RawIOBase):
             self._response.close()
         if self._size is not None and self._at >= self._size:
             return False
-        self._response = response = self._ask(f"bytes={self._at}-{self._at + PIECE - 1}")
-        answered = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", response.headers.get("Content-Range", ""))
+        self._response = response = self._remote.ask(f"bytes={self._at}-{self._at + PIECE - 1}")
+        answered = re.fullmatch(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", response.headers.get("Content-Range", ""))
         if response.status_code == 206 and answered is not None and int(answered[1]) == self._at:
             self._left, self._size = int(answered[2]) + 1 - self._at, int(answered[3])
         elif response.status_code == 200 and self._at == 0:
             length = response.headers.get("Content-Length", "")
-            self._left = self._size = int(length) if length.isdigit() else MAX_INFO
+            self._left = self._size = int(length) if re.fullmatch("[0-9]{1,18}", length) else MAX_INFO
         else:
             raise _CutError
         return self._left > 0

@@ -13,9 +13,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
+from conda2wheel.channels.records import NAMED
 from conda2wheel.channels.repodata import channel_url, query
+from conda2wheel.conda.parsing import InvalidSpecError, parse_match_spec
 from conda2wheel.errors import Failed
-from conda2wheel.net.download import RemoteFile, fragment_sha256, is_url, redacted
+from conda2wheel.net.download import RemoteFile
+from conda2wheel.net.urls import Address, fragment_sha256, is_url, redacted, source_of
 
 if TYPE_CHECKING:
     from rattler import MatchSpec, RepoDataRecord
@@ -30,16 +33,16 @@ class ChannelBuild:
     """A build in a channel.
 
     Attributes:
-        url: The package's URL.
+        url: The package's address.
         sha256: Its hash in hexadecimal, if the repodata has one.
-        channel: The channel's URL.
+        channel: The channel's address.
         size: Its size in bytes, if the repodata has one.
         record: Its repodata record.
     """
 
-    url: str
+    url: Address
     sha256: str | None
-    channel: str
+    channel: Address
     name: str = ""
     version: str = ""
     depends: tuple[str, ...] = ()
@@ -54,12 +57,9 @@ class ChannelBuild:
 
     def admitted_by(self, spec: str) -> bool:
         """Whether a match spec of this name admits this build. True for a spec that rattler cannot parse."""
-        from rattler import MatchSpec
-        from rattler.exceptions import InvalidMatchSpecError
-
         try:
-            return self.record is None or MatchSpec(spec, strict=False).matches(self.record)
-        except InvalidMatchSpecError:
+            return self.record is None or parse_match_spec(spec).matches(self.record)
+        except InvalidSpecError:
             return True
 
 
@@ -78,13 +78,12 @@ def resolve_source(source: str, channels: Iterable[str] = (), downloads: Downloa
     An existing path is never read as a match spec. Raises `Failed` as `find` does.
     """
     if os.path.lexists(source) or not is_spec(source):
-        return RemoteFile(source, fragment_sha256(source) if is_url(source) else None)
+        return RemoteFile(source_of(source), fragment_sha256(source) if is_url(source) else None)
     try:
         found = find(source, channels, downloads)
     except Failed as error:
         raise Failed(error.code, f"{source}: no such file here; as a match spec: {error.message}", error.hint) from None
-    fragment = f"#sha256={found.sha256}" if found.sha256 and not found.url.startswith("file:") else ""
-    return RemoteFile(f"{found.url}{fragment}", found.sha256, found.size)
+    return RemoteFile(found.url.with_sha256(found.sha256), found.sha256, found.size)
 
 
 def locate(source: str, channels: Iterable[str] = (), downloads: Downloads = DOWNLOADS) -> str:
@@ -105,14 +104,12 @@ def builds(spec_text: str, channels: Iterable[str] = (), downloads: Downloads = 
     Raises:
         Failed: usage (no match spec), not-found, network.
     """
-    from rattler import MatchSpec
-    from rattler.exceptions import InvalidMatchSpecError
-
     own, _, rest = spec_text.rpartition("::")
     try:
-        spec = MatchSpec(rest.strip(), strict=False)
-    except InvalidMatchSpecError as error:
-        raise Failed("usage", f"{spec_text!r} is neither a file nor a match spec: {error}", "quote it: 'numpy >=2'") from None
+        spec = parse_match_spec(rest.strip())
+    except InvalidSpecError as error:
+        why = f"{spec_text[:200]!r} is neither a file nor a match spec: {error}"
+        raise Failed("usage", why, "quote it: 'numpy >=2'") from None
     names = [own] if own else [*channels] or [*DEFAULT_CHANNELS]
     searched = []
     for name in names:
@@ -120,9 +117,19 @@ def builds(spec_text: str, channels: Iterable[str] = (), downloads: Downloads = 
         searched.append(redacted(address))
         if found := records(address, [spec], downloads, spec_text):
             return found
+    unusable = unusable_of([getattr(spec.name, "normalized", "")], map(channel_url, names), downloads)
     raise Failed(
-        "not-found", f"{spec_text}: no such package in {', '.join(searched)}", "check the spec, or name another --channel"
+        "not-found",
+        f"{spec_text}: no such package in {', '.join(searched)}{unusable}",
+        "check the spec, or name another --channel",
     )
+
+
+def unusable_of(names: Iterable[str], channels: Iterable[str], downloads: Downloads) -> str:
+    """Return for a message which records of these package names cannot be used; empty if there are none."""
+    wanted = tuple(f"{name}-" for name in names)
+    found = [record for record in downloads.left_out(channels) if record.filename.lower().startswith(wanted)]
+    return f"; {'; '.join(map(str, found[:NAMED]))}" if found else ""
 
 
 def records(address: str, specs: Sequence[MatchSpec | str], downloads: Downloads, what_for: str) -> list[ChannelBuild]:
@@ -147,9 +154,9 @@ def records(address: str, specs: Sequence[MatchSpec | str], downloads: Downloads
 
 def _found(record: RepoDataRecord, address: str) -> ChannelBuild:
     return ChannelBuild(
-        url=str(record.url),
+        url=Address(record.url),
         sha256=record.sha256.hex() if record.sha256 else None,
-        channel=address,
+        channel=Address(address),
         name=record.name.normalized,
         version=str(record.version),
         depends=tuple(map(str, record.depends)),

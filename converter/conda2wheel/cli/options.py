@@ -193,7 +193,7 @@ def require_libdirs(libdirs: Iterable[str]) -> None:
     Raises:
         typer.BadParameter: a path does not exist.
     """
-    from conda2wheel.net.download import is_url
+    from conda2wheel.net.urls import is_url
 
     for path in libdirs:
         if not is_url(path) and not os.path.exists(path):

@@ -25,7 +25,7 @@ from conda2wheel.conda.import_roots import import_paths
 from conda2wheel.errors import Conda2WheelError, Failed, Refused, unexpected_as_failed
 from conda2wheel.files.packagefile import BytesBlob, Limits, PackageFile
 from conda2wheel.files.reading import read_file, unreadable
-from conda2wheel.net.download import is_url, redacted
+from conda2wheel.net.urls import is_url, redacted
 from conda2wheel.results import ALLOWED, ConversionWarning
 from conda2wheel.wasm.binary import MAGIC
 from conda2wheel.wheel.reader import Wheel, read_wheel

@@ -17,7 +17,7 @@ from conda2wheel.conda.open import expand
 from conda2wheel.errors import Conda2WheelError, require_several, unexpected_as_failed
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.link.library_index import LibraryIndex
-from conda2wheel.net.download import is_url, redacted
+from conda2wheel.net.urls import is_url, redacted
 from conda2wheel.options import DEFAULT_LEVEL, Options, Pins
 from conda2wheel.recipes.model import RecipeBook
 from conda2wheel.results import ConversionWarning, Converted, Planned, error_json

@@ -14,7 +14,7 @@ from conda2wheel.conda.open import DEFAULT_LIMITS
 from conda2wheel.errors import Refused, unexpected_as_failed
 from conda2wheel.files.packagefile import BytesBlob, Limits, PackageFile
 from conda2wheel.files.reading import read_file
-from conda2wheel.net.download import is_url, redacted
+from conda2wheel.net.urls import is_url, redacted
 from conda2wheel.wasm.binary import MAGIC, Kind
 from conda2wheel.wasm.dylink import Dylink
 

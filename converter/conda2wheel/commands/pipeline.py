@@ -26,6 +26,8 @@ from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.channels.open import open_package
+from conda2wheel.channels.records import left_out_warnings
+from conda2wheel.channels.repodata import channel_url
 from conda2wheel.channels.search import DEFAULT_CHANNELS, locate
 from conda2wheel.commands.verdict import Verdict, judge
 from conda2wheel.conda.origin import MemberSource
@@ -39,6 +41,7 @@ from conda2wheel.link.library_index import LibraryIndex
 from conda2wheel.link.library_wheel import LibraryWheels
 from conda2wheel.link.linker import Linked, LinkOptions, link
 from conda2wheel.link.resolution import WheelModules
+from conda2wheel.net.urls import source_of
 from conda2wheel.options import Options, Pins
 from conda2wheel.recipes.model import RecipeBook
 from conda2wheel.results import ConversionWarning, Converted, Planned
@@ -124,7 +127,7 @@ class Context:
             libraries=libraries,
             recipes=recipes if isinstance(recipes, RecipeBook) else RecipeBook(recipes),
             names=NameSources(libraries.libdirs, bounds, downloads),
-            channels=tuple(channels),
+            channels=tuple(map(source_of, channels)),
             limits=bounds,
             downloads=downloads,
             progress=progress or silent,
@@ -257,10 +260,13 @@ def open_source(source: str, options: Options, context: Context) -> Opened:
         Refused: the package is damaged, hostile or too large.
         Failed: not-found, network, unreadable, disk, usage.
     """
-    context.progress(f"opening {source}")
+    context.progress(f"opening {source_of(source)}")
     location = locate(source, context.channels, context.downloads)
     package = open_package(location, context.limits, context.downloads)
-    return read_package(package, options, context, context.channels_for(source, location))
+    channels = context.channels_for(source, location)
+    opened = read_package(package, options, context, channels)
+    left_out = left_out_warnings(context.downloads.left_out(map(channel_url, channels)))
+    return replace(opened, package=replace(opened.package, warnings=(*opened.package.warnings, *left_out)))
 
 
 def read_package(package: CondaPackage, options: Options, context: Context, channels: Sequence[str] = ()) -> Opened:

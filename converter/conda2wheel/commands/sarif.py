@@ -19,7 +19,7 @@ from conda2wheel._version import __version__
 from conda2wheel.abi.audit.findings import RULES, Finding, Severity
 from conda2wheel.commands.audit_result import Audited
 from conda2wheel.errors import Conda2WheelError
-from conda2wheel.net.download import is_url
+from conda2wheel.net.urls import is_url
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json"
 LEVELS = {Severity.LOAD: "error", Severity.FATAL: "error", Severity.SUSPICIOUS: "warning", Severity.NOTE: "note"}

@@ -11,6 +11,7 @@ from conda2wheel.abi.choice import Claim
 from conda2wheel.abi.platforms import known_emscriptens, toolchains
 from conda2wheel.conda.formats import CHANNEL_SUFFIXES
 from conda2wheel.conda.package import CondaPackage
+from conda2wheel.conda.parsing import InvalidSpecError, parse_match_spec, parse_version, parse_version_spec
 from conda2wheel.conda.recipe_yaml import resolved_records
 
 ABI_PACKAGE = "emscripten-abi"
@@ -47,15 +48,12 @@ def channel_address(channel: str) -> str:
 
 
 def _depends(package: CondaPackage, named: frozenset[str]) -> Iterator[Claim]:
-    from rattler import MatchSpec
-    from rattler.exceptions import InvalidMatchSpecError
-
     for spec in package.depends:
         if not re.match(rf"(?:\S*::)?{ABI_PACKAGE}(?![\w.-])", spec.strip()):
             continue
         try:
-            version = MatchSpec(spec.strip()).version
-        except InvalidMatchSpecError:
+            version = parse_match_spec(spec.strip(), strict=False).version
+        except InvalidSpecError:
             yield Claim("package", f"depends on {spec}", frozenset())
             continue
         if version not in (None, "*"):
@@ -67,15 +65,13 @@ def _matching(spec: str, named: frozenset[str]) -> frozenset[str]:
 
     They are those of the table, those of the package's other evidence, and the one that a pin on a single patch release names.
     """
-    from rattler import Version, VersionSpec
-
     pin = _PATCH_PIN.fullmatch(spec)
     if pin and int(pin[4]) == int(pin[3]) + 1:
         return frozenset({f"{pin[1]}.{pin[2]}.{pin[3]}"})
     if exact := _EXACT.fullmatch(spec):
         return frozenset({exact[1]})
-    parsed = VersionSpec(spec)
-    return frozenset(v for v in {*known_emscriptens(), *named} if parsed.matches(Version(v)))
+    parsed = parse_version_spec(spec)
+    return frozenset(v for v in {*known_emscriptens(), *named} if parsed.matches(parse_version(v)))
 
 
 def _channel(package: CondaPackage) -> Iterator[Claim]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from conda2wheel.conda.parsing import InvalidSpecError, parse_match_spec, parse_version, parse_version_spec
 from conda2wheel.conda.recipe_yaml import resolved_records
 
 KINDS = ("weak", "strong")  # of run_exports: those that apply to packages with this one in their host environment
@@ -75,13 +76,10 @@ def excluding_spec(name: str, version: str, depends: Iterable[str]) -> str:
 
 def admits(spec: str, version: str) -> bool:
     """Whether a match spec admits a version; True for a spec or a version that rattler cannot parse."""
-    from rattler import MatchSpec, Version, VersionSpec
-    from rattler.exceptions import InvalidMatchSpecError, InvalidVersionError, InvalidVersionSpecError
-
     try:
-        wanted = MatchSpec(spec, strict=False).version
-        return wanted is None or VersionSpec(str(wanted)).matches(Version(version))
-    except (InvalidMatchSpecError, InvalidVersionSpecError, InvalidVersionError):
+        wanted = parse_match_spec(spec).version
+        return wanted is None or parse_version_spec(str(wanted)).matches(parse_version(version))
+    except InvalidSpecError:
         return True
 
 

@@ -18,7 +18,7 @@ from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.documents import json_object
 from conda2wheel.files.packagefile import FileBlob, Limits
 from conda2wheel.files.reading import corrupt, not_found, unreadable
-from conda2wheel.net.download import is_url
+from conda2wheel.net.urls import is_url
 from conda2wheel.results import ConversionWarning
 
 ENV_META = "empack_env_meta.json"

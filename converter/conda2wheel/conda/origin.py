@@ -9,7 +9,7 @@ from typing import Any, Literal
 from conda2wheel.conda.abi_evidence import ABI_PACKAGE, channel_address, channel_name
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.files.packagefile import Blob
-from conda2wheel.net.download import redacted
+from conda2wheel.net.urls import redacted
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from conda2wheel.errors import Refused
 from conda2wheel.files.documents import DocumentError, json_object, parse_yaml
 from conda2wheel.files.packagefile import Blob, PackageFile
 from conda2wheel.files.reading import corrupt
+from conda2wheel.net.urls import redacted
 from conda2wheel.results import ConversionWarning
 
 __all__ = ["CondaPackage", "Placeholder", "from_record", "read_info", "several_packages"]
@@ -251,4 +252,4 @@ def _text_of(record: Mapping[str, Any], key: str) -> str | None:
 
 def _channel(record: Mapping[str, Any]) -> str | None:
     value = record.get("channel") or record.get("url")
-    return str(value) if value else None
+    return redacted(str(value)) if value else None  # the record of an installed package may have a token

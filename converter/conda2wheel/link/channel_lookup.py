@@ -98,8 +98,8 @@ class ChannelLibraries:
     def _opened(self, builds: Iterable[ChannelBuild], why: str, query: _Query) -> Iterator[Candidate]:
         for build in builds:
             if build.url not in self.opened:
-                where = f"{build.url}#sha256={build.sha256}" if build.sha256 else build.url
                 try:
+                    where = build.url.with_sha256(build.sha256)
                     self.opened[build.url] = open_package(where, self.listing.limits, self.listing.downloads)
                 except (Refused, Failed) as error:
                     if is_accident(error):

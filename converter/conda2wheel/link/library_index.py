@@ -22,12 +22,13 @@ from conda2wheel.conda.formats import PACKAGE_SUFFIXES
 from conda2wheel.conda.match_spec import BuiltWith, built_with, excluding_spec, spec_name
 from conda2wheel.conda.open import expand
 from conda2wheel.conda.package import CondaPackage
+from conda2wheel.conda.parsing import InvalidSpecError, parse_version
 from conda2wheel.conda.prefix import open_folder
 from conda2wheel.errors import Failed, Refused, require_several
 from conda2wheel.files.packagefile import Limits, PackageFile
 from conda2wheel.link.channel_lookup import ChannelLibraries
 from conda2wheel.link.library import Library, LibraryUser
-from conda2wheel.net.download import is_url, redacted
+from conda2wheel.net.urls import is_url, redacted, source_of
 from conda2wheel.results import ConversionWarning
 
 SHOWN = 3  # libdirs that a message names
@@ -58,7 +59,7 @@ class LibraryIndex:
             Failed: not-found, for a libdir that does not exist.
         """
         require_several("libdirs", libdirs)
-        self.libdirs = tuple(str(libdir) for libdir in libdirs)
+        self.libdirs = tuple(source_of(str(libdir)) for libdir in libdirs)
         self._opened = tuple((package.stem, package, package.files) for package in opened)
         for libdir in self.libdirs:  # libraries are looked up late or never; a mistyped path is reported at once
             if not is_url(libdir) and not os.path.exists(libdir):
@@ -276,15 +277,12 @@ def _built(package: LibraryUser) -> BuiltWith:
 
 def _order(found: CondaPackage | None, package: LibraryUser) -> tuple[Any, ...]:
     """A sort key, higher is better: dependencies of the package, then versions and builds; libraries of no package come last."""
-    from rattler import Version
-    from rattler.exceptions import InvalidVersionError
-
     if found is None:
-        return (False, Version("0"), 0)
+        return (False, parse_version("0"), 0)
     named = any(spec_name(spec) == found.name for spec in package.depends)
     build = found.index.get("build_number")
     try:
-        version = Version(found.version)
-    except InvalidVersionError:
-        version = Version("0")
+        version = parse_version(found.version)
+    except InvalidSpecError:
+        version = parse_version("0")
     return (named, version, build if isinstance(build, int) else 0)

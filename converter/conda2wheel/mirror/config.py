@@ -19,9 +19,9 @@ from conda2wheel.conda.names import is_valid_name
 from conda2wheel.errors import Failed
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.files.toml import Problem, check_table, invalid_document, parse_duration, parse_size, read_toml, suggestion
-from conda2wheel.mirror.state.match_specs import parse_match_spec
+from conda2wheel.mirror.state.match_specs import parse_pattern
 from conda2wheel.mirror.state.model import ItemKey, with_tuples
-from conda2wheel.net.download import is_secure, is_url
+from conda2wheel.net.urls import is_secure, is_url
 from conda2wheel.options import ALLOWABLE, DEFAULT_LEVEL, PINS, Options, Pins
 from conda2wheel.recipes.model import RecipeBook
 
@@ -374,7 +374,7 @@ def _unparsable(text: str, parse: Any) -> Iterator[str]:
 
 def _spec_error(text: str) -> str | None:
     try:
-        parse_match_spec(text)
+        parse_pattern(text)
     except ValueError as error:
         return str(error)
     return None

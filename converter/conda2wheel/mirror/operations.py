@@ -88,7 +88,8 @@ def init(path: Path) -> Path:
 def plan_run(config: MirrorConfig) -> MirrorPlan:
     """Plan a run. Writes nothing. Raises `Failed` (network, unreadable, state)."""
     with _state(config) as state:
-        return make_plan(list_packages(config.channels, Downloads()), config, state, time.time())
+        found = list_packages(config.channels, Downloads())
+        return make_plan(found.packages, config, state, time.time(), left_out=found.left_out)
 
 
 def plan_json(plan: MirrorPlan) -> dict[str, Any]:
@@ -110,6 +111,7 @@ def plan_json(plan: MirrorPlan) -> dict[str, Any]:
             name: [f"{each.subdir}/{each.stem}" for each in getattr(plan.changes, name)]
             for name in ("new", "changed", "patched", "vanished", "back")
         },
+        "left_out_records": [each.json() for each in plan.left_out],
     }
 
 
@@ -125,6 +127,7 @@ def plan_lines(plan: MirrorPlan, every: bool = False) -> list[str]:
         ("quarantined", [(f"{each.package.subdir}/{each.package.stem}", each.why) for each in plan.quarantined]),
         ("vanished", [(f"{each.subdir}/{each.stem}", "no longer in its channel") for each in plan.changes.vanished]),
         ("left out", [(f"{each.subdir}/{each.stem}", why) for each, why in plan.skipped]),
+        ("cannot be used", [(f"{each.subdir}/{each.filename}", each.why) for each in plan.left_out]),
     )
     for word, rows in lists:
         listed = rows if every else rows[:LISTED]

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 
 from conda2wheel._version import __version__
 from conda2wheel.channels.downloads import Downloads
+from conda2wheel.channels.records import LeftOutRecord
 from conda2wheel.errors import Failed
 from conda2wheel.mirror.config import MirrorConfig
 from conda2wheel.mirror.plan.select import list_packages
@@ -151,6 +152,7 @@ class _ActiveRun:
     worked: set[ItemKey] = field(default_factory=set)
     published: PublishResult | None = None
     problem: str | None = None
+    left_out: tuple[LeftOutRecord, ...] = ()
     _clock: float = field(default_factory=time.monotonic)
 
     @property
@@ -161,11 +163,12 @@ class _ActiveRun:
     def update(self) -> None:
         """List, plan, work and publish. Raises `Failed` for what ends the run early."""
         self.store.clock()  # it writes: a store that refuses writes ends the run before any work
-        listed = list_packages(self.config.channels, self.options.downloads)
+        found = list_packages(self.config.channels, self.options.downloads)
+        listed, self.left_out = found.packages, found.left_out
         if not self.options.accept_vanished:
             check_vanished(listed, self.state)
         changes = self.state.record_listing(listed, self.started)
-        self.plan = make_plan(listed, self.config, self.state, self.started, changes)
+        self.plan = make_plan(listed, self.config, self.state, self.started, changes, self.left_out)
         for verdict in self.plan.verdicts:
             self.state.finish(verdict, self.started)
             self.worked.add(verdict.key)
@@ -184,7 +187,7 @@ class _ActiveRun:
     def _share(self, listed: Sequence[ChannelPackage], changes: ChannelChanges) -> None:
         """Convert with library wheels what was found to need shared libraries, until nothing more is."""
         for _ in range(SHARE_ROUNDS if self.config.share.libraries else 0):
-            self.plan = make_plan(listed, self.config, self.state, self.started, changes)
+            self.plan = make_plan(listed, self.config, self.state, self.started, changes, self.left_out)
             self.state.add_items(self.plan.wanted)
             left = None if self.options.limit is None else max(0, self.options.limit - len(self.worked))
             tasks = [task for task in self.plan.to_do if task.key not in self.worked and task.key in self.plan.sharing][:left]
@@ -240,6 +243,7 @@ class _ActiveRun:
             changes=changes,
             generation=self.published.generation if self.published is not None else _current_name(self.store),
             problem=self.problem,
+            left_out=self.left_out,
         )
         return MirrorReport.make(
             items,

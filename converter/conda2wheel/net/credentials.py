@@ -11,15 +11,19 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from conda2wheel.errors import Failed
 
 KEYRING_SERVICE = "rattler"
+_KINDS = {"BearerToken", "CondaToken", "OAuth", "BasicHTTP"}
+_STORE_HINT = "it stores the channels' credentials; see RATTLER_AUTH_FILE"
+_TOKEN = re.compile(r"[\x21-\x7e]{1,8000}")  # what a header and an address can have
 
 
 @dataclass(frozen=True)
@@ -36,10 +40,10 @@ class Credentials:
         >>> Credentials(token="tk-1").address("https://host/channel/noarch/x-1-0.conda")
         'https://host/t/tk-1/channel/noarch/x-1-0.conda'
         """
-        if self.token is None or urlsplit(url).path.startswith("/t/"):
-            return url
         parts = urlsplit(url)
-        return parts._replace(path=f"/t/{self.token}{parts.path}").geturl()
+        if self.token is None or parts.path.startswith("/t/"):
+            return url
+        return urlunsplit(parts._replace(path=f"/t/{self.token}{parts.path}"))
 
 
 NO_CREDENTIALS = Credentials()
@@ -88,12 +92,20 @@ def _file(path: Path) -> _CredentialStore:
         stored = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         stored = {}
-    except (OSError, ValueError) as error:
-        why = "is no JSON" if isinstance(error, ValueError) else getattr(error, "strerror", None)
-        raise Failed("unreadable", f"{path}: {why}", "it stores the channels' credentials; see RATTLER_AUTH_FILE") from None
+    except (OSError, ValueError, RecursionError) as error:
+        why = f"{path}: {error.strerror}" if isinstance(error, OSError) else f"failed to parse {path}: no JSON"
+        raise Failed("unreadable", why, _STORE_HINT) from None
+
+    if not isinstance(stored, dict):
+        raise Failed("unreadable", f"failed to parse {path}: no JSON object", _STORE_HINT)
 
     def look(host: str) -> Credentials | None:
-        return _parsed(stored.get(host)) if isinstance(stored, dict) else None
+        if (value := stored.get(host)) is None:
+            return None
+        if (found := _parsed(value)) is None:
+            why = "is of no known kind" if not isinstance(value, dict) or not set(value) & _KINDS else "is damaged"
+            raise Failed("unreadable", f"failed to parse {path}: the entry for {host} {why}", _STORE_HINT)
+        return found
 
     return look
 
@@ -111,18 +123,24 @@ def _keyring(host: str) -> Credentials | None:
 
 
 def _parsed(value: Any) -> Credentials | None:
+    """Read an entry of a store; None for one that is none. A token's newline at its end, which editors add, is dropped."""
     if not isinstance(value, dict) or len(value) != 1:
         return None
     kind, secret = next(iter(value.items()))
-    if kind == "BearerToken" and isinstance(secret, str):
-        return Credentials(bearer=secret)
-    if kind == "CondaToken" and isinstance(secret, str):
-        return Credentials(token=secret)
-    if kind == "OAuth" and isinstance(secret, dict) and isinstance(token := secret.get("access_token"), str):
+    if kind == "BearerToken" and (token := _token(secret)):
+        return Credentials(bearer=token)
+    if kind == "CondaToken" and (token := _token(secret)) and not set(token) & set("/?#"):
+        return Credentials(token=token)
+    if kind == "OAuth" and isinstance(secret, dict) and (token := _token(secret.get("access_token"))):
         return Credentials(bearer=token)
     if kind == "BasicHTTP" and isinstance(secret, dict):
         return Credentials(basic=(str(secret.get("username", "")), str(secret.get("password", ""))))
     return None
+
+
+def _token(value: Any) -> str | None:
+    text = value.strip() if isinstance(value, str) else ""
+    return text if _TOKEN.fullmatch(text) else None
 
 
 def _netrc(host: str, environ: Mapping[str, str]) -> Credentials:

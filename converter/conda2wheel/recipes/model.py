@@ -19,6 +19,7 @@ from packaging.version import InvalidVersion, Version
 
 from conda2wheel.conda.names import is_valid_name
 from conda2wheel.conda.package import CondaPackage
+from conda2wheel.conda.parsing import InvalidSpecError, parse_version, parse_version_spec
 from conda2wheel.conda.paths_json import glob_pattern
 from conda2wheel.errors import REFUSAL_CODES, Failed, require_several
 from conda2wheel.files.toml import Problem, check_table, check_type, invalid_document, read_toml, suggestion
@@ -102,15 +103,11 @@ class Recipe:
 
     def fits(self, package: CondaPackage) -> bool:
         """Whether it applies to this package: by name, and by a version that `versions` admits."""
-        from rattler import Version as CondaVersion
-        from rattler import VersionSpec
-        from rattler.exceptions import InvalidVersionError
-
         if package.name.lower() != self.package:
             return False
         try:
-            return not self.versions or VersionSpec(self.versions).matches(CondaVersion(package.version))
-        except InvalidVersionError:
+            return not self.versions or parse_version_spec(self.versions).matches(parse_version(package.version))
+        except InvalidSpecError:
             return False
 
 
@@ -292,12 +289,9 @@ def _is_license(text: str) -> bool:
 
 
 def _is_version_spec(text: str) -> bool:
-    from rattler import VersionSpec
-    from rattler.exceptions import InvalidVersionSpecError
-
     try:
-        VersionSpec(text)
-    except InvalidVersionSpecError:
+        parse_version_spec(text)
+    except InvalidSpecError:
         return False
     return True
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from conda2wheel.channels.search import DEFAULT_CHANNELS
 from conda2wheel.files.toml import Problem, check_table, parse_duration, parse_size, suggestion
 from conda2wheel.mirror.config import MirrorConfig, from_document, read_config
-from conda2wheel.net.download import is_url
+from conda2wheel.net.urls import is_url
 from conda2wheel.serve.tokens import SCOPES, Scope
 
 SECTION = "serve"

@@ -22,10 +22,11 @@ from conda2wheel.channels.search import ChannelBuild
 from conda2wheel.conda.formats import CHANNEL_SUFFIXES, PACKAGE_SUFFIXES
 from conda2wheel.conda.match_spec import admits, spec_name
 from conda2wheel.conda.names import Names, PackageDistributions, is_marker, map_name
+from conda2wheel.conda.parsing import InvalidSpecError, parse_version
 from conda2wheel.errors import Conda2WheelError
 from conda2wheel.files.documents import parse_json
 from conda2wheel.files.packagefile import Limits
-from conda2wheel.net.download import is_url
+from conda2wheel.net.urls import is_url
 from conda2wheel.results import ConversionWarning
 
 
@@ -171,10 +172,7 @@ def _seen(stem: str, inside: PackageContents) -> PackageDistributions:
 
 
 def _order(version: str) -> Any:
-    from rattler import Version
-    from rattler.exceptions import InvalidVersionError
-
     try:
-        return Version(version)
-    except InvalidVersionError:
-        return Version("0")
+        return parse_version(version)
+    except InvalidSpecError:
+        return parse_version("0")

@@ -19,6 +19,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from conda2wheel.conda.names import NO_NAMES, Names, is_marker, pypi_name
+from conda2wheel.conda.parsing import InvalidSpecError, parse_match_spec
 from conda2wheel.options import Pins
 from conda2wheel.results import ConversionWarning
 from conda2wheel.wheel.versions import specifiers_of
@@ -81,12 +82,9 @@ def from_depends(depends: Iterable[str], names: Names = NO_NAMES) -> CondaRequir
 
 def _name_and_range(spec: str) -> tuple[str | None, str]:
     """The name and version range of a match spec, without channel, build and brackets; or None and why it has no name."""
-    from rattler import MatchSpec
-    from rattler.exceptions import InvalidMatchSpecError
-
     try:
-        parsed = MatchSpec(spec, strict=False)
-    except (InvalidMatchSpecError, ValueError, TypeError):
+        parsed = parse_match_spec(spec)
+    except InvalidSpecError:
         return None, "is no match spec"
     name = parsed.name
     if name is None:

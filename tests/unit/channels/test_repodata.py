@@ -20,6 +20,7 @@ from conda2wheel.channels import repodata
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.channels.search import find
 from conda2wheel.errors import Failed
+from conda2wheel.net import download
 from tests.helpers import conda
 from tests.helpers.served import Served, serve
 
@@ -49,6 +50,12 @@ def add(root: Path, version: str) -> None:
     files = {"site-packages/demo.py": "x = 1\n"}
     made = conda.assemble("demo", version, files, noarch="python", string="pyh1_0", about=ABOUT)
     shutil.copy(made, root / "noarch" / made.name)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test waits for the pauses between tries."""
+    monkeypatch.setattr(download, "BACKOFF", 0.0)
 
 
 @pytest.fixture(params=FORMS)
@@ -113,12 +120,8 @@ def test_one_run_asks_a_channel_once(whole: Served) -> None:
 
 @pytest.mark.parametrize("fault", [{"status": 500}, {"status": 503}, {"status": 429}, {"cut": 0.5}, {"spoil": True}])
 def test_a_fault_that_passes_is_survived(fault: dict[str, Any], served: Served, form: str) -> None:
-    """A list that is spoiled once is asked for again, or another form of it is read; where there is none, it is one line."""
+    """A list that is spoiled once is requested again, or another form of it is read."""
     served.fault(LISTS[form], times=1, **fault)
-    if form == "sharded" and set(fault) & {"cut", "spoil"}:  # py-rattler does not ask again, and this channel has no other list
-        with pytest.raises(Failed) as caught:
-            newest(served, Downloads())
-        assert caught.value.code == "network"
     assert newest(served, Downloads()) == "1.10"
     served.fault(status=500)
     assert newest(served, Downloads(offline=True)) == "1.10"
@@ -137,11 +140,11 @@ def test_a_channel_whose_shards_are_broken_is_read_by_its_plain_list(fault: dict
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ({"status": 404}, "could not find subdir 'noarch'"),
+        ({"status": 404}, "it has no list of packages for emscripten-wasm32 or noarch"),
         ({"status": 401}, "401 Unauthorized"),
         ({"status": 403}, "403 Forbidden"),
-        ({"cut": 0.5}, "end of file|EOF|corrupted|incomplete|not decode|decod"),
-        ({"spoil": True}, "decod|parse|download"),
+        ({"cut": 0.5}, "the connection broke after"),
+        ({"spoil": True}, "is not JSON|is not zstd|is not msgpack|has sha256|lists no shards|no such file"),
     ],
 )
 def test_a_fault_that_stays_is_one_clear_line_and_nothing_of_it_is_kept(
@@ -156,30 +159,28 @@ def test_a_fault_that_stays_is_one_clear_line_and_nothing_of_it_is_kept(
     with pytest.raises(Failed):
         newest(served, Downloads(offline=True))
     served.heal()
-    if (form, fault) == ("sharded", {"status": 404}):  # py-rattler remembers for a day that there are no shards
-        asyncio.run(index_fs(served.root, write_zst=False, write_shards=True, force=True))
     assert newest(served, Downloads()) == newest(served, Downloads(offline=True)) == "1.10"
 
 
 def test_garbage_that_a_server_swears_to_is_given_up(tmp_path: Path) -> None:
-    """py-rattler keeps what is no JSON, and would be told 304 for ever."""
+    """What is damaged is not kept, or the server would answer 304 for ever."""
     root = indexed(tmp_path / "channel", "plain")
     good = (root / "noarch/repodata.json").read_bytes()
     with serve(root) as served:
         (root / "noarch/repodata.json").write_bytes(b'{"packages": {')
-        with pytest.raises(Failed, match=r"failed to parse repodata\.json") as caught:
+        with pytest.raises(Failed, match=r"repodata\.json is not JSON") as caught:
             newest(served, Downloads())
         assert "\n" not in str(caught.value)
         (root / "noarch/repodata.json").write_bytes(good)
         assert newest(served, Downloads()) == "1.10"
 
 
-@pytest.mark.parametrize("what", ["shards-v1/*", "*.shards-cache-v1", "*.json"])
+@pytest.mark.parametrize("what", ["shards/*", "*/*.repodata_shards.msgpack.zst", "*/*.json.zst"])
 def test_a_spoiled_cache_is_mended(what: str, whole: Served, cache: Path) -> None:
-    if what == "*.json":
+    if what == "*/*.json.zst":
         whole.fault("*shards*", status=404)
     assert newest(whole, Downloads()) == "1.10"
-    spoiled = [path for path in cache.glob(f"repodata/*/{what}") if not path.name.endswith(".info.json")]
+    spoiled = list(cache.glob(f"repodata/{what}"))
     assert spoiled
     for path in spoiled:
         path.write_bytes(b"garbage")
@@ -199,7 +200,7 @@ def test_a_server_that_is_gone_spoils_nothing(whole: Served) -> None:
 
 
 def test_a_server_that_never_answers_is_given_up(whole: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repodata, "TIMEOUT", 1)
+    monkeypatch.setattr(download, "TIMEOUT", 1)
     with whole.hold(), pytest.raises(Failed, match="cannot read") as caught:
         newest(whole, Downloads())
     assert caught.value.code == "network"
@@ -250,19 +251,9 @@ def test_the_names_of_a_channel_are_those_of_its_platform(tmp_path: Path) -> Non
 
 def asking(url: str) -> subprocess.Popen[str]:
     """A person who asks a channel for something, in a process that ends as soon as it has the answer."""
-    code = "from conda2wheel.channels import repodata; repodata.TIMEOUT = 10**6; from conda2wheel.cli import main; main()"
+    code = "from conda2wheel.net import download; download.TIMEOUT = 10**6; from conda2wheel.cli import main; main()"
     command = [sys.executable, "-c", code, "names", "demo", "--channel", url]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def test_a_process_that_ends_with_its_answer_ends_as_it_should() -> None:
-    """Without `_is_in_callback` some 10 of 30 abort or crash on a busy machine: hence several at once."""
-    with socket.create_server(("127.0.0.1", 0)) as nobody:
-        url = f"http://127.0.0.1:{nobody.getsockname()[1]}/x"
-    processes = [asking(url) for _ in range(4)]
-    told = [process.communicate(timeout=600) for process in processes]
-    assert [process.returncode for process in processes] == [1] * len(processes), told
-    assert all(err.count("\n") == 1 and err.startswith("conda2wheel: error: network: ") for _, err in told), told
 
 
 def test_ctrl_c_does_not_wait_for_a_server_that_never_answers() -> None:

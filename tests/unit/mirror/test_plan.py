@@ -34,7 +34,7 @@ def state(tmp_path: Path) -> Iterator[MirrorState]:
 @pytest.fixture(scope="module")
 def listed() -> list[ChannelPackage]:
     """All packages of the test channel, listed as a run lists them."""
-    return list_packages([channel4x.shared_channel().urls[0]], Downloads(cache=None))
+    return list_packages([channel4x.shared_channel().urls[0]], Downloads(cache=None)).packages
 
 
 def run(listing: list[ChannelPackage], config: MirrorConfig, state: MirrorState, now: float = NOW) -> MirrorPlan:

@@ -33,7 +33,7 @@ GOOD = ("zarr", "numpy", "bzip2")  # a wheel of pure Python, one with side modul
 
 @pytest.fixture(scope="module")
 def listed() -> dict[str, ChannelPackage]:
-    return {each.name: each for each in list_packages([channel4x.shared_channel().urls[0]], Downloads())}
+    return {each.name: each for each in list_packages([channel4x.shared_channel().urls[0]], Downloads()).packages}
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_a_package_of_which_a_function_does_not_run_is_done_and_with_strict_refu
     channel = sets.indexed(tmp_path / "channel", [sets.native("bad", calls="nobody_has_this")])
     text = f'[channel]\nurls = ["{channel}"]\n[output]\nstore = "public"\n'
     (tmp_path / "mirror.toml").write_text(text)
-    (package,) = list_packages([channel], Downloads())
+    (package,) = list_packages([channel], Downloads()).packages
     done = work(make_job(package, load(tmp_path / "mirror.toml")))
     assert done.wheel is not None
     assert [(part.code, part.symbols) for part in done.wheel.unusable] == [("unresolved-symbol", ("nobody_has_this",))]

@@ -11,19 +11,22 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from conda2wheel.channels.downloads import Downloads
+from conda2wheel.channels.records import LeftOutRecord
 from conda2wheel.channels.repodata import all_records, channel_url
 from conda2wheel.conda.classify import refused_by_name
 from conda2wheel.conda.formats import FORMATS, format_named
 from conda2wheel.conda.match_spec import spec_name
 from conda2wheel.conda.names import foreign_pattern
+from conda2wheel.conda.parsing import InvalidSpecError, parse_version
 from conda2wheel.errors import Refused
 from conda2wheel.mirror.config import PackageClass, SelectConfig
 from conda2wheel.mirror.state.match_specs import MatchSpecs
 from conda2wheel.mirror.state.model import ChannelPackage
-from conda2wheel.net.download import redacted
+from conda2wheel.net.urls import redacted
 
 if TYPE_CHECKING:
     from rattler import RepoDataRecord
@@ -34,21 +37,35 @@ _LOCATION_FIELDS = ("url", "channel", "fn", "indexed_timestamp")  # where and wh
 _PYTHON_BUILD = re.compile(r"(?:^|_|\d)py(\d+|h)")
 
 
-def list_packages(channels: Iterable[str], downloads: Downloads) -> list[ChannelPackage]:
+@dataclass(frozen=True)
+class ListedPackages:
+    """What channels list: their packages, and the records that cannot be used."""
+
+    packages: list[ChannelPackage]
+    left_out: tuple[LeftOutRecord, ...] = ()
+
+
+def list_packages(channels: Iterable[str], downloads: Downloads) -> ListedPackages:
     """List all packages of the channels for emscripten-wasm32 and noarch, by channel, subdir and file name.
 
-    A record without a sha256 cannot be identified and is left out.
+    A record without a sha256 cannot be identified and is left out, too.
 
     Raises:
         Failed: "network" or "unreadable" where any channel cannot be read.
     """
     found: dict[tuple[str, str, str], ChannelPackage] = {}
+    left_out: dict[LeftOutRecord, None] = {}
     for channel in channels:
         address = channel_url(channel)
-        for record in sorted(all_records(address, downloads), key=lambda record: (record.subdir, record.file_name)):
+        shown = redacted(address)
+        listed = all_records(address, downloads)
+        left_out |= dict.fromkeys(listed.left_out)
+        for record in sorted(listed.records, key=lambda record: (record.subdir, record.file_name)):
             if record.sha256:
-                found.setdefault((redacted(address), record.subdir, record.file_name), package_of(record, redacted(address)))
-    return list(found.values())
+                found.setdefault((shown, record.subdir, record.file_name), package_of(record, shown))
+            else:
+                left_out[LeftOutRecord(shown, record.subdir, record.file_name, "it has no sha256")] = None
+    return ListedPackages(list(found.values()), tuple(left_out))
 
 
 def package_of(record: RepoDataRecord, channel: str) -> ChannelPackage:
@@ -152,14 +169,11 @@ def ranks(packages: Iterable[ChannelPackage]) -> dict[str, int]:
 
     Versions that conda considers equal (1.0 and 1.00) share a rank; versions that conda cannot parse have rank 0.
     """
-    from rattler import Version
-    from rattler.exceptions import InvalidVersionError
-
     parsed: dict[str, Any] = {}
     for text in {package.version for package in packages}:
         try:
-            parsed[text] = Version(text)
-        except InvalidVersionError:
+            parsed[text] = parse_version(text)
+        except InvalidSpecError:
             parsed[text] = None
     versions = sorted(version for version in parsed.values() if version is not None)
     distinct = [version for number, version in enumerate(versions) if not number or version != versions[number - 1]]

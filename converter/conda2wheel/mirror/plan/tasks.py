@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from conda2wheel.channels.records import LeftOutRecord
 from conda2wheel.commands.library_wheel import SharedPackages
 from conda2wheel.mirror.config import MirrorConfig
 from conda2wheel.mirror.plan.select import SkippedPackage, ranks, refused, select
@@ -34,7 +35,7 @@ class MirrorPlan:
     `wanted` has every item that belongs in the index, done or not, with its package; `to_do` those to work on now, in order;
     `verdicts` new refusals by name alone, for `MirrorState.finish`; `waiting` and `quarantined` failed items; `skipped` packages
     that the configuration leaves out; `changes` how the channels differ from the state; `sharing` what items take from library
-    wheels.
+    wheels; `left_out` records of the channels that cannot be used.
     """
 
     wanted: Mapping[ItemKey, ChannelPackage] = field(default_factory=dict)
@@ -45,6 +46,7 @@ class MirrorPlan:
     skipped: tuple[SkippedPackage, ...] = ()
     changes: ChannelChanges = field(default_factory=ChannelChanges)
     sharing: Mapping[ItemKey, SharedPackages] = field(default_factory=dict)
+    left_out: tuple[LeftOutRecord, ...] = ()
 
     @property
     def unchanged(self) -> int:
@@ -63,6 +65,7 @@ def make_plan(
     state: MirrorState,
     now: float,
     changes: ChannelChanges | None = None,
+    left_out: tuple[LeftOutRecord, ...] = (),
 ) -> MirrorPlan:
     """Plan a run. Writes nothing.
 
@@ -72,6 +75,7 @@ def make_plan(
         state: the mirror's state.
         now: seconds since 1970.
         changes: the result of `MirrorState.record_listing`; None to compare without recording.
+        left_out: records of the channels that cannot be used.
     """
     changes = state.compare(packages) if changes is None else changes
     chosen, skipped = select(packages, config.select)
@@ -100,6 +104,7 @@ def make_plan(
         skipped=tuple(skipped),
         changes=changes,
         sharing=shared.sharing,
+        left_out=left_out,
     )
 
 

@@ -13,11 +13,12 @@ from functools import cached_property
 from typing import Any
 
 from conda2wheel.abi.audit.findings import RULES
+from conda2wheel.channels.records import LeftOutRecord
 from conda2wheel.errors import REFUSAL_CODES
 from conda2wheel.mirror.report.missing import KINDS, MissingDistribution, missing, without_wheel
 from conda2wheel.mirror.state.model import ChannelPackage, ItemResult, MirrorLibrary, MirrorWheel, ResultStatus
 from conda2wheel.mirror.state.retries import retries
-from conda2wheel.net.download import redacted
+from conda2wheel.net.urls import redacted
 from conda2wheel.pyodide.lock import Runtime
 
 SCHEMA_VERSION = 1
@@ -160,6 +161,7 @@ class RunOutcome:
         changes: the changes that it found, by kind.
         generation: the current generation.
         problem: why nothing was published, in one line.
+        left_out: records of the channels that cannot be used.
     """
 
     started: float | None = None
@@ -167,6 +169,7 @@ class RunOutcome:
     changes: Mapping[str, Sequence[ChannelPackage]] = field(default_factory=dict)
     generation: str | None = None
     problem: str | None = None
+    left_out: Sequence[LeftOutRecord] = ()
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,7 @@ class MirrorReport:
     """The report of a run; with `run` None, of the state.
 
     `problem` is why nothing was published, in one line; `missing` is None where no Pyodide was searched, `unjudged` the number of
-    wheels that fit none that was; `history` has earlier runs, oldest first.
+    wheels that fit none that was; `history` has earlier runs, oldest first; `left_out` the records that cannot be used.
     """
 
     channels: tuple[str, ...]
@@ -187,6 +190,7 @@ class MirrorReport:
     missing: tuple[MissingDistribution, ...] | None = None
     unjudged: int = 0
     history: tuple[RunSummary, ...] = ()
+    left_out: tuple[LeftOutRecord, ...] = ()
 
     @classmethod
     def make(
@@ -232,6 +236,7 @@ class MirrorReport:
             missing=found,
             unjudged=unjudged,
             history=tuple(history),
+            left_out=tuple(sorted(outcome.left_out)),
         )
 
     @cached_property
@@ -382,6 +387,7 @@ class MirrorReport:
             "missing": None if self.missing is None else [each.json() for each in self.missing],
             "missing_kinds": dict(KINDS),
             "unjudged": self.unjudged,
+            "left_out_records": [record.json() for record in self.left_out],
             "history": [run.json() for run in self.history],
             "items": [item.json() for item in self.items],
         }

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from conda2wheel.errors import Failed
 from conda2wheel.files.writing import write_file
@@ -23,7 +24,6 @@ from conda2wheel.mirror.report.model import MirrorReport
 from conda2wheel.mirror.report.pages import pages
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.net.cache import cache_folder
-from conda2wheel.net.download import redacted
 from conda2wheel.pyodide.lock import Runtime
 
 Log = Callable[[str], None]
@@ -31,7 +31,7 @@ STORE_FOLDER = "report"  # not in a generation: a run that leaves the index unch
 METRICS = "metrics.prom"
 STDERR = 2  # the command's output goes here: stdout is for the result alone
 TIMEOUT = 60.0  # seconds for a command or a webhook
-LONG_LISTS = ("items", "missing")  # not in a summary
+LONG_LISTS = ("items", "missing", "left_out_records")  # not in a summary
 
 
 def report_folder(config: MirrorConfig) -> Path:
@@ -106,14 +106,15 @@ def _run_command(words: Sequence[str], report: MirrorReport, path: Path, log: Lo
 def _post(url: str, document: dict[str, Any], log: Log) -> None:
     import requests
 
+    shown = urlsplit(url).hostname  # the path of a webhook's address often is its password
     headers = {"Content-Type": "application/json"}
     try:
         answer = requests.post(url, data=json.dumps(document), headers=headers, timeout=TIMEOUT, allow_redirects=False)
     except requests.RequestException as error:
-        log(f"[notify] webhook: {redacted(url)}: {type(error).__name__}")
+        log(f"[notify] webhook: {shown}: {type(error).__name__}")
         return
     if not answer.ok or answer.is_redirect:
-        log(f"[notify] webhook: {redacted(url)} answered {answer.status_code}")
+        log(f"[notify] webhook: {shown} answered {answer.status_code}")
 
 
 def _write(folder: Path, contents: dict[str, bytes]) -> None:

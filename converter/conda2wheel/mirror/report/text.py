@@ -51,6 +51,7 @@ def sections(report: MirrorReport, every: bool = False) -> list[TextSection]:
                 for code, items in report.failed.items()
             ),
         ),
+        TextSection("Records that cannot be used", ("file", "why"), tuple(_left_out(report, most))),
         TextSection("Runs except for a part", ("finding", ">wheels", "first"), tuple(_runs_except(report))),
         TextSection("Time and bytes", ("stage", ">items", ">time", ">each"), tuple(_stages(report))),
         TextSection(
@@ -61,6 +62,13 @@ def sections(report: MirrorReport, every: bool = False) -> list[TextSection]:
         TextSection("Missing", ("distribution", ">wheels", "what is known", "first"), tuple(_missing(report, most))),
     ]
     return [section for section in found if section.rows]
+
+
+def _left_out(report: MirrorReport, most: int | None) -> Iterator[tuple[str, ...]]:
+    for record in report.left_out[:most]:
+        yield f"{record.subdir}/{record.filename}", record.why
+    if most is not None and len(report.left_out) > most:
+        yield f"{len(report.left_out) - most} more", ""
 
 
 def headline(report: MirrorReport) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from conda2wheel.conda.parsing import InvalidSpecError, package_record, parse_match_spec
 from conda2wheel.errors import Failed
 from conda2wheel.mirror.state.model import ChannelPackage
 
@@ -12,15 +13,9 @@ if TYPE_CHECKING:
     from rattler import MatchSpec
 
 
-def parse_match_spec(text: str) -> MatchSpec:
-    """Parse a match spec whose name may be a pattern. Raises `ValueError` with the reason."""
-    from rattler import MatchSpec
-    from rattler.exceptions import InvalidMatchSpecError
-
-    try:
-        return MatchSpec(text, exact_names_only=False)
-    except InvalidMatchSpecError as error:
-        raise ValueError(str(error)) from None
+def parse_pattern(text: str) -> MatchSpec:
+    """Parse a match spec whose name may be a pattern. Raises `InvalidSpecError`."""
+    return parse_match_spec(text, exact_names_only=False)
 
 
 class MatchSpecs:
@@ -37,21 +32,17 @@ class MatchSpecs:
         self._specs: list[MatchSpec] = []
         for text in texts:
             try:
-                self._specs.append(parse_match_spec(text))
-            except ValueError as error:
-                raise Failed("usage", f"{text!r} is no match spec: {error}", "quote it: 'numpy >=2'") from None
+                self._specs.append(parse_pattern(text))
+            except InvalidSpecError as error:
+                raise Failed("usage", f"{text[:200]!r} is no match spec: {error}", "quote it: 'numpy >=2'") from None
 
     def fit(self, packages: Sequence[ChannelPackage]) -> list[bool]:
         """For each package, whether one of the specs matches it. A package that conda cannot parse matches none."""
-        from rattler import BuildString, PackageRecord
-        from rattler.exceptions import InvalidPackageNameError, InvalidVersionError
-
         found = []
         for package in packages:
             try:
-                build = BuildString(package.build)
-                record = PackageRecord(package.name, package.version, build, package.build_number, package.subdir)
-            except (InvalidPackageNameError, InvalidVersionError, ValueError):
+                record = package_record(package.name, package.version, package.build, package.build_number, package.subdir)
+            except InvalidSpecError:
                 found.append(False)
                 continue
             found.append(any(spec.matches(record) for spec in self._specs))

@@ -30,7 +30,8 @@ from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult, 
 from conda2wheel.mirror.state.retries import retries
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.mirror.store.open import open_store
-from conda2wheel.net.download import RemoteFile, redacted
+from conda2wheel.net.download import RemoteFile
+from conda2wheel.net.urls import Address, redacted, secret_url
 from conda2wheel.options import Options
 from conda2wheel.recipes.model import RecipeBook, from_document
 from conda2wheel.results import ConversionWarning, Planned
@@ -87,7 +88,7 @@ class ConversionJob:
         url = package.url
         for address in addresses:
             if redacted(address) == package.channel and url.startswith(package.channel):
-                url = address + url.removeprefix(package.channel)
+                url = Address(secret_url(address) + url.removeprefix(package.channel))
         return cls(
             key=key,
             package=package,
