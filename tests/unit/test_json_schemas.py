@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from conda2wheel.cli import app
 from conda2wheel.pyodide.report import Checked, Crash, Imported, Ran
 from conda2wheel.results import ConversionWarning, document
-from tests.helpers import mirror_reports, schemas, sets, zig
+from tests.helpers import catalogues, mirror_reports, schemas, sets, zig
 from tests.helpers.foreign import Foreign
 from tests.helpers.mirror_runs import Mirror, small_mirror
 
@@ -172,3 +172,11 @@ def test_a_report_with_everything_in_it() -> None:
     assert found["missing"]
     assert found["failed"]
     check("mirror-report", found)
+
+
+@pytest.mark.parametrize("which", ["small", "hostile"])
+def test_the_catalogue_of_the_pages(which: str) -> None:
+    found = getattr(catalogues, which)()
+    check("catalogue", json.loads(json.dumps(found.json())))
+    first = json.loads(json.dumps(found.packages[0].json()))
+    check("catalogue-package", {"schema": 1, "kind": "catalogue-package", "package": first})

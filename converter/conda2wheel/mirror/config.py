@@ -48,7 +48,7 @@ SECTIONS: dict[str, dict[str, type]] = {
     },
     "share": {"libraries": list, "prefix": str},
     "work": {"workers": int, "memory": str, "timeout": str, "retries": int, "check": str},
-    "output": {"store": str, "keep": int, "grace": str},
+    "output": {"store": str, "pages": bool, "keep": int, "grace": str},
     "state": {"path": str},
     "limits": {
         "members": int,
@@ -137,11 +137,13 @@ class OutputConfig:
 
     Attributes:
         store: a folder's absolute path or a bucket's URL.
+        pages: whether the index has pages for people, which need Jinja2.
         keep: the number of generations that stay.
         grace: the seconds for which the wheel of a package that is gone stays in the index, yanked.
     """
 
     store: str
+    pages: bool = False
     keep: int = 5
     grace: float = 30 * 86400.0
 

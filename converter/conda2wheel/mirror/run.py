@@ -18,9 +18,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 from conda2wheel._version import __version__
 from conda2wheel.channels.downloads import Downloads
@@ -29,8 +30,10 @@ from conda2wheel.errors import Failed
 from conda2wheel.mirror.config import MirrorConfig
 from conda2wheel.mirror.plan.select import list_packages
 from conda2wheel.mirror.plan.tasks import MirrorPlan, PlannedTask, make_plan
+from conda2wheel.mirror.publish.catalogue import MirrorRecord
 from conda2wheel.mirror.publish.entries import YankReasons, entries_of
-from conda2wheel.mirror.publish.generation import current, generations, read_generation
+from conda2wheel.mirror.publish.generation import IndexEntry, current, generations, read_generation
+from conda2wheel.mirror.publish.pages import page_files
 from conda2wheel.mirror.publish.publisher import PublishResult, publish
 from conda2wheel.mirror.publish.pyodide_locks import lock_files
 from conda2wheel.mirror.report.collect import report_items, run_counts, run_history
@@ -179,7 +182,7 @@ class _ActiveRun:
             self._share(listed, changes)
             if not self.options.publish:
                 return
-            self.published = publish_state(self.config, self.store, self.state, self.plan, self.options.now())
+            self.published = publish_state(self.config, self.store, self.state, self.plan, self.options.now(), self.options.log)
             tasks = reset_missing(self.plan, self.state, self.published)
             if not tasks:
                 return
@@ -291,7 +294,9 @@ def check_vanished(listed: Sequence[ChannelPackage], state: MirrorState) -> None
             raise Failed("vanished", message, "if that is intended, run it once with --accept-vanished")
 
 
-def publish_state(config: MirrorConfig, store: Store, state: MirrorState, plan: MirrorPlan, now: float) -> PublishResult:
+def publish_state(
+    config: MirrorConfig, store: Store, state: MirrorState, plan: MirrorPlan, now: float, log: Log = lambda _: None
+) -> PublishResult:
     """Publish the index of all wheels in the state. Raises `Failed` as `publish`."""
     results = state.results(plan.wanted)
     return publish(
@@ -301,8 +306,18 @@ def publish_state(config: MirrorConfig, store: Store, state: MirrorState, plan: 
         now=now,
         grace=config.output.grace,
         yank_reason=YankReasons(plan, results),
-        make_files=lock_files,
+        make_files=partial(_files, config, store, state, plan, log),
     )
+
+
+def _files(
+    config: MirrorConfig, store: Store, state: MirrorState, plan: MirrorPlan, log: Log, entries: Sequence[IndexEntry]
+) -> Mapping[str, bytes]:
+    """The lock files of an index, and its pages if the configuration wants them."""
+    locks = lock_files(entries)
+    if not config.output.pages:
+        return locks
+    return {**locks, **page_files(store, MirrorRecord.of(config.channels, state, plan), entries, locks, log)}
 
 
 def reset_missing(plan: MirrorPlan, state: MirrorState, published: PublishResult) -> tuple[PlannedTask, ...]:

@@ -119,11 +119,10 @@ def gc(store: Store, *, keep: int, grace: float, now: float | None = None) -> Re
             store.delete([f"{GENERATIONS}/{name}/{MANIFEST}"])  # first, so that a partial generation never looks complete
             store.delete([info.path for info in infos])
             size += sum(info.size for info in infos)
-        needed = {entry.wheel.blob for each in kept.values() for entry in each.entries}
+        # What lies beside a wheel (its metadata, its details) is in the same folder, which has the wheel's hash as its name.
+        needed = {entry.wheel.blob.rpartition("/")[0] for each in kept.values() for entry in each.entries}
         unused = [
-            info
-            for info in store.list("blobs")
-            if info.modified < now - grace and info.path.removesuffix(".metadata") not in needed
+            info for info in store.list("blobs") if info.modified < now - grace and info.path.rpartition("/")[0] not in needed
         ]
         lease.check()
         store.delete([info.path for info in unused])

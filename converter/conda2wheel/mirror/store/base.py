@@ -31,6 +31,8 @@ CONTENT_TYPES = {
     ".json": JSON,
     ".xml": "application/xml",
     ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".wasm": "application/wasm",
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
     ".txt": "text/plain; charset=utf-8",
@@ -166,7 +168,7 @@ def cache_control(path: str) -> str:
     >>> cache_control("blobs/ab/abc/x.whl") == IMMUTABLE, cache_control("simple/index.html") == SHORT
     (True, True)
     """
-    if path.startswith(("blobs/", "generations/")):
+    if path.startswith(("blobs/", "generations/", "pyodide/")) and not path.endswith(".details.json"):
         return IMMUTABLE
     return SHORT if "/" in path or path.endswith(".html") or path.startswith("pyodide-lock") else REVALIDATE
 

@@ -26,6 +26,7 @@ from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.link.library_wheel import with_required
 from conda2wheel.mirror.config import MirrorConfig
+from conda2wheel.mirror.publish.catalogue import put_details
 from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult, MirrorLibrary, MirrorWheel
 from conda2wheel.mirror.state.retries import retries
 from conda2wheel.mirror.store.base import Store
@@ -58,6 +59,7 @@ class ConversionJob:
         memory: bytes, enforced by the executor; 0 for no limit.
         timeout: seconds, enforced by the executor; 0 for no limit.
         sharing: `SharedPackages.json` as JSON text, the libraries that are taken from library wheels; "" for none.
+        pages: whether the store has pages, which show the details of wheels.
     """
 
     key: ItemKey
@@ -73,6 +75,7 @@ class ConversionJob:
     memory: int = 0
     timeout: float = 0.0
     sharing: str = ""
+    pages: bool = False
 
     @classmethod
     def of(
@@ -103,6 +106,7 @@ class ConversionJob:
             memory=config.work.memory,
             timeout=config.work.timeout,
             sharing="" if sharing is None else json.dumps(sharing.json()),
+            pages=config.output.pages,
         )
 
 
@@ -178,6 +182,9 @@ def _convert_and_store(job: ConversionJob, folder: Path, measures: _Measures) ->
         for library, path, text in libraries:  # first: a wheel in the store never requires one that is not there
             put_wheel(store, library.wheel, path, text)
         put_wheel(store, wheel, converted.wheel, metadata)
+    if job.pages:
+        with measures.stage("details"):
+            put_details(store, wheel, converted.wheel)
     return ItemResult(
         job.key,
         "done",
