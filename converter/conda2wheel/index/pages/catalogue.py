@@ -409,7 +409,7 @@ class Catalogue:
     def parse(cls, data: bytes | str) -> Catalogue:
         """Parse the JSON text. Raises as `from_json`."""
         try:
-            document = json.loads(data)
+            document = json.loads(data)  # longer than any document of a package
         except (ValueError, RecursionError) as error:
             raise Failed("unreadable", f"not a catalogue: {error}", "a mirror with [output] pages = true writes one") from None
         return cls.from_json(document if isinstance(document, dict) else {})

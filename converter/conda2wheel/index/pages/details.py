@@ -6,7 +6,6 @@ https, and all of it is bounded.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -23,6 +22,8 @@ from conda2wheel.abi import symbols
 from conda2wheel.abi.platforms import platforms
 from conda2wheel.commands.audit import audit
 from conda2wheel.errors import Conda2WheelError
+from conda2wheel.files.documents import DocumentError, parse_json
+from conda2wheel.files.json_text import json_text
 from conda2wheel.index.pages.catalogue import (
     PyodideVerdict,
     WheelComponent,
@@ -55,7 +56,7 @@ class WheelFiles:
 
     def by_suffix(self) -> Mapping[str, bytes]:
         """The files' bytes by what their names have after the wheel's."""
-        found = {SUFFIX: (json.dumps(self.details.json()) + "\n").encode()}
+        found = {SUFFIX: (json_text(self.details.json()) + "\n").encode()}
         if self.sbom is not None:
             found[SBOM_SUFFIX] = self.sbom
         if self.provenance is not None:
@@ -215,8 +216,8 @@ def _libraries(document: Mapping[str, Any]) -> Iterable[WheelLibrary]:
 def _components(bill: bytes | None) -> Iterable[WheelComponent]:
     """The components of a CycloneDX document; none of one that is damaged."""
     try:
-        document = json.loads(bill or b"{}")
-    except (ValueError, RecursionError):
+        document = parse_json(bill or b"{}")
+    except DocumentError:
         return
     for row in _rows(document if isinstance(document, dict) else {}, "components"):
         values = {each.get("name"): each.get("value") for each in _rows(row, "properties")}

@@ -77,13 +77,13 @@ def _graph(libraries: Sequence[WheelLibrary]) -> tuple[dict[str, _Node], list[tu
     for user, names in needs.items():
         if user not in kinds:
             groups[tuple(sorted(names))].append(user)
-    for names, users in groups.items():
+    for group, users in groups.items():
         together = [users] if len(users) > GROUPED else [[user] for user in users]
         for members in together:
             key = "\n".join(members)
             text = posixpath.basename(members[0]) if len(members) == 1 else f"{len(members)} modules"
             nodes[key] = _Node(text, "module", ", ".join(members[:20]))
-            edges += [(key, name) for name in names]
+            edges += [(key, name) for name in group]
     return nodes, edges
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from conda2wheel.abi import platforms
+from conda2wheel.files.json_text import json_text
 from conda2wheel.index.pages.catalogue import (
     NAME,
     STATES,
@@ -323,4 +324,4 @@ def _asset_digest(name: str) -> str:
 
 
 def _json(document: Mapping[str, Any]) -> bytes:
-    return (json.dumps(document, ensure_ascii=False, separators=(",", ":")) + "\n").encode("utf-8", "replace")
+    return (json_text(document) + "\n").encode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from packaging.version import InvalidVersion
 from conda2wheel._version import __version__
 from conda2wheel.abi import platforms, symbols
 from conda2wheel.conda.names import is_valid_name, pypi_name
+from conda2wheel.files.documents import parse_json
 from conda2wheel.index.pages.catalogue import (
     Catalogue,
     CatalogueBuild,
@@ -161,8 +161,8 @@ def _parsed(data: bytes | None) -> WheelDetails | None:
     if data is None:
         return None
     try:
-        details = WheelDetails.from_json(json.loads(data))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        details = WheelDetails.from_json(parse_json(data))
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
     return details if details.judged_by == tuple(symbols.known()) else None
 
@@ -177,8 +177,8 @@ def _builds(
     for entry, wheel in zip(entries, wheels, strict=True):
         by_package[entry.package.sha256].append(wheel)
     keys: dict[str, list[ItemKey]] = defaultdict(list)
-    for key in record.wanted:
-        keys[key.package].append(key)
+    for each in record.wanted:
+        keys[each.package].append(each)
     known = {each.package.sha256: each.package for each in record.packages if each.gone is None}
     known |= {entry.package.sha256: entry.package for entry in entries if entry.package.sha256 not in known}
     found: dict[str, list[tuple[ChannelPackage, CatalogueBuild]]] = defaultdict(list)
@@ -187,7 +187,8 @@ def _builds(
         if skipped is not None and skipped.startswith(SAME_BUILD):
             continue
         made = by_package.get(sha256, [])
-        for key in keys.get(sha256) or (None,):
+        wanted: Sequence[ItemKey | None] = keys.get(sha256) or (None,)
+        for key in wanted:
             build = _build(package, key, record, skipped)
             fitting = [wheel for wheel in made if key is None or _made_for(wheel, key, record)]
             found[package.name] += [(package, replace(build, wheel=wheel)) for wheel in fitting] or [(package, build)]
