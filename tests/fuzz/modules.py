@@ -21,7 +21,7 @@ from tests.helpers import engine_modules, handmade
 
 def _module_seeds() -> Iterator[bytes]:
     yield from (seeds.extension(), seeds.library(), seeds.legacy())
-    for path in seeds.given((".conda", ".tar.bz2")):
+    for path in seeds.given(seeds.PACKAGES):
         found = [each.content for each in seeds.small(path) if each.content.startswith(b"\0asm")]
         yield from found[:3]
 

@@ -19,6 +19,7 @@ from tests.fuzz.mutate import sections
 from tests.fuzz.textfiles import TextFile, write
 from tests.helpers import conda, handmade
 
+PACKAGES = (".conda", ".tar.bz2", ".tar.gz")
 SITE = "lib/python3.13/site-packages"
 SUFFIX = ".cpython-313-wasm32-emscripten.so"
 INDEX = {
@@ -176,7 +177,7 @@ def packages() -> Iterator[bytes]:
     """Packages as text."""
     for files in (package(), egg(), bare()):
         yield write(files)
-    for path in given((".conda", ".tar.bz2")):
+    for path in given(PACKAGES):
         yield write(small(path))
 
 

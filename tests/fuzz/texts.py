@@ -123,7 +123,7 @@ def _info_seeds() -> Iterator[bytes]:
     yield textfiles.write(
         [textfiles.TextFile("conda-meta/demo.json", json.dumps(record).encode()), textfiles.TextFile("x", b"1")]
     )
-    for path in seeds.given((".conda", ".tar.bz2")):
+    for path in seeds.given(seeds.PACKAGES):
         yield textfiles.write(each for each in seeds.small(path) if each.path.startswith("info/"))
 
 
