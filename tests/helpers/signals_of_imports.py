@@ -62,7 +62,7 @@ def _unwinding(shelf: Shelf) -> None:
     kiwi = module("like_kiwisolver", OWN_CATCHER, OWN_EXCEPTION, flags=NO_EXCEPTIONS)
     shelf.one("like_kiwisolver", kiwi, "fatal", "cannot-catch")
     bridged = module("js_longjmp_bridged", LANDER, JUMPER, flags=JS_LONGJMP, needed=["libbridge.so"])
-    wanted = bridged_names(Module.parse(*bridged.values()))  # the wheel has it after convert or repair
+    wanted = bridged_names(Module.parse(next(iter(bridged.values()))))  # the wheel has it after convert or repair
     bridge = {"libbridge.so": make_bridge(wanted)}
     shelf.one("js_longjmp_bridged", {**bridge, **bridged}, "load right right", code)
     leaf = library(

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from conda2wheel.abi.signals import Signals, read_signals
-from conda2wheel.files.packagefile import PackageFile
+from conda2wheel.files.packagefile import EntryCount, PackageFile
 from conda2wheel.wasm import code
 from conda2wheel.wasm import dylink as dylink_section
 from conda2wheel.wasm.binary import FileKind, Kind, Module, WasmError, file_kind
@@ -21,6 +21,7 @@ from conda2wheel.wasm.bridge import is_bridge
 from conda2wheel.wasm.features import Feature, declared
 
 SHARED_OBJECT = re.compile(r"\.so(\.\d+)*$")  # what Pyodide's _package_loader.py takes for a library
+OPENED = 3000  # the weight of a module, beside that of a number in it
 EM_JS = "__em_js__"  # a module that exports __em_js__x defines x itself, as JavaScript
 GOT = ("GOT.func", "GOT.mem")  # import modules that stand for the global offset table: function pointers, addresses of data
 
@@ -55,6 +56,8 @@ class Memory(NamedTuple):
 class SideModule:
     """A file named like a shared object. Damage raises nothing: `kind` and `problem` say what it is and why it cannot be read.
 
+    What is too large raises `Refused` (too-large) where it is read: see `EntryCount`.
+
     A file that is no side module, or a damaged one, has no imports, exports or NEEDED entries.
     """
 
@@ -63,11 +66,13 @@ class SideModule:
     @cached_property
     def _sections(self) -> _Sections:
         data = self.file.blob.read()
-        kind = file_kind(data)
+        spend = (self.file.entries or EntryCount(self.file.path)).reading(self.file.path)
+        spend(OPENED)
+        kind = file_kind(data, spend)
         if not kind.is_loadable and kind is not FileKind.BROKEN_WASM:
             return _Sections(kind)
         try:
-            module = Module.parse(data)
+            module = Module.parse(data, spend)
             _ = (module.imports, module.exports)
             return _Sections(kind, module, dylink_section.read(module))
         except WasmError as error:

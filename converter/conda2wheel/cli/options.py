@@ -127,6 +127,7 @@ _LIMIT_OPTIONS = {  # by the field of `Limits`: what it is called in --help, whe
     "depth": ("the number of folders that a file lies in", False, "64"),
     "path_bytes": ("the length of all paths in a package together", True, "16M"),
     "aliases": ("the number of other names that links give to files", False, "50000"),
+    "entries": ("what the WebAssembly modules of a package list (types, imports, exports ...)", False, "8000000"),
 }
 
 

@@ -23,7 +23,7 @@ from conda2wheel.abi.platforms import Platform, parse, platforms, release
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule, side_modules
 from conda2wheel.conda.import_roots import import_paths
 from conda2wheel.errors import Conda2WheelError, Failed, Refused, unexpected_as_failed
-from conda2wheel.files.packagefile import BytesBlob, Limits, PackageFile
+from conda2wheel.files.packagefile import BytesBlob, EntryCount, Limits, PackageFile
 from conda2wheel.files.reading import read_file, unreadable
 from conda2wheel.net.urls import is_url, redacted
 from conda2wheel.results import ALLOWED, ConversionWarning
@@ -184,11 +184,12 @@ def _module(path: Path, limits: Limits) -> Subject:
     """Open a single side module, with the NEEDED libraries in its folder."""
     modules: dict[str, SideModule] = {}
     wanted = [path]
+    entries = EntryCount(str(path), limits.entries)
     while wanted:
         file = wanted.pop()
         name = file.name if SHARED_OBJECT.search(file.name) else f"{file.name}.so"
         if name not in modules:
-            modules[name] = SideModule(PackageFile(name, BytesBlob(_read(file, limits))))
+            modules[name] = SideModule(PackageFile(name, BytesBlob(_read(file, limits)), entries=entries))
             needed = modules[name].needed
             wanted += [path.with_name(each) for each in needed if "/" not in each and os.path.isfile(path.with_name(each))]
     unit = AuditUnit(str(path), modules)

@@ -12,7 +12,7 @@ from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.channels.open import open_package
 from conda2wheel.conda.open import DEFAULT_LIMITS
 from conda2wheel.errors import Refused, unexpected_as_failed
-from conda2wheel.files.packagefile import BytesBlob, Limits, PackageFile
+from conda2wheel.files.packagefile import BytesBlob, EntryCount, Limits, PackageFile
 from conda2wheel.files.reading import read_file
 from conda2wheel.net.urls import is_url, redacted
 from conda2wheel.wasm.binary import MAGIC, Kind
@@ -99,12 +99,13 @@ def inspect(path: str | Path, limits: Limits = DEFAULT_LIMITS, downloads: Downlo
             if source.endswith(".whl"):
                 return _wheel(Path(source), limits)
             if read_file(Path(source), len(MAGIC)) == MAGIC or SHARED_OBJECT.search(source):
-                return _module(Path(source))
+                return _module(Path(source), limits)
         return _package(source, limits, downloads)
 
 
-def _module(path: Path) -> Inspection:
-    report = report_module(path.name, SideModule(PackageFile(path.name, BytesBlob(read_file(path)))))
+def _module(path: Path, limits: Limits) -> Inspection:
+    entries = EntryCount(str(path), limits.entries)
+    report = report_module(path.name, SideModule(PackageFile(path.name, BytesBlob(read_file(path)), entries=entries)))
     return Inspection(str(path), "module", (("file_kind", report.kind),), (report,))
 
 

@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from conda2wheel.abi.side_module import SHARED_OBJECT
+from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule
 from conda2wheel.conda.formats import format_named
 from conda2wheel.conda.import_roots import import_paths
 from conda2wheel.conda.match_spec import spec_name
@@ -18,7 +18,6 @@ from conda2wheel.conda.names import foreign_pattern
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import PackageFile
-from conda2wheel.wasm.binary import file_kind
 
 _PROGRAM = re.compile(r"^(?:s?bin/.*\.(?:js|mjs|wasm)|libexec/.*)$")
 _STATIC = re.compile(r"\.(?:a|la|lo|o|h|hh|hpp|hxx|inc|pc|cmake|pxd)$|^include/|/cmake/|^(?:lib|lib64|share)/pkgconfig/")
@@ -87,7 +86,7 @@ def _without_python(package: CondaPackage, files: Sequence[PackageFile]) -> Refu
         return Refused("not-python", f"{where} is a package for R", "leave it out")
     if any(_PROGRAM.match(path) for path in paths):
         return Refused("executable", f"{where} is a command line program, which Pyodide cannot start", "leave it out")
-    kinds = {file_kind(file.blob.read()) for file in files if SHARED_OBJECT.search(file.path)}
+    kinds = {SideModule(file).kind for file in files if SHARED_OBJECT.search(file.path)}
     if any(kind.is_loadable for kind in kinds):
         return Refused(
             "not-python", f"{where} is a shared library without Python code", "give it as --libdir to the packages that NEED it"

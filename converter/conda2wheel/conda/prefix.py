@@ -13,6 +13,7 @@ from pathlib import Path
 from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import (
     ArchiveMember,
+    EntryCount,
     FileBlob,
     Limits,
     PackageFile,
@@ -90,8 +91,9 @@ def open_listed(root: Path, names: list[str], source: str, limits: Limits) -> tu
             aliases[other].append(alias)
         if found:
             entries.pop(name, None)
+    listed = EntryCount(source, limits.entries)
     return tuple(
-        PackageFile(name, entry.blob, entry.executable, tuple(aliases[name]))
+        PackageFile(name, entry.blob, entry.executable, tuple(aliases[name]), listed)
         for name, entry in sorted(entries.items())
         if entry.blob is not None
     )

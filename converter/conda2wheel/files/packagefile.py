@@ -14,7 +14,7 @@ import stat
 import tempfile
 import threading
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -46,6 +46,8 @@ class Limits:
         depth: How many folders a path may lie in.
         path_bytes: How long all its paths may be together, with the targets and the other names of links.
         aliases: How many other names the links of a package may give to its files.
+        entries: What the sections of its WebAssembly modules may list together: types, imports, exports, functions and the like,
+            each as often as it is read, those with a name as 20, a section as 100, a NEEDED entry as 500, a module as 3,000.
     """
 
     members: int = 200_000
@@ -59,6 +61,7 @@ class Limits:
     depth: int = 64
     path_bytes: int = 16 << 20
     aliases: int = 50_000
+    entries: int = 8_000_000  # pymupdf, with 38 MB of modules, has 1.7 million
 
 
 _NO_OPTION = ("ratio_from", "download", "header", "zstd_window")
@@ -180,14 +183,52 @@ class FileBlob:
         return data
 
 
+@dataclass
+class EntryCount:
+    """Counts what the sections of a package's modules list. A file that is read again counts once, as the longest reading of it.
+
+    Attributes:
+        source: what messages call the package.
+        limit: how many entries may be read.
+        by_file: how many were read, by path.
+        total: their sum.
+    """
+
+    source: str
+    limit: int = Limits.entries
+    by_file: dict[str, int] = field(default_factory=dict)
+    total: int = 0
+
+    def reading(self, path: str) -> Callable[[int], None]:
+        """Return what a new reading of a file calls with the number of entries that it is about to read.
+
+        It raises `Refused` (too-large) where that is more than the limit.
+        """
+        read = 0
+
+        def spend(entries: int) -> None:
+            nonlocal read
+            read += entries
+            before = self.by_file.get(path, 0)
+            if read > before:
+                self.by_file[path] = read
+                self.total += read - before
+            if self.total > self.limit:
+                what = f"{path} and other modules list more than {self.limit} types, imports, exports and the like"
+                raise too_large(self.source, what, "entries")
+
+        return spend
+
+
 @dataclass(frozen=True)
 class PackageFile:
-    """A file of a package: its own path, and its aliases, which are links to it."""
+    """A file of a package: its own path, and its aliases, which are links to it. `entries` counts what its modules list."""
 
     path: str
     blob: Blob
     executable: bool = False
     aliases: tuple[str, ...] = ()
+    entries: EntryCount | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -276,8 +317,9 @@ def resolve_links(source: str, entries: Mapping[str, ArchiveMember], limits: Lim
             raise Refused("too-large", f"{source}: more than {limits.members} names", "raise --max-members if you trust it")
         for alias, name in found.items():
             aliases[name].append(alias)
+    entries_read = EntryCount(source, limits.entries)
     return tuple(
-        PackageFile(path, blob, entry.executable, tuple(aliases[path]))
+        PackageFile(path, blob, entry.executable, tuple(aliases[path]), entries_read)
         for path, entry in sorted(files.items())
         if (blob := entry.blob) is not None
     )

@@ -22,7 +22,7 @@ from conda2wheel.abi.side_module import SideModule
 from conda2wheel.wasm.binary import DATA, Kind, Module
 
 HASH_LENGTH = 8  # hexadecimal digits in the file names of vendored libraries and in their symbols
-_STRING = re.compile(rb"[\x21-\x7e]+(?=\0)")
+_STRING = re.compile(rb"[\x21-\x7e]++")
 _BY_NAME = re.compile(rb"\bctypes\b|\bcffi\b|\bdlopen\b|\bcdll\b", re.IGNORECASE)
 
 
@@ -139,11 +139,12 @@ def used_by_name(
         texts: the wheel's Python files (path, bytes).
     """
     found: dict[str, str] = {}
+    symbols = {symbol.encode() for side, _ in libraries.values() for symbol in defined(side)}
     for user in users:
         module = user.module
         if module is None or not any(entry.field == "dlsym" for entry in module.imports):
             continue
-        strings = _strings(module)
+        strings = _strings(module, symbols)
         for key, (side, _) in libraries.items():
             if names := sorted(strings & defined(side)):
                 found.setdefault(key, f"{user.file.path} calls dlsym and has the name of {names[0]} in its data")
@@ -165,10 +166,11 @@ def _symbols(module: Module) -> set[str]:
     return {entry.field for entry in module.imports} | {entry.name for entry in module.exports}
 
 
-def _strings(module: Module) -> set[str]:
-    """Every string in the data that could be a symbol's name."""
+def _strings(module: Module, symbols: Container[bytes]) -> set[str]:
+    """The zero-terminated strings in the data that are among these symbols."""
     found: set[str] = set()
     for section in module.sections:
-        if section.id == DATA:
-            found |= {text.decode() for text in _STRING.findall(module.data, section.payload, section.end)}
+        for text in _STRING.finditer(module.data, section.payload, section.end) if section.id == DATA else ():
+            if text.end() < section.end and module.data[text.end()] == 0 and text[0] in symbols:
+                found.add(text[0].decode())
     return found

@@ -84,12 +84,12 @@ def _fits(side: SideModule, entry: TypedImport) -> bool:
 
 def definers_of(unmet: Unmet, tiers: Iterable[Iterable[Definer]]) -> dict[str, list[Definer]]:
     """The libraries that define each symbol: of several groups of libraries, those of the first that has any."""
-    groups = [list(tier) for tier in tiers]
-    found = {}
-    for name, entries in unmet.items():
-        for tier in groups:
-            definers = [definer for definer in tier if defines(definer.side, entries)]
-            if definers:
-                found[name] = definers
-                break
-    return found
+    found: dict[str, list[Definer]] = {}
+    for tier in tiers:
+        here: dict[str, list[Definer]] = {}
+        for definer in tier:
+            for name in unmet.keys() & definer.side.exports.keys():
+                if name not in found and defines(definer.side, unmet[name]):
+                    here.setdefault(name, []).append(definer)
+        found |= here
+    return {name: found[name] for name in unmet if name in found}

@@ -58,6 +58,7 @@ SECTIONS: dict[str, dict[str, type]] = {
         "depth": int,
         "path_bytes": str,
         "aliases": int,
+        "entries": int,
     },
     "notify": {"command": list, "webhook": str, "when": str, "metrics": str},
     "schedule": {"note": str},

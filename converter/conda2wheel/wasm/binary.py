@@ -7,11 +7,11 @@ what makes a module a side module. A module is given as `bytes`; offsets count f
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from functools import cached_property
 
-from conda2wheel.wasm.encoding import Reader, WasmError, encode_name, encode_uleb
+from conda2wheel.wasm.encoding import Reader, Spend, WasmError, damage, encode_name, encode_uleb, unmetered
 from conda2wheel.wasm.signature import (
     UNKNOWN,
     Feature,
@@ -36,6 +36,7 @@ __all__ = [
     "Module",
     "Reader",
     "Section",
+    "Spend",
     "WasmError",
     "encode_name",
     "encode_uleb",
@@ -45,6 +46,8 @@ __all__ = [
 MAGIC = b"\0asm"
 HEADER = MAGIC + b"\x01\0\0\0"
 CUSTOM, TYPE, IMPORT, FUNCTION, GLOBAL, EXPORT, DATA, TAG = 0, 1, 2, 3, 6, 7, 11, 13
+LISTED = 100  # the weight of a section, of which no real module has many
+NAMED = 20  # the weight of an entry with a name, which is looked up in several modules, beside that of a number
 
 
 class Kind(IntEnum):
@@ -137,19 +140,24 @@ class Export:
 
 @dataclass(frozen=True)
 class Module:
-    """A module and its sections; imports and exports are read on first use."""
+    """A module and its sections; imports and exports are read on first use. `spend` is called before entries are read."""
 
     data: bytes
     sections: tuple[Section, ...]
+    spend: Spend = field(default=unmetered, compare=False, repr=False)
 
     @classmethod
-    def parse(cls, data: bytes) -> Module:
+    def parse(cls, data: bytes, spend: Spend = unmetered) -> Module:
         """Walk the sections of `data`. Raises `WasmError`."""
         if not data.startswith(MAGIC):
             raise WasmError("not a WebAssembly module")
         if not data.startswith(HEADER):
             raise WasmError("not a core module of version 1")
-        return cls(data, tuple(_sections(data)))
+        return cls(data, tuple(_sections(data, spend)), spend)
+
+    def reader(self, section: Section) -> Reader:
+        """A reader of a section's payload."""
+        return Reader(self.data, section.payload, section.end, self.spend)
 
     def custom(self, name: str) -> Section | None:
         """The first custom section of that name."""
@@ -158,12 +166,14 @@ class Module:
     @cached_property
     def imports(self) -> tuple[Import, ...]:
         """Every import, in order. Raises `WasmError`."""
-        return tuple(entry for s in self.sections if s.id == IMPORT for entry in _imports(self.data, s))
+        with damage():
+            return tuple(entry for s in self.sections if s.id == IMPORT for entry in _imports(self.reader(s)))
 
     @cached_property
     def exports(self) -> tuple[Export, ...]:
         """Every export, in order. Raises `WasmError`."""
-        return tuple(entry for s in self.sections if s.id == EXPORT for entry in _exports(self.data, s))
+        with damage():
+            return tuple(entry for s in self.sections if s.id == EXPORT for entry in _exports(self.reader(s)))
 
     @cached_property
     def types(self) -> tuple[str, ...]:
@@ -174,25 +184,29 @@ class Module:
         Raises:
             WasmError: the section is damaged.
         """
-        return tuple(entry for s in self.sections if s.id == TYPE for entry in _types(self.data, s))
+        with damage():
+            return tuple(entry for s in self.sections if s.id == TYPE for entry in _types(self.reader(s)))
 
     @cached_property
     def _functions(self) -> tuple[int, ...]:
         """The type index of every function, imported ones first."""
         imported = tuple(entry.index for entry in self.imports if entry.kind == Kind.FUNC)
-        return imported + tuple(entry for s in self.sections if s.id == FUNCTION for entry in _indices(self.data, s))
+        with damage():
+            return imported + tuple(entry for s in self.sections if s.id == FUNCTION for entry in _indices(self.reader(s)))
 
     @cached_property
     def _tags(self) -> tuple[int, ...]:
         """The type index of every tag, imported ones first."""
         imported = tuple(entry.index for entry in self.imports if entry.kind == Kind.TAG)
-        return imported + tuple(entry for s in self.sections if s.id == TAG for entry in _tag_indices(self.data, s))
+        with damage():
+            return imported + tuple(entry for s in self.sections if s.id == TAG for entry in _tag_indices(self.reader(s)))
 
     @cached_property
     def _globals(self) -> tuple[str, ...]:
         """The type of every global, imported ones first."""
         imported = tuple(entry.type for entry in self.imports if entry.kind == Kind.GLOBAL)
-        return imported + tuple(entry for s in self.sections if s.id == GLOBAL for entry in _global_types(self.data, s))
+        with damage():
+            return imported + tuple(entry for s in self.sections if s.id == GLOBAL for entry in _global_types(self.reader(s)))
 
     def signature(self, entry: Import | Export) -> str:
         """The type of an import or export: `ii>j` of a function or tag, `i` or `i*` (mutable) of a global, else "".
@@ -216,9 +230,10 @@ class Module:
         return tuple(e.name for e in self.exports if e.name.startswith(prefix))
 
 
-def _sections(data: bytes) -> Iterator[Section]:
+def _sections(data: bytes, spend: Spend) -> Iterator[Section]:
     reader = Reader(data, len(HEADER))
     while reader.pos < reader.end:
+        spend(LISTED)
         start = reader.pos
         section_id = reader.u8()
         size = reader.uleb()
@@ -237,9 +252,8 @@ def _sections(data: bytes) -> Iterator[Section]:
         reader.pos = end
 
 
-def _imports(data: bytes, section: Section) -> Iterator[Import]:
-    reader = Reader(data, section.payload, section.end)
-    for _ in range(reader.count(smallest=4)):
+def _imports(reader: Reader) -> Iterator[Import]:
+    for _ in range(reader.count(smallest=4, weight=NAMED)):
         yield read_import(reader)
 
 
@@ -266,18 +280,16 @@ def read_import(reader: Reader, found: set[Feature] | None = None) -> Import:
     return Import(module, field, Kind(kind), shared, is64, index, type_, minimum, maximum)
 
 
-def _exports(data: bytes, section: Section) -> Iterator[Export]:
-    reader = Reader(data, section.payload, section.end)
-    for _ in range(reader.count(smallest=3)):
+def _exports(reader: Reader) -> Iterator[Export]:
+    for _ in range(reader.count(smallest=3, weight=NAMED)):
         name, kind = reader.name(), reader.u8()
         if kind > Kind.TAG:
             raise WasmError(f"export {name} is of unknown kind {kind}")
         yield Export(name, Kind(kind), reader.uleb())
 
 
-def _types(data: bytes, section: Section) -> Iterator[str]:
+def _types(reader: Reader) -> Iterator[str]:
     """Yield the types. One of a proposal that is not known makes it and the rest unknown."""
-    reader = Reader(data, section.payload, section.end)
     for left in range(reader.count(), 0, -1):
         try:
             yield from read_recursive_type(reader)
@@ -286,28 +298,25 @@ def _types(data: bytes, section: Section) -> Iterator[str]:
             return
 
 
-def _indices(data: bytes, section: Section) -> Iterator[int]:
-    reader = Reader(data, section.payload, section.end)
+def _indices(reader: Reader) -> Iterator[int]:
     for _ in range(reader.count()):
         yield reader.uleb()
 
 
-def _tag_indices(data: bytes, section: Section) -> Iterator[int]:
-    reader = Reader(data, section.payload, section.end)
+def _tag_indices(reader: Reader) -> Iterator[int]:
     for _ in range(reader.count(smallest=2)):
         reader.u8()
         yield reader.uleb()
 
 
-def _global_types(data: bytes, section: Section) -> Iterator[str]:
+def _global_types(reader: Reader) -> Iterator[str]:
     """Yield the types; initial values, which are constant expressions, are skipped."""
-    reader = Reader(data, section.payload, section.end)
     for _ in range(reader.count(smallest=3)):
         yield value_type(reader) + ("*" if reader.u8() else "")
         skip_constant(reader)
 
 
-def file_kind(data: bytes) -> FileKind:
+def file_kind(data: bytes, spend: Spend = unmetered) -> FileKind:
     """Return the kind of a file by its contents. Only section headers are read, so it is fast for large modules.
 
     A side module has `dylink.0` as its first section (tool-conventions DynamicLinking.md). A relocatable object named
@@ -318,7 +327,7 @@ def file_kind(data: bytes) -> FileKind:
     if not data.startswith(MAGIC):
         return _foreign_kind(data)
     try:
-        sections = tuple(_sections(data))
+        sections = tuple(_sections(data, spend))
     except WasmError:
         return FileKind.BROKEN_WASM
     if not data.startswith(HEADER):

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from conda2wheel.wasm.binary import Module
-from conda2wheel.wasm.encoding import Reader, WasmError
+from conda2wheel.wasm.binary import Module, Spend
+from conda2wheel.wasm.encoding import Reader, WasmError, damage
 from conda2wheel.wasm.signature import Feature, value_type
 
 
@@ -28,8 +28,8 @@ class CodeFeatures:
 
 
 CODE = 10
-_LEB = rb"[\x80-\xff]*+[\x00-\x7f]"
-_INDEX = rb"[\x80-\xff]*+[\x00-\x3f]"  # a type's index among heap types and block types, which are signed
+_LEB = rb"[\x80-\xff]{0,9}+[\x00-\x7f]"  # at most the 10 bytes of 64 bits, so that a search in other bytes is linear
+_INDEX = rb"[\x80-\xff]{0,9}+[\x00-\x3f]"  # a type's index among heap types and block types, which are signed
 _MEMARG = rb"(?:[\x00-\x3f]|[\x40-\x7f]" + _LEB + rb")" + _LEB  # bit 6 of the alignment: a memory's index follows
 _SIMD = (
     rb"\xfd(?:[\x00-\x0b\x5c\x5d]"
@@ -41,6 +41,7 @@ _SIMD = (
     + rb"[\x00-\xff]"  # loads and stores of a lane
     + rb"|[\x0e-\x14\x23-\x53\x5e-\x7f]|[\x80-\xff]\x01)"
 )
+_SHORT = 64  # entries of a br_table, beside the default, that the pattern of a run has
 _PLAIN = (  # by frequency
     rb"[\x20-\x24\x41\x42\x10\x0c\x0d\x3f\x40]"
     + _LEB  # variables, constants, call, br, br_if, memory.size and grow
@@ -52,11 +53,14 @@ _PLAIN = (  # by frequency
     + rb")"  # block, loop, if
     + rb"|\x11"
     + _LEB
-    + rb"[\x80-\xff]*+\x00"  # call_indirect of the first table
+    + rb"[\x80-\xff]{0,9}+\x00"  # call_indirect of the first table
     + rb"|\x44[\x00-\xff]{8}|\x43[\x00-\xff]{4}"  # f64.const, f32.const
     + rb"|\x1c\x01[\x7c-\x7f]"  # select with a type
     + rb"|\x08"
     + _LEB  # throw, of both kinds of exceptions
+    + rb"|\x0e(?:"
+    + b"|".join(rb"\x%02x(?:%s){%d}+" % (count, _LEB, count + 1) for count in range(_SHORT))
+    + rb")"  # br_table
 )
 _OF = {
     Feature.SIGN_EXTENSION: rb"[\xc0-\xc4]",
@@ -104,7 +108,7 @@ _SIGHT = {Feature.STRINGREF: re.compile(rb"\xfb[\x80-\xb7]\x01"), Feature.STACK_
 # that are typed come from ref.func or a table, else from a type that the module declares, which is found there.
 _ALIGNED = rb"(?:[\x00-\x04]|[\x40-\x44]" + _LEB + rb")" + _LEB
 _CLAUSE = rb"(?:[\x00\x01]" + _LEB + _LEB + rb"|[\x02\x03]" + _LEB + rb")"
-_RESULT = rb"(?:[\x40\x69-\x74\x7b-\x7f]|[\x63\x64]" + _LEB + rb"|[\x80-\xff]*+[\x00-\x3f])"
+_RESULT = rb"(?:[\x40\x69-\x74\x7b-\x7f]|[\x63\x64]" + _LEB + rb"|" + _INDEX + rb")"
 _AFTER_TAIL_CALL = rb"[\x00\x05\x0b]"
 _MARKS = {
     Feature.SIMD: rb"\xfd(?:[\x00-\x0b\x5c\x5d]"
@@ -122,6 +126,10 @@ _MARKS = {
 }
 NEWER = frozenset(_MARKS)  # the features of instructions that not every engine of a Pyodide has
 _BR_TABLE, _SELECT, _TRY_TABLE = 0x0E, 0x1C, 0x1F
+_RUNS: dict[frozenset[Feature], re.Pattern[bytes]] = {}
+MOST_RUNS = 256  # patterns that are kept
+COMPILED = 20_000  # the weight of a pattern that is compiled, beside that of a number that is read
+UNUSUAL = 8  # the weight of an instruction that no pattern matches, and of a function
 
 
 @cache
@@ -136,9 +144,19 @@ def _of(feature: Feature) -> re.Pattern[bytes]:
 
 
 @cache
-def _run(seen: frozenset[Feature]) -> re.Pattern[bytes]:
+def _numbers(count: int) -> re.Pattern[bytes]:
+    return re.compile(rb"(?:" + _LEB + rb"){%d}+" % count, re.DOTALL)
+
+
+def _run(seen: frozenset[Feature], spend: Spend) -> re.Pattern[bytes]:
     """Compile a pattern for a run of instructions of these features and of none other."""
-    return re.compile(rb"(?:" + b"|".join([_PLAIN, *(_OF[f] for f in _OF if f in seen)]) + rb")*+", re.DOTALL)
+    if seen not in _RUNS:
+        spend(COMPILED)
+        if len(_RUNS) >= MOST_RUNS:
+            _RUNS.clear()
+        alternatives = b"|".join([_PLAIN, *(_OF[f] for f in _OF if f in seen)])
+        _RUNS[seen] = re.compile(rb"(?:" + alternatives + rb")*+", re.DOTALL)
+    return _RUNS[seen]
 
 
 def scan(module: Module, wanted: frozenset[Feature] = frozenset(Feature)) -> CodeFeatures:
@@ -149,9 +167,14 @@ def scan(module: Module, wanted: frozenset[Feature] = frozenset(Feature)) -> Cod
     Raises:
         WasmError: a function is truncated.
     """
+    with damage():
+        return _scan(module, wanted)
+
+
+def _scan(module: Module, wanted: frozenset[Feature]) -> CodeFeatures:
     seen: set[Feature] = set()  # those that `run` has
     others: set[Feature] = set()  # of types, and of instructions that `run` never has
-    run = _run(frozenset())
+    run = _run(frozenset(), module.spend)
     unknown = -1
     data = module.data
     marks = _marks(wanted)
@@ -160,12 +183,13 @@ def scan(module: Module, wanted: frozenset[Feature] = frozenset(Feature)) -> Cod
             continue
         pos = start
         while (pos := _after(run, data, pos, end)) < end:
+            module.spend(UNUSUAL)
             feature = _feature_at(data, pos, end, seen)
             if feature is not None:
                 seen.add(feature)
-                run = _run(frozenset(seen))
+                run = _run(frozenset(seen), module.spend)
                 continue
-            after = _after_vector(data, pos, end, others)
+            after = _after_vector(Reader(data, pos, end, module.spend), others)
             if after is None:
                 others |= {each for each, sight in _SIGHT.items() if sight.match(data, pos, end)}
                 unknown = pos if unknown < 0 else unknown
@@ -184,13 +208,11 @@ def _after(run: re.Pattern[bytes], data: bytes, pos: int, end: int) -> int:
     return pos if found is None else found.end()
 
 
-def _after_vector(data: bytes, pos: int, end: int, found: set[Feature]) -> int | None:
+def _after_vector(reader: Reader, found: set[Feature]) -> int | None:
     """Return the end of an instruction with a vector, and add the features that it needs; None for an unknown instruction."""
-    reader = Reader(data, pos, end)
     code = reader.u8()
     if code == _BR_TABLE:
-        for _ in range(reader.count() + 1):
-            reader.uleb()
+        _skip_numbers(reader, reader.uleb() + 1)
         return reader.pos
     if code == _SELECT:
         for _ in range(reader.count()):
@@ -198,7 +220,7 @@ def _after_vector(data: bytes, pos: int, end: int, found: set[Feature]) -> int |
         return reader.pos
     if code == _TRY_TABLE:
         found.add(Feature.EXNREF)
-        if data[reader.pos] in (0x63, 0x64):
+        if reader.pos < reader.end and reader.data[reader.pos] in (0x63, 0x64):
             reader.u8()
         reader.sleb()
         for _ in range(reader.count(2)):
@@ -208,13 +230,25 @@ def _after_vector(data: bytes, pos: int, end: int, found: set[Feature]) -> int |
     return None
 
 
+def _skip_numbers(reader: Reader, count: int) -> None:
+    """Skip so many numbers, by powers of two. Raises `WasmError` if they are not there."""
+    if count > reader.end - reader.pos:
+        raise WasmError(f"{count} elements announced at byte {reader.pos}, no room for them")
+    for bit in range(count.bit_length()):
+        if count >> bit & 1:
+            found = _numbers(1 << bit).match(reader.data, reader.pos, reader.end)
+            if found is None:
+                raise WasmError(f"truncated at byte {reader.end}")
+            reader.pos = found.end()
+
+
 def _bodies(module: Module, found: set[Feature]) -> Iterator[tuple[int, int]]:
     """Yield the offsets where the instructions of each function start and end; add the features of its variables' types."""
     for section in module.sections:
         if section.id != CODE:
             continue
-        reader = Reader(module.data, section.payload, section.end)
-        for _ in range(reader.count()):
+        reader = module.reader(section)
+        for _ in range(reader.count(weight=UNUSUAL)):
             size = reader.uleb()
             start = reader.pos
             if size > reader.end - start:

@@ -11,12 +11,15 @@ Before Emscripten 2.0.31 the section was called `dylink` and was `memsize memali
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
-from conda2wheel.wasm.binary import CUSTOM, Module, Reader, WasmError, encode_name, encode_uleb
+from conda2wheel.wasm.binary import CUSTOM, LISTED, NAMED, Module, Reader, Spend, WasmError, encode_name, encode_uleb
+from conda2wheel.wasm.encoding import damage, unmetered
 
 MEM_INFO, NEEDED, EXPORT_INFO, IMPORT_INFO, RUNTIME_PATH = 1, 2, 3, 4, 5
 WEAK = 0x01  # Linking.md symbol flags
+SOUGHT = 500  # the weight of a NEEDED entry, for which a library is looked up, beside that of a number
 
 
 @dataclass(frozen=True)
@@ -59,21 +62,23 @@ class Subsection:
 
 @dataclass(frozen=True)
 class Dylink:
-    """A dylink.0 section as the list of its subsections."""
+    """A dylink.0 section as the list of its subsections. `spend` is called before their entries are read."""
 
     subsections: tuple[Subsection, ...]
+    spend: Spend = field(default=unmetered, compare=False, repr=False)
 
     @classmethod
-    def decode(cls, payload: bytes) -> Dylink:
+    def decode(cls, payload: bytes, spend: Spend = unmetered) -> Dylink:
         """From the section's bytes after its name. Every known subsection is read once. Raises `WasmError`."""
-        reader = Reader(payload)
+        reader = Reader(payload, spend=spend)
         found = []
         while reader.pos < reader.end:
+            spend(LISTED)
             start = reader.pos
             type_ = reader.u8()
             body = reader.take(reader.uleb())
             found.append(Subsection(type_, payload[start : reader.pos], body))
-        result = cls(tuple(found))
+        result = cls(tuple(found), spend)
         _ = (result.mem_info, result.needed, result.exports, result.imports, result.runtime_path)
         return result
 
@@ -82,7 +87,7 @@ class Dylink:
         return b"".join(part.raw for part in self.subsections)
 
     def _of(self, type_: int) -> list[Reader]:
-        return [Reader(part.payload) for part in self.subsections if part.type == type_]
+        return [Reader(part.payload, spend=self.spend) for part in self.subsections if part.type == type_]
 
     @property
     def mem_info(self) -> MemInfo | None:
@@ -91,27 +96,27 @@ class Dylink:
             return MemInfo(reader.uleb(), reader.uleb(), reader.uleb(), reader.uleb())
         return None
 
-    @property
+    @cached_property
     def needed(self) -> tuple[str, ...]:
         """The libraries to load first, in order, by the file names that they had when this was linked."""
         return self._names(NEEDED)
 
-    @property
+    @cached_property
     def runtime_path(self) -> tuple[str, ...]:
         """Folders to look for NEEDED libraries, in order (`-rpath`)."""
         return self._names(RUNTIME_PATH)
 
-    @property
+    @cached_property
     def exports(self) -> tuple[tuple[str, int], ...]:
         """(name, flags) of the exports that have any."""
-        return tuple((r.name(), r.uleb()) for r in self._of(EXPORT_INFO) for _ in range(r.count(2)))
+        return tuple((r.name(), r.uleb()) for r in self._of(EXPORT_INFO) for _ in range(r.count(2, NAMED)))
 
-    @property
+    @cached_property
     def imports(self) -> tuple[ImportInfo, ...]:
         """The flags of the imports that have any; the count is of entries, not of modules."""
-        return tuple(ImportInfo(r.name(), r.name(), r.uleb()) for r in self._of(IMPORT_INFO) for _ in range(r.count(3)))
+        return tuple(ImportInfo(r.name(), r.name(), r.uleb()) for r in self._of(IMPORT_INFO) for _ in range(r.count(3, NAMED)))
 
-    @property
+    @cached_property
     def as_loaded(self) -> Dylink:
         """The section as Emscripten's loader reads it: nothing after a subsection with more entries than its count."""
         for number, part in enumerate(self.subsections, 1):
@@ -122,7 +127,7 @@ class Dylink:
     def _names(self, type_: int) -> tuple[str, ...]:
         names = []
         for reader in self._of(type_):
-            names += [reader.name() for _ in range(reader.count())]
+            names += [reader.name() for _ in range(reader.count(weight=SOUGHT))]
             if reader.pos != reader.end:
                 raise WasmError(f"dylink.0 subsection {type_}: {reader.end - reader.pos} bytes too many")
         return tuple(names)
@@ -177,12 +182,12 @@ class LegacyDylink:
     mem_info: MemInfo
 
     @classmethod
-    def decode(cls, payload: bytes) -> LegacyDylink:
+    def decode(cls, payload: bytes, spend: Spend = unmetered) -> LegacyDylink:
         """From the section's bytes after its name. Raises `WasmError`."""
-        reader = Reader(payload)
+        reader = Reader(payload, spend=spend)
         info = MemInfo(reader.uleb(), reader.uleb(), reader.uleb(), reader.uleb())
         head = payload[: reader.pos]
-        needed = tuple(reader.name() for _ in range(reader.count()))
+        needed = tuple(reader.name() for _ in range(reader.count(weight=SOUGHT)))
         return cls(head, needed, payload[reader.pos :], info)
 
     @property
@@ -211,10 +216,11 @@ def read(module: Module) -> Dylink | LegacyDylink:
         raise WasmError("no dylink.0 section: not a side module")
     first = module.sections[0]
     payload = module.data[first.payload : first.end]
-    if first.name == "dylink.0":
-        return Dylink.decode(payload)
-    if first.name == "dylink":
-        return LegacyDylink.decode(payload)
+    with damage():
+        if first.name == "dylink.0":
+            return Dylink.decode(payload, module.spend)
+        if first.name == "dylink":
+            return LegacyDylink.decode(payload, module.spend)
     raise WasmError("no dylink.0 section: not a side module")
 
 

@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+LONGEST_NAME = 100_000  # bytes; V8's kV8MaxWasmStringSize, and the same in SpiderMonkey and JavaScriptCore
+
 
 class WasmError(ValueError):
     """The bytes are not a WebAssembly module, or a damaged one; the text says where."""
 
 
+Spend = Callable[[int], None]  # called with a number of entries before they are read; it raises where there are too many
+
+
+def unmetered(entries: int) -> None:
+    """The `Spend` that counts nothing."""
+
+
+@contextmanager
+def damage() -> Iterator[None]:
+    """Raise `WasmError` for whatever a damaged module makes its reader raise."""
+    try:
+        yield
+    except WasmError:
+        raise
+    except (IndexError, KeyError, OverflowError, RecursionError, MemoryError, UnicodeError, struct.error) as error:
+        raise WasmError(f"cannot be read ({type(error).__name__})") from error
+
+
 class Reader:
     """A cursor over bytes; every read is bounded by `end` and raises `WasmError` past it."""
 
-    def __init__(self, data: bytes, start: int = 0, end: int | None = None) -> None:
+    def __init__(self, data: bytes, start: int = 0, end: int | None = None, spend: Spend = unmetered) -> None:
         self.data = data
         self.pos = start
         self.end = len(data) if end is None else end
+        self.spend = spend
 
     def u8(self) -> int:
         """One byte."""
@@ -65,17 +90,24 @@ class Reader:
         """A length and that many bytes of UTF-8."""
         start = self.pos
         raw = self.take(self.uleb())
+        if len(raw) > LONGEST_NAME:
+            raise WasmError(f"name of {len(raw)} bytes at byte {start}, and no engine takes more than {LONGEST_NAME}")
         try:
             return raw.decode()
         except UnicodeDecodeError:
             raise WasmError(f"name at byte {start} is not UTF-8") from None
 
-    def count(self, smallest: int = 1) -> int:
-        """A vector's length. Raises `WasmError` if that many elements of `smallest` bytes cannot follow."""
+    def count(self, smallest: int = 1, weight: int = 1) -> int:
+        """A vector's length. Its elements are spent; `weight` is what one of them costs.
+
+        Raises:
+            WasmError: that many elements of `smallest` bytes cannot follow.
+        """
         start = self.pos
         value = self.uleb()
         if value * smallest > self.end - self.pos:
             raise WasmError(f"{value} elements announced at byte {start}, no room for them")
+        self.spend(value * weight)
         return value
 
 

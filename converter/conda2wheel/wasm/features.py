@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from conda2wheel.wasm.binary import DATA, GLOBAL, IMPORT, TAG, TYPE, Kind, Module, Section, read_import
-from conda2wheel.wasm.encoding import Reader
+from conda2wheel.wasm.encoding import Reader, damage
 from conda2wheel.wasm.signature import (
     Feature,
     UnknownEncodingError,
@@ -35,11 +35,12 @@ def declared(module: Module) -> frozenset[Feature]:
     Raises:
         WasmError: a section is truncated.
     """
-    reader = _Declarations(module)
-    for section in module.sections:
-        with suppress(UnknownEncodingError):
-            reader.read(section)
-    return frozenset(reader.finish())
+    with damage():
+        reader = _Declarations(module)
+        for section in module.sections:
+            with suppress(UnknownEncodingError):
+                reader.read(section)
+        return frozenset(reader.finish())
 
 
 class _Declarations:
@@ -70,7 +71,7 @@ class _Declarations:
             self.found.add(Feature.BULK_MEMORY)
         elif section.id in entries:
             smallest, read_entry = entries[section.id]
-            reader = Reader(self.module.data, section.payload, section.end)
+            reader = self.module.reader(section)
             for _ in range(reader.count(smallest)):
                 read_entry(reader)
 

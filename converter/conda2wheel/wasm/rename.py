@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from conda2wheel.wasm.binary import CUSTOM, EXPORT, IMPORT, Kind, Module, Section, WasmError, read_import
 from conda2wheel.wasm.dylink import EXPORT_INFO, IMPORT_INFO, Subsection
-from conda2wheel.wasm.encoding import Reader, encode_name, encode_uleb
+from conda2wheel.wasm.encoding import Reader, damage, encode_name, encode_uleb
 
 SYMBOL_MODULES = frozenset({"env", "GOT.func", "GOT.mem"})
 _NAMED = frozenset({1, 7, 11})  # name maps of functions, globals and tags; the others name no symbols
@@ -28,25 +28,26 @@ def rename(module: Module, names: Mapping[str, str]) -> bytes:
         raise ValueError("two exports would have the same name")
     parts: list[bytes] = [module.data[:8]]
     changed = False
-    for number, section in enumerate(module.sections):
-        new = _section(module.data, section, names, number == 0)
-        changed |= new is not None
-        parts.append(module.data[section.start : section.end] if new is None else new)
+    with damage():
+        for number, section in enumerate(module.sections):
+            new = _section(module, section, names, number == 0)
+            changed |= new is not None
+            parts.append(module.data[section.start : section.end] if new is None else new)
     return b"".join(parts) if changed else module.data
 
 
-def _section(data: bytes, section: Section, names: Mapping[str, str], first: bool) -> bytes | None:
+def _section(module: Module, section: Section, names: Mapping[str, str], first: bool) -> bytes | None:
     """Rename the symbols in a section; None if nothing changes."""
     body: bytes | None = None
     if section.id == IMPORT:
-        body = _entries(data, section, names, _import)
+        body = _entries(module, section, names, _import)
     elif section.id == EXPORT:
-        body = _entries(data, section, names, _export)
+        body = _entries(module, section, names, _export)
     elif section.id == CUSTOM and section.name == "dylink.0" and first:
-        body = _subsections(data, section, names, {EXPORT_INFO: _export_info, IMPORT_INFO: _import_info})
+        body = _subsections(module, section, names, {EXPORT_INFO: _export_info, IMPORT_INFO: _import_info})
     elif section.id == CUSTOM and section.name == "name":
         try:
-            body = _subsections(data, section, names, dict.fromkeys(_NAMED, _name_map))
+            body = _subsections(module, section, names, dict.fromkeys(_NAMED, _name_map))
         except WasmError:  # loaders ignore it, and a damaged one does not make a module invalid
             return None
     if body is None:
@@ -58,8 +59,8 @@ def _section(data: bytes, section: Section, names: Mapping[str, str], first: boo
 EntryRenamer = Callable[[Reader, Mapping[str, str]], tuple[bytes, bool]]  # returns an entry's bytes, and whether they changed
 
 
-def _entries(data: bytes, section: Section, names: Mapping[str, str], rename_entry: EntryRenamer) -> bytes | None:
-    return _vector(Reader(data, section.payload, section.end), names, rename_entry)
+def _entries(module: Module, section: Section, names: Mapping[str, str], rename_entry: EntryRenamer) -> bytes | None:
+    return _vector(module.reader(section), names, rename_entry)
 
 
 def _vector(reader: Reader, names: Mapping[str, str], rename_entry: EntryRenamer) -> bytes | None:
@@ -130,21 +131,22 @@ def _name_map(reader: Reader, names: Mapping[str, str]) -> tuple[bytes, bool]:
     return reader.data[start:before] + encode_name(new), True
 
 
-def _subsections(data: bytes, section: Section, names: Mapping[str, str], entries: Mapping[int, EntryRenamer]) -> bytes | None:
+def _subsections(module: Module, section: Section, names: Mapping[str, str], entries: Mapping[int, EntryRenamer]) -> bytes | None:
     """Rename the entries in subsections (`type length payload`) of these types; None if nothing changes."""
     parts: list[bytes] = []
     changed = False
-    for type_, raw, payload in _split(data, section):
-        new = _vector(Reader(payload), names, entries[type_]) if type_ in entries else None
+    for type_, raw, payload in _split(module, section):
+        new = _vector(Reader(payload, spend=module.spend), names, entries[type_]) if type_ in entries else None
         changed |= new is not None
         parts.append(raw if new is None else Subsection.encode(type_, new).raw)
     return b"".join(parts) if changed else None
 
 
-def _split(data: bytes, section: Section) -> Iterator[tuple[int, bytes, bytes]]:
-    reader = Reader(data, section.payload, section.end)
+def _split(module: Module, section: Section) -> Iterator[tuple[int, bytes, bytes]]:
+    reader = module.reader(section)
     while reader.pos < reader.end:
+        reader.spend(1)
         start = reader.pos
         type_ = reader.u8()
         payload = reader.take(reader.uleb())
-        yield type_, data[start : reader.pos], payload
+        yield type_, module.data[start : reader.pos], payload

@@ -106,6 +106,7 @@ def heap_type(reader: Reader, found: Found = None) -> Feature | None:
     """Read a heap type, and return the feature that it is of."""
     while reader.pos < reader.end and (prefix := reader.data[reader.pos]) in (_SHARED, _EXACT):
         reader.u8()
+        reader.spend(1)
         if found is not None:
             found.add(Feature.SHARED_EVERYTHING if prefix == _SHARED else Feature.CUSTOM_DESCRIPTORS)
     index = reader.sleb()
@@ -138,6 +139,7 @@ def _type(reader: Reader, found: Found) -> str:
             reader.uleb()
         code = reader.u8()
     while code in (_SHARED, _DESCRIBES, _DESCRIPTOR):
+        reader.spend(1)
         features.add(Feature.SHARED_EVERYTHING if code == _SHARED else Feature.CUSTOM_DESCRIPTORS)
         if code != _SHARED:
             reader.uleb()
@@ -191,6 +193,7 @@ def skip_constant(reader: Reader, found: Found = None, imported: int | None = No
     """
     features: set[Feature] = set()
     while (code := reader.u8()) != _END:
+        reader.spend(2)
         if code == _GLOBAL_GET:
             index = reader.uleb()
             if imported is not None and index >= imported:

@@ -21,7 +21,6 @@ from conda2wheel.link.library import file_part
 from conda2wheel.options import Options
 from conda2wheel.recipes.model import Recipe
 from conda2wheel.results import ConversionWarning
-from conda2wheel.wasm.binary import file_kind
 from conda2wheel.wheel.apply_recipe import AddedFile, with_license, with_recipe_data, with_requirements, without_excluded
 from conda2wheel.wheel.contents import require_complete, require_pyodides
 from conda2wheel.wheel.dist_infos import Distribution
@@ -341,7 +340,7 @@ def _without_scripts(
                 dropped.append((item.origin, "installers make it from entry_points.txt"))
                 continue
             data = item.file.blob.read()
-            kind = file_kind(data)
+            kind = SideModule(item.file).kind
             if kind.is_wasm or kind.is_foreign or interpreter_of(data) == "node":
                 dropped.append((item.origin, "a program, which Pyodide cannot start"))
                 warnings.append(ConversionWarning("left-out", "a program, which Pyodide cannot start", item.origin))

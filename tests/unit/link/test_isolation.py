@@ -248,11 +248,12 @@ DLSYM = ("env", "dlsym", "ii>i")
     ("entries", "strings", "kept"),
     [
         ([DLSYM], ["lib_f"], True),
+        ([DLSYM], ["x" * 2_000_000 + "\n", "lib_f"], True),  # a search that began again at each letter would take hours
         ([("GOT.func", "dlsym", GOT)], ["a", "lib_f", "b"], True),
         ([DLSYM], ["libre_f", "lib_fx"], False),
         ([], ["lib_f"], False),
     ],
-    ids=["by call", "by pointer", "other names", "without dlsym"],
+    ids=["by call", "after a long text", "by pointer", "other names", "without dlsym"],
 )
 def test_a_library_whose_symbols_dlsym_asks_for_keeps_them(
     entries: Imports, strings: list[str], kept: bool, tmp_path: Path

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from conda2wheel.wasm.binary import Module, encode_uleb
-from conda2wheel.wasm.code import NEWER, scan
+from conda2wheel.wasm.code import NEWER, CodeFeatures, scan
 from conda2wheel.wasm.encoding import WasmError
 from conda2wheel.wasm.signature import Feature
 from tests.helpers.handmade import section, vector
@@ -97,3 +97,16 @@ def test_noise_never_hangs_or_falls_over() -> None:
         except WasmError:
             continue
         assert rare.features <= full.features | NEWER
+
+
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 1000, 70_000])
+def test_a_br_table_of_any_length_is_skipped(count: int) -> None:
+    table = b"\0\x0e" + encode_uleb(count) + b"\x81\0" * count + b"\0"
+    assert scan(code(table + b"\xc0\x0b")) == CodeFeatures(frozenset({Feature.SIGN_EXTENSION}))
+
+
+@pytest.mark.parametrize("byte", [b"\xd2", b"\x80", b"\x12", b"\xfd", b"\xff"])
+def test_a_long_run_of_one_byte_is_read_once(byte: bytes) -> None:
+    """Of a number without an end no more than ten bytes are looked at: a search would begin again at each of 2 million."""
+    found = scan(code(b"\0\x12" + byte * 2_000_000 + b"\x0b"), NEWER)
+    assert found.features <= {Feature.TAIL_CALLS}

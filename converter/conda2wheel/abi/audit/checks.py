@@ -175,8 +175,8 @@ def _cannot_catch(module: InstalledModule, unit: AuditUnit) -> Iterator[Finding]
     names = {wanted.name for wanted in module.side.imports if wanted.kind == Kind.FUNC}
     if (
         "__cxa_throw" not in names
-        or not _is_imported(module, unit)
-        or _has_catching_imports(unit)
+        or module not in unit.imported
+        or unit.has_catching_imports
         or any(map(_catches, unit.installed))
     ):
         return
@@ -198,30 +198,6 @@ def _tables_for(inner: Sequence[str], types: Sequence[str]) -> set[str]:
     if not inner or "_ZTISt9exception" in types:
         return set()
     return {DERIVED, *([FIRST] if any(FUNCTION in name for name in inner) else [])}
-
-
-def _is_imported(module: InstalledModule, unit: AuditUnit) -> bool:
-    """Whether Python imports a module, or one that NEEDs it, directly or not; other libraries are for other wheels."""
-    by_file = {each.name: each for each in unit.installed}
-    todo = [each for each in unit.installed if each.side.is_extension]
-    seen: set[str] = set()
-    while todo:
-        here = todo.pop()
-        if here is module:
-            return True
-        if here.path not in seen:
-            seen.add(here.path)
-            todo += [by_file[file] for name in here.side.loaded_needed if (file := name.rpartition("/")[2]) in by_file]
-    return False
-
-
-def _has_catching_imports(unit: AuditUnit) -> bool:
-    """Whether a module of a unit has imports that only code that catches has."""
-    return any(
-        wanted.kind == Kind.TAG or wanted.name.startswith("invoke_")
-        for module in unit.installed
-        for wanted in module.side.imports
-    )
 
 
 def _catches(module: InstalledModule) -> bool:

@@ -26,7 +26,9 @@ _SPECIAL = re.compile(r"_Z(?:T[VTISC]|GV|GR|Th|Tv|Tc)")
 _STANDARD = re.compile(r"(?:N[KVrRO]*)?(?:St|S[absiod])|N[KVrRO]*(?:9__gnu_cxx|10__cxxabiv1)")
 _ALLOCATION = re.compile(r"_Z(?:n[wa]|d[la])")
 _GENERATED = ("__pyx_", "__Pyx_")  # Cython writes them into each of its modules
-_LENGTH = re.compile(r"\d+")
+_LENGTH = re.compile(r"\d{1,9}")
+
+MOST_DEFINERS = 100  # modules with one symbol that are compared, each with each
 
 Definers = dict[str, list[InstalledModule]]
 
@@ -78,7 +80,7 @@ def symbol_clashes(simulation: Simulation, judged: frozenset[str]) -> Iterator[t
     for name in sorted(used & definers.keys()):
         if is_vague(name):
             continue
-        modules_with = definers[name]
+        modules_with = definers[name][:MOST_DEFINERS]
         for position, one in enumerate(modules_with):
             siblings = tuple(other for other in modules_with if _are_siblings(one, other))
             if siblings and siblings[0] is one and len(siblings) > 1:

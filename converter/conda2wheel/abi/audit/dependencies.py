@@ -185,13 +185,8 @@ def _global(wanted: TypedImport, symbol: Symbol | None) -> Iterator[ImportIssue]
 def _definers(name: str, instance: Instance, simulation: Simulation) -> tuple[str, ...]:
     """The libraries of the wheel that define a symbol, and those that could have been vendored: the module NEEDs none of them."""
     unit = instance.module.unit
-    inside = {
-        each.path: each.digest
-        for each in simulation.files.values()
-        if each.unit == unit and not each.side.is_extension and name in each.side.exports
-    }
-    first = {digest: path for path, digest in reversed(inside.items())}
-    return (*sorted(first.values()), *simulation.undecided[unit].get(name, ()))
+    inside = simulation.definers.get((unit, name), {})
+    return (*sorted(inside.values()), *simulation.undecided[unit].get(name, ()))
 
 
 def _absent(name: str, what: str, severity: Severity, then: str, definers: tuple[str, ...] = ()) -> ImportIssue:

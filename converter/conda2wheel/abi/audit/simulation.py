@@ -18,6 +18,7 @@ import posixpath
 import re
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from conda2wheel.abi.audit.unit import AuditUnit, InstalledModule
 from conda2wheel.abi.loader_search import SitePackages
@@ -83,6 +84,7 @@ class Simulation:
         distributions: the distribution of each unit, if the loader looks into its `<distribution>.libs`.
         undecided: the `undecided` of each unit.
         loaded: the instances, in the order in which they were loaded.
+        instances: the same, by file.
         known: the instances by the names that the loader knows them by.
         owners: the instance that defines an entry of the GOT.
         global_functions: the instances that define the functions of globally loaded libraries.
@@ -97,11 +99,21 @@ class Simulation:
     distributions: Mapping[str, str | None]
     undecided: Mapping[str, Mapping[str, tuple[str, ...]]]
     loaded: list[Instance] = field(default_factory=list)
+    instances: dict[InstalledModule, list[Instance]] = field(default_factory=dict)
     known: dict[str, Instance] = field(default_factory=dict)
     owners: dict[str, Instance] = field(default_factory=dict)
     global_functions: dict[str, Instance] = field(default_factory=dict)
     weak: frozenset[str] = frozenset()
     unchecked: list[tuple[Instance, str]] = field(default_factory=list)
+
+    @cached_property
+    def definers(self) -> Mapping[tuple[str, str], Mapping[str, str]]:
+        """The libraries that define a symbol, by unit and symbol: the first path of each content, by content."""
+        found: dict[tuple[str, str], dict[str, str]] = {}
+        for path, module in self.files.items():
+            for name in module.side.exports if not module.side.is_extension else ():
+                found.setdefault((module.unit, name), {}).setdefault(module.digest, path)
+        return found
 
     def defined(self, name: str) -> bool:
         """Whether the main module or a loaded one defines an entry of the GOT."""
@@ -109,7 +121,7 @@ class Simulation:
 
     def of(self, module: InstalledModule) -> list[Instance]:
         """The instances of a file."""
-        return [instance for instance in self.loaded if instance.module is module]
+        return self.instances.get(module, [])
 
     def open(self, module: InstalledModule, everywhere: bool) -> None:
         """Open a file by its path, as dlopen does; `everywhere`: globally."""
@@ -136,6 +148,7 @@ class Simulation:
         for name in module.side.loaded_needed:
             instance.needed[name] = yield from self._need(name, instance, opened)
         self.loaded.append(instance)
+        self.instances.setdefault(module, []).append(instance)
         weak = module.side.weak if self.loader.own_weak else self.weak
         self._define(instance, everywhere)
         for name in sorted(module.side.got_imports - weak):

@@ -9,6 +9,7 @@ from functools import cached_property
 
 from conda2wheel.abi.side_module import SideModule
 from conda2wheel.files.packagefile import BytesBlob, PackageFile
+from conda2wheel.wasm.binary import Kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,3 +63,25 @@ class AuditUnit:
     def installed(self) -> tuple[InstalledModule, ...]:
         """The modules, in order."""
         return tuple(InstalledModule(self.name, path, side) for path, side in self.modules.items())
+
+    @cached_property
+    def imported(self) -> frozenset[InstalledModule]:
+        """The modules that Python imports, and all that these NEED, directly or not; other libraries are for other wheels."""
+        by_file = {each.name: each for each in self.installed}
+        todo = [each for each in self.installed if each.side.is_extension]
+        seen: set[InstalledModule] = set()
+        while todo:
+            here = todo.pop()
+            if here not in seen:
+                seen.add(here)
+                todo += [by_file[file] for name in here.side.loaded_needed if (file := name.rpartition("/")[2]) in by_file]
+        return frozenset(seen)
+
+    @cached_property
+    def has_catching_imports(self) -> bool:
+        """Whether a module has imports that only code that catches has."""
+        return any(
+            wanted.kind == Kind.TAG or wanted.name.startswith("invoke_")
+            for module in self.installed
+            for wanted in module.side.imports
+        )
