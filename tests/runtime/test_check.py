@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -15,10 +16,13 @@ from typer.testing import CliRunner
 
 from conda2wheel.cli.check import check
 from conda2wheel.errors import Failed, Refused
+from conda2wheel.files.terminal import PlainConsole
 from conda2wheel.net.cache import cache_folder
 from conda2wheel.pyodide import Checked, CheckOptions, check_each, check_wheels, fetch, pyodide_for
+from conda2wheel.pyodide.check import pyodides_for
 from conda2wheel.pyodide.lock import LockedPackage, Runtime
 from conda2wheel.pyodide.node import find_node
+from conda2wheel.pyodide.report import table
 from conda2wheel.pyodide.wheelfile import modules, open_wheel
 from tests.helpers import cache, clocks
 from tests.helpers.engine_modules import engine_modules, packaged_node
@@ -252,9 +256,34 @@ def test_a_module_that_cannot_be_loaded_and_a_tag_that_does_not_fit_are_told(tmp
     wheel = make(tmp_path, "native", files, tag="cp313-cp313-pyemscripten_2026_0_wasm32")
     [result] = run(wheel)
     assert [warning.code for warning in result.warnings] == ["tag-mismatch"]
+    assert result.unfit == ("tag-mismatch",)
     assert len(result.install_errors) == 1
     assert "native.cpython-313-wasm32-emscripten.so" in result.install_errors[0]
     assert {module.name: module.ok for module in result.modules} == {"native": False, "pure": True}
+
+
+def test_a_wheel_for_another_python_does_not_pass_though_its_fallback_runs(tmp_path: Path) -> None:
+    files: dict[str, str | bytes] = {
+        "fall/__init__.py": "try:\n    from fall import _fast\nexcept ImportError:\n    _fast = None\n",
+        "fall/_fast.cpython-312-wasm32-emscripten.so": b"\0asm\1\0\0\0",
+    }
+    wheel = make(tmp_path, "fall", files, tag="cp312-cp312-pyodide_2024_0_wasm32")
+    [result] = run(wheel)
+    assert (result.ok, result.unfit) == (False, ("tag-mismatch",))
+    assert result.line().endswith(", tag-mismatch)")
+
+
+def test_a_crash_is_told_once(tmp_path: Path) -> None:
+    script = tmp_path / "kills.py"
+    script.write_text("import js\nprint('last words', flush=True)\njs.process.exit(3)\n")
+    [result] = run(make(tmp_path, "calm", {"calm.py": ""}), script=script)
+    shown = io.StringIO()
+    console = PlainConsole(file=shown, width=200)
+    console.print(table([result]))
+    for detail in result.details():
+        console.print(detail)
+    assert shown.getvalue().count("last words") == 1
+    assert shown.getvalue().count("node ended with status 3") == 1
 
 
 def test_named_imports_replace_the_wheels_own(tmp_path: Path) -> None:
@@ -318,6 +347,10 @@ def test_the_pyodide_follows_from_the_tag_or_the_company_or_requires_python(tmp_
     assert pyodide_for(pure, [pure, native]) == "0.27.7"
     assert pyodide_for(pure) == "314.0.7"
     assert pyodide_for(bounded) == "0.29.5"
+    exact = open_wheel(make(tmp_path, "e", {"e.py": ""}, tag="cp312-none-any"))
+    assert pyodide_for(exact) == "0.27.7"
+    several = open_wheel(make(tmp_path, "s", {"s.py": ""}, tag="cp312-abi3-pyodide_2024_0_wasm32.pyemscripten_2025_0_wasm32"))
+    assert pyodides_for(several) == ("0.27.7", "0.29.5")
     for tag in ("cp313-cp313-emscripten_3_1_73_wasm32", "cp313-cp313-manylinux_2_28_x86_64"):
         foreign = open_wheel(make(tmp_path, "f", {"f.py": ""}, tag=tag))
         with pytest.raises(Refused) as caught:
@@ -389,7 +422,9 @@ def test_the_command_line_says_bad_input_in_one_line_and_checks_the_rest(tmp_pat
     assert answer.stdout == f"ok {good.name} (Pyodide {PYODIDE}, 1 of 1 modules)\n"
     assert "seen from outside" in answer.stderr  # what a script prints is shown
     assert "│ fine-1.0 " in answer.stderr  # of the name what fits beside an error on a line
-    for option in (["--find-links", str(tmp_path / "gone")], ["--run", str(tmp_path / "gone.py")], ["--pyodide", "../x"]):
+    for option in (["--pyodide", "../x"], ["--pyodide", "9"]):
+        assert CliRunner().invoke(app, [str(good), *option]).exit_code == 2
+    for option in (["--find-links", str(tmp_path / "gone")], ["--run", str(tmp_path / "gone.py")]):
         answer = CliRunner().invoke(app, [str(good), *option])
         assert answer.exit_code == 1
         assert len(answer.stderr.splitlines()) == 1

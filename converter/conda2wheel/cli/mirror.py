@@ -146,8 +146,11 @@ def retry(
         raise typer.BadParameter("give match specs, or --all", param_hint="SPEC")
     with _errors():
         loaded = load(config)
-        for label in sorted({label for spec in specs or ["all"] for label in operations.retry(loaded, spec)}):
-            echo(label)
+        labels = sorted({label for spec in specs or ["all"] for label in operations.retry(loaded, spec)})
+    for label in labels:
+        echo(label)
+    if not labels:
+        _log("nothing to retry: none of these packages failed or was refused" if specs else "nothing to retry: no package failed")
 
 
 @app.command()
@@ -178,7 +181,10 @@ def rollback(
     with _errors():
         loaded = load(config)
         if generation is not None:
+            before = operations.status(loaded).generation
             echo(operations.roll_back(loaded, generation))
+            if generation == before:
+                _log("it is the current generation; nothing was changed")
             return
         found = operations.list_generations(loaded)
     if json:
@@ -186,6 +192,8 @@ def rollback(
         return
     for line in operations.generation_lines(found):
         echo(line)
+    if not found:
+        _log("nothing is published")
 
 
 @app.command()

@@ -24,6 +24,7 @@ from conda2wheel.mirror.publish.rollback import RemovedObjects, gc, rollback
 from conda2wheel.mirror.report.notify import METRICS, report_folder
 from conda2wheel.mirror.report.pages import ASSETS
 from conda2wheel.mirror.run import plan_of_state, publish_state
+from conda2wheel.mirror.state.match_specs import MatchSpecs
 from conda2wheel.mirror.state.mirror_state import ItemStatus, MirrorRun, MirrorState
 from conda2wheel.mirror.state.model import ItemKey
 from conda2wheel.mirror.state.process_lock import lock_holder, process_lock
@@ -38,7 +39,8 @@ class MirrorStatus:
     """The status of a mirror, without reading its channels.
 
     `counts` are by status and code; `waiting` are failed items as (label, class, next try in seconds since 1970), the next one
-    first; `quarantined` as (label, class); `problem` is why the store cannot be read; `busy` describes the process that runs it.
+    first; `quarantined` as (label, class); `problem` is why the store cannot be read; `busy` describes the process that runs it;
+    `rolled_back_from` is the generation that a rollback replaced by the current one.
     """
 
     counts: Mapping[tuple[ItemStatus, str | None], int]
@@ -48,6 +50,7 @@ class MirrorStatus:
     problem: str | None
     busy: str | None
     last: MirrorRun | None
+    rolled_back_from: str | None = None
 
     def json(self) -> dict[str, Any]:
         """The document of `mirror status --json`."""
@@ -58,6 +61,7 @@ class MirrorStatus:
             "waiting": [{"package": label, "class": code, "next_try": moment} for label, code, moment in self.waiting],
             "quarantined": [{"package": label, "class": code} for label, code in self.quarantined],
             "generation": self.generation,
+            "rolled_back_from": self.rolled_back_from,
             "problem": self.problem,
             "busy": self.busy,
             "last_run": None
@@ -71,6 +75,8 @@ class MirrorStatus:
         lines += [f"next try {_moment(moment)}: {label} ({code})" for label, code, moment in self.waiting]
         lines += [f"quarantined: {label} ({code})" for label, code in self.quarantined]
         lines.append(f"generation: {self.generation or 'nothing is published'}" + (f" ({self.problem})" if self.problem else ""))
+        if self.rolled_back_from is not None:
+            lines.append(f"rolled back from {self.rolled_back_from}, which is not published again until another index was")
         if self.last is not None:
             ended = "it was killed" if self.last.ended is None else f"ended {_moment(self.last.ended)}"
             lines.append(f"last run: started {_moment(self.last.started)}, {ended}")
@@ -106,6 +112,7 @@ def plan_json(plan: MirrorPlan) -> dict[str, Any]:
         "verdicts": [
             {"package": _label(plan, result.key), "code": result.code, "message": result.message} for result in plan.verdicts
         ],
+        "notes": list(plan.notes),
         "left": [{"package": f"{each.subdir}/{each.stem}", "why": why} for each, why in plan.skipped],
         "changes": {
             name: [f"{each.subdir}/{each.stem}" for each in getattr(plan.changes, name)]
@@ -121,6 +128,7 @@ def plan_lines(plan: MirrorPlan, every: bool = False) -> list[str]:
         f"{len(plan.to_do)} to do ({format_size(plan.bytes)}), {plan.unchanged} unchanged, {len(plan.verdicts)} refused by name,"
     ]
     lines[0] += f" {len(plan.waiting)} waiting, {len(plan.quarantined)} quarantined, {len(plan.skipped)} left out"
+    lines += [printable(f"note: {note}") for note in plan.notes]
     lists = (
         ("do", [(f"{each.package.subdir}/{each.package.stem}", each.why) for each in plan.to_do]),
         ("waits", [(f"{each.package.subdir}/{each.package.stem}", each.why) for each in plan.waiting]),
@@ -153,10 +161,11 @@ def _label(plan: MirrorPlan, key: ItemKey) -> str:
 
 def status(config: MirrorConfig) -> MirrorStatus:
     """Read the status. Raises `Failed` (state, disk)."""
-    problem = generation = None
+    problem = generation = withdrawn = None
     try:
         pointer = current(open_store(config.output.store))
         generation = None if pointer is None else pointer.generation
+        withdrawn = None if pointer is None or not pointer.withdrawn else pointer.previous
     except Failed as error:
         problem = error.message
     with _state(config) as state:
@@ -176,6 +185,7 @@ def status(config: MirrorConfig) -> MirrorStatus:
             problem=problem,
             busy=lock_holder(config.state),
             last=runs[0] if runs else None,
+            rolled_back_from=withdrawn,
         )
 
 
@@ -183,9 +193,12 @@ def retry(config: MirrorConfig, spec: str) -> list[str]:
     """Make items due now, "all" or those of packages that a match spec matches, and return their labels.
 
     Raises:
-        Failed: usage, state.
+        Failed: usage, state, not-found (a match spec that matches no package that the channels have or had).
     """
     with _state(config) as state:
+        if spec != "all" and not any(MatchSpecs([spec]).fit([known.package for known in state.packages()])):
+            hint = "conda2wheel mirror report names the packages" if config.state.exists() else "conda2wheel mirror run"
+            raise Failed("not-found", f"{spec}: no package of the mirror matches it", hint)
         labels = {known.package.sha256: f"{known.package.subdir}/{known.package.stem}" for known in state.packages()}
         return sorted(labels.get(key.package, key.package) for key in state.retry(spec))
 

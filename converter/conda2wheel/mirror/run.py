@@ -172,6 +172,8 @@ class _ActiveRun:
             check_vanished(listed, self.state)
         changes = self.state.record_listing(listed, self.started)
         self.plan = make_plan(listed, self.config, self.state, self.started, changes, self.left_out)
+        for note in self.plan.notes:
+            self.options.log(note)
         for verdict in self.plan.verdicts:
             self.state.finish(verdict, self.started)
             self.worked.add(verdict.key)
@@ -247,6 +249,7 @@ class _ActiveRun:
             generation=self.published.generation if self.published is not None else _current_name(self.store),
             problem=self.problem,
             left_out=self.left_out,
+            notes=self.plan.notes,
         )
         return MirrorReport.make(
             items,

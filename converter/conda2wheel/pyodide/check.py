@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypedDict, Unpack
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.tags import compatible_tags, cpython_tags
 from packaging.version import InvalidVersion, Version
 
 from conda2wheel.abi import platforms
@@ -39,7 +40,7 @@ class CheckOptions:
     """How wheels are checked.
 
     Attributes:
-        pyodide: a version of Pyodide; None chooses it by each wheel's platform tag.
+        pyodide: a version of Pyodide; None chooses by each wheel's platform tags: the newest of each platform.
         find_links: folders of wheels, and wheels, in which requirements are looked up before Pyodide's own packages.
         imports: the modules to import instead of a wheel's top-level modules.
         script: a Python file that runs afterwards, instead of the test of the wheel's conversion recipe.
@@ -72,7 +73,8 @@ class CheckKeywords(TypedDict, total=False):
 def check_wheels(wheels: Sequence[Path], **keywords: Unpack[CheckKeywords]) -> list[Checked]:
     """Install each wheel, with the wheels that it requires, into a fresh Pyodide, and import its modules.
 
-    Failed imports, fatal errors and endless loops are part of the results.
+    Failed imports, fatal errors and endless loops are part of the results. A wheel that is tagged for several platforms has a
+    result for each, oldest platform first.
 
     Args:
         wheels: the wheels; requirements are looked up among them, too.
@@ -88,7 +90,7 @@ def check_wheels(wheels: Sequence[Path], **keywords: Unpack[CheckKeywords]) -> l
     >>> result.ok, result.pyodide, [module.name for module in result.modules]  # doctest: +SKIP
     (True, '0.29.5', ['msgpack'])
     """
-    results = []
+    results: list[Checked] = []
     for _, result in check_each(wheels, CheckOptions(**keywords)):
         if isinstance(result, Conda2WheelError):
             raise result
@@ -98,6 +100,8 @@ def check_wheels(wheels: Sequence[Path], **keywords: Unpack[CheckKeywords]) -> l
 
 def check_each(wheels: Sequence[Path], options: CheckOptions) -> Iterator[tuple[Path, Checked | Conda2WheelError]]:
     """Check wheels one by one; yield the error of a wheel that cannot be checked instead of its result.
+
+    A wheel that is tagged for several platforms is yielded with a result for each.
 
     Raises:
         Refused: unknown-abi for a wrong version of Pyodide.
@@ -117,9 +121,17 @@ def check_each(wheels: Sequence[Path], options: CheckOptions) -> Iterator[tuple[
             yield path, wheel
             continue
         try:
-            yield path, checker.check(path, wheel, pyodide or pyodide_for(wheel, given))
+            versions = (pyodide,) if pyodide is not None else pyodides_for(wheel, given)
         except Conda2WheelError as error:
             yield path, error
+            continue
+        for version in versions:
+            try:
+                with unexpected_as_failed(str(path)):
+                    result: Checked | Conda2WheelError = checker.check(path, wheel, version)
+            except Conda2WheelError as error:
+                result = error
+            yield path, result
 
 
 def _try_open(path: Path) -> WheelFile | Conda2WheelError:
@@ -131,7 +143,12 @@ def _try_open(path: Path) -> WheelFile | Conda2WheelError:
 
 
 def pyodide_for(wheel: WheelFile, given: Sequence[WheelFile] = ()) -> str:
-    """The version of Pyodide to check a wheel in: the newest of its platform in the table.
+    """The newest of `pyodides_for`."""
+    return pyodides_for(wheel, given)[-1]
+
+
+def pyodides_for(wheel: WheelFile, given: Sequence[WheelFile] = ()) -> tuple[str, ...]:
+    """The versions of Pyodide to check a wheel in: the newest of each of its platforms in the table, oldest first.
 
     A wheel without a platform is checked where the other wheels of the call are; alone, in the newest Pyodide whose Python it
     admits.
@@ -145,19 +162,26 @@ def pyodide_for(wheel: WheelFile, given: Sequence[WheelFile] = ()) -> str:
     if foreign:
         message = f"{wheel.path.name}: no Pyodide is known for {', '.join(foreign)}"
         raise Refused("unknown-abi", message, "--pyodide VERSION tries it in one all the same")
-    if others := [version for other in given if (version := _by_platform(other))]:
-        return max(others, key=_order)
+    if others := [version for other in given for version in _by_platform(other)]:
+        return (max(others, key=_order),)
     python = requirements_of(wheel).python
     for row in reversed(platforms.platforms()):
-        if row.pyodide and row.python and not row.prerelease and _admits(python, row.python):
-            return _newest(row)
-    message = f"{wheel.path.name}: Requires-Python {python} admits no Python that a Pyodide has"
+        if row.pyodide and row.python and not row.prerelease and _admits(python, row.python) and _takes(wheel, row):
+            return (_newest(row),)
+    message = f"{wheel.path.name}: no Pyodide has a Python of its tags that Requires-Python admits ({python or 'any'})"
     raise Refused("unknown-abi", message, "--pyodide VERSION tries it in one all the same")
 
 
-def _by_platform(wheel: WheelFile) -> str | None:
+def _by_platform(wheel: WheelFile) -> tuple[str, ...]:
     rows = [platforms.parse(tag.platform) for tag in wheel.tags if tag.platform != "any"]
-    return max((_newest(row) for row in rows if row and row.pyodide), key=_order, default=None)
+    return tuple(sorted({_newest(row) for row in rows if row and row.pyodide}, key=_order))
+
+
+def _takes(wheel: WheelFile, row: platforms.Platform) -> bool:
+    """Whether the CPython of a platform takes the Python and ABI tags of a wheel without a platform."""
+    version = tuple(map(int, (row.python or "3").split(".")))
+    taken = {*cpython_tags(version, platforms=["any"]), *compatible_tags(version, platforms=["any"])}
+    return bool(wheel.tags & taken)
 
 
 def _newest(row: platforms.Platform) -> str:

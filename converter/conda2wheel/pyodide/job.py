@@ -17,7 +17,6 @@ from conda2wheel.pyodide.report import Crash, Imported, Installer, Ran
 from conda2wheel.results import ConversionWarning
 
 HERE = Path(__file__).parent  # the folder of run.mjs and inside.py, which node reads as files
-MAX_ERROR = 500  # characters of a one-line error
 
 
 @dataclass(frozen=True)
@@ -76,13 +75,13 @@ def run_job(job: Job, node: Node) -> JobResult:
         stage = next((event for event in reversed(ending.events) if event["event"] != "fatal"), {"event": "starting"})
         match stage["event"]:
             case "importing":
-                result.modules.append(Imported(stage["name"], ok=False, error=_line(crash), crash=crash))
+                result.modules.append(Imported(stage["name"], ok=False, error=crash.line(), crash=crash))
             case "running":
-                result.script = Ran(ok=False, error=_line(crash), traceback=crash.last_words)
+                result.script = Ran(ok=False, error=crash.line(), traceback=crash.last_words)
             case "imported" | "ran":
                 pass  # a task that the module or the script left running ended the interpreter
             case _:  # another interpreter would fail at the same point
-                result.install_errors.append(f"{_what(stage)}: {_line(crash)}")
+                result.install_errors.append(f"{_what(stage)}: {crash.line()}")
                 _not_tried(result, left, script, "the interpreter died before")
                 return result
         judged = {module.name for module in result.modules}
@@ -167,10 +166,6 @@ def _crash(ending: NodeExit) -> Crash | None:
         with suppress(ValueError):
             how = f"node was ended by {signal.Signals(-status).name}"
     return Crash("exit", f"{how}\n{tail}".strip())
-
-
-def _line(crash: Crash) -> str:
-    return f"{crash.reason}: {crash.last_words.splitlines()[0]}"[:MAX_ERROR]
 
 
 def _what(stage: dict[str, Any]) -> str:

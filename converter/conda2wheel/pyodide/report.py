@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 Installer = Literal["loadPackage", "micropip"]
 Reason = Literal["timeout", "fatal", "exit"]
+MAX_ERROR = 500  # characters of a one-line error
+UNFIT = ("tag-mismatch", "requires-python")  # warnings about a wheel that no installer takes
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,10 @@ class Crash:
 
     reason: Reason
     last_words: str
+
+    def line(self) -> str:
+        """The reason and the first of the last words, in one line."""
+        return f"{self.reason}: {next(iter(self.last_words.splitlines()), '')}"[:MAX_ERROR]
 
     def json(self) -> dict[str, Any]:
         """`{"reason", "last_words"}`."""
@@ -99,7 +105,8 @@ class LackingFeature:
 class Checked:
     """The result of one wheel in one Pyodide.
 
-    `ok` is true if it was installed, something was tried, all of that worked and nothing crashed; warnings do not count.
+    `ok` is true if an installer takes the wheel there, it was installed, something was tried, all of that worked and nothing
+    crashed; warnings do not count but for those of `UNFIT`.
     `crash` is the first crash; `modules` says which module it was. `node` is the version of node; `lacking` are the features that
     it does not have and that modules need, in the wheel and those that it requires, if `ok` is false.
     """
@@ -125,8 +132,18 @@ class Checked:
 
     @property
     def ok(self) -> bool:
-        """Whether something was tried, and everything that was tried worked."""
-        return not self.untried and self.unharmed
+        """Whether an installer takes the wheel, something was tried, and everything that was tried worked."""
+        return not self.untried and not self.unfit and self.unharmed
+
+    @property
+    def unfit(self) -> tuple[str, ...]:
+        """Why no installer takes the wheel in this Pyodide: the codes of `UNFIT`.
+
+        `loadPackage` checks no tags, so the modules may run all the same; of a wheel for another Python often only the part in
+        pure Python does.
+        """
+        codes = [warning.code for warning in self.warnings if warning.file == self.wheel.name]
+        return tuple(code for code in UNFIT if code in codes)
 
     @property
     def unharmed(self) -> bool:
@@ -166,8 +183,9 @@ class Checked:
         """One line: the verdict, the wheel, where it ran, and how many modules did."""
         good = sum(module.ok for module in self.modules)
         crash = f", {self.crash.reason}" if self.crash else ""
+        unfit = "".join(f", {code}" for code in self.unfit)
         verdict = "ok" if self.ok else "FAILED"
-        return f"{verdict} {self.wheel.name} (Pyodide {self.pyodide}, {good} of {len(self.modules)} modules{crash})"
+        return f"{verdict} {self.wheel.name} (Pyodide {self.pyodide}, {good} of {len(self.modules)} modules{crash}{unfit})"
 
     def details(self) -> Iterable[str]:
         """Details for people: what node lacks, installation errors, tracebacks, output, warnings."""
@@ -175,18 +193,24 @@ class Checked:
             newer = f"node {lack.since} does" if lack.since else "no node does"
             yield f"{lack.wheel}: {lack.module} needs {lack.words}, which node {self.node} does not have; {newer}"
         for error in self.install_errors:
-            yield f"{self.wheel.name}: not installed: {error.strip()}"
+            if self.crash is None or not error.endswith(self.crash.line()):  # told below, once
+                yield f"{self.wheel.name}: not installed: {error.strip()}"
         for module in self.modules:
             if module.traceback:
                 yield f"{self.wheel.name}: import {module.name}\n{module.traceback.rstrip()}"
         if self.script and self.script.stdout:
             yield f"{self.wheel.name}: script printed\n{self.script.stdout.rstrip()}"
-        if self.script and self.script.traceback:
+        if self.script and self.script.traceback and (self.crash is None or self.script.traceback != self.crash.last_words):
             yield f"{self.wheel.name}: script\n{self.script.traceback.rstrip()}"
         if self.crash:
-            yield f"{self.wheel.name}: {self.crash.reason}\n{self.crash.last_words.rstrip()}"
+            yield f"{self.wheel.name}: {self.crash.reason}\n{_once(self.crash.last_words)}"
         for warning in self.warnings:
             yield f"{self.wheel.name}: warning: {warning.code}: {warning.message}"
+
+
+def _once(words: str) -> str:
+    """The last words of an interpreter without the lines that it repeats: Pyodide prints its fatal error, and raises it."""
+    return "\n".join(dict.fromkeys(line.rstrip() for line in words.splitlines() if line.strip()))
 
 
 def table(results: Iterable[Checked]) -> Table:
@@ -202,8 +226,8 @@ def table(results: Iterable[Checked]) -> Table:
         if result.script:
             tried.append(("(script)", result.script.ok, result.script.seconds, result.script.error))
         for name, ok, seconds, error in tried:
+            crashed = result.crash is not None and error == result.crash.line()
+            why = f"{result.crash.reason}, see below" if crashed and result.crash else error or ""
             verdict = Text("ok", style="green") if ok else Text("FAILED", style="red")
-            rows.add_row(
-                Text("-".join(result.wheel.name.split("-")[:2])), Text(name), verdict, f"{seconds:.2f}", Text(error or "")
-            )
+            rows.add_row(Text("-".join(result.wheel.name.split("-")[:2])), Text(name), verdict, f"{seconds:.2f}", Text(why))
     return rows

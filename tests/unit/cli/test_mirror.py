@@ -92,6 +92,16 @@ def test_generations_are_listed_and_rolled_back_to(mirror: Mirror) -> None:
     assert command("rollback", mirror.path, first.split()[0]).exit_code == 0
     assert command("rollback", mirror.path).stdout.splitlines()[0].endswith("4 wheels  current")
     assert command("rollback", mirror.path, "000009-aaaaaaaa").exit_code == 2
+    assert f"rolled back from {second.split()[0]}, which is not published again" in command("status", mirror.path).stdout
+    again = command("rollback", mirror.path, first.split()[0])
+    assert (again.exit_code, "nothing was changed" in again.stderr) == (0, True)
+    assert json_of("status", mirror.path)["rolled_back_from"] == second.split()[0]
+    nothing = command("retry", mirror.path, "--all")
+    assert (nothing.exit_code, nothing.stdout) == (0, "")
+    assert "nothing to retry" in nothing.stderr
+    assert "nothing to retry" in command("retry", mirror.path, "one").stderr
+    unknown = command("retry", mirror.path, "nothere")
+    assert (unknown.exit_code, "not-found: nothere: no package of the mirror matches it" in unknown.stderr) == (1, True)
 
 
 def test_init_writes_a_valid_configuration_and_overwrites_nothing(tmp_path: Path) -> None:

@@ -116,6 +116,28 @@ def test_failures_and_refusals_that_were_reported_before_need_no_attention() -> 
     assert (quiet.attention, quiet.exit_status) == ((), 0)
 
 
+def test_a_new_upload_that_is_refused_is_named_and_needs_attention_once() -> None:
+    upload = {"worked": True, "message": "the archive is truncated"}
+    kinds = [
+        reports.item("new", "refused", "corrupt-archive", **upload),
+        reports.item("odd", "refused", "missing-library", **upload),
+        reports.item("clib", "refused", "not-python", **upload),
+    ]
+    earlier = (RunSummary(reports.STARTED, 1.0),)
+    later = report(kinds, history=earlier)
+    label = "emscripten-wasm32/{}-1.0-py313h0_0"
+    assert later.attention == (
+        f"1 new, and damaged or hostile: {label.format('new')}",
+        f"1 new, and refused: {label.format('odd')}",
+    )
+    section = text(later).partition("Newly refused\n")[2].partition("\n\n")[0]
+    assert [line.split()[0] for line in section.splitlines()] == [label.format(name) for name in ("new", "odd", "clib")]
+    assert "the archive is truncated" in section
+    assert report(kinds).attention == later.attention[:1]  # a first run refuses hundreds
+    again = [reports.item(each.package.name, "refused", each.code, previous_status="refused") for each in kinds]
+    assert (report(again, history=earlier).attention, "Newly refused" in text(report(again, history=earlier))) == ((), False)
+
+
 def test_a_run_that_could_not_publish_needs_attention() -> None:
     made = report([item("fine")], problem="store: s3://wheels: access denied")
     assert made.attention == ("nothing was published: store: s3://wheels: access denied",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import http.server
 import json
 import os
@@ -17,7 +18,7 @@ import pytest
 from conda2wheel import Failed
 from conda2wheel.mirror import operations
 from conda2wheel.mirror.config import load
-from tests.helpers import killed, sets, zig
+from tests.helpers import conda, killed, sets, zig
 from tests.helpers.mirror_index import served as pages
 from tests.helpers.mirror_runs import Mirror, small_mirror
 from tests.helpers.served import serve
@@ -48,6 +49,29 @@ def test_the_first_run_converts_everything_and_the_second_requests_only_the_list
     assert (second.run.worked, second.generation, second.exit_status) == (0, first.generation, 0)
     assert mirror.channel.asked() != mirror.requested_packages() == []
     assert mirror.store.folders("generations") == generations
+
+
+def test_an_upload_that_is_damaged_is_named_in_the_report_and_needs_attention(mirror: Mirror) -> None:
+    mirror.configure('[share]\nlibraries = ["nothere"]\n')
+    assert mirror.run().notes == ("[share] libraries: no channel has a package nothere",)
+    assert "[share] libraries: no channel has a package nothere" in mirror.logged
+    damaged = mirror.folder / "torn-1.0-pyh1234567_0.tar.bz2"
+    damaged.write_bytes(bz2.compress(bz2.decompress(sets.pure("torn").read_bytes())[:-2000]))
+    mirror.add(damaged)
+    report = mirror.run()
+    assert [reason for reason in report.attention if "torn-1.0" in reason]
+    written = (mirror.store.get("report/report.txt") or b"").decode()
+    assert "noarch/torn-1.0-pyh1234567_0" in written.partition("Newly refused")[2]
+    assert mirror.run().exit_status == 0
+
+
+def test_a_build_that_was_replaced_is_counted_in_one_run_only(mirror: Mirror) -> None:
+    mirror.configure("[select]\nbuilds = 2\n")
+    mirror.run()
+    newer = conda.repack(sets.pure("one"), {"site-packages/one/more.py": "x = 2\n"}, name="one-1.0-pyh1234567_1.tar.bz2")
+    mirror.add(conda.edit(newer, "info/index.json", lambda index: {**index, "build": "pyh1234567_1", "build_number": 1}))
+    assert [each.build for each in mirror.run().changes["replaced"]] == ["pyh1234567_0"]
+    assert not mirror.run().changes["replaced"]
 
 
 def test_a_wheel_for_several_platforms_is_in_the_lock_file_of_each(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from conda2wheel.abi.platforms import parse
@@ -63,6 +63,16 @@ def share(
             keys[key] = replace(key, options=f"{key.options}+{digest}")
             sharing[keys[key]] = own
     return SharedKeys(keys, sharing)
+
+
+def libraries_in_vain(config: ShareConfig, listed: Iterable[ChannelPackage]) -> Iterator[str]:
+    """Yield a line for each library that [share] names and no channel lists."""
+    if config.libraries == AUTO:
+        return
+    names = {package.name for package in listed}
+    for name in config.libraries:
+        if name not in names:
+            yield f"[share] libraries: no channel has a package {name}"
 
 
 def _base(key: ItemKey) -> ItemKey:

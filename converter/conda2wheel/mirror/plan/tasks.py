@@ -14,7 +14,7 @@ from conda2wheel.channels.records import LeftOutRecord
 from conda2wheel.commands.library_wheel import SharedPackages
 from conda2wheel.mirror.config import MirrorConfig
 from conda2wheel.mirror.plan.select import SkippedPackage, ranks, refused, select
-from conda2wheel.mirror.plan.sharing import share
+from conda2wheel.mirror.plan.sharing import libraries_in_vain, share
 from conda2wheel.mirror.state.mirror_state import ChannelChanges, MirrorItem, MirrorState
 from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult
 
@@ -35,7 +35,7 @@ class MirrorPlan:
     `wanted` has every item that belongs in the index, done or not, with its package; `to_do` those to work on now, in order;
     `verdicts` new refusals by name alone, for `MirrorState.finish`; `waiting` and `quarantined` failed items; `skipped` packages
     that the configuration leaves out; `changes` how the channels differ from the state; `sharing` what items take from library
-    wheels; `left_out` records of the channels that cannot be used.
+    wheels; `left_out` records of the channels that cannot be used; `notes` what the configuration asks for in vain.
     """
 
     wanted: Mapping[ItemKey, ChannelPackage] = field(default_factory=dict)
@@ -47,6 +47,7 @@ class MirrorPlan:
     changes: ChannelChanges = field(default_factory=ChannelChanges)
     sharing: Mapping[ItemKey, SharedPackages] = field(default_factory=dict)
     left_out: tuple[LeftOutRecord, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def unchanged(self) -> int:
@@ -105,6 +106,7 @@ def make_plan(
         changes=changes,
         sharing=shared.sharing,
         left_out=left_out,
+        notes=tuple(libraries_in_vain(config.share, packages)),
     )
 
 

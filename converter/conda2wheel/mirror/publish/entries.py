@@ -70,8 +70,8 @@ def _version(package: ChannelPackage) -> tuple[str, str, str]:
 class EntryChoice:
     """The entries of an index, one per file name, in order, and what changed.
 
-    `replaced` have a newer build of the same file name, `yanked` are yanked from now on, `removed` have been yanked for longer
-    than the grace period.
+    `replaced` are those of the index before that have a newer build of the same file name now, `yanked` are yanked from now on,
+    `removed` have been yanked for longer than the grace period.
     """
 
     entries: tuple[IndexEntry, ...]
@@ -93,10 +93,14 @@ def choose(
         yank_reason: why an entry that is no longer wanted is yanked.
     """
     chosen: dict[str, IndexEntry] = {}
+    before = {entry.wheel.filename: entry.wheel.sha256 for entry in previous}
     replaced: list[IndexEntry] = []
     for entry in sorted(set(entries), key=build_order, reverse=True):
         first = chosen.setdefault(entry.wheel.filename, entry)
-        if first is not entry and first.wheel.sha256 != entry.wheel.sha256:
+        if first.wheel.sha256 == entry.wheel.sha256:
+            continue
+        had = before.get(entry.wheel.filename)
+        if had is None or had == entry.wheel.sha256:  # otherwise it was replaced in an earlier index, or never in one
             replaced.append(entry)
     yanked: list[IndexEntry] = []
     removed: list[IndexEntry] = []

@@ -67,6 +67,9 @@ def rollback(store: Store, to: str | None, *, now: float) -> str:
         if lacking := missing(store, chosen.entries):
             first = lacking[0].wheel.filename
             raise Failed("usage", f"{chosen.name} is incomplete: {len(lacking)} of its wheels are gone, such as {first}")
+        if chosen.name == pointer.generation:
+            serve(store, chosen, lease.check)
+            return chosen.name
         withdrawn = {*pointer.withdrawn, *_digest(store, pointer.generation)} - {chosen.digest}
         lease.check()
         new = Pointer(chosen.name, chosen.sha256, now, pointer.generation, tuple(sorted(withdrawn)))

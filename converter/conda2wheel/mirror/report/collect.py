@@ -40,7 +40,10 @@ def report_items(
         yanked: why wheels are yanked, by file name.
     """
     earlier = before or {}
-    done_before = {(key.package, key.platform) for key, item in earlier.items() if item.status == "done"}
+    judged_before: dict[tuple[str, str], ResultStatus] = {}  # by another converter, or with other options
+    for key, before_item in earlier.items():
+        if before_item.status == "done" or (before_item.status == "refused" and (key.package, key.platform) not in judged_before):
+            judged_before[key.package, key.platform] = before_item.status
     found = []
     for key, package in packages.items():
         item = items.get(key)
@@ -49,8 +52,7 @@ def report_items(
         older_wheel = published[key].wheel if key in published and not has_wheel else None
         wheel = older_wheel or (result.wheel if result is not None else None)
         previous_status = _RESULT_STATUS[earlier[key].status] if key in earlier else None
-        if previous_status is None and (key.package, key.platform) in done_before:  # by another converter, or with other options
-            previous_status = "done"
+        previous_status = previous_status or judged_before.get((key.package, key.platform))
         found.append(
             ReportItem(
                 package=package,

@@ -23,6 +23,9 @@ from conda2wheel.pyodide.lock import Runtime
 
 SCHEMA_VERSION = 1
 PENDING = "pending"
+# Refusals of uploads that are damaged or hostile, and those that say that a package is no Python: a new one of these is no news.
+DAMAGED = ("corrupt-archive", "unsafe-archive", "too-large", "incomplete")
+NO_PYTHON = ("not-python", "metapackage", "interpreter", "executable", "static-library")
 COUNTS = ("packages", "done", "refused", "failed", PENDING, "quarantined", "projects", "wheels", "bytes", "runs_except")
 # The kinds of changes that a run reports, and what they mean.
 CHANGES: dict[str, str] = {
@@ -65,6 +68,11 @@ class ReportItem:
     def status(self) -> str:
         """Its status: done, refused, failed or pending."""
         return PENDING if self.result is None else self.result.status
+
+    @property
+    def code(self) -> str | None:
+        """The code of a refusal, the class of a failure."""
+        return None if self.result is None else self.result.code
 
     @property
     def label(self) -> str:
@@ -162,6 +170,7 @@ class RunOutcome:
         generation: the current generation.
         problem: why nothing was published, in one line.
         left_out: records of the channels that cannot be used.
+        notes: what the configuration asks for in vain, a line each.
     """
 
     started: float | None = None
@@ -170,6 +179,7 @@ class RunOutcome:
     generation: str | None = None
     problem: str | None = None
     left_out: Sequence[LeftOutRecord] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -191,6 +201,7 @@ class MirrorReport:
     unjudged: int = 0
     history: tuple[RunSummary, ...] = ()
     left_out: tuple[LeftOutRecord, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def make(
@@ -237,6 +248,7 @@ class MirrorReport:
             unjudged=unjudged,
             history=tuple(history),
             left_out=tuple(sorted(outcome.left_out)),
+            notes=outcome.notes,
         )
 
     @cached_property
@@ -309,21 +321,31 @@ class MirrorReport:
         return tuple((found[name], len(users[name])) for name in sorted(found, key=lambda name: (-len(users[name]), name)))
 
     @cached_property
+    def newly_refused(self) -> tuple[ReportItem, ...]:
+        """The items that this run refused and no earlier one: those that had a wheel, then damaged uploads, then the others."""
+        found = [item for item in self.items if item.worked and item.status == "refused" and item.previous_status != "refused"]
+        return tuple(sorted(found, key=_urgency))
+
+    @cached_property
     def attention(self) -> tuple[str, ...]:
         """Return why a person should look, one reason a line.
 
         Refusals that were refusals before are no reason, nor are failures that were reported before and will be tried again.
-        Quarantined items are one until they are retried or excluded.
+        Quarantined items are one until they are retried or excluded. New uploads that are refused are one if they are damaged,
+        or if they may be Python and this is not the first run.
         """
         failures = [item for item in self.items if item.worked and item.status == "failed" and item.previous_status != "failed"]
-        newly_refused = [
-            item for item in self.items if item.worked and item.status == "refused" and item.previous_status == "done"
-        ]
+        lost = [item for item in self.newly_refused if item.previous_status == "done"]
+        new = [item for item in self.newly_refused if item.previous_status != "done"]
+        damaged = [item for item in new if item.code in DAMAGED]
+        refused = [item for item in new if self.history and item.code not in (*DAMAGED, *NO_PYTHON)]
         quarantined = [item for item in self.items if item.quarantined]
         reasons = [f"nothing was published: {self.problem}"] if self.problem else []
         for what, found in (
             ("failed, and had not failed before", failures),
-            ("had a wheel before, and is refused now", newly_refused),
+            ("had a wheel before, and is refused now", lost),
+            ("new, and damaged or hostile", damaged),
+            ("new, and refused", refused),
             ("quarantined, and no longer tried: retry or exclude them", quarantined),
         ):
             if found:
@@ -346,6 +368,7 @@ class MirrorReport:
             "generation": self.generation,
             "problem": self.problem,
             "look": list(self.attention),
+            "notes": list(self.notes),
             "run": None if self.run is None else self.run.json(),
             "counts": self.counts,
             "before": dict(self.before),
@@ -397,6 +420,13 @@ def _natural(package: ChannelPackage) -> tuple[Any, ...]:
     """Sort key: names, versions with 10 after 9, build numbers, builds."""
     parts = re.split(r"(\d+)", package.version)
     return (package.name, [int(part) if part.isdecimal() else part for part in parts], package.build_number, package.build)
+
+
+def _urgency(refused: ReportItem) -> int:
+    """The place of a newly refused item in a list: a wheel that is lost first, a package that is no Python last."""
+    if refused.previous_status == "done":
+        return 0
+    return 1 if refused.code in DAMAGED else 3 if refused.code in NO_PYTHON else 2
 
 
 def _counts(items: Sequence[ReportItem]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from conda2wheel.abi.audit.findings import listed_parts
 from conda2wheel.errors import REFUSAL_CODES
 from conda2wheel.files.escape import format_seconds, format_size, printable
 from conda2wheel.mirror.report.missing import KINDS
-from conda2wheel.mirror.report.model import CHANGES, COUNTS, MirrorReport
+from conda2wheel.mirror.report.model import CHANGES, COUNTS, DAMAGED, MirrorReport
 
 if TYPE_CHECKING:
     from conda2wheel.files.terminal import PlainConsole
@@ -33,6 +33,7 @@ def sections(report: MirrorReport, every: bool = False) -> list[TextSection]:
     most = None if every else NAMES
     found = [
         TextSection("Needs attention", ("why",), tuple((reason,) for reason in report.attention)),
+        TextSection("Notes", ("what",), tuple((note,) for note in report.notes)),
         TextSection("Counts", ("what", ">now", ">before"), tuple(_counts(report))),
         TextSection("Changes", ("what", ">packages", "which"), tuple(_changes(report, most))),
         TextSection(
@@ -43,6 +44,7 @@ def sections(report: MirrorReport, every: bool = False) -> list[TextSection]:
                 for code, items in report.refused.items()
             ),
         ),
+        TextSection("Newly refused", ("package", "code", "why"), tuple(_newly_refused(report, most))),
         TextSection(
             "Failed",
             ("class", ">packages", "last", "error"),
@@ -140,6 +142,15 @@ def _changes(report: MirrorReport, most: int | None) -> Iterator[tuple[str, ...]
         if packages:
             labels = [f"{package.subdir}/{package.stem}" for package in packages[:most]]
             yield kind, str(len(packages)), _listed(labels, len(packages)) + f" ({CHANGES[kind]})"
+
+
+def _newly_refused(report: MirrorReport, most: int | None) -> Iterator[tuple[str, ...]]:
+    """The packages that were not refused before; of a first run, which refuses hundreds by their kind, the damaged ones."""
+    found = [item for item in report.newly_refused if report.history or item.code in DAMAGED]
+    for item in found[:most]:
+        yield item.label, item.code or "", (item.result and item.result.message) or ""
+    if left := len(found) - len(found[:most]):
+        yield f"{left} more", "", ""
 
 
 def _runs_except(report: MirrorReport) -> Iterator[tuple[str, ...]]:

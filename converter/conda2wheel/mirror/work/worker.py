@@ -313,7 +313,7 @@ def _check(path: Path, job: ConversionJob, folder: Path) -> None:
     from conda2wheel.pyodide.check import check_wheels
 
     try:
-        [checked] = check_wheels(
+        results = check_wheels(
             [path],
             find_links=[folder] if job.sharing else [],
             pyodide=None if job.check == "yes" else job.check,
@@ -321,7 +321,9 @@ def _check(path: Path, job: ConversionJob, folder: Path) -> None:
         )
     except Refused:
         return
-    if not checked.unharmed:
+    for checked in results:
+        if checked.unharmed or (checked.unfit and job.check != "yes"):  # a wheel for another Pyodide than the configured one
+            continue
         errors = [*checked.install_errors, *(f"{each.name}: {each.error}" for each in checked.modules if not each.ok)]
         first = next(iter(str(errors[0]).strip().splitlines()[-1:]), "") if errors else checked.crash
         raise Failed("check", f"{path.name}: in Pyodide {checked.pyodide}: {first}", "conda2wheel check shows more")
