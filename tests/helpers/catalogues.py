@@ -10,7 +10,7 @@ from typing import Any
 
 from conda2wheel.abi import symbols
 from conda2wheel.index.pages.catalogue import (
-    Catalogue,
+    PackageCatalogue,
     PyodideVerdict,
     WheelComponent,
     WheelDetails,
@@ -83,7 +83,7 @@ def rich() -> WheelDetails:
     )
 
 
-def catalogue(items: Iterable[ReportItem], known: Mapping[str, WheelDetails] | None = None, **own: str) -> Catalogue:
+def catalogue(items: Iterable[ReportItem], known: Mapping[str, WheelDetails] | None = None, **own: str) -> PackageCatalogue:
     """The catalogue of a report's items; `known` are details by wheel file name, `own` what Pyodide 0.29.5 has itself."""
     items = list(items)
     record = MirrorRecord(
@@ -112,7 +112,7 @@ def catalogue(items: Iterable[ReportItem], known: Mapping[str, WheelDetails] | N
     return make_catalogue(record, wheels.values(), read, [replace(reports.runtime(**own), version="0.29.5")] if own else [])
 
 
-def small() -> Catalogue:
+def small() -> PackageCatalogue:
     """A few packages of every kind."""
     items = reports.every_kind()[:-1]
     scipy = next(each for each in items if each.package.name == "scipy")
@@ -120,7 +120,7 @@ def small() -> Catalogue:
     return catalogue(items, {scipy.wheel.filename: rich()}, numpy="2.2.5", cffi="1.17.1")
 
 
-def hostile() -> Catalogue:
+def hostile() -> PackageCatalogue:
     """Packages whose every text attacks the page, and whose addresses are none."""
     made = reports.wheel("evil", requires=(HOSTILE, "numpy<2"), imports=(HOSTILE,), vendored=(HOSTILE,))
     attacked = details(
@@ -153,7 +153,7 @@ def hostile() -> Catalogue:
     return catalogue(items, {made.filename: attacked}, numpy="2.2.5", evil=HOSTILE)
 
 
-def channel(count: int = 2600) -> Catalogue:
+def channel(count: int = 2600) -> PackageCatalogue:
     """As many packages as a large channel has builds, each with a name of its own."""
     dice = random.Random(0)  # noqa: S311 - reproducible, not secret
     names = json.loads(NAMES.read_text(encoding="utf-8"))

@@ -175,8 +175,10 @@ def test_a_report_with_everything_in_it() -> None:
 
 
 @pytest.mark.parametrize("which", ["small", "hostile"])
-def test_the_catalogue_of_the_pages(which: str) -> None:
+def test_the_catalogue_of_the_pages(which: str, tmp_path: Path) -> None:
     found = getattr(catalogues, which)()
+    (tmp_path / "catalogue.json").write_text(json.dumps(found.json()))
+    assert run("search", "search", "e", "--index", tmp_path)["found"] > 3
     check("catalogue", json.loads(json.dumps(found.json())))
     first = json.loads(json.dumps(found.packages[0].json()))
     check("catalogue-package", {"schema": 1, "kind": "catalogue-package", "package": first})

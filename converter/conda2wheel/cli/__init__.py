@@ -26,6 +26,7 @@ from conda2wheel.cli.mirror import app as mirror
 from conda2wheel.cli.names import names
 from conda2wheel.cli.recipe import app as recipe
 from conda2wheel.cli.repair import repair
+from conda2wheel.cli.search import search
 from conda2wheel.cli.serve import ServeCommand, serve
 from conda2wheel.cli.verify import verify
 from conda2wheel.errors import Conda2WheelError, failed_unexpectedly
@@ -45,6 +46,7 @@ app.command()(repair)
 app.command()(verify)
 app.command()(check)
 app.command()(names)
+app.command()(search)
 app.command()(bundle)
 app.command(cls=ServeCommand)(serve)
 app.add_typer(recipe)

@@ -14,7 +14,7 @@ import pytest
 
 from conda2wheel.errors import Failed
 from conda2wheel.index.pages import rendering
-from conda2wheel.index.pages.catalogue import Catalogue, CataloguePackage, WheelLibrary
+from conda2wheel.index.pages.catalogue import CataloguePackage, PackageCatalogue, WheelLibrary
 from conda2wheel.index.pages.drawings import needed_graph
 from conda2wheel.index.pages.ranking import SearchQuery
 from conda2wheel.index.pages.site import Pages, Site
@@ -44,16 +44,16 @@ class Elements(html.parser.HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def small() -> Catalogue:
+def small() -> PackageCatalogue:
     return catalogues.small()
 
 
 @pytest.fixture(scope="module")
-def files(small: Catalogue) -> Mapping[str, bytes]:
+def files(small: PackageCatalogue) -> Mapping[str, bytes]:
     return Pages(small, SITE).files()
 
 
-def package(catalogue: Catalogue, name: str) -> CataloguePackage:
+def package(catalogue: PackageCatalogue, name: str) -> CataloguePackage:
     found = catalogue.find(name)
     assert found is not None
     return found
@@ -119,8 +119,8 @@ def resolved(path: str, link: str) -> str:
     return "/".join(parts)
 
 
-def test_the_same_catalogue_gives_the_same_bytes_also_after_json(small: Catalogue, files: Mapping[str, bytes]) -> None:
-    read = Catalogue.parse(json.dumps(small.json()))
+def test_the_same_catalogue_gives_the_same_bytes_also_after_json(small: PackageCatalogue, files: Mapping[str, bytes]) -> None:
+    read = PackageCatalogue.parse(json.dumps(small.json()))
     assert read == small
     assert Pages(read, SITE).files() == files
     assert json.loads(files["catalogue.json"]) == json.loads(json.dumps(small.json(long=False)))
@@ -132,11 +132,11 @@ def test_the_same_catalogue_gives_the_same_bytes_also_after_json(small: Catalogu
 )
 def test_what_is_no_catalogue_is_refused_with_a_reason(text: str) -> None:
     with pytest.raises(Failed, match="not a catalogue") as error:
-        Catalogue.parse(text)
+        PackageCatalogue.parse(text)
     assert error.value.code == "unreadable"
 
 
-def test_states_and_reasons(small: Catalogue) -> None:
+def test_states_and_reasons(small: PackageCatalogue) -> None:
     found = {each.name: (each.state, each.runs, each.partly) for each in small.packages}
     assert found["numpy"] == ("runs", ("0.29.5", "0.28.3"), ())
     assert found["scipy"] == ("runs", ("0.28.3",), ("0.29.5",))
@@ -151,7 +151,7 @@ def test_states_and_reasons(small: Catalogue) -> None:
     assert package(small, "scipy").in_pyodide == {}
 
 
-def test_requirements_say_what_satisfies_them(small: Catalogue) -> None:
+def test_requirements_say_what_satisfies_them(small: PackageCatalogue) -> None:
     found = {each.requirement: (each.by, each.package, each.optional) for each in package(small, "scipy").requirements}
     assert found == {
         "numpy<2": ("elsewhere", "numpy", False),
@@ -162,7 +162,7 @@ def test_requirements_say_what_satisfies_them(small: Catalogue) -> None:
     }
 
 
-def test_lines_to_copy_name_the_index_the_tags_and_the_hash(small: Catalogue) -> None:
+def test_lines_to_copy_name_the_index_the_tags_and_the_hash(small: PackageCatalogue) -> None:
     pages, numpy = Pages(small, SITE), package(small, "numpy")
     assert numpy.wheel is not None
     ways = {way.name: way.text for way in pages.install(numpy, numpy.wheel)}
@@ -180,7 +180,7 @@ def test_lines_to_copy_name_the_index_the_tags_and_the_hash(small: Catalogue) ->
     assert "DEFAULT_INDEX_URLS" in next(iter(pages.install(scipy, scipy.wheel))).text  # it needs what is not here
 
 
-def test_without_a_script_the_search_shows_every_package_and_its_own_view(small: Catalogue) -> None:
+def test_without_a_script_the_search_shows_every_package_and_its_own_view(small: PackageCatalogue) -> None:
     rows = Elements(Pages(small, SITE).search()).all("tr")
     assert len(rows) == len(small.packages) + 1
     page = Elements(Pages(small, SITE).search(SearchQuery(q="num", state="runs", sort="-size")))
@@ -189,7 +189,7 @@ def test_without_a_script_the_search_shows_every_package_and_its_own_view(small:
     assert {"value": "num", "name": "q"}.items() <= page.all("input")[0].items()
 
 
-def test_the_graph_groups_modules_and_puts_what_is_needed_to_the_right(small: Catalogue) -> None:
+def test_the_graph_groups_modules_and_puts_what_is_needed_to_the_right(small: PackageCatalogue) -> None:
     drawing = needed_graph("x", catalogues.LIBRARIES)
     assert drawing is not None
     root = ElementTree.fromstring(drawing)  # noqa: S314 - made here
@@ -203,7 +203,7 @@ def test_the_graph_groups_modules_and_puts_what_is_needed_to_the_right(small: Ca
     assert needed_graph("none", ()) is None
 
 
-def test_no_jinja_is_a_clear_error(monkeypatch: pytest.MonkeyPatch, small: Catalogue) -> None:
+def test_no_jinja_is_a_clear_error(monkeypatch: pytest.MonkeyPatch, small: PackageCatalogue) -> None:
     rendering.environment.cache_clear()
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(Failed, match="need Jinja2") as error:

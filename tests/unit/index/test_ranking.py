@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from conda2wheel.index.pages import ranking
-from conda2wheel.index.pages.catalogue import Catalogue
+from conda2wheel.index.pages.catalogue import PackageCatalogue
 from conda2wheel.index.pages.ranking import SearchQuery, imports_of, names_of, normalise, search
 from conda2wheel.pyodide.node import find_node
 from tests.helpers import catalogues
@@ -39,15 +39,15 @@ QUERIES = [
 
 
 @pytest.fixture(scope="module")
-def channel() -> Catalogue:
+def channel() -> PackageCatalogue:
     return catalogues.channel(300)
 
 
-def names(catalogue: Catalogue, **query: str) -> list[str]:
+def names(catalogue: PackageCatalogue, **query: str) -> list[str]:
     return [package.name for package in search(catalogue, SearchQuery(**query))]
 
 
-def test_python_and_the_script_agree(channel: Catalogue, tmp_path: Path) -> None:
+def test_python_and_the_script_agree(channel: PackageCatalogue, tmp_path: Path) -> None:
     rows = [
         {
             "name": package.name,
@@ -90,7 +90,7 @@ def test_the_best_match_comes_first() -> None:
     assert names(found, q="cv2_TOOLS") == ["cv2-tools"]
 
 
-def test_what_runs_comes_before_what_does_not(channel: Catalogue) -> None:
+def test_what_runs_comes_before_what_does_not(channel: PackageCatalogue) -> None:
     states = [package.state for package in search(channel, SearchQuery())]
     assert states == sorted(states, key=lambda state: ranking.GROUPS[state])
 

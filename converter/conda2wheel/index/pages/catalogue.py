@@ -348,7 +348,7 @@ class CatalogueChange:
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class PackageCatalogue:
     """All packages of the channels, by name, and the newest changes first."""
 
     channels: tuple[str, ...]
@@ -390,7 +390,7 @@ class Catalogue:
         return document
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Catalogue:
+    def from_json(cls, document: Mapping[str, Any]) -> PackageCatalogue:
         """Read the JSON form, also that of an older version. Raises `Failed` (unreadable) for anything else."""
         try:
             if document["kind"] != "catalogue" or document["schema"] != SCHEMA:
@@ -406,7 +406,7 @@ class Catalogue:
             raise Failed("unreadable", f"not a catalogue: {error!r}", "a mirror with [output] pages = true writes one") from None
 
     @classmethod
-    def parse(cls, data: bytes | str) -> Catalogue:
+    def parse(cls, data: bytes | str) -> PackageCatalogue:
         """Parse the JSON text. Raises as `from_json`."""
         try:
             document = json.loads(data)  # longer than any document of a package

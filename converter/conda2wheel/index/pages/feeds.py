@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from html import escape
 
 from conda2wheel.files.escape import printable
-from conda2wheel.index.pages.catalogue import Catalogue, CataloguePackage
+from conda2wheel.index.pages.catalogue import CataloguePackage, PackageCatalogue
 
 MOST = 50  # entries
 NEVER = 0.0
@@ -41,7 +41,7 @@ def package_feed(package: CataloguePackage, base: str = "") -> str:
     return _feed(f"{package.name} for Pyodide", f"urn:conda2wheel:package:{package.name}", entries, "feed.xml")
 
 
-def channel_feed(catalogue: Catalogue, base: str = "") -> str:
+def channel_feed(catalogue: PackageCatalogue, base: str = "") -> str:
     """The feed of what the channels got and lost, newest first."""
     entries = [
         FeedEntry(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 from urllib.parse import urlencode
 
-from conda2wheel.index.pages.catalogue import STATES, Catalogue, CataloguePackage
+from conda2wheel.index.pages.catalogue import STATES, CataloguePackage, PackageCatalogue
 
 WHOLE, NAME, IMPORT, BEGINS, PART, INSIDE, WORD, TEXT = 1000, 100, 80, 60, 40, 25, 10, 3
 Sort = Literal["", "name", "-name", "state", "-state", "updated", "-updated", "size", "-size"]
@@ -93,7 +93,7 @@ def _of_import(word: str, name: str) -> int:
     return IMPORT if name == word else INSIDE if name.startswith(word) else 0
 
 
-def search(catalogue: Catalogue, query: SearchQuery) -> list[CataloguePackage]:
+def search(catalogue: PackageCatalogue, query: SearchQuery) -> list[CataloguePackage]:
     """The packages of a view, in its order."""
     words = words_of(query.q)
     found = []
@@ -108,6 +108,42 @@ def search(catalogue: Catalogue, query: SearchQuery) -> list[CataloguePackage]:
     if order is not None:
         found.sort(key=lambda pair: order(pair[1]), reverse=query.sort.startswith("-"))
     return [package for _, package in found]
+
+
+def search_json(catalogue: PackageCatalogue, query: SearchQuery, limit: int = 0, offset: int = 0) -> dict[str, Any]:
+    """The packages of a view as JSON: `limit` of them (0: all) from `offset` on, as docs/reference/schemas/search.json has it."""
+    found = search(catalogue, query)
+    part = found[offset : offset + limit] if limit else found[offset:]
+    return {
+        "schema": 1,
+        "kind": "search",
+        "query": {each.name: getattr(query, each.name) for each in fields(query)},
+        "found": len(found),
+        "packages": [summary_json(package) for package in part],
+    }
+
+
+def summary_json(package: CataloguePackage) -> dict[str, Any]:
+    """What a list shows of a package."""
+    wheel = package.wheel
+    return {
+        "name": package.name,
+        "project": package.project,
+        "version": package.version,
+        "newest": package.newest,
+        "summary": package.summary,
+        "state": package.state,
+        "code": package.reason[0] if package.reason else None,
+        "reason": package.reason[1] if package.reason else None,
+        "runs": list(package.runs),
+        "partly": list(package.partly),
+        "platforms": list(package.platforms),
+        "imports": list(imports_of(package)),
+        "in_pyodide": None if package.in_pyodide is None else dict(package.in_pyodide),
+        "on_pypi": None if package.on_pypi is None else list(package.on_pypi),
+        "wheel": None if wheel is None else {"filename": wheel.filename, "sha256": wheel.sha256, "size": wheel.size},
+        "updated": package.updated,
+    }
 
 
 def fits(package: CataloguePackage, query: SearchQuery) -> bool:
@@ -138,6 +174,7 @@ def _rank(package: CataloguePackage) -> int:
     return list(STATES).index(package.state)
 
 
+COLUMNS = ("name", "state", "updated", "size")  # by which a view is sorted
 _ORDERS: dict[str, Callable[[CataloguePackage], Any]] = {
     "name": lambda package: package.name,
     "state": _rank,

@@ -21,9 +21,9 @@ from conda2wheel.files.json_text import json_text
 from conda2wheel.index.pages.catalogue import (
     NAME,
     STATES,
-    Catalogue,
     CataloguePackage,
     CatalogueWheel,
+    PackageCatalogue,
     PyodideVerdict,
     PyodideVersion,
 )
@@ -85,7 +85,7 @@ class InstallWay:
 class Pages:
     """The pages of a catalogue on a site. Raises `Failed` (dependency) where Jinja2 is missing."""
 
-    catalogue: Catalogue
+    catalogue: PackageCatalogue
     site: Site = Site()
     _templates: Environment = field(default_factory=environment, repr=False)
 

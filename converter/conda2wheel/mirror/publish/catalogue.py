@@ -19,11 +19,11 @@ from conda2wheel.abi import platforms, symbols
 from conda2wheel.conda.names import is_valid_name, pypi_name
 from conda2wheel.files.documents import parse_json
 from conda2wheel.index.pages.catalogue import (
-    Catalogue,
     CatalogueBuild,
     CatalogueChange,
     CataloguePackage,
     CatalogueWheel,
+    PackageCatalogue,
     PyodideVersion,
     SatisfiedRequirement,
     State,
@@ -100,7 +100,7 @@ def make_catalogue(
     read_details: ReadDetails,
     own: Sequence[Runtime] = (),
     on_pypi: Mapping[str, tuple[str, ...]] | None = None,
-) -> Catalogue:
+) -> PackageCatalogue:
     """Make the catalogue.
 
     Args:
@@ -113,7 +113,7 @@ def make_catalogue(
     builds = _builds(record, tuple(entries), read_details)
     pyodides = tuple(_pyodides(builds, own))
     packages = [_package(name, found, pyodides, on_pypi) for name, found in sorted(builds.items())]
-    return Catalogue(
+    return PackageCatalogue(
         channels=record.channels,
         converter=__version__,
         pyodides=pyodides,
@@ -341,7 +341,7 @@ def _state(
 
 def _with_requirements(packages: Sequence[CataloguePackage], pyodides: Sequence[PyodideVersion]) -> Iterator[CataloguePackage]:
     """Add what the packages' wheels require, and what satisfies it in the newest Pyodide in which they run."""
-    by_project = Catalogue((), "", packages=tuple(packages)).by_project
+    by_project = PackageCatalogue((), "", packages=tuple(packages)).by_project
     found = {package.name: tuple(_requirements(package, by_project, pyodides)) for package in packages}
     users: dict[str, set[str]] = defaultdict(set)
     for name, requirements in found.items():

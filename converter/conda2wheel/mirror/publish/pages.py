@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from conda2wheel.abi import platforms
 from conda2wheel.errors import Failed
-from conda2wheel.index.pages.catalogue import Catalogue
+from conda2wheel.index.pages.catalogue import PackageCatalogue
 from conda2wheel.index.pages.site import Pages, Site, pyodide_files
 from conda2wheel.mirror.publish.catalogue import MirrorRecord, details_in, make_catalogue
 from conda2wheel.mirror.publish.generation import IndexEntry
@@ -49,7 +49,7 @@ def page_files(
     return Pages(catalogue, site).files()
 
 
-def site_title(catalogue: Catalogue) -> str:
+def site_title(catalogue: PackageCatalogue) -> str:
     """The name of a site: that of its channels."""
     return ", ".join(channel.rstrip("/").rpartition("/")[2] or channel for channel in catalogue.channels) or "conda2wheel"
 
