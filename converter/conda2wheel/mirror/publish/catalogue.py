@@ -43,7 +43,7 @@ from conda2wheel.mirror.publish.generation import IndexEntry
 from conda2wheel.mirror.state.mirror_state import KnownPackage, MirrorItem, MirrorState
 from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult, MirrorWheel
 from conda2wheel.mirror.store.base import THREADS, Store
-from conda2wheel.net.download import redacted
+from conda2wheel.net.urls import redacted
 from conda2wheel.pyodide.lock import Runtime
 
 WEEK = 7 * 86400.0
