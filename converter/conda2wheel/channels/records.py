@@ -25,6 +25,7 @@ _NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,200}")
 _BUILD = re.compile(r"[!-.0-~]{0,200}")  # printable ASCII without a space or slash
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _LATEST = 253_402_300_799_000  # the last millisecond of the year 9999
+_NOARCH = ("python", "generic")
 _DEPENDS = 2000  # match specs of a record
 
 
@@ -125,6 +126,20 @@ def _other_problem(subdir: str, document: Mapping[str, Any]) -> str:
     for key, limit in (("size", 1 << 63), ("timestamp", _LATEST)):
         if document.get(key) is not None and not _is_count(document[key], limit):
             return f"its {key} is no number, or out of range"
+    return _text_problem(document)
+
+
+def _text_problem(document: Mapping[str, Any]) -> str:
+    if not isinstance(document.get("noarch"), bool | None) and document["noarch"] not in _NOARCH:
+        return f"its noarch is {_short(document['noarch'])!r}"
+    if not isinstance(document.get("license"), str | None):
+        return "its license is no text"
+    for key, value in document.items():
+        if isinstance(value, str) and not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                return f"its {_short(key)} has half a surrogate pair"
     return ""
 
 

@@ -417,17 +417,22 @@ def _head_bounded_adapter(**settings: Any) -> HTTPAdapter:
         """A connection that ends where its answer's headers take too long."""
 
         sock: Any
+        given_up = False
 
         def getresponse(self) -> Any:
             timer = threading.Timer(HEAD_TIMEOUT, self._give_up)
             timer.daemon = True
             timer.start()
             try:
-                return super().getresponse()  # type: ignore[misc]
+                response = super().getresponse()  # type: ignore[misc]
             finally:
                 timer.cancel()
+            if self.given_up:  # http.client takes the end of the connection for that of the headers
+                raise TimeoutError(f"no answer in {HEAD_TIMEOUT:.0f} seconds")
+            return response
 
         def _give_up(self) -> None:
+            self.given_up = True
             if (connected := self.sock) is not None:
                 with suppress(OSError):  # it has just been closed
                     socket.socket.shutdown(connected, socket.SHUT_RDWR)

@@ -112,7 +112,7 @@ def _redacted_pairs(text: str, public: tuple[str, ...]) -> str:
 def redact_text(text: str) -> str:
     """Remove credentials from the URLs in a text of another program."""
     text = _IN_TEXT.sub(lambda found: redacted(found[0]), text)
-    text = re.sub(r"://[^/@\s]+@", "://", text)
+    text = re.sub(r"://[^/@'\"<>]{1,300}@", "://", text)
     text = re.sub(r"/t/[^/\s?#'\")]+", "/t/***", text)
     return re.sub(r"([?&][\w.-]{1,60}=)[^\s&'\")]+", r"\1***", text)
 
