@@ -202,6 +202,7 @@ class Conda2WheelError(Exception):
         code: A key of `CODES`.
         message: One line that says what is wrong and where.
         hint: What to do about it; may be empty.
+        warnings: What was noticed before, as `results.ConversionWarning`s: some of it may explain the error.
     """
 
     def __init__(self, code: str, message: str, hint: str = "") -> None:
@@ -209,12 +210,14 @@ class Conda2WheelError(Exception):
         self.code = code
         self.message = message
         self.hint = hint
+        self.warnings: tuple[Any, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}" + (f" ({self.hint})" if self.hint else "")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.code, self.message, self.hint))  # pickle carries exceptions between processes
+        state = {"warnings": self.warnings}
+        return (type(self), (self.code, self.message, self.hint), state)  # pickle carries exceptions between processes
 
 
 class Refused(Conda2WheelError):  # noqa: N818 - "refused" is the documented word

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,16 @@ class ConversionWarning:
     def json(self) -> dict[str, Any]:
         """`{"code", "message", "file"}`."""
         return {"code": self.code, "message": self.message, "file": self.file}
+
+
+@contextmanager
+def explained(collected: Callable[[], Iterable[ConversionWarning]]) -> Iterator[None]:
+    """Give an error of the block the warnings that were collected until then, which may say why it came to it."""
+    try:
+        yield
+    except Conda2WheelError as error:
+        error.warnings = tuple(dict.fromkeys((*collected(), *error.warnings)))
+        raise
 
 
 @dataclass(frozen=True)
@@ -176,7 +188,7 @@ class Repaired(Converted):
 
 
 def error_json(source: str, error: Conda2WheelError, seconds: float) -> dict[str, Any]:
-    """Return the entry of `results` for a source without a wheel: the same keys, null or empty."""
+    """Return the entry of `results` for a source without a wheel: the same keys, null or empty but for `warnings`."""
     return {
         "source": source,
         "status": "refused" if isinstance(error, Refused) else "failed",
@@ -194,7 +206,7 @@ def error_json(source: str, error: Conda2WheelError, seconds: float) -> dict[str
         "provided": [],
         "shared": [],
         "unusable": [],
-        "warnings": [],
+        "warnings": [warning.json() for warning in error.warnings],
         "evidence": [],
         "seconds": round(seconds, 3),
     }

@@ -98,7 +98,9 @@ class BundleConverter:
         if refused:
             (_, reason), *others = refused
             more = f" (refused too: {', '.join(f'{each.name}: {other.code}' for each, other in others)})" if others else ""
-            raise Refused(reason.code, f"{reason.message}{more}", reason.hint)
+            refusal = Refused(reason.code, f"{reason.message}{more}", reason.hint)
+            refusal.warnings = tuple(dict.fromkeys(note for _, each in refused for note in each.warnings))
+            raise refusal
 
     def replay(self, steps: Sequence[ConversionStep], libraries: Sequence[ChosenPackage]) -> Iterator[BundledWheel]:
         """Convert the packages of a lock again. Raises as `convert`."""

@@ -265,7 +265,7 @@ def _package(source: str, forced: Platform | None, context: Context) -> Subject:
         note = ConversionWarning("not-converted", f"convert refuses it, so its files are audited as they are: {refusal}")
         rows = () if forced is None else (forced,)
         unit = _PackageFiles(package, opened.libraries).unit
-        return Subject(package.source, "package", rows, unit, canonicalize_name(package.name), warnings=(note,))
+        return Subject(package.source, "package", rows, unit, canonicalize_name(package.name), warnings=(note, *refusal.warnings))
     plan = prepared.plan
     if plan.decision is None:
         pure = AuditUnit(plan.filename, {})

@@ -44,7 +44,7 @@ from conda2wheel.link.resolution import WheelModules
 from conda2wheel.net.urls import source_of
 from conda2wheel.options import Options, Pins
 from conda2wheel.recipes.model import RecipeBook
-from conda2wheel.results import ConversionWarning, Converted, Planned
+from conda2wheel.results import ConversionWarning, Converted, Planned, explained
 from conda2wheel.wheel.apply_recipe import AddedFile, added_files
 from conda2wheel.wheel.members import consulted_sources, wheel_members, with_provenance
 from conda2wheel.wheel.name_sources import NameSources
@@ -300,8 +300,9 @@ def prepare_package(opened: Opened) -> Prepared:
         Refused: the package cannot become a wheel, with the code that says why.
     """
     options = opened.options
-    added = added_files(opened.package, options.recipe, opened.libraries)
-    plan = plan_wheel(opened.package, options, added)
+    with explained(lambda: (*opened.package.warnings, *opened.libraries.notes)):
+        added = added_files(opened.package, options.recipe, opened.libraries)
+        plan = plan_wheel(opened.package, options, added)
     return Prepared(opened.package, options, opened.libraries, plan, added)
 
 
@@ -322,14 +323,20 @@ def build(
     Raises:
         Refused: missing-library, or the audit finds that the wheel does not load, or with `strict` that a part does not run.
     """
+    with explained(lambda: (*prepared.plan.warnings, *prepared.libraries.notes)):
+        return _build(prepared, common, progress, library_wheels)
+
+
+def _build(prepared: Prepared, common: CommonWheel | None, progress: Progress, library_wheels: LibraryWheels | None) -> Built:
     plan = prepared.plan
     progress(f"linking {plan.filename}")
     linked = prepared.link(common, library_wheels)
     if linked.requirements:
         plan = plan.requiring(linked.requirements)
     progress(f"auditing {plan.filename}")
-    verdict = _judge(prepared, linked)
-    contents, notes = wheel_members(plan, linked, prepared.added)
+    with explained(lambda: linked.warnings):
+        verdict = _judge(prepared, linked)
+        contents, notes = wheel_members(plan, linked, prepared.added)
     # The notes of the library index come last, even if nothing was linked.
     warnings = (*plan.warnings, *linked.warnings, *verdict.warnings, *notes, *prepared.libraries.notes)
     provenance = _provenance(replace(prepared, plan=plan), linked, verdict, allowed_warnings(warnings))

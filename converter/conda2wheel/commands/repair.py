@@ -35,7 +35,7 @@ from conda2wheel.link.library_index import LibraryIndex
 from conda2wheel.link.linker import Linked, LinkOptions, link
 from conda2wheel.link.resolution import WheelModules
 from conda2wheel.options import Options
-from conda2wheel.results import ConversionWarning, Repaired
+from conda2wheel.results import ConversionWarning, Repaired, explained
 from conda2wheel.wheel import editor
 from conda2wheel.wheel.members import consulted_sources, link_changes, vendored_licenses, vendored_members, with_provenance
 from conda2wheel.wheel.provenance import Provenance, allowed_warnings, read_provenance
@@ -128,9 +128,12 @@ def _changes(wheel: Wheel, modules: Mapping[str, SideModule], libraries: Library
     native = {path: binary for path, binary in modules.items() if not _is_data(path)}
     elsewhere = {path: binary for path, binary in modules.items() if path not in native}
     tagged = retag(wheel, native, elsewhere, options.platforms, options.compat_tags, "abi-conflict" in options.allow)
-    linked = _link(wheel, native, tagged, libraries, options)
-    verdict = _judge(wheel, tagged, linked, options)
-    return _Changes(tagged, linked, verdict, (*tagged.warnings, *_not_linked(elsewhere), *linked.warnings, *verdict.warnings))
+    notes = (*tagged.warnings, *_not_linked(elsewhere))
+    with explained(lambda: (*notes, *libraries.notes)):
+        linked = _link(wheel, native, tagged, libraries, options)
+    with explained(lambda: (*notes, *linked.warnings)):
+        verdict = _judge(wheel, tagged, linked, options)
+    return _Changes(tagged, linked, verdict, (*notes, *linked.warnings, *verdict.warnings))
 
 
 def repair_each(  # noqa: PLR0913 - a public function

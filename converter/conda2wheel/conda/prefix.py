@@ -91,9 +91,9 @@ def open_listed(root: Path, names: list[str], source: str, limits: Limits) -> tu
             aliases[other].append(alias)
         if found:
             entries.pop(name, None)
-    listed = EntryCount(source, limits.entries)
+    modules_list = EntryCount(source, limits.entries)
     return tuple(
-        PackageFile(name, entry.blob, entry.executable, tuple(aliases[name]), listed)
+        PackageFile(name, entry.blob, entry.executable, tuple(aliases[name]), modules_list)
         for name, entry in sorted(entries.items())
         if entry.blob is not None
     )

@@ -191,7 +191,7 @@ def _link(
         resolution = without_provided(resolution, common.required if common else ())
     if options.bridge:
         resolution = with_bridge(resolution)
-    missing = resolution.allowed_missing(options.allow)
+    missing = resolution.allowed_missing(options.allow, index.notes)
     _refuse_libraries_of_users(resolution)
     shared = {content: owner.paths[content] for content, owner in resolution.shared.items()}
     shared |= common.paths_for(resolution, resolution.vendored) if common else {}

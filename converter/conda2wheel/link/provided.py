@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Collection, Iterable, Mapping
 
+from conda2wheel.abi.audit.findings import listed
 from conda2wheel.abi.side_module import GOT, SideModule
 from conda2wheel.abi.symbols import Symbol, main_symbols
 from conda2wheel.link.resolution import Resolution
@@ -37,14 +38,19 @@ def without_provided(resolution: Resolution, keep: Collection[str] = ()) -> Reso
 
 def _drop_missing(resolution: Resolution, main: Mapping[str, Symbol]) -> None:
     """Leave out entries whose library is missing and not used: everything that the user imports is defined elsewhere."""
-    for user, needed in list(resolution.missing):
+    by_user: dict[str, list[str]] = {}
+    for user, needed in resolution.missing:
+        by_user.setdefault(user, []).append(needed)
+    for user, libraries in by_user.items():
         others = [resolution.side(key) for key in resolution.closure(user) if key != user]
         if _is_complete(main, resolution.side(user), others, all(row.unwinding == "js" for row in resolution.wheel.platforms)):
-            del resolution.missing[user, needed]
-            resolution.dropped[user, needed] = ""
-            why = f"{needed} was found nowhere; all that is imported is in Pyodide's main module or in the other libraries"
+            for needed in libraries:
+                del resolution.missing[user, needed]
+                resolution.dropped[user, needed] = ""
+                _note_provided(resolution, posixpath.basename(needed), 0, [user])
+            which = f"{listed(libraries)} {'was' if len(libraries) == 1 else 'were'} found nowhere"
+            why = f"{which}; all that is imported is in Pyodide's main module or in the other libraries"
             resolution.warnings.append(ConversionWarning("provided-unseen", why, resolution.label(user)))
-            _note_provided(resolution, posixpath.basename(needed), 0, [user])
 
 
 def _drop(resolution: Resolution, content: str) -> None:

@@ -11,6 +11,7 @@ import posixpath
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from itertools import islice
 
 from conda2wheel.abi.audit.findings import listed
 from conda2wheel.abi.loader_search import search_order
@@ -25,6 +26,9 @@ from conda2wheel.link.library_index import LibraryIndex
 from conda2wheel.link.library_wheel import LibraryWheel, LibraryWheels
 from conda2wheel.link.missing_needed import Definer, Unmet, definers_of, unmet_imports
 from conda2wheel.results import ALLOWED, ConversionWarning, Provided
+
+SHOWN = 20  # libraries that a refusal names
+SKIPPED = ("libdir-skipped", "channel-skipped")  # the warnings about packages that may have had a library
 
 
 @dataclass(frozen=True)
@@ -159,22 +163,37 @@ class Resolution:
         edges += [f"{user} {needed}" for user, needed in self.dropped if user in below]
         return hashlib.sha256("\n".join([distribution, content, *sorted(edges)]).encode()).hexdigest()
 
-    def allowed_missing(self, allow: Collection[str]) -> list[ConversionWarning]:
+    def allowed_missing(self, allow: Collection[str], notes: Iterable[ConversionWarning] = ()) -> list[ConversionWarning]:
         """A warning for each missing library, whose entry then stays as it is.
 
+        Args:
+            allow: the refusal codes that are warnings instead.
+            notes: the warnings of the library index: packages that it could not read may have had the library.
+
         Raises:
-            Refused: missing-library, naming every module that NEEDs one, unless `allow` has that code.
+            Refused: missing-library, naming the modules that NEED one, unless `allow` has that code.
         """
         if self.missing and "missing-library" not in allow:
             raise Refused(
                 "missing-library",
-                f"{self.wheel.package.source}: {'; '.join(self.missing.values())}",
+                f"{self.wheel.package.source}: {_few(self.missing.values())}{_skipped(notes)}",
                 "give the package that brings it with --libdir",
             )
         return [
             ConversionWarning(ALLOWED, f"missing-library: NEEDs {needed}, which was found nowhere", self.label(user))
             for user, needed in self.missing
         ]
+
+
+def _few(reasons: Collection[str]) -> str:
+    more = f"; and {len(reasons) - SHOWN} more" if len(reasons) > SHOWN else ""
+    return "; ".join(islice(reasons, SHOWN)) + more
+
+
+def _skipped(notes: Iterable[ConversionWarning]) -> str:
+    """What could not be looked into, for a message."""
+    found = [note.message.removesuffix("; it was skipped") for note in notes if note.code in SKIPPED]
+    return f"; not looked into, because it cannot be read: {_few(found)}" if found else ""
 
 
 _Todo = list[tuple[str, SideModule, Library | None]]  # modules to be followed: key, side module, library (None: the wheel's own)

@@ -171,6 +171,14 @@ def test_a_broken_package_of_the_channel_is_a_warning(tmp_path: Path) -> None:
     assert told == {f"{name}-1.0-h1234567_0.tar.bz2" for name in ("aaa", "gone", "libcount")}
 
 
+def test_a_broken_package_of_the_channel_is_in_the_refusal(tmp_path: Path) -> None:
+    root = indexed(tmp_path / "channel", holder("toolbox"))
+    (root / "emscripten-wasm32" / "toolbox-1.0-h1234567_0.tar.bz2").write_bytes(b"BZh9 no more")
+    with pytest.raises(Refused, match=r"not looked into, because it cannot be read: .*toolbox-1\.0") as refused:
+        convert(user(), channels=[root.as_uri()], out=tmp_path, dry_run=True)
+    assert {"channel-skipped", "no-metadata"} == {each.code for each in refused.value.warnings}
+
+
 def test_offline_says_how_much_of_the_channel_it_has_not_read(tmp_path: Path) -> None:
     root = indexed(tmp_path / "channel", holder("toolbox"))
     cache = tmp_path / "cache"

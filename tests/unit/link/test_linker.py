@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from conda2wheel.commands.convert import convert
+from conda2wheel.commands.repair import repair
 from conda2wheel.errors import Refused
-from conda2wheel.results import Planned
+from conda2wheel.results import Planned, error_json
 from conda2wheel.wasm import dylink
 from conda2wheel.wasm.binary import Module
-from tests.helpers import conda, installed, judges, zig
+from tests.helpers import conda, handmade, installed, judges, zig
+from tests.helpers.foreign import unvendored
 
 ABI = {
     "310": ">=3.1.27,<3.1.28.0a0",
@@ -302,6 +306,36 @@ def test_a_damaged_package_in_a_folder_does_not_hide_the_others(tmp_path: Path) 
     result = convert(package, out=tmp_path / "dist", libdirs=[folder])
     assert len(result.vendored) == 2
     assert [w.code for w in result.warnings if w.file and "broken" in w.file] == ["libdir-skipped"]
+
+
+@pytest.mark.parametrize("command", ["convert", "repair", "worker"])
+def test_a_damaged_package_that_may_have_had_the_library_is_in_the_refusal(command: str, tmp_path: Path) -> None:
+    package, count, base = chain_packages(zig.chain())
+    broken = tmp_path / "pkgs" / count.name
+    conda.lay(tmp_path / "pkgs", {count.name: count.read_bytes()[:100], base.name: base.read_bytes()})
+    options: dict[str, Any] = {"out": tmp_path / "dist", "libdirs": [tmp_path / "pkgs"]}
+    run: Any = convert
+    if command == "repair":
+        run, package = repair, unvendored(zig.chain(), "313", "pyemscripten_2025_0_wasm32").write(tmp_path)
+    with pytest.raises(Refused) as refused:
+        run(package, **options)
+    error = pickle.loads(pickle.dumps(refused.value)) if command == "worker" else refused.value  # noqa: S301 - as executors do
+    assert error.code == "missing-library"
+    assert f"not looked into, because it cannot be read: corrupt-archive: {broken}: " in error.message
+    entry = error_json(str(package), error, 0.0)
+    assert ("libdir-skipped", str(broken)) in {(each["code"], each["file"]) for each in entry["warnings"]}
+
+
+def test_thousands_of_missing_libraries_are_counted(tmp_path: Path) -> None:
+    needed = [f"lib{number}.so" for number in range(3000)]
+    unused = handmade.module([], {"PyInit__m": ">i"}, needed=needed)
+    result = convert(python({f"_m{zig.suffix('313')}": unused}), out=tmp_path)
+    (unseen,) = (each.message for each in result.warnings if each.code == "provided-unseen")
+    assert unseen.startswith("lib0.so, lib1.so, lib2.so, lib3.so and 2996 more were found nowhere; ")
+    module = handmade.module([("GOT.mem", "lib_data", handmade.GOT)], {"PyInit__m": ">i"}, needed=needed)
+    with pytest.raises(Refused, match=r"NEEDs lib19\.so, .*; and 2980 more \(") as refused:
+        convert(python({f"_m{zig.suffix('313')}": module}), out=tmp_path)
+    assert len(refused.value.message) < 5000
 
 
 def test_a_name_that_only_a_lost_symlink_had_is_found_with_a_warning(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import json
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -140,7 +140,7 @@ def work(job: ConversionJob) -> ItemResult:
     except (KeyboardInterrupt, SystemExit):
         raise
     except Refused as refusal:
-        result = ItemResult(job.key, "refused", refusal.code, refusal.message, refusal.hint)
+        result = ItemResult(job.key, "refused", refusal.code, refusal.message, refusal.hint, warnings=_noted(refusal.warnings))
     except BaseException as error:  # noqa: BLE001 - panics of Rust code are no Exception
         result = failure_of(job, error)
     return replace(result, seconds=measures.seconds, downloaded=sum(measures.received.values()))
@@ -151,7 +151,8 @@ def failure_of(job: ConversionJob, error: BaseException) -> ItemResult:
     label = f"{job.package.subdir}/{job.package.stem}"
     if isinstance(error, Conda2WheelError):
         code = _CLASSES.get(error.code, error.code)
-        return ItemResult(job.key, "failed", code if code in retries() else "internal", error.message, error.hint)
+        code = code if code in retries() else "internal"
+        return ItemResult(job.key, "failed", code, error.message, error.hint, warnings=_noted(error.warnings))
     if isinstance(error, MemoryError):
         message = f"{label}: it needs more than {job.memory >> 20} MiB" if job.memory else f"{label}: out of memory"
         return ItemResult(job.key, "failed", "memory", message, "raise [work] memory, or exclude it")
@@ -162,6 +163,10 @@ def failure_of(job: ConversionJob, error: BaseException) -> ItemResult:
     line = next(iter(str(error).splitlines()), "")
     message = f"{label}: {type(error).__name__}: {line}{where}"
     return ItemResult(job.key, "failed", "internal", message, "this is a bug of conda2wheel")
+
+
+def _noted(warnings: Iterable[ConversionWarning]) -> tuple[tuple[str, str], ...]:
+    return tuple((each.code, each.message) for each in warnings)
 
 
 def _convert_and_store(job: ConversionJob, folder: Path, measures: _Measures) -> ItemResult:
@@ -189,7 +194,7 @@ def _convert_and_store(job: ConversionJob, folder: Path, measures: _Measures) ->
         job.key,
         "done",
         wheel=wheel,
-        warnings=tuple((each.code, each.message) for each in converted.warnings),
+        warnings=_noted(converted.warnings),
         taken=converted.taken,
         libraries=tuple(library for library, _, _ in libraries),
     )
