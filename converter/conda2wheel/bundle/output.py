@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from conda2wheel.bundle.lockfile import LOCK_NAME, BundleLock
@@ -19,6 +18,7 @@ from conda2wheel.bundle.pypi import PyPIWheel
 from conda2wheel.bundle.requirements import BundleMember
 from conda2wheel.bundle.target import BundleTarget
 from conda2wheel.errors import Failed
+from conda2wheel.files.pypa import parse_requirement
 from conda2wheel.files.writing import write_file
 from conda2wheel.index.pyodide_lock import LockEntry, merged_lock, standalone_lock
 from conda2wheel.index.simple import write_index
@@ -191,10 +191,8 @@ def _write(path: Path, text: str) -> None:
 
 def _project(requirement: str) -> str:
     """The normalised name in a requirement; the text itself where it is not valid."""
-    try:
-        return str(canonicalize_name(Requirement(requirement).name))
-    except InvalidRequirement:
-        return requirement
+    parsed = parse_requirement(requirement)
+    return requirement if parsed is None else str(canonicalize_name(parsed.name))
 
 
 def remove_other_wheels(folder: Path, filenames: set[str]) -> None:

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
 
 from conda2wheel.bundle.packages import ShippedPackage
 from conda2wheel.bundle.pypi import PyPIDownloader, PyPIWheel
 from conda2wheel.errors import Failed
+from conda2wheel.files.pypa import applies, parse_requirement, parse_version
 
 ROUNDS = 200  # of downloads from PyPI; each adds requirements
 
@@ -58,10 +58,8 @@ class RequiredProject:
 
     def admits(self, version: str) -> bool:
         """Whether a version fits the specifiers. A pre-release may fit, since installers accept one that is installed."""
-        try:
-            return self.specifier.contains(Version(version), prereleases=True)
-        except InvalidVersion:
-            return False
+        parsed = parse_version(version)
+        return parsed is not None and self.specifier.contains(parsed, prereleases=True)
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ def check_requirements(members: Iterable[BundleMember], environment: Mapping[str
             continue
         seen.add((name, extra))
         for line in by_name[name].requires:
-            requirement = _parsed(line)
+            requirement = parse_requirement(line)
             if requirement is None or not _applies(requirement, environment, extra):
                 continue
             other = str(canonicalize_name(requirement.name))
@@ -127,19 +125,10 @@ def check_requirements(members: Iterable[BundleMember], environment: Mapping[str
     )
 
 
-def _parsed(line: str) -> Requirement | None:
-    try:
-        return Requirement(line)
-    except InvalidRequirement:
-        return None
-
-
 def _applies(requirement: Requirement, environment: Mapping[str, str], extra: str) -> bool:
     """Whether a requirement applies without any extra (`extra` is ""), or only because of the extra `extra`."""
-    if requirement.marker is None:
-        return not extra
-    bare = requirement.marker.evaluate({**environment, "extra": ""})
-    return bare if not extra else not bare and requirement.marker.evaluate({**environment, "extra": extra})
+    bare = applies(requirement, environment)
+    return bare if not extra else not bare and applies(requirement, environment, extra)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 Kind = Literal["wheel", "package", "module"]
 # Warnings of `convert` that the audit reports as findings or by itself.
 _REPORTED_BY_AUDIT = (ALLOWED, "cannot-catch", "unwinding", "no-bigint", "no-pyodide")
+_NOT_INSTALLABLE = ("requires-python", "requirement-conflict")  # warnings of the plan that the audit repeats
 _SITE = re.compile(r"^(?:.*/)?site-packages/")
 _OTHER_SYSTEM = re.compile(r"\.(dll|dylib|pyd)$", re.IGNORECASE)
 _DATA = re.compile(r"^[^/]+\.data/(?:platlib|purelib)/")  # installers move these to site-packages
@@ -203,8 +204,15 @@ def _wheel(path: Path, limits: Limits) -> Subject:
     floors = [tag.interpreter for tag in wheel.tags if tag.abi == "abi3" and re.fullmatch(r"cp3\d+", tag.interpreter)]
     unit = AuditUnit(wheel.path.name, modules, wheel.distribution, min(floors, key=lambda tag: int(tag[3:]), default=None))
     rows, warnings = _platforms_of(wheel, found) if modules else ((), ())
+    warnings = (*warnings, *_excluded_python(wheel, rows))
     name = canonicalize_name(wheel.name)
     return Subject(wheel.source, "wheel", rows, lambda platform: unit, name, wheel.version, warnings, _any_tag(wheel, modules))
+
+
+def _excluded_python(wheel: Wheel, rows: Sequence[Platform]) -> tuple[ConversionWarning, ...]:
+    from conda2wheel.wheel.tags import excluded_python
+
+    return excluded_python(wheel.metadata.get("Requires-Python"), None, rows)
 
 
 def _any_tag(wheel: Wheel, modules: Mapping[str, SideModule]) -> AnyTag | None:
@@ -267,10 +275,11 @@ def _package(source: str, forced: Platform | None, context: Context) -> Subject:
         unit = _PackageFiles(package, opened.libraries).unit
         return Subject(package.source, "package", rows, unit, canonicalize_name(package.name), warnings=(note, *refusal.warnings))
     plan = prepared.plan
+    metadata = tuple(warning for warning in plan.warnings if warning.code in _NOT_INSTALLABLE)
     if plan.decision is None:
         pure = AuditUnit(plan.filename, {})
-        return Subject(package.source, "package", (), lambda platform: pure, canonicalize_name(plan.name), plan.version)
-    notes = tuple(warning for warning in plan.decision.warnings if warning.code not in _REPORTED_BY_AUDIT)
+        return Subject(package.source, "package", (), lambda platform: pure, canonicalize_name(plan.name), plan.version, metadata)
+    notes = tuple(warning for warning in plan.decision.warnings if warning.code not in _REPORTED_BY_AUDIT) + metadata
     unit = _PackageWheel(prepared).unit
     name = canonicalize_name(plan.name)
     return Subject(package.source, "package", plan.decision.platforms, unit, name, plan.version, notes)

@@ -24,6 +24,7 @@ from conda2wheel.commands.verdict import Verdict, judge
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import BytesBlob
+from conda2wheel.files.pypa import spdx_expression
 from conda2wheel.files.writing import write_file
 from conda2wheel.link.channel_lookup import ChannelLibraries
 from conda2wheel.link.common_wheel import CommonWheel
@@ -35,7 +36,7 @@ from conda2wheel.options import Options
 from conda2wheel.results import ConversionWarning, Converted, Planned
 from conda2wheel.wheel import writer as archive
 from conda2wheel.wheel.members import consulted_sources, vendored_licenses, vendored_members, wheel_file, with_provenance
-from conda2wheel.wheel.metadata import METADATA_VERSION, Document, spdx_expression
+from conda2wheel.wheel.metadata import METADATA_VERSION, Document
 from conda2wheel.wheel.plan import wheel_filename
 from conda2wheel.wheel.provenance import SHARE, Provenance, allowed_warnings
 from conda2wheel.wheel.tags import PURE, Interpreter, wheel_tags

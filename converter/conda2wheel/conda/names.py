@@ -145,17 +145,20 @@ def _from_tables(name: str) -> NameMapping:
         return NameMapping(name, None, "nobody", f"{pattern} is no Python package")
     if name in _conda_forge():
         return NameMapping(name, _conda_forge()[name], "conda-forge")
+    if not is_valid_name(name):
+        return NameMapping(name, None, "nobody", "no project on PyPI can have this name")
     return NameMapping(name, name, "identity")
 
 
 def pypi_name(conda_name: str, names: Names = NO_NAMES) -> str | None:
     """The PyPI name of a conda package, None if no project on PyPI is this package; `names` take precedence.
 
-    >>> pypi_name("matplotlib-base"), pypi_name("zlib"), pypi_name("attrs")
-    ('matplotlib', None, 'attrs')
+    >>> pypi_name("matplotlib-base"), pypi_name("zlib"), pypi_name("attrs"), pypi_name("_x86_64-microarch-level")
+    ('matplotlib', None, 'attrs', None)
     """
     name = conda_name.lower()
-    return names[name] if name in names else map_name(name).pypi
+    found = names[name] if name in names else map_name(name).pypi
+    return found if found is not None and is_valid_name(found) else None
 
 
 def is_valid_name(name: str) -> bool:

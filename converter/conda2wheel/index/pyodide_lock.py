@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
 from conda2wheel.abi import platforms
 from conda2wheel.errors import Failed
+from conda2wheel.files.pypa import parse_requirement
 from conda2wheel.index.requirements import acyclic
 from conda2wheel.pyodide.lock import LOCK_NAMES, Runtime
 from conda2wheel.pyodide.requirements import fits_python, holds
@@ -269,9 +269,8 @@ class _Needs:
             return
         seen.add((project, extras))
         for line in self.chosen[project].requires:
-            try:
-                requirement = Requirement(line)
-            except InvalidRequirement:
+            requirement = parse_requirement(line)
+            if requirement is None:
                 missing[MissingRequirement(project, line)] = None
                 continue
             if not holds(requirement, extras, self.runtime):

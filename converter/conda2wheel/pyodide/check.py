@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypedDict, Unpack
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.tags import compatible_tags, cpython_tags
 from packaging.version import InvalidVersion, Version
 
 from conda2wheel.abi import platforms
 from conda2wheel.abi.engines import NODE, lacking
 from conda2wheel.errors import Conda2WheelError, Failed, Refused, unexpected_as_failed
+from conda2wheel.files.pypa import parse_specifiers
 from conda2wheel.files.reading import not_found
 from conda2wheel.net.cache import cache_folder
 from conda2wheel.pyodide import fetch
@@ -200,11 +200,8 @@ def _admits(specifier: str | None, python: str) -> bool:
     """Whether Requires-Python admits some release of `3.13`: the latest for a bound within the series (>=3.13.1)."""
     if specifier is None:
         return True
-    try:
-        bounds = SpecifierSet(specifier)
-    except InvalidSpecifier:
-        return True
-    return bounds.contains(f"{python}.99") or bounds.contains(f"{python}.0")
+    bounds = parse_specifiers(specifier)
+    return bounds is None or bounds.contains(f"{python}.99") or bounds.contains(f"{python}.0")
 
 
 @dataclass

@@ -10,12 +10,13 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import NormalizedName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from conda2wheel.errors import Failed
+from conda2wheel.files.pypa import applies, parse_requirement, parse_specifiers
 from conda2wheel.pyodide.lock import Runtime
 from conda2wheel.pyodide.wheelfile import WheelFile, requirements_of, wheel_file
 from conda2wheel.results import ConversionWarning
@@ -73,17 +74,13 @@ def plan_installation(wheel: WheelFile, pool: Pool, runtime: Runtime) -> Install
 
 def fits_python(specifier: str | None, python: str) -> bool:
     """Whether Requires-Python (None: there is none) admits a Python such as `3.13.2`."""
-    try:
-        return specifier is None or SpecifierSet(specifier).contains(python, prereleases=True)
-    except InvalidSpecifier:
-        return True  # pip ignores it too
+    bounds = parse_specifiers(specifier or "")
+    return bounds is None or bounds.contains(python, prereleases=True)  # pip ignores an invalid one too
 
 
 def holds(requirement: Requirement, extras: Collection[str], runtime: Runtime) -> bool:
     """Whether a requirement applies in this Pyodide, for a project that is required with these extras."""
-    if requirement.marker is None:
-        return True
-    return any(requirement.marker.evaluate({**runtime.markers, "extra": extra}) for extra in extras or {""})
+    return any(applies(requirement, runtime.markers, extra) for extra in extras or {""})
 
 
 @dataclass
@@ -108,10 +105,9 @@ class _Walk:
             return
         self.seen.add((wheel.name, extras))
         for line in requirements_of(wheel).requires:
-            try:
-                requirement = Requirement(line)
-            except InvalidRequirement as error:
-                self.warn("bad-requirement", f"{line}: {str(error).splitlines()[0]}", wheel)
+            requirement = parse_requirement(line)
+            if requirement is None:
+                self.warn("bad-requirement", f"{line[:200]}: no requirement of PEP 508", wheel)
                 continue
             if holds(requirement, extras, self.runtime):
                 self.require(requirement, wheel)

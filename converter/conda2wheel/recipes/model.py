@@ -13,15 +13,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.version import InvalidVersion, Version
+from packaging.utils import canonicalize_name
 
 from conda2wheel.conda.names import is_valid_name
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.conda.parsing import InvalidSpecError, parse_version, parse_version_spec
 from conda2wheel.conda.paths_json import glob_pattern
 from conda2wheel.errors import REFUSAL_CODES, Failed, require_several
+from conda2wheel.files.pypa import parse_requirement, parse_version, spdx_expression
 from conda2wheel.files.toml import Problem, check_table, check_type, invalid_document, read_toml, suggestion
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=[^\0\n\"']+")
@@ -168,7 +167,7 @@ def from_document(document: Mapping[str, Any]) -> Recipe:
         patched=wheel.get("patched", ""),
         lacks=wheel.get("lacks", ""),
         adds=tuple(requires.get("add", ())),
-        drops=frozenset(Requirement(name).name.lower().replace("_", "-") for name in requires.get("drop", ())),
+        drops=frozenset(canonicalize_name(name) for name in requires.get("drop", ())),
         exclude=tuple(document.get("files", {}).get("exclude", ())),
         refuse=(refuse["code"], refuse["reason"]) if refuse else None,
         data=tuple(
@@ -223,7 +222,7 @@ def _values(document: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(("versions",), f"{versions!r} is not a range of conda versions")
     if isinstance(name := table("wheel").get("name"), str) and not is_valid_name(name):
         yield Problem(("wheel", "name"), f"{name!r} is not a distribution name")
-    if isinstance(version := table("wheel").get("version"), str) and not _is_version(version):
+    if isinstance(version := table("wheel").get("version"), str) and parse_version(version) is None:
         yield Problem(("wheel", "version"), f"{version!r} is not a PEP 440 version")
     for key in ("add", "drop"):
         names = table("requires").get(key)
@@ -255,7 +254,7 @@ def _values(document: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _licenses(table: Mapping[str, Any]) -> Iterator[Problem]:
     expression = table.get("expression")
-    if isinstance(expression, str) and not _is_license(expression):
+    if isinstance(expression, str) and spdx_expression(expression) is None:
         yield Problem(("license", "expression"), f"{expression!r} is not an SPDX license expression")
     paths = table.get("files")
     for path in paths if isinstance(paths, list) else ():
@@ -280,14 +279,6 @@ def _is_below(path: str) -> bool:
     return not (path.startswith("/") or ".." in path.split("/") or "\\" in path)
 
 
-def _is_license(text: str) -> bool:
-    try:
-        canonicalize_license_expression(text)
-    except InvalidLicenseExpression:
-        return False
-    return True
-
-
 def _is_version_spec(text: str) -> bool:
     try:
         parse_version_spec(text)
@@ -296,17 +287,6 @@ def _is_version_spec(text: str) -> bool:
     return True
 
 
-def _is_version(text: str) -> bool:
-    try:
-        Version(text)
-    except InvalidVersion:
-        return False
-    return True
-
-
 def _is_requirement(text: str, *, bare: bool) -> bool:
-    try:
-        requirement = Requirement(text)
-    except InvalidRequirement:
-        return False
-    return not bare or requirement.name == text
+    requirement = parse_requirement(text)
+    return requirement is not None and (not bare or requirement.name == text)

@@ -6,7 +6,6 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from conda2wheel.abi.side_module import SHARED_OBJECT
@@ -14,6 +13,7 @@ from conda2wheel.conda.package import CondaPackage
 from conda2wheel.conda.paths_json import glob_pattern
 from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import PackageFile
+from conda2wheel.files.pypa import parse_requirement
 from conda2wheel.link.library import LibraryUser
 from conda2wheel.link.library_index import LibraryIndex
 from conda2wheel.recipes.model import DataFiles, Recipe, Scheme
@@ -125,10 +125,8 @@ def with_requirements(document: Document, recipe: Recipe | None) -> Document:
 
 
 def _name(line: str) -> str | None:
-    try:
-        return canonicalize_name(Requirement(line).name)
-    except InvalidRequirement:
-        return None
+    requirement = parse_requirement(line)
+    return None if requirement is None else canonicalize_name(requirement.name)
 
 
 def with_license(document: Document, recipe: Recipe | None) -> Document:
@@ -168,7 +166,7 @@ def with_environment(path: str, source: bytes, recipe: Recipe | None) -> bytes:
         return source
     try:
         line = _first_statement(source)
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise Refused("corrupt-archive", f"{path}: is no Python: {error}", "its recipe sets variables there") from None
     up = "/".join([".."] * (environment.module.count(".") + 2))
     setting = "".join(

@@ -21,7 +21,7 @@ from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import PackageFile
 from conda2wheel.results import ConversionWarning
-from conda2wheel.wheel.metadata import Document, parse
+from conda2wheel.wheel.metadata import Document, read_metadata
 
 Kind = Literal["dist-info", "egg-info", "egg"]
 
@@ -84,8 +84,8 @@ class Distribution:
         return set((self.text("top_level.txt") or "").split())
 
 
-def find_distributions(files: Mapping[str, PackageFile]) -> list[Distribution]:
-    """Every distribution among `files`, which are keyed by path relative to site-packages; sorted by folder."""
+def find_distributions(source: str, files: Mapping[str, PackageFile]) -> list[Distribution]:
+    """Every distribution among `files` of a package, which are keyed by path relative to site-packages; sorted by folder."""
     groups: dict[tuple[Kind, str], dict[str, PackageFile]] = {}
     for path, file in files.items():
         top, _, rest = path.partition("/")
@@ -98,7 +98,7 @@ def find_distributions(files: Mapping[str, PackageFile]) -> list[Distribution]:
     found = []
     for (kind, folder), members in sorted(groups.items()):
         core = members.get("METADATA" if kind == "dist-info" else "PKG-INFO")
-        found.append(Distribution(kind, folder, members, parse(core.blob.read()) if core else Document()))
+        found.append(Distribution(kind, folder, members, read_metadata(source, core) if core else Document()))
     return found
 
 

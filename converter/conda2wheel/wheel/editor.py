@@ -14,11 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from packaging.tags import Tag
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from conda2wheel.abi.side_module import SHARED_OBJECT
 from conda2wheel.conda.origin import MemberOrigin, MemberSource
 from conda2wheel.files.packagefile import Blob, BytesBlob
+from conda2wheel.files.pypa import parse_version
 from conda2wheel.files.reading import corrupt
 from conda2wheel.results import ConversionWarning
 from conda2wheel.wheel.reader import Wheel
@@ -103,11 +104,8 @@ def wheel_file(text: str, tags: Iterable[Tag], native: bool) -> str:
 
 def with_license_files(metadata: bytes, version: str | None, names: Sequence[str]) -> bytes:
     """METADATA with more License-File fields, at the end of its header; unchanged if its version has no such field."""
-    try:
-        known = Version(version or "0") >= LICENSE_FILES_SINCE
-    except InvalidVersion:
-        known = False
-    if not known or not names:
+    own = parse_version(version or "0")
+    if own is None or own < LICENSE_FILES_SINCE or not names:
         return metadata
     newline = b"\r\n" if b"\r\n" in metadata else b"\n"
     header, blank, body = metadata.partition(newline * 2)

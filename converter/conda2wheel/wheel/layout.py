@@ -82,7 +82,7 @@ def plan_layout(package: CondaPackage) -> Layout:
             "abi-conflict", f"{package.source}: has site-packages of CPython {' and '.join(sorted(pythons))}", "split it"
         )
     site = {path: names[name] for name, path in site_paths.items()}
-    distribution, others, warnings = choose_distribution(package, find_distributions(site))
+    distribution, others, warnings = choose_distribution(package, find_distributions(package.source, site))
     placer = _Placer(distribution, tuple(others), warnings, site_paths)
     hidden = _hidden(site_paths)
     for name, file in sorted(names.items()):

@@ -10,23 +10,27 @@ License-Expression, summaries of one line up to 512 characters, labels up to 32,
 
 from __future__ import annotations
 
-import email.parser
-import email.policy
 import email.utils
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
 from conda2wheel.conda.package import CondaPackage
+from conda2wheel.errors import Refused
+from conda2wheel.files.documents import DocumentError
+from conda2wheel.files.packagefile import PackageFile
+from conda2wheel.files.pypa import parse_requirement, parse_specifiers, spdx_expression
+from conda2wheel.files.reading import corrupt
 from conda2wheel.results import ConversionWarning
 
 METADATA_VERSION = "2.4"
+MAX_METADATA = 16 << 20  # bytes; PyPI takes less
+MAX_HEADER = 50_000  # lines of the fields; a description may be one of them, with a line for each of its own
+MAX_FIELDS = 10_000
+MAX_ADDRESSES = 16_384  # characters of Author-email; the parser of addresses recurses into parentheses
 MAX_SUMMARY = 512
 MAX_LABEL = 32
 CONTENT_TYPES = ("text/plain", "text/x-rst", "text/markdown")
@@ -49,7 +53,24 @@ SINGLE = frozenset(FIELDS) - {
 }  # fmt: skip
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # all line breaks of str.splitlines(), and other control characters
-_LOOKS_LIKE_FIELD = re.compile(r"(?i)(" + "|".join(map(re.escape, FIELDS)) + r")\s*:")
+# The start of a line, for all line breaks of str.splitlines(), that looks like a field; white space without those line breaks.
+_BREAKS = "\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029"
+_LOOKS_LIKE_FIELD = re.compile(
+    rf"(?i)(?:(?<=[{_BREAKS}])|\A)(?=(?:{'|'.join(map(re.escape, FIELDS))})[ \t\x1f\xa0\u1680\u2000-\u200a\u202f\u205f\u3000]*+:)"
+)
+_LINE = re.compile(r"([^\r\n]*+)(\r\n|\r|\n|\Z)")
+_FIELD = re.compile(r"([\x21-\x39\x3b-\x7e]*+):")  # RFC 5322; what email.feedparser takes for a field
+_URL = re.compile(r"https?://[^\s/]\S*")
+_REQUIREMENT = re.compile(r"\s*+([A-Za-z0-9][\w.-]*+(?:\s*+\[[^\]]*+\])?)\s*+(?=[(<>=!~@])")
+_UNGLOBBED = re.compile(r"([<>]=?\s*+[\d.]+?)\.\*")
+_EXTRA = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+_EXTRA_OF_MARKER = re.compile(r"extra\s*+==\s*+['\"]([^'\"]++)")
+_ADDRESS = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
+_VARIANT = re.compile(r"variant\s*+=\s*+\"?(GFM|CommonMark)\b")
+_INDENT = re.compile(r"^(?: {7}\|| {8}|\t)")
+# Words of license texts and notices, which no name of a license has.
+_LICENSE_TEXT = re.compile(r"(?i)copyright|permission is|redistribution and use|warranty|rights reserved|terms and conditions")
+MAX_LICENSE = 100  # characters of a License that names one rather than being its text
 WORD_JOINER = "\u2060"  # invisible, without width, and not white space
 
 
@@ -86,7 +107,7 @@ class Document:
 
     def encode(self) -> bytes:
         """The bytes of the file: one line per field, a blank line, the description."""
-        lines = [f"{name}: {_one_line(value)}" for name, value in self.fields]
+        lines = [f"{name}: {one_line(value)}" for name, value in self.fields]
         text = "\n".join(lines) + "\n"
         if self.body.strip():
             text += "\n" + guard(self.body)
@@ -100,43 +121,88 @@ def parse(data: bytes) -> Document:
 
     Folded fields are unfolded, `UNKNOWN` values and unknown fields are dropped, a Description field becomes the body, and bytes
     that are not UTF-8 are decoded as Latin-1.
+
+    Raises:
+        DocumentError: it has more fields than any project.
     """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = data.decode("latin-1")
-    message = email.parser.HeaderParser(policy=email.policy.compat32).parsestr(text.lstrip("\r\n"))
+    pairs, description = _header(text.lstrip("\r\n"))
     fields: list[tuple[str, str]] = []
-    description = str(message.get_payload())
-    for key, raw in message.items():
+    seen: set[str] = set()
+    for key, raw in pairs:
         name = _SPELLING.get(key.lower())
-        value = str(raw)
         if name == "Description":
-            description = description if description.strip() else _undent(value)
+            description = description if description.strip() else _undent(raw)
             continue
-        value = _one_line(value)
+        value = one_line(raw)
         if name is None or not value or (value.upper() == "UNKNOWN" and name != "Name"):
             continue
-        if name in SINGLE and any(name == known for known, _ in fields):
+        if name in SINGLE and name in seen:
             continue
+        seen.add(name)
         fields.append((name, value))
     return Document(tuple(fields), "" if description.strip() == "UNKNOWN" else description)
 
 
-def _one_line(value: str) -> str:
+def read_metadata(source: str, file: PackageFile) -> Document:
+    """Read a METADATA or PKG-INFO file of a package or wheel.
+
+    Raises:
+        Refused: too-large, corrupt-archive.
+    """
+    if file.blob.size > MAX_METADATA:
+        raise Refused(
+            "too-large", f"{source}: {file.path} has {file.blob.size} bytes", "a real project has no metadata of that size"
+        )
+    try:
+        return parse(file.blob.read())
+    except DocumentError as error:
+        raise corrupt(source, f"{file.path} {error}") from None
+
+
+def _header(text: str) -> tuple[list[tuple[str, str]], str]:
+    """The fields of a message, each with its continuation lines, and its body, as `email.parser` separates them.
+
+    The body begins after an empty line, or with the first line that is neither a field nor a continuation.
+    """
+    found: list[tuple[str, list[str]]] = []
+    value: list[str] = []  # of the last field; continuation lines of anything else are lost
+    at = number = 0
+    while at < len(text) and (line := _LINE.match(text, at)) is not None:
+        if line[1][:1] in (" ", "\t"):
+            value.append(line[0])
+        elif (field := _FIELD.match(line[1])) is not None:
+            value = [line[0][field.end() :].lstrip(" \t")]
+            found += [(field[1], value)] if field[1] else []
+        elif line[1].startswith("From "):
+            value = []
+        else:
+            at = at if line[1] else line.end()
+            break
+        number += 1
+        if number > MAX_HEADER or len(found) > MAX_FIELDS:
+            raise DocumentError(f"has more than {MAX_FIELDS} fields, or more than {MAX_HEADER} lines before its description")
+        at = line.end()
+    return [(name, "".join(parts).rstrip("\r\n")) for name, parts in found], text[at:]
+
+
+def one_line(value: str) -> str:
+    """The value without line breaks and control characters, which become spaces."""
     return " ".join(part.strip() for part in _CONTROL.split(value) if part.strip())
 
 
 def _undent(value: str) -> str:
     """Unfold a description that was a field: continuation lines begin with 8 spaces, or 7 and a bar."""
     lines = value.splitlines()
-    return "\n".join([lines[0]] + [re.sub(r"^( {7}\|| {8}|\t)", "", line) for line in lines[1:]]) if lines else ""
+    return "\n".join([*lines[:1], *(_INDENT.sub("", line, count=1) for line in lines[1:])])
 
 
 def guard(body: str) -> str:
     """Put a word joiner before every line of a description that a line-based parser would take for a field."""
-    lines = body.replace("\r\n", "\n").replace("\r", "\n").splitlines(keepends=True)
-    return "".join(WORD_JOINER + line if _LOOKS_LIKE_FIELD.match(line) else line for line in lines)
+    return _LOOKS_LIKE_FIELD.sub(WORD_JOINER, body.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def corrected(
@@ -209,7 +275,7 @@ def _texts(value: Any) -> list[str]:
 
 
 def _is_url(text: str) -> bool:
-    return bool(re.fullmatch(r"https?://[^\s/]+\S*", text))
+    return _URL.fullmatch(text) is not None
 
 
 Check = Callable[[str], str | None]
@@ -220,7 +286,7 @@ def _checked(document: Document, field: str, check: Check, repair: Check) -> tup
     values = document.all(field)
     if not values:
         return document, []
-    valid: list[str] = []
+    valid: dict[str, None] = {}
     warnings = []
     for value in values:
         fine = check(value)
@@ -230,8 +296,8 @@ def _checked(document: Document, field: str, check: Check, repair: Check) -> tup
             warnings.append(
                 ConversionWarning("metadata-field", f"{field} {value[:80]!r} is not valid and was {done}", "METADATA")
             )
-        if fine and fine not in valid:
-            valid.append(fine)
+        if fine:
+            valid[fine] = None
     return document.replaced(field, valid), warnings
 
 
@@ -240,20 +306,17 @@ def _no_repair(_: str) -> None:
 
 
 def _requirement(value: str) -> str | None:
-    try:
-        parsed = Requirement(value)
-    except InvalidRequirement:
-        return None
-    if parsed.url:
+    parsed = parse_requirement(value)
+    if parsed is None or parsed.url:
         return None  # PyPI refuses `name @ url`; the URL is often a folder of the build machine
     return value if "(" not in value.partition(";")[0] else str(parsed)  # the old form `name (>=1)`
 
 
 def _repaired_requirement(value: str) -> str | None:
     """The requirement without its URL, with `>=1.7.*` as `>=1.7`, or without its version."""
-    match = re.match(r"\s*([A-Za-z0-9][\w.-]*\s*(?:\[[^\]]*\])?)\s*(?=[(<>=!~@])", value)
+    match = _REQUIREMENT.match(value)
     marker = value.partition(" ;" if "@" in value else ";")[2].strip()
-    bare = f"{match[1].strip()} ; {marker}".removesuffix(" ; ") if match else ""
+    bare = f"{match[1]} ; {marker}".removesuffix(" ; ") if match else ""
     for text in (_unglobbed(value), bare):
         if text and (fine := _requirement(text)):
             return fine
@@ -262,15 +325,11 @@ def _repaired_requirement(value: str) -> str | None:
 
 def _unglobbed(specifiers: str) -> str:
     """Specifiers with `>=3.6.*`, which is common but invalid, as `>=3.6`."""
-    return re.sub(r"([<>]=?\s*[\d.]+?)\.\*", r"\1", specifiers)
+    return _UNGLOBBED.sub(r"\1", specifiers)
 
 
 def _requires_python(value: str) -> str | None:
-    try:
-        SpecifierSet(value)
-    except InvalidSpecifier:
-        return None
-    return value
+    return None if parse_specifiers(value) is None else value
 
 
 def _repaired_python(value: str) -> str | None:
@@ -291,7 +350,7 @@ def _newer_classifier(value: str) -> str | None:
 
 
 def _extra(value: str) -> str | None:
-    return value if re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", value) else None
+    return value if _EXTRA.fullmatch(value) else None
 
 
 def _dynamic(value: str) -> str | None:
@@ -305,8 +364,13 @@ def _url(value: str) -> str | None:
 
 def _email(value: str) -> str | None:
     """Return the field's value if PyPI accepts it: its first address is valid, or it has no address. Else None."""
-    address = email.utils.parseaddr(value)[1]
-    return value if not address or re.fullmatch(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+", address) else None
+    if len(value) > MAX_ADDRESSES:
+        return None
+    try:
+        address = email.utils.parseaddr(value)[1]
+    except RecursionError:  # nested comments or groups
+        return None
+    return value if not address or _ADDRESS.fullmatch(address) else None
 
 
 _CHECKS: dict[str, tuple[Check, Check]] = {
@@ -341,36 +405,40 @@ def _with_license(document: Document, package: CondaPackage) -> tuple[Document, 
     if expression is not None:
         spdx = spdx_expression(expression)
         if spdx:
-            classifiers = [c for c in document.all("Classifier") if not c.startswith("License ::")]
-            without = document.without("License").replaced("License-Expression", [spdx])
-            return without.replaced("Classifier", classifiers), []
+            return _with_expression(document, spdx), []
         warning = ConversionWarning(
             "metadata-field", f"License-Expression {expression!r} is not SPDX; kept as License", "METADATA"
         )
         return document.without("License-Expression", "License").replaced("License", [expression]), [warning]
-    if document.get("License") or any(c.startswith("License ::") for c in document.all("Classifier")):
-        return document, []
     texts = (
         _texts(package.index.get("license"))
         or _texts(package.about.get("license"))
         or _texts(_recipe_about(package).get("license"))
     )
-    if not texts:
+    spdx = spdx_expression(texts[0]) if texts else None
+    own = document.get("License")
+    if own and spdx and _is_license_text(own):
+        why = f"License is the text of a license; conda's {spdx} was written as License-Expression"
+        return _with_expression(document, spdx), [ConversionWarning("metadata-field", why, "METADATA")]
+    if own or not texts or any(c.startswith("License ::") for c in document.all("Classifier")):
         return document, []
-    spdx = spdx_expression(texts[0])
     return document.replaced("License-Expression" if spdx else "License", [spdx or texts[0]]), []
 
 
-def spdx_expression(text: str) -> str | None:
-    """The canonical form of an SPDX license expression, None for any other text ("BSD", "MIT/X11", "any-OSI").
+def _with_expression(document: Document, spdx: str) -> Document:
+    """The document with a License-Expression, which excludes License and the license classifiers (PEP 639)."""
+    classifiers = [c for c in document.all("Classifier") if not c.startswith("License ::")]
+    document = document.without("License").replaced("License-Expression", [spdx])
+    return document.replaced("Classifier", classifiers)
 
-    >>> spdx_expression("mit and Apache-2.0"), spdx_expression("BSD-3")
-    ('MIT AND Apache-2.0', None)
+
+def _is_license_text(value: str) -> bool:
+    """Whether a License field has the text of a license, or a notice, rather than a name.
+
+    >>> _is_license_text("BSD 3-Clause"), _is_license_text("MIT License Copyright (c) 2024 ...")
+    (False, True)
     """
-    try:
-        return str(canonicalize_license_expression(text))
-    except InvalidLicenseExpression:
-        return None
+    return spdx_expression(value) is None and (len(value) > MAX_LICENSE or _LICENSE_TEXT.search(value) is not None)
 
 
 def _with_valid_urls(document: Document) -> tuple[Document, list[ConversionWarning]]:
@@ -398,7 +466,7 @@ def _with_content_type(document: Document) -> Document:
     base = declared.partition(";")[0].strip().lower()
     if base not in CONTENT_TYPES:
         return document.replaced("Description-Content-Type", ["text/plain"])
-    variant = re.search(r"variant\s*=\s*\"?(GFM|CommonMark)\b", declared)
+    variant = _VARIANT.search(declared)
     text = base + ("; charset=UTF-8" if "charset" in declared.lower() else "")
     if base == "text/markdown" and variant:
         text += f"; variant={variant[1]}"
@@ -408,7 +476,7 @@ def _with_content_type(document: Document) -> Document:
 def with_provides_extra(document: Document) -> Document:
     """Add Provides-Extra for every extra that a requirement's marker names, as those of setuptools' requires.txt do."""
     markers = (value.partition(";")[2] for value in document.all("Requires-Dist"))
-    named = {m for marker in markers for m in re.findall(r"extra\s*==\s*['\"]([^'\"]+)", marker) if _extra(m)}
+    named = {m for marker in markers for m in _EXTRA_OF_MARKER.findall(marker) if _extra(m)}
     have = {canonicalize_name(extra) for extra in document.all("Provides-Extra")}
     missing = sorted(extra for extra in named if canonicalize_name(extra) not in have)
     return document.replaced("Provides-Extra", [*document.all("Provides-Extra"), *missing]) if missing else document

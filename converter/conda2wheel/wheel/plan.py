@@ -10,7 +10,7 @@ from packaging.tags import Tag
 from packaging.version import Version
 
 from conda2wheel.abi.choice import Decision, decide
-from conda2wheel.abi.platforms import marker_environment, platforms, release
+from conda2wheel.abi.platforms import Platform, marker_environment, platforms, release
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule, side_modules
 from conda2wheel.conda.abi_evidence import claims
 from conda2wheel.conda.classify import refuse_unless_python
@@ -29,7 +29,15 @@ from conda2wheel.wheel.layout import Layout, Placed, plan_layout
 from conda2wheel.wheel.metadata import Document, corrected, egg_requirements, generated, with_provides_extra
 from conda2wheel.wheel.prefix import interpreter_of
 from conda2wheel.wheel.requirements import from_depends, reconcile
-from conda2wheel.wheel.tags import Interpreter, abi3_fits, check_claims, interpreter, require_admitted, wheel_tags
+from conda2wheel.wheel.tags import (
+    Interpreter,
+    abi3_fits,
+    check_claims,
+    excluded_python,
+    interpreter,
+    require_admitted,
+    wheel_tags,
+)
 from conda2wheel.wheel.versions import pep440
 
 
@@ -122,8 +130,13 @@ def plan_wheel(package: CondaPackage, options: Options, added: Iterable[AddedFil
     requirements = _requirements(package, layout.distribution, interp, decision, options)
     metadata, metadata_warnings = corrected(requirements.document, package, name, version, requirements.requires)
     metadata = with_license(with_requirements(with_provides_extra(metadata), recipe), recipe)
-    if decision is not None:
-        require_admitted(package.source, metadata.get("Requires-Python"), decision.platforms)
+    rows = decision.platforms if decision else ()
+    require_admitted(package.source, metadata.get("Requires-Python"), rows)
+    python_warnings = excluded_python(metadata.get("Requires-Python"), interp, rows)
+    if python_warnings and options.pins == "conda":
+        metadata = _with_condas_python(metadata, requirements.python, interp, rows)
+        written = metadata.get("Requires-Python") or "none"
+        python_warnings = tuple(replace(each, message=f"{each.message}; {written} was written") for each in python_warnings)
     return Plan(
         package=package,
         name=name,
@@ -152,6 +165,7 @@ def plan_wheel(package: CondaPackage, options: Options, added: Iterable[AddedFil
             *script_warnings,
             *requirements.warnings,
             *metadata_warnings,
+            *python_warnings,
         ),
     )
 
@@ -273,11 +287,15 @@ def _identity(
 
 @dataclass(frozen=True)
 class _Requirements:
-    """Upstream's or generated metadata, and the Requires-Dist lines to write into it; None: those that it has."""
+    """Upstream's or generated metadata, and the Requires-Dist lines to write into it; None: those that it has.
+
+    `python` is what conda's depends say of Python, as specifiers.
+    """
 
     document: Document
     requires: Iterable[str] | None
     warnings: tuple[ConversionWarning, ...] = ()
+    python: str | None = None
 
 
 def _requirements(
@@ -292,7 +310,7 @@ def _requirements(
     if not document.fields or not states_requires:
         conda = from_depends(package.depends, options.names)
         if document.fields:
-            return _Requirements(document, conda.requires or None, conda.warnings)
+            return _Requirements(document, conda.requires or None, conda.warnings, conda.requires_python)
         unknown = "" if "depends" in package.index else "; nothing says what it requires"
         warning = ConversionWarning(
             "no-metadata", f"the package has none, so it is made from conda's own metadata{unknown}", "METADATA"
@@ -306,7 +324,8 @@ def _requirements(
     upstream = tuple(document.all("Requires-Dist") if requires is None else requires)
     environment = marker_environment(python, platform.emscripten)
     merged = reconcile(upstream, package.depends, environment, options.pins, options.names)
-    return _Requirements(document, merged.requires if merged.requires != upstream else requires, merged.warnings)
+    lines = merged.requires if merged.requires != upstream else requires
+    return _Requirements(document, lines, merged.warnings, merged.requires_python)
 
 
 def _requires_python(interp: Interpreter, from_index: str | None, decision: Decision | None) -> str | None:
@@ -319,6 +338,16 @@ def _requires_python(interp: Interpreter, from_index: str | None, decision: Deci
     if len(pythons) > 1:  # conda's limit is that of the folder that it was built into
         return f">={min(pythons, key=release)}"
     return from_index
+
+
+def _with_condas_python(
+    document: Document, from_index: str | None, interp: Interpreter, platforms: Sequence[Platform]
+) -> Document:
+    """The metadata with a Requires-Python that admits the wheel's CPython: conda's, else its extension modules', else none."""
+    exact = f"=={interp.exact}.*" if interp.exact else None
+    fitting = (each for each in (from_index, exact) if each and not excluded_python(each, interp, platforms))
+    found = next(fitting, None)
+    return document.replaced("Requires-Python", [found] if found else [])
 
 
 def _without_scripts(

@@ -32,7 +32,7 @@ from conda2wheel.files.packagefile import (
     unsafe,
 )
 from conda2wheel.files.reading import corrupt, not_found, unreadable
-from conda2wheel.wheel.metadata import Document, parse
+from conda2wheel.wheel.metadata import Document, read_metadata
 
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 NO_WHEEL = "give a wheel; conda2wheel convert makes one of a package"
@@ -125,7 +125,7 @@ def read_wheel(path: Path, limits: Limits | None = None, only: re.Pattern[str] |
         version=str(version),
         tags=tags,
         files=files,
-        metadata=parse(core.blob.read()),
+        metadata=read_metadata(source, core),
         dist_info=core.path.partition("/")[0],
         timestamp=timestamp,
         order=tuple(entries),

@@ -14,15 +14,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from conda2wheel.conda.names import NO_NAMES, Names, is_marker, pypi_name
 from conda2wheel.conda.parsing import InvalidSpecError, parse_match_spec
+from conda2wheel.files.pypa import applies, parse_requirement
 from conda2wheel.options import Pins
 from conda2wheel.results import ConversionWarning
 from conda2wheel.wheel.versions import specifiers_of
+
+CONFLICT = "requirement-conflict"
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,11 @@ class CondaRequirements:
 
 @dataclass(frozen=True)
 class ReconciledRequirements:
-    """The Requires-Dist lines to write, and a warning for each difference between METADATA and `depends`."""
+    """The Requires-Dist lines to write, a warning for each difference between METADATA and `depends`, and conda's Python."""
 
     requires: tuple[str, ...]
     warnings: tuple[ConversionWarning, ...]
+    requires_python: str | None = None
 
 
 def from_depends(depends: Iterable[str], names: Names = NO_NAMES) -> CondaRequirements:
@@ -76,8 +80,16 @@ def from_depends(depends: Iterable[str], names: Names = NO_NAMES) -> CondaRequir
         else:
             key = canonicalize_name(distribution)
             found[key] = found.get(key, SpecifierSet()) & specifiers
-    lines = tuple(f"{name}{_text(specifiers)}" for name, specifiers in sorted(found.items()))
-    return CondaRequirements(lines, _text(python) or None, tuple(warnings))
+    for name, specifiers in (*sorted(found.items()), ("python", python)):
+        if specifiers.is_unsatisfiable():
+            why = f"conda requires {name}{_text(specifiers)}, which no version satisfies by PEP 440; written without these limits"
+            warnings.append(ConversionWarning(CONFLICT, why, "METADATA"))
+    lines = tuple(f"{name}{_satisfiable(specifiers)}" for name, specifiers in sorted(found.items()))
+    return CondaRequirements(lines, _satisfiable(python) or None, tuple(warnings))
+
+
+def _satisfiable(specifiers: SpecifierSet) -> str:
+    return "" if specifiers.is_unsatisfiable() else _text(specifiers)
 
 
 def _name_and_range(spec: str) -> tuple[str | None, str]:
@@ -105,7 +117,8 @@ def reconcile(
 ) -> ReconciledRequirements:
     """Compare upstream's Requires-Dist with conda's match specs, and add conda's limits with `pins` "conda".
 
-    A limit differs if conda's excludes a version that METADATA's admits; a wider limit of conda's is no difference.
+    A limit differs if conda's excludes a version that METADATA's admits; a wider limit of conda's is no difference. Where no
+    version is in both, they conflict: then `pins` "conda" replaces METADATA's limit, since the binaries were built with conda's.
 
     Args:
         requires: upstream's Requires-Dist lines; a line that is no valid requirement is kept unchanged.
@@ -114,10 +127,11 @@ def reconcile(
         pins: "metadata" keeps `requires`; "conda" adds conda's version limits and conda-only dependencies.
         names: as in `from_depends`.
     """
-    parsed = [(line, _parsed(line)) for line in requires]
-    active = {line for line, each in parsed if each is not None and _applies(each, environment)}
+    parsed = [(line, parse_requirement(line)) for line in requires]
+    active = {line for line, each in parsed if each is not None and applies(each, environment)}
+    own = from_depends(depends, names)
     conda: dict[str, Requirement] = {
-        canonicalize_name(each.name): each for each in map(Requirement, from_depends(depends, names).requires)
+        canonicalize_name(each.name): each for line in own.requires if (each := parse_requirement(line)) is not None
     }
     upstream: dict[str, list[Requirement]] = {}
     inactive: dict[str, str] = {}
@@ -131,17 +145,44 @@ def reconcile(
         for name in upstream.keys() & conda.keys()
         if _excludes(conda[name].specifier, [each.specifier for each in upstream[name]])
     }
-    warnings = tuple(_differences(upstream, conda, tighter, inactive))
+    impossible = {name for name, found in upstream.items() if _common(each.specifier for each in found).is_unsatisfiable()}
+    disjoint = {
+        name
+        for name in tighter - impossible
+        if _common([*(each.specifier for each in upstream[name]), conda[name].specifier]).is_unsatisfiable()
+    }
+    warnings = (
+        *(each for each in own.warnings if each.code == CONFLICT),
+        *_conflicts(upstream, conda, disjoint | impossible, pins),
+        *_differences(upstream, conda, tighter - disjoint, inactive),
+    )
     if pins == "metadata":
-        return ReconciledRequirements(tuple(requires), warnings)
-    lines = [
-        _with_limits(each, conda[canonicalize_name(each.name)].specifier)
-        if each is not None and line in active and canonicalize_name(each.name) in tighter
-        else line
-        for line, each in parsed
-    ]
+        return ReconciledRequirements(tuple(requires), warnings, own.requires_python)
+    lines = []
+    for line, each in parsed:
+        name = None if each is None or line not in active else canonicalize_name(each.name)
+        if each is not None and name in disjoint | impossible:
+            lines.append(_with_limits(each, SpecifierSet(), conda[name].specifier if name in conda else SpecifierSet()))
+        elif each is not None and name in tighter:
+            lines.append(_with_limits(each, each.specifier, conda[name].specifier))
+        else:
+            lines.append(line)
     added = (str(conda[name]) for name in sorted(conda.keys() - upstream.keys()))
-    return ReconciledRequirements((*lines, *added), warnings)
+    return ReconciledRequirements((*dict.fromkeys(lines), *added), warnings, own.requires_python)
+
+
+def _conflicts(
+    upstream: Mapping[str, Sequence[Requirement]], conda: Mapping[str, Requirement], names: Iterable[str], pins: Pins
+) -> Iterable[ConversionWarning]:
+    for name in sorted(names):
+        own = "; ".join(map(str, upstream[name]))
+        if name in conda:
+            done = "conda's was written" if pins == "conda" else "METADATA's was kept (--pins conda writes conda's)"
+            why = f"Requires-Dist: METADATA requires {own}, conda {conda[name]}, and no version satisfies both; {done}"
+        else:
+            done = "; written without these limits" if pins == "conda" else ""
+            why = f"Requires-Dist: METADATA requires {own}, which no version satisfies{done}"
+        yield ConversionWarning(CONFLICT, why, "METADATA")
 
 
 def _differences(
@@ -162,27 +203,20 @@ def _differences(
         )
 
 
-def _parsed(line: str) -> Requirement | None:
-    try:
-        return Requirement(line)
-    except InvalidRequirement:
-        return None
-
-
-def _applies(requirement: Requirement, environment: Mapping[str, str]) -> bool:
-    """Whether its marker holds in an environment without any extra."""
-    return requirement.marker is None or requirement.marker.evaluate({**environment, "extra": ""})
-
-
 def _excludes(conda: SpecifierSet, upstream: Iterable[SpecifierSet]) -> bool:
     """Whether conda's limits exclude a version that METADATA's limits admit."""
+    return not _common(upstream).to_range().is_subset(conda.to_range())
+
+
+def _common(specifiers: Iterable[SpecifierSet]) -> SpecifierSet:
+    """What all of them admit."""
     admitted = SpecifierSet()
-    for each in upstream:
+    for each in specifiers:
         admitted &= each
-    return not admitted.to_range().is_subset(conda.to_range())
+    return admitted
 
 
-def _with_limits(requirement: Requirement, conda: SpecifierSet) -> str:
+def _with_limits(requirement: Requirement, own: SpecifierSet, conda: SpecifierSet) -> str:
     limited = Requirement(str(requirement))
-    limited.specifier &= conda
+    limited.specifier = own & conda
     return str(limited)

@@ -20,7 +20,7 @@ from conda2wheel.conda.abi_evidence import channel_name
 from conda2wheel.conda.formats import PACKAGE_SUFFIXES
 from conda2wheel.conda.origin import MemberSource
 from conda2wheel.files.packagefile import Blob, BytesBlob
-from conda2wheel.wheel.metadata import spdx_expression
+from conda2wheel.files.pypa import spdx_expression
 from conda2wheel.wheel.provenance import TOOL, Provenance
 from conda2wheel.wheel.writer import Member
 

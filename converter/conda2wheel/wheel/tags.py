@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import SpecifierSet
 from packaging.tags import Tag
 
 from conda2wheel.abi.choice import Claim, Decision, Modules, decide, require_one_python
@@ -22,6 +22,7 @@ from conda2wheel.abi.platforms import Platform, compressed_tags, parse, platform
 from conda2wheel.abi.side_module import SideModule
 from conda2wheel.abi.signals import choose
 from conda2wheel.errors import Refused
+from conda2wheel.files.pypa import parse_specifiers
 from conda2wheel.results import ConversionWarning
 from conda2wheel.wheel.reader import Wheel
 
@@ -30,12 +31,13 @@ if TYPE_CHECKING:
 
 SITE_PACKAGES = "its site-packages"
 
-_CPYTHON = re.compile(r"\.cpython-(\d)(\d+)t?(-[^.]*)?\.so$")
+_CPYTHON = re.compile(r"\.cpython-(\d)(\d{1,4})t?(-[^.]*)?\.so$")
 _ABI3 = re.compile(r"\.abi3(-[^.]*)?\.so$")
 _WHEEL_TAG = re.compile(r"(?m)^Tag:\s*([^\s-]+)-([^\s-]+)-(\S+)\s*$")
-_EXACT_ABI = re.compile(r"cp(\d)(\d+)t?")
+_EXACT_ABI = re.compile(r"cp(\d)(\d{1,4})t?")
+_ABI_PIN = re.compile(r"python_abi\s+=*(3\.\d{1,4})(?!\d)|python\s+=*(3\.\d{1,4})(?:\.\*|\s|$)")
 ANY = "any"
-_LOWEST = re.compile(r">=\s*3\.(\d+)")
+_LOWEST = re.compile(r">=\s*3\.(\d{1,4})(?!\d)")
 
 
 @dataclass(frozen=True)
@@ -117,16 +119,16 @@ def _agree(package: LibraryUser, python: str, folder_python: str | None, where: 
 
 def _python_abi(package: LibraryUser) -> str | None:
     for spec in package.depends:
-        match = re.match(r"python_abi\s+=*(3\.\d+)", spec) or re.match(r"python\s+=*(3\.\d+)(\.\*|\s|$)", spec)
+        match = _ABI_PIN.match(spec)
         if match:
-            return match[1]
+            return match[1] or match[2]
     return None
 
 
 def _claims_abi3(wheel_file: str | None) -> list[str]:
     """The Python tags of the abi3 tags in WHEEL, such as cp313."""
     claims = _WHEEL_TAG.finditer(wheel_file or "")
-    return [python for m in claims if m[2] == "abi3" for python in m[1].split(".") if re.fullmatch(r"cp3\d+", python)]
+    return [python for m in claims if m[2] == "abi3" for python in m[1].split(".") if re.fullmatch(r"cp3\d{1,4}", python)]
 
 
 def _abi3_floor(package: LibraryUser, wheel_file: str | None, folder_python: str | None) -> str:
@@ -160,11 +162,34 @@ def abi3_fits(package: LibraryUser, interp: Interpreter, platforms: Iterable[Pla
 
 def admits(requires_python: str | None, platform: Platform) -> bool:
     """Whether Requires-Python admits the CPython of a platform."""
-    try:
-        bounds = SpecifierSet(requires_python or "")
-    except InvalidSpecifier:
-        return True
-    return platform.cpython is None or bounds.contains(platform.cpython, prereleases=True)
+    bounds = parse_specifiers(requires_python or "")
+    return bounds is None or platform.cpython is None or bounds.contains(platform.cpython, prereleases=True)
+
+
+def excluded_python(
+    requires_python: str | None, interp: Interpreter | None, platforms: Sequence[Platform]
+) -> tuple[ConversionWarning, ...]:
+    """A warning if Requires-Python excludes the CPython of the wheel, so that no installer takes it.
+
+    Args:
+        requires_python: the field of METADATA.
+        interp: the wheel's tags; None if only the platforms are known.
+        platforms: the platforms of the wheel; none for a pure wheel, which is only for the CPython that it was built for.
+    """
+    bounds = parse_specifiers(requires_python or "")
+    if bounds is None or not requires_python:
+        return ()
+    pythons = {row.cpython: f"CPython {row.cpython} of {row.tag}" for row in platforms if row.cpython}
+    own = (interp.exact or (None if platforms else interp.built_with)) if interp else None
+    excluded = [name for version, name in pythons.items() if not bounds.contains(version, prereleases=True)]
+    if own and not excluded and (bounds & SpecifierSet(f"=={own}.*")).is_unsatisfiable():
+        excluded = [f"CPython {own}, which it was built for"]
+    if not excluded and bounds.is_unsatisfiable():
+        excluded = ["every CPython"]
+    if not excluded:
+        return ()
+    why = f"Requires-Python {requires_python} excludes {' and '.join(excluded)}: installers do not take the wheel there"
+    return (ConversionWarning("requires-python", why, "METADATA"),)
 
 
 def require_admitted(source: str, requires_python: str | None, platforms: Sequence[Platform]) -> None:
@@ -245,6 +270,7 @@ def retag(
     warnings = list(decision.warnings)
     abi3_fits(wheel, interp, decision.platforms)
     require_admitted(wheel.source, wheel.metadata.get("Requires-Python"), decision.platforms)
+    warnings += excluded_python(wheel.metadata.get("Requires-Python"), interp, decision.platforms)
     head, python, abi, platform = _filename_parts(wheel.path.name)
     if _generic(wheel.tags, interp):
         python, abi = interp.python_tag, interp.abi_tag

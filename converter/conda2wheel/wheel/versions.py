@@ -16,10 +16,13 @@ from itertools import chain
 
 from packaging.ranges import VersionRange
 from packaging.specifiers import InvalidSpecifier, Specifier, SpecifierSet
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
+
+from conda2wheel.files.pypa import is_bounded, parse_version
 
 # `2023c` is the release 2023 with a letter in conda, and the release candidate 2023rc0 in PEP 440.
 _LETTER_RELEASE = re.compile(r"[^+]*\d[._]?[a-z](\+.*)?")
+MAX_CLAUSES = 64  # of all alternatives together; their hull takes time in the square of them
 MAX_ALTERNATIVES = 32  # also the maximum of nested parentheses; real requirements have a few
 _FIRST_PRERELEASE = re.compile(r"(?<=\d)\.?(?:a|alpha|dev)0?$")
 _CLAUSE = re.compile(r"(==|!=|>=|<=|~=|>|<|=)?\s*((?:\d+!)?[^\s=<>!~]+)")
@@ -36,10 +39,8 @@ def pep440(conda_version: str) -> str | None:
     text = conda_version.strip().lower()
     if _LETTER_RELEASE.fullmatch(text):
         return None
-    try:
-        return str(Version(text))
-    except InvalidVersion:
-        return None
+    version = parse_version(text)
+    return None if version is None else str(version)
 
 
 def specifiers_of(version: str) -> tuple[SpecifierSet, bool]:
@@ -47,14 +48,15 @@ def specifiers_of(version: str) -> tuple[SpecifierSet, bool]:
 
     >>> [str(specifiers_of(text)[0]) for text in (">=2.2,<3", "1.2.*", "<2020.3.0a0", ">=1,<2|>=2,<3", "<2|>=3")]
     ['<3,>=2.2', '==1.2.*', '<2020.3', '<3,>=1', '!=2.*']
-    >>> specifiers_of("1.0|2.0"), specifiers_of(">=1.0+cu118,<2")
-    ((<SpecifierSet('<=2.0,>=1.0')>, False), (<SpecifierSet('<2,>=1.0')>, False))
+    >>> specifiers_of("1.0|2.0"), specifiers_of(">=1.0+cu118,<2"), specifiers_of("==1.0+a|==2.0")[0]
+    ((<SpecifierSet('<=2.0,>=1.0')>, False), (<SpecifierSet('<2,>=1.0')>, False), <SpecifierSet('<=2.0,>=1.0')>)
     """
+    bounded = is_bounded(version) and version.count("(") <= MAX_ALTERNATIVES
     try:
-        alternatives = _either(_TOKEN.findall(version)) if version.count("(") <= MAX_ALTERNATIVES else []
+        alternatives = _either(_TOKEN.findall(version)) if bounded else []
     except (IndexError, ValueError):
         alternatives = []
-    if not alternatives:
+    if not alternatives or (len(alternatives) > 1 and sum(map(len, alternatives)) > MAX_CLAUSES):
         return SpecifierSet(), False
     parts = [[_clause(text) for text in clauses] for clauses in alternatives]
     exact = all(same for clauses in parts for _, same in clauses)
@@ -164,7 +166,7 @@ def _range(specifiers: SpecifierSet) -> VersionRange:
 
 def _bounds(specifier: Specifier) -> list[str]:
     """All bounds that a range can have at the version of a clause."""
-    version = Version(specifier.version.removesuffix(".*"))
+    version = Version(Version(specifier.version.removesuffix(".*")).public)  # PEP 440 does not order local versions
     first, _, last = _release(version).rpartition(".")
     following = f"{first}.{int(last) + 1}" if first else f"{version.epoch}!{version.release[0] + 1}"
     return [f">={version}", f"<={version}", f"<{version}", f"<{Version(following)}", f"!={_release(version)}.*"]

@@ -13,13 +13,13 @@ from packaging.metadata import Metadata
 from packaging.requirements import Requirement
 
 from conda2wheel.conda.package import CondaPackage
+from conda2wheel.files.pypa import spdx_expression
 from conda2wheel.wheel.metadata import (
     Document,
     corrected,
     egg_requirements,
     generated,
     parse,
-    spdx_expression,
     with_provides_extra,
 )
 from tests.helpers import shapes

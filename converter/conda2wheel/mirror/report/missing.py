@@ -13,12 +13,13 @@ from functools import lru_cache
 from typing import Any
 
 from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
 from conda2wheel.conda.names import pypi_name
+from conda2wheel.files.pypa import parse_requirement, parse_specifiers
 from conda2wheel.mirror.state.model import MirrorWheel
 from conda2wheel.pyodide.lock import Runtime
 
@@ -164,10 +165,7 @@ def _find_gap(
 
 @lru_cache(maxsize=65536)
 def _requirement(line: str) -> Requirement | None:
-    try:
-        return Requirement(line)
-    except InvalidRequirement:
-        return None
+    return parse_requirement(line)
 
 
 def _contains(specifier: SpecifierSet, version: str) -> bool:
@@ -185,7 +183,5 @@ def _fits(wheel: MirrorWheel, runtime: Runtime) -> bool:
         return False
     if not tags & runtime.tags.keys():
         return False
-    try:
-        return SpecifierSet(wheel.requires_python or "").contains(runtime.python, prereleases=True)
-    except InvalidSpecifier:
-        return True  # pip ignores an invalid Requires-Python, too
+    bounds = parse_specifiers(wheel.requires_python or "")
+    return bounds is None or bounds.contains(runtime.python, prereleases=True)  # pip ignores an invalid Requires-Python, too
