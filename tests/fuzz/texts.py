@@ -247,7 +247,7 @@ def _run_entry_points(data: bytes) -> None:
 def _run_record(data: bytes) -> None:
     """RECORD, METADATA and the like of several distributions in site-packages."""
     found = {each.path: PackageFile(each.path, BytesBlob(each.content)) for each in textfiles.read(data) if each.target is None}
-    distributions = find_distributions(found)
+    distributions = find_distributions("x", found)
     for each in distributions:
         _ = (each.name, each.project, each.folder_name, each.root, each.recorded, each.top_level)
         canonicalize_name(each.project)

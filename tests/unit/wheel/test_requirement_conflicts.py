@@ -10,6 +10,7 @@ from packaging.requirements import Requirement
 from conda2wheel import audit, convert
 from conda2wheel.abi.platforms import marker_environment
 from conda2wheel.conda.names import map_name, pypi_name
+from conda2wheel.options import Pins
 from conda2wheel.wheel.reader import read_wheel
 from conda2wheel.wheel.requirements import from_depends, reconcile
 from conda2wheel.wheel.versions import specifiers_of
@@ -28,7 +29,7 @@ def capped(*lines: str, depends: tuple[str, ...] = ()) -> Path:
 @pytest.mark.parametrize("lines", [(), ("Requires-Dist: six",), ("Requires-Dist: six>=2,<1",)])
 @pytest.mark.parametrize("pins", ["metadata", "conda"])
 @pytest.mark.parametrize("metadata", [True, False])
-def test_names_that_are_no_pypi_names_are_never_required(lines: tuple[str, ...], pins: str, metadata: bool) -> None:
+def test_names_that_are_no_pypi_names_are_never_required(lines: tuple[str, ...], pins: Pins, metadata: bool) -> None:
     files = {**MODULE, **(dist_info("demo-1.0", *lines) if metadata else {})}
     made = convert(package(files, depends=["python", "six", *NO_NAMES], noarch="python"), dry_run=True, pins=pins)
     assert {Requirement(line).name for line in made.requires} == ({"six"} if lines or pins == "conda" or not metadata else set())
@@ -103,7 +104,8 @@ def test_a_wheel_that_excludes_its_own_cpython_is_told_and_with_pins_conda_mende
     python: str, pinned: str, tmp_path: Path
 ) -> None:
     source = capped(f"Requires-Python: {python}")
-    for pins, written in (("metadata", python), ("conda", pinned)):
+    expected: dict[Pins, str] = {"metadata": python, "conda": pinned}
+    for pins, written in expected.items():
         made = convert(source, out=tmp_path / pins, pins=pins)
         assert read_wheel(made.wheel).metadata.all("Requires-Python") == [written]
         told = [each for each in made.warnings if each.code == "requires-python"]
