@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from conda2wheel.bundle.packages import ShippedPackage
 from conda2wheel.bundle.pypi import PyPIDownloader, PyPIWheel
 from conda2wheel.errors import Failed
-from conda2wheel.files.pypa import applies, parse_requirement, parse_version
+from conda2wheel.files.pypa import applies, parse_pep440, parse_requirement
 
 ROUNDS = 200  # of downloads from PyPI; each adds requirements
 
@@ -58,7 +58,7 @@ class RequiredProject:
 
     def admits(self, version: str) -> bool:
         """Whether a version fits the specifiers. A pre-release may fit, since installers accept one that is installed."""
-        parsed = parse_version(version)
+        parsed = parse_pep440(version)
         return parsed is not None and self.specifier.contains(parsed, prereleases=True)
 
 

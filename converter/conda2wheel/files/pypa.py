@@ -56,7 +56,7 @@ def parse_specifiers(text: str) -> SpecifierSet | None:
         return None
 
 
-def parse_version(text: str) -> Version | None:
+def parse_pep440(text: str) -> Version | None:
     """Parse a PEP 440 version."""
     try:
         return Version(text) if is_bounded(text) else None

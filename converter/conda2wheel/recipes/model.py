@@ -20,7 +20,7 @@ from conda2wheel.conda.package import CondaPackage
 from conda2wheel.conda.parsing import InvalidSpecError, parse_version, parse_version_spec
 from conda2wheel.conda.paths_json import glob_pattern
 from conda2wheel.errors import REFUSAL_CODES, Failed, require_several
-from conda2wheel.files.pypa import parse_requirement, parse_version, spdx_expression
+from conda2wheel.files.pypa import parse_pep440, parse_requirement, spdx_expression
 from conda2wheel.files.toml import Problem, check_table, check_type, invalid_document, read_toml, suggestion
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=[^\0\n\"']+")
@@ -222,7 +222,7 @@ def _values(document: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(("versions",), f"{versions!r} is not a range of conda versions")
     if isinstance(name := table("wheel").get("name"), str) and not is_valid_name(name):
         yield Problem(("wheel", "name"), f"{name!r} is not a distribution name")
-    if isinstance(version := table("wheel").get("version"), str) and parse_version(version) is None:
+    if isinstance(version := table("wheel").get("version"), str) and parse_pep440(version) is None:
         yield Problem(("wheel", "version"), f"{version!r} is not a PEP 440 version")
     for key in ("add", "drop"):
         names = table("requires").get(key)

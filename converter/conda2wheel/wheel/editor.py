@@ -19,7 +19,7 @@ from packaging.version import Version
 from conda2wheel.abi.side_module import SHARED_OBJECT
 from conda2wheel.conda.origin import MemberOrigin, MemberSource
 from conda2wheel.files.packagefile import Blob, BytesBlob
-from conda2wheel.files.pypa import parse_version
+from conda2wheel.files.pypa import parse_pep440
 from conda2wheel.files.reading import corrupt
 from conda2wheel.results import ConversionWarning
 from conda2wheel.wheel.reader import Wheel
@@ -104,7 +104,7 @@ def wheel_file(text: str, tags: Iterable[Tag], native: bool) -> str:
 
 def with_license_files(metadata: bytes, version: str | None, names: Sequence[str]) -> bytes:
     """METADATA with more License-File fields, at the end of its header; unchanged if its version has no such field."""
-    own = parse_version(version or "0")
+    own = parse_pep440(version or "0")
     if own is None or own < LICENSE_FILES_SINCE or not names:
         return metadata
     newline = b"\r\n" if b"\r\n" in metadata else b"\n"

@@ -18,7 +18,7 @@ from packaging.ranges import VersionRange
 from packaging.specifiers import InvalidSpecifier, Specifier, SpecifierSet
 from packaging.version import Version
 
-from conda2wheel.files.pypa import is_bounded, parse_version
+from conda2wheel.files.pypa import is_bounded, parse_pep440
 
 # `2023c` is the release 2023 with a letter in conda, and the release candidate 2023rc0 in PEP 440.
 _LETTER_RELEASE = re.compile(r"[^+]*\d[._]?[a-z](\+.*)?")
@@ -39,7 +39,7 @@ def pep440(conda_version: str) -> str | None:
     text = conda_version.strip().lower()
     if _LETTER_RELEASE.fullmatch(text):
         return None
-    version = parse_version(text)
+    version = parse_pep440(text)
     return None if version is None else str(version)
 
 
