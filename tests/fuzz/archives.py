@@ -15,7 +15,7 @@ import zstandard
 
 from conda2wheel.conda.archive import open_archive
 from conda2wheel.conda.open import open_local
-from conda2wheel.files.packagefile import ArchiveMember, BytesBlob, Limits, PackageFile, resolve_links
+from conda2wheel.files.packagefile import ArchiveMember, BytesBlob, Limits, PackageFile, clean_path, resolve_links
 from conda2wheel.index.simple import index_file
 from conda2wheel.pyodide.wheelfile import modules, open_wheel, requirements_of
 from conda2wheel.wheel.editor import record_problem
@@ -130,7 +130,7 @@ def _run_links(data: bytes) -> None:
     for line in data.decode("utf-8", "replace").split("\n"):
         kind, _, rest = line.partition(" ")
         path, _, target = rest.partition(" ")
-        path = "/".join(part for part in path.split("/") if part not in ("", ".", ".."))
+        path = (path and clean_path("x", path)) or ""
         if path and kind == "f":
             entries[path] = ArchiveMember(path, BytesBlob(b""))
         elif path and kind in ("l", "h"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from tests.helpers.rooms import PACKAGE
 
 SECONDS = 10  # of processor time for one input
 MEMORY = 1024  # MiB for the whole process
+_VARYING = re.compile(r"['\"0-9\[({]")  # where a message begins to tell of one input
 
 
 class FindingError(AssertionError):
@@ -79,11 +81,12 @@ def require(holds: bool, why: str) -> None:
 
 def signature(error: BaseException) -> str:
     """The exception and the innermost line of the package that it went through: the same fault, whatever the input."""
-    place, trace = "", error.__traceback__
+    place, inside, trace = "", False, error.__traceback__
     while trace is not None:
         path = Path(trace.tb_frame.f_code.co_filename)
-        if path.is_relative_to(PACKAGE) or not place:
+        if path.is_relative_to(PACKAGE) or not inside:
+            inside |= path.is_relative_to(PACKAGE)
             place = f"{path.name}:{trace.tb_lineno} {trace.tb_frame.f_code.co_name}"
         trace = trace.tb_next
-    about = f" ({str(error)[:60]})" if isinstance(error, FindingError) else ""
+    about = f" ({_VARYING.split(str(error))[0][:60].strip()})" if isinstance(error, FindingError) else ""
     return f"{type(error).__name__}{about} in {place}"

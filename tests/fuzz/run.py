@@ -51,7 +51,10 @@ def main(name: str, folder: Path, options: list[str]) -> None:
         def change(part: bytes) -> bytes:
             return bytes(atheris.Mutate(part or b"\0", max(len(part) + 64, 64)))
 
-        new = target.mutate(data, dice, change)
+        try:
+            new = target.mutate(data, dice, change)
+        except Exception:  # noqa: BLE001 - zipfile cannot write what this input asks for, say
+            new = b""
         return new if 0 < len(new) <= size else change(data[: max(size - 64, 1)])[:size]
 
     atheris.Setup([sys.argv[0], *options, str(folder / "corpus")], one, custom_mutator=mutate)

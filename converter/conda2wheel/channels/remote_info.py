@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from conda2wheel.conda.archive import ARCHIVE_ERRORS, StrictTarInfo
+from conda2wheel.conda.archive import ARCHIVE_ERRORS, FiniteStream, StrictTarInfo
 from conda2wheel.conda.formats import format_named, format_of
 from conda2wheel.conda.paths_json import path_rows
 from conda2wheel.errors import Failed, Refused
@@ -262,7 +262,7 @@ def _conda(source: str, outer: zipfile.ZipFile) -> PackageInfo:
         return _listed(source, unpacker.stream_reader(packed, read_across_frames=True))
 
 
-class _BoundedInfo(io.RawIOBase):
+class _BoundedInfo(FiniteStream):
     """A decompressed stream of at most MAX_INFO bytes."""
 
     def __init__(self, source: str, inner: IO[bytes]) -> None:
@@ -270,19 +270,15 @@ class _BoundedInfo(io.RawIOBase):
         self._inner = inner
         self._left = MAX_INFO
 
-    def readable(self) -> bool:
-        return True
-
     def read(self, size: int = -1) -> bytes:
         data = self._inner.read(size)
+        self.require_more(data)
         self._left -= len(data)
         if self._left < 0:
-            raise _no_list(self._source)
+            raise Refused(
+                "too-large", f"{self._source}: no list of files in its first {MAX_INFO} bytes", "download it and give the file"
+            )
         return data
-
-
-def _no_list(source: str) -> Refused:
-    return Refused("too-large", f"{source}: no list of files in its first {MAX_INFO} bytes", "download it and give the file")
 
 
 def _listed(source: str, stream: IO[bytes]) -> PackageInfo:
@@ -291,8 +287,6 @@ def _listed(source: str, stream: IO[bytes]) -> PackageInfo:
     others = []
     with tarfile.open(fileobj=_BoundedInfo(source, stream), mode="r|", tarinfo=StrictTarInfo) as archive:
         for member in archive:
-            if member.size > MAX_INFO:  # tarfile reads what it skips block by block, also after the end of the stream
-                raise _no_list(source)
             name = member.name.removeprefix("./")
             if name in _WANTED and member.isreg():
                 content = archive.extractfile(member)

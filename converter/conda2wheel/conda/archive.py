@@ -35,6 +35,7 @@ from conda2wheel.files.packagefile import (
 from conda2wheel.files.reading import corrupt, not_found, unreadable
 
 _TAR_BLOCK = 512
+_ENDS = 8  # reads at the end of a stream; tarfile needs two
 # What the standard library raises for damaged archives. tarfile follows chains of headers by recursion (RuntimeError has
 # RecursionError), zipfile has RuntimeError for encrypted members and NotImplementedError for unknown methods.
 ARCHIVE_ERRORS = (
@@ -118,7 +119,26 @@ class StrictTarInfo(tarfile.TarInfo):
             raise
 
 
-class _MemberStream(io.RawIOBase):
+class FiniteStream(io.RawIOBase):
+    """A stream that cannot be read for ever after its end.
+
+    tarfile skips the content that a header announces (2^87 bytes, say) block by block, also where nothing follows.
+    """
+
+    _ends = 0
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def require_more(self, data: bytes) -> None:
+        """Raise `EOFError` if nothing was read again and again; `data` is what was read."""
+        self._ends = 0 if data else self._ends + 1
+        if self._ends > _ENDS:
+            raise EOFError("the archive ends early")
+
+
+class _MemberStream(FiniteStream):
     """A decompressed stream that enforces the limits and keeps its last block."""
 
     def __init__(self, inner: IO[bytes], members: _Members) -> None:
@@ -128,11 +148,9 @@ class _MemberStream(io.RawIOBase):
         self.count = 0
         self.headers: int | None = 0  # bytes read since the last member; None within contents
 
-    def readable(self) -> bool:
-        return True
-
     def read(self, size: int = -1) -> bytes:
         data = self._inner.read(CHUNK if size < 0 else min(size, CHUNK))
+        self.require_more(data)
         self.count += len(data)
         self._members.grow(len(data))
         if self.headers is not None:

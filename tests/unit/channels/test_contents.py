@@ -18,7 +18,8 @@ from conda2wheel import Failed, Refused
 from conda2wheel.channels import remote_info as peek
 from conda2wheel.channels.contents import FILE, Build, PackageContents, read_contents
 from conda2wheel.channels.downloads import Downloads
-from conda2wheel.files.packagefile import FileBlob
+from conda2wheel.conda.archive import open_archive
+from conda2wheel.files.packagefile import FileBlob, Limits
 from conda2wheel.net import download as fetch
 from tests.helpers import conda, served
 
@@ -269,14 +270,18 @@ def test_no_insecure_address_is_asked() -> None:
         peek.read_remote_info("http://example.org/a-1-0.conda")
 
 
-def test_a_member_that_says_it_is_endless_is_not_skipped_block_by_block(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.GNUTYPE_SPARSE])
+def test_a_member_that_says_it_is_endless_is_not_skipped_block_by_block(kind: bytes, tmp_path: Path) -> None:
     """tarfile goes on reading after the end of the stream until it has read what the header says."""
-    head = bytearray(tarfile.TarInfo("info/x").tobuf(tarfile.GNU_FORMAT))
+    member = tarfile.TarInfo("info/x")
+    member.type = kind
+    head = bytearray(member.tobuf(tarfile.GNU_FORMAT))
     head[124:136] = b"\x80" + b"\x7f" * 11
     head[148:156] = b" " * 8
     head[148:156] = b"%06o\0 " % sum(head)
     path = tmp_path / "a-1-0.tar.bz2"
     path.write_bytes(bz2.compress(bytes(head) + bytes(1024)))
-    with pytest.raises(Refused) as caught:
-        peek.read_local_info(path, "a")
-    assert caught.value.code == "too-large"
+    for read in (lambda: peek.read_local_info(path, "a"), lambda: open_archive(path, "a", Limits())):
+        with pytest.raises(Refused) as caught:
+            read()
+        assert caught.value.code in ("corrupt-archive", "too-large")
