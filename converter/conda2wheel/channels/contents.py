@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager
@@ -26,13 +25,12 @@ from conda2wheel.channels.remote_info import PackageInfo, read_local_info, read_
 from conda2wheel.conda.import_roots import import_paths
 from conda2wheel.conda.match_spec import run_export_specs
 from conda2wheel.errors import Failed, Refused
+from conda2wheel.files.busy import WAIT, while_busy
 from conda2wheel.net.urls import redacted
 from conda2wheel.results import ConversionWarning
 
 FILE = "contents.sqlite"
 SCHEMA = 2  # a file with another one is dropped
-WAIT = 30.0  # seconds to wait for another process that writes
-PAUSE = 0.01  # seconds between two tries
 _METADATA = (".dist-info", ".egg-info", ".egg")
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
@@ -205,19 +203,17 @@ class _ContentsCache:
             self._run(write)
 
     def _run(self, work: Any) -> dict[str, PackageContents]:
-        deadline = time.monotonic() + WAIT
+        def once() -> dict[str, PackageContents]:
+            with self._open() as database:
+                result: dict[str, PackageContents] = work(database)
+                return result
+
         replaced = False
         while True:
             try:
-                with self._open() as database:
-                    result: dict[str, PackageContents] = work(database)
-                    return result
+                return while_busy(once)
             except (sqlite3.DatabaseError, ValueError, KeyError, TypeError) as error:
                 code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-                if code == sqlite3.SQLITE_BUSY and time.monotonic() < deadline:
-                    # Without waiting for its timeout, SQLite says so while another connection starts or ends the write-ahead log.
-                    time.sleep(PAUSE)
-                    continue
                 if replaced or (isinstance(error, sqlite3.DatabaseError) and code not in _DAMAGED):
                     return {}  # disk full, read only or locked for too long: continue without the cache
                 self._remove()

@@ -10,7 +10,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -374,3 +376,34 @@ def test_a_state_that_cannot_be_written_is_a_disk_error(tmp_path: Path) -> None:
     with pytest.raises(Failed) as caught:
         MirrorState.open(tmp_path / "file" / "mirror.sqlite")
     assert caught.value.code == "disk"
+
+
+def test_a_state_that_many_open_at_once_is_made_once(tmp_path: Path) -> None:
+    """Of 60 files that eight threads opened, 2 were taken for another program's while one of them made the tables."""
+
+    def use(path: Path) -> int:
+        barrier.wait()
+        with closing(database.connect(path)) as connection:
+            return int(connection.execute("SELECT count(*) FROM item").fetchone()[0])
+
+    barrier = threading.Barrier(8)
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(15):
+            assert list(pool.map(use, [tmp_path / f"{number}.sqlite"] * 8)) == [0] * 8
+
+
+def test_a_state_that_is_busy_for_a_moment_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = sqlite3.OperationalError("database is locked")
+    busy.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    faults = [busy, busy]
+    connect = sqlite3.connect
+
+    def sometimes(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        if faults:
+            raise faults.pop()
+        connection: sqlite3.Connection = connect(*arguments, **options)
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", sometimes)
+    database.connect(tmp_path / "state.sqlite").close()
+    assert faults == []

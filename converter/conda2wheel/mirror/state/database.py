@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from conda2wheel.errors import Failed
+from conda2wheel.files.busy import WAIT, while_busy
 
 MAGIC = 0x63327731  # "c2w1": PRAGMA application_id
 DISK_HINT = "check the free space and the permissions"
-WAIT = 30.0  # seconds to wait for another process's transaction
 LOGS = ("-wal", "-shm")
 # Each step changes one version of the schema (PRAGMA user_version) into the next. A step is never changed; new ones are added.
 STEPS = (
@@ -61,18 +61,23 @@ def connect(path: Path) -> sqlite3.Connection:
     """
     with converted_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
-        try:
-            _examine(connection, path)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            migrate(connection)
-            if missing := {"package", "item", "run"} - _tables(connection):
-                raise StateCorruptedError(path, f"it has no {', '.join(sorted(missing))}")  # noqa: TRY301 - to close it
-        except BaseException:
-            connection.close()
-            raise
+        connection = while_busy(lambda: _connect(path))
     connection.row_factory = sqlite3.Row
+    return connection
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=WAIT, isolation_level=None)
+    try:
+        _examine(connection, path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        migrate(connection)
+        if missing := {"package", "item", "run"} - _tables(connection):
+            raise StateCorruptedError(path, f"it has no {', '.join(sorted(missing))}")  # noqa: TRY301 - to close it
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -94,8 +99,13 @@ def migrate(connection: sqlite3.Connection, version: int = VERSION) -> None:
 
 
 def _examine(connection: sqlite3.Connection, path: Path) -> None:
-    magic, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
-    if not _tables(connection) and not magic:
+    connection.execute("BEGIN")  # all of it at one moment: another process may be making the file
+    try:
+        magic, version, tables = _pragma(connection, "application_id"), _pragma(connection, "user_version"), _tables(connection)
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    if not tables and not magic:
         return  # a new file
     if magic != MAGIC:
         raise Failed("state", f"{path}: an SQLite file of another program", "choose another file as [state] path")
