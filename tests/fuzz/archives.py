@@ -15,7 +15,8 @@ import zstandard
 
 from conda2wheel.conda.archive import open_archive
 from conda2wheel.conda.open import open_local
-from conda2wheel.files.packagefile import ArchiveMember, BytesBlob, Limits, PackageFile, clean_path, resolve_links
+from conda2wheel.files.links import resolve_links
+from conda2wheel.files.packagefile import ArchiveMember, BytesBlob, Limits, PackageFile, clean_path
 from conda2wheel.index.simple import index_file
 from conda2wheel.pyodide.wheelfile import modules, open_wheel, requirements_of
 from conda2wheel.wheel.editor import record_problem
@@ -48,7 +49,7 @@ def _run_tar(data: bytes) -> None:
     """The same members whatever the tar is packed in."""
     with scratch() as folder:
         (folder / "x.tar.gz").write_bytes(gzip.compress(data, 1))
-        _sound(open_archive(folder / "x.tar.gz", "x", LIMITS))
+        _sound(open_archive(folder / "x.tar.gz", "x", LIMITS).files)
 
 
 def _sound(found: tuple[PackageFile, ...]) -> None:
@@ -140,7 +141,7 @@ def _run_links(data: bytes) -> None:
 
 def resolved(entries: dict[str, ArchiveMember]) -> tuple[PackageFile, ...]:
     """The files among the members."""
-    return resolve_links("x", entries, LIMITS)
+    return resolve_links("x", entries, LIMITS).files
 
 
 def _in_wheel(name: str) -> Mutator:

@@ -20,6 +20,7 @@ from conda2wheel.conda.origin import MemberSource
 from conda2wheel.conda.package import CondaPackage, read_info
 from conda2wheel.errors import Refused
 from conda2wheel.files.documents import DocumentError, parse_json, parse_yaml
+from conda2wheel.files.links import PackageFiles
 from conda2wheel.files.packagefile import BytesBlob, PackageFile
 from conda2wheel.net.credentials import credentials
 from conda2wheel.net.urls import fragment_sha256, is_secure, is_url, redact_text, redacted
@@ -76,7 +77,7 @@ def as_package(data: bytes) -> CondaPackage:
         for each in textfiles.read(data)
         if each.path and each.target is None
     }
-    return read_info("x", tuple(found[path] for path in sorted(found)))
+    return read_info("x", PackageFiles(tuple(found[path] for path in sorted(found))))
 
 
 def _run_info(data: bytes) -> None:

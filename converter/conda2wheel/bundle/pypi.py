@@ -106,7 +106,12 @@ class PyPIDownloader:
         with tempfile.TemporaryDirectory(prefix=".pip-", dir=folder) as temporary:
             try:
                 done = subprocess.run(
-                    [*command, "--dest", temporary, *arguments], capture_output=True, text=True, timeout=TIMEOUT, check=False
+                    [*command, "--dest", temporary, *arguments],
+                    capture_output=True,
+                    encoding="utf-8",
+                    errors="replace",
+                    timeout=TIMEOUT,
+                    check=False,
                 )
             except (OSError, subprocess.TimeoutExpired) as error:
                 raise Failed("network", f"{requirement}: pip download: {error}", "try again later") from None

@@ -12,22 +12,20 @@ from __future__ import annotations
 import bz2
 import io
 import re
-import tarfile
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from conda2wheel.conda.archive import ARCHIVE_ERRORS, FiniteStream, StrictTarInfo
+from conda2wheel.conda.archive import FiniteStream, open_tar
 from conda2wheel.conda.formats import format_named, format_of
 from conda2wheel.conda.paths_json import path_rows
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.documents import json_object
 from conda2wheel.files.packagefile import BytesBlob
-from conda2wheel.files.reading import corrupt, not_found, unreadable
+from conda2wheel.files.reading import corrupt, not_found, reading_archive, unreadable
 from conda2wheel.net.download import BACKOFF, TRIES, RangeRequests, open_ranges
 from conda2wheel.net.urls import redacted
 
@@ -60,7 +58,7 @@ def read_local_info(path: Path, source: str) -> PackageInfo:
             found = format_of(stream.read(4))
             stream.seek(0)
             if found is not None and found.decompress is None:
-                with _reading(source), zipfile.ZipFile(stream) as outer:
+                with reading_archive(source), zipfile.ZipFile(stream) as outer:
                     return _conda(source, outer)
             return _tar_bz2(source, stream)
     except FileNotFoundError:
@@ -103,7 +101,7 @@ def _remote_conda(shown: str, remote: RangeRequests) -> PackageInfo | None:
             return None  # not what was asked for
         tail = _whole(remote, response, size - start)
     known = _PartialFile(size, {start: tail})
-    with _reading(shown), zipfile.ZipFile(cast("IO[bytes]", known)) as outer:
+    with reading_archive(shown), zipfile.ZipFile(cast("IO[bytes]", known)) as outer:
         begin, end = _extent(shown, outer)
         if begin < start:
             with remote.ask(f"bytes={begin}-{end - 1}") as response:
@@ -227,23 +225,8 @@ class _PartialFile(io.RawIOBase):
         raise zipfile.BadZipFile("its directory points outside of its info/ member")
 
 
-@contextmanager
-def _reading(source: str) -> Iterator[None]:
-    """Turn what damaged archives raise into `Refused` (corrupt-archive)."""
-    import zstandard
-
-    try:
-        yield
-    except (*ARCHIVE_ERRORS, zstandard.ZstdError) as error:
-        raise corrupt(source, str(error)) from error
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise corrupt(source, str(error)) from error  # what bz2 raises for damaged data
-
-
 def _tar_bz2(source: str, stream: IO[bytes]) -> PackageInfo:
-    with _reading(source):
+    with reading_archive(source):
         return _listed(source, cast("IO[bytes]", bz2.BZ2File(stream)))
 
 
@@ -285,7 +268,7 @@ def _listed(source: str, stream: IO[bytes]) -> PackageInfo:
     """Read info/ of a tar. The rest is read only if info/ does not list the files."""
     found: dict[str, bytes] = {}
     others = []
-    with tarfile.open(fileobj=_BoundedInfo(source, stream), mode="r|", tarinfo=StrictTarInfo) as archive:
+    with open_tar(cast("IO[bytes]", _BoundedInfo(source, stream))) as archive:
         for member in archive:
             name = member.name.removeprefix("./")
             if name in _WANTED and member.isreg():

@@ -124,7 +124,7 @@ _LIMIT_OPTIONS = {  # by the field of `Limits`: what it is called in --help, whe
     "size": ("the unpacked size of a package", True, "8G"),
     "member_size": ("the size of one file in a package", True, "2G"),
     "ratio": ("the ratio of unpacked to packed size", False, "250"),
-    "depth": ("the number of folders that a file lies in", False, "64"),
+    "depth": ("the number of folders that a file lies in", False, "128"),
     "path_bytes": ("the length of all paths in a package together", True, "16M"),
     "aliases": ("the number of other names that links give to files", False, "50000"),
     "entries": ("what the WebAssembly modules of a package list (types, imports, exports ...)", False, "8000000"),

@@ -204,7 +204,8 @@ def _wheel(path: Path, limits: Limits) -> Subject:
     floors = [tag.interpreter for tag in wheel.tags if tag.abi == "abi3" and re.fullmatch(r"cp3\d+", tag.interpreter)]
     unit = AuditUnit(wheel.path.name, modules, wheel.distribution, min(floors, key=lambda tag: int(tag[3:]), default=None))
     rows, warnings = _platforms_of(wheel, found) if modules else ((), ())
-    warnings = (*warnings, *_excluded_python(wheel, rows))
+    lost = (ConversionWarning("link-left-out", str(link), link.path) for link in wheel.lost)
+    warnings = (*warnings, *_excluded_python(wheel, rows), *lost)
     name = canonicalize_name(wheel.name)
     return Subject(wheel.source, "wheel", rows, lambda platform: unit, name, wheel.version, warnings, _any_tag(wheel, modules))
 

@@ -261,7 +261,7 @@ def _edit(wheel: Wheel, tagged: Retagged, linked: Linked, native: bool) -> tuple
     problem = editor.record_problem(wheel)
     if problem:
         warnings.append(ConversionWarning("record-mended", f"{problem}; it is written again", f"{wheel.dist_info}/RECORD"))
-    links = any(file.aliases for file in wheel.files)
+    links = wheel.lost or any(file.aliases for file in wheel.files)
     late = _libs_too_late(wheel, tagged)
     if not (replaced or added or problem or links or late or tagged.filename != wheel.path.name):
         return [], []

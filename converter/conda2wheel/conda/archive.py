@@ -7,52 +7,38 @@ the archive (measured), so it is not used here.
 
 from __future__ import annotations
 
-import errno
 import io
-import lzma
+import re
 import stat
-import struct
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from conda2wheel.conda.formats import format_of
 from conda2wheel.errors import Failed, Refused
+from conda2wheel.files.links import NameBounds, PackageFiles, resolve_links
 from conda2wheel.files.packagefile import (
     CHUNK,
     ArchiveMember,
     Limits,
-    PackageFile,
     Spool,
     clean_path,
     is_executable,
-    resolve_links,
+    is_root,
+    too_large,
     unsafe,
 )
-from conda2wheel.files.reading import corrupt, not_found, unreadable
+from conda2wheel.files.reading import corrupt, not_found, reading_archive, unreadable
+from conda2wheel.files.zips import same_content
 
-_TAR_BLOCK = 512
 _ENDS = 8  # reads at the end of a stream; tarfile needs two
-# What the standard library raises for damaged archives. tarfile follows chains of headers by recursion (RuntimeError has
-# RecursionError), zipfile has RuntimeError for encrypted members and NotImplementedError for unknown methods.
-ARCHIVE_ERRORS = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    EOFError,
-    ValueError,
-    LookupError,
-    ArithmeticError,
-    RuntimeError,
-)
+_HALF = re.compile(r"(?:info|pkg)-[^/]*\.tar(?:\.(?P<packing>[^./]+))?")
 
 
-def open_archive(path: Path, source: str, limits: Limits) -> tuple[PackageFile, ...]:
+def open_archive(path: Path, source: str, limits: Limits) -> PackageFiles:
     """Read every file of a package archive.
 
     Args:
@@ -60,32 +46,26 @@ def open_archive(path: Path, source: str, limits: Limits) -> tuple[PackageFile, 
         source: What messages call it.
         limits: Bounds on what it may unpack to.
 
-    Returns:
-        The files, sorted by path.
-
     Raises:
         Refused: corrupt-archive, unsafe-archive or too-large.
         Failed: not-found or unreadable.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe waits for its writer
-            raise Failed("unreadable", f"{source}: neither a regular file nor a folder", "save it to a file first")
-        with path.open("rb") as stream:
-            return _open(stream, path, source, limits)
+        with reading_archive(source):
+            if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe waits for its writer
+                raise Failed("unreadable", f"{source}: neither a regular file nor a folder", "save it to a file first")
+            with path.open("rb") as stream:
+                return _open(stream, path, source, limits)
     except FileNotFoundError:
         raise not_found(source) from None
-    except ARCHIVE_ERRORS as error:
-        raise corrupt(source, str(error)) from error
     except OSError as error:
-        if error.errno in (None, errno.EINVAL):  # bz2 and gzip raise it for damaged data, zipfile for a seek before the start
-            raise corrupt(source, str(error)) from error
         raise unreadable(source, error) from None
 
 
 NO_PACKAGE = "give a .conda, .tar.bz2 or .tar.gz package, an unpacked one, or a prefix"
 
 
-def _open(stream: IO[bytes], path: Path, source: str, limits: Limits) -> tuple[PackageFile, ...]:
+def _open(stream: IO[bytes], path: Path, source: str, limits: Limits) -> PackageFiles:
     head = stream.read(4)
     stream.seek(0)
     if not head:
@@ -93,16 +73,17 @@ def _open(stream: IO[bytes], path: Path, source: str, limits: Limits) -> tuple[P
     found = format_of(head)
     if found is None:
         raise corrupt(source, "not a conda package (neither .tar.bz2 nor .conda nor .tar.gz by its first bytes)", NO_PACKAGE)
-    reader = _Members(source, limits, path.stat().st_size)
+    packed = path.stat().st_size
+    reader = _Members(source, limits, packed)
     if found.decompress is None:
         reader.read_conda(stream)
     else:
         reader.read_tar(found.decompress(stream))
-    return resolve_links(source, reader.entries, limits)
+    return replace(resolve_links(source, reader.entries, limits, packed), unterminated=reader.unterminated)
 
 
 class StrictTarInfo(tarfile.TarInfo):
-    """A member's header that raises if it is damaged; tarfile takes a damaged one for the end of the archive."""
+    """A member's header that raises if it is damaged or cut; tarfile takes such a one for the end of the archive."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> StrictTarInfo:
@@ -117,6 +98,11 @@ class StrictTarInfo(tarfile.TarInfo):
             if buf.strip(b"\0"):
                 raise tarfile.ReadError(f"a damaged member ({error})") from error
             raise
+
+
+def open_tar(stream: IO[bytes]) -> tarfile.TarFile:
+    """Open an uncompressed tar as a stream. Names are UTF-8 whatever the locale is; a damaged header raises."""
+    return tarfile.open(fileobj=stream, mode="r|", errorlevel=2, tarinfo=StrictTarInfo, encoding="utf-8")
 
 
 class FiniteStream(io.RawIOBase):
@@ -139,12 +125,11 @@ class FiniteStream(io.RawIOBase):
 
 
 class _MemberStream(FiniteStream):
-    """A decompressed stream that enforces the limits and keeps its last block."""
+    """A decompressed stream that enforces the limits and counts its bytes."""
 
     def __init__(self, inner: IO[bytes], members: _Members) -> None:
         self._inner = inner
         self._members = members
-        self.tail = b""
         self.count = 0
         self.headers: int | None = 0  # bytes read since the last member; None within contents
 
@@ -157,7 +142,6 @@ class _MemberStream(FiniteStream):
             self.headers += len(data)
             if self.headers > self._members.limits.header + tarfile.RECORDSIZE:
                 raise self._members.too_large(f"a member's header has more than {self._members.limits.header} bytes", "header")
-        self.tail = (self.tail + data[-_TAR_BLOCK:])[-_TAR_BLOCK:]
         return data
 
 
@@ -170,13 +154,13 @@ class _Members:
         self.compressed = max(compressed, 1)
         self.unpacked = 0
         self.members = 0
+        self.names = NameBounds(source, limits, self.compressed)
         self.entries: dict[str, ArchiveMember] = {}
+        self.unterminated = False
         self.spool = Spool()
 
     def too_large(self, why: str, bound: str) -> Refused:
-        option = {"size": "--max-size", "ratio": "--max-ratio", "members": "--max-members", "member_size": "--max-member-size"}
-        what = f"raise {option[bound]} if you trust it" if bound in option else f"Limits({bound}=...) raises that bound"
-        return Refused("too-large", f"{self.source}: {why}", what)
+        return too_large(self.source, why, bound)
 
     def grow(self, size: int) -> None:
         self.unpacked += size
@@ -190,17 +174,11 @@ class _Members:
         import zstandard
 
         with zipfile.ZipFile(stream) as outer:
-            names = outer.namelist()
-            parts = [n for n in names if "/" not in n and n.startswith(("info-", "pkg-")) and n.endswith(".tar.zst")]
-            if sorted(n.partition("-")[0] for n in parts) != ["info", "pkg"]:
-                if any(n.endswith(".dist-info/WHEEL") for n in names):
-                    raise corrupt(self.source, "this is already a wheel, not a conda package", "there is nothing to convert")
-                raise corrupt(self.source, "a zip, but not a .conda package, which has one info-*.tar.zst and one pkg-*.tar.zst")
-            for name in sorted(parts):
-                packed = outer.getinfo(name).file_size  # zipfile reads no more than that
+            for name, part in sorted(self._parts(outer).items()):
+                packed = part.file_size  # zipfile reads no more than that
                 if packed > self.compressed:  # the format stores them; a second compression can only hide a decompression bomb
                     raise self.too_large(f"{name} in it has {packed} bytes, more than the package itself", "size")
-                with outer.open(name) as member:
+                with outer.open(part) as member:
                     unpacker = zstandard.ZstdDecompressor(max_window_size=self.limits.zstd_window)
                     try:
                         self.read_tar(unpacker.stream_reader(member, read_across_frames=True))
@@ -209,26 +187,48 @@ class _Members:
                             raise self.too_large(f"{name}: {error}", "zstd_window") from error
                         raise corrupt(self.source, f"{name}: {error}") from error
 
+    def _parts(self, outer: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+        """The two halves of a `.conda` by name."""
+        parts: dict[str, zipfile.ZipInfo] = {}
+        for each in outer.infolist():
+            found = _HALF.fullmatch(each.filename)
+            if found is None:
+                continue
+            if found["packing"] != "zst":
+                why = f"{each.filename} in it is no .tar.zst, which alone conda, rattler and conda2wheel read in a .conda"
+                raise corrupt(self.source, why, "pack it again with zstd")
+            if each.filename in parts and not same_content(outer, parts[each.filename], each):
+                raise unsafe(self.source, each.filename, "comes twice, with different contents")
+            parts.setdefault(each.filename, each)
+        if sorted(name.partition("-")[0] for name in parts) != ["info", "pkg"]:
+            if any(name.endswith(".dist-info/WHEEL") for name in outer.namelist()):
+                raise corrupt(self.source, "this is already a wheel, not a conda package", "there is nothing to convert")
+            raise corrupt(self.source, "a zip, but not a .conda package, which has one info-*.tar.zst and one pkg-*.tar.zst")
+        return parts
+
     def read_tar(self, stream: IO[bytes]) -> None:
         bounded = _MemberStream(stream, self)
-        with tarfile.open(fileobj=bounded, mode="r|", errorlevel=2, tarinfo=StrictTarInfo) as archive:
-            for member in archive:
+        with open_tar(cast("IO[bytes]", bounded)) as archive:
+            while (member := archive.next()) is not None:
+                archive.members = []  # type: ignore[attr-defined] # tarfile keeps all of them, for seeking
                 bounded.headers = None
                 self._add(archive, member)
                 bounded.headers = 0
         bounded.headers = None
         while bounded.read():  # tarfile stops at the first zero block; the stream may still be cut or endless
             pass
-        # A zstd stream or a tar that is cut between two members ends silently in their readers. A tar always ends in
-        # zero blocks, so a stream without them was cut.
-        if bounded.count % _TAR_BLOCK or bounded.tail.strip(b"\0"):
-            raise corrupt(self.source, "the archive ends early")
+        # A zstd stream or a tar that is cut between two members ends silently in their readers; so does one that never had an
+        # end, which conda's tools read. What the package lists tells which of them it is.
+        self.unterminated |= archive.offset >= bounded.count
 
     def _add(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         self.members += 1
         if self.members > self.limits.members:
             raise self.too_large(f"more than {self.limits.members} members", "members")
+        if member.isdir() and is_root(member.name):
+            return
         path = clean_path(self.source, member.name)
+        self.names.add(path or "", member.linkname)
         if member.isdir():
             return
         if path is None:

@@ -7,14 +7,15 @@ info/has_prefix; old conda-build packages have only those, so they are the fallb
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from conda2wheel.conda.archive import NO_PACKAGE
 from conda2wheel.conda.paths_json import Placeholder, has_prefix, path_rows, placeholders, select_listed
 from conda2wheel.errors import Refused
 from conda2wheel.files.documents import DocumentError, json_object, parse_yaml
+from conda2wheel.files.links import LostLink, PackageFiles
 from conda2wheel.files.packagefile import Blob, PackageFile
 from conda2wheel.files.reading import corrupt
 from conda2wheel.net.urls import redacted
@@ -42,6 +43,7 @@ class CondaPackage:
     Attributes:
         source: What messages call it.
         files: Its files.
+        lost: Its links that lead to nothing in it.
         index: info/index.json, or the conda-meta record of a package without info/.
         filename: The archive's file name. For an unpacked package, the one in its record (conda-meta/ or
             info/repodata_record.json), or None.
@@ -69,6 +71,7 @@ class CondaPackage:
     opened: Opened = "folder"
     environment: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     warnings: tuple[ConversionWarning, ...] = ()
+    lost: tuple[LostLink, ...] = ()
 
     @property
     def name(self) -> str:
@@ -117,10 +120,12 @@ class CondaPackage:
         return f"{self.name}-{self.version}-{self.build}"
 
 
-def read_info(source: str, files: tuple[PackageFile, ...]) -> CondaPackage:
+def read_info(source: str, found: PackageFiles) -> CondaPackage:
     """Read a package's metadata from its files. Raises `Refused` (corrupt-archive) if it is damaged or no conda package."""
-    by_name = {name: file for file in files for name in (file.path, *file.aliases)}
-    contents = tuple(file for file in files if not file.path.startswith(("info/", "conda-meta/")))
+    by_name = {name: file for file in found.files for name in (file.path, *file.aliases)}
+    if found.unterminated and not by_name.keys() & {"info/paths.json", "info/files"}:
+        raise corrupt(source, "the archive ends early")
+    contents = replace(found, files=tuple(file for file in found.files if not file.path.startswith(("info/", "conda-meta/"))))
     if "info/index.json" in by_name:
         return _from_info(source, by_name, contents)
     records = sorted(name for name in by_name if name.startswith("conda-meta/") and name.endswith(".json"))
@@ -141,16 +146,18 @@ def several_packages(source: str, records: list[str]) -> Refused:
     )
 
 
-def from_record(source: str, record: Mapping[str, Any], contents: tuple[PackageFile, ...]) -> CondaPackage:
+def from_record(source: str, record: Mapping[str, Any], contents: PackageFiles) -> CondaPackage:
     """Make a package from its conda-meta record alone (empack, an installed prefix)."""
     index = _require_identity(source, record)
     data = record.get("paths_data")
     about = {key: record[key] for key in ("license", "license_family") if record.get(key)}
     return CondaPackage(
         source=source,
-        files=contents,
+        files=contents.files,
+        lost=contents.lost,
         index=index,
         about=about,
+        warnings=_lost_warnings(contents.lost),
         placeholders=placeholders(path_rows(source, data, "paths_data")) if isinstance(data, dict) and data.get("paths") else {},
         channel=_channel(record),
         filename=_text_of(record, "fn"),
@@ -158,7 +165,7 @@ def from_record(source: str, record: Mapping[str, Any], contents: tuple[PackageF
     )
 
 
-def _from_info(source: str, names: Mapping[str, PackageFile], contents: tuple[PackageFile, ...]) -> CondaPackage:
+def _from_info(source: str, names: Mapping[str, PackageFile], contents: PackageFiles) -> CondaPackage:
     index = _require_identity(source, json_object(source, "info/index.json", names["info/index.json"].blob))
 
     def document(name: str) -> dict[str, Any]:
@@ -167,7 +174,7 @@ def _from_info(source: str, names: Mapping[str, PackageFile], contents: tuple[Pa
 
     cached = document("repodata_record.json")  # conda's package cache writes it next to an unpacked archive
     recipes = {key: _first_yaml(names, candidates) for key, candidates in RECIPE_FILES.items()}
-    contents, found, left_out = _listed(source, names, contents)
+    files, found, left_out = _listed(source, names, contents)
     licenses = tuple(
         (name.removeprefix("info/licenses/"), file.blob)
         for name, file in sorted(names.items())
@@ -175,7 +182,8 @@ def _from_info(source: str, names: Mapping[str, PackageFile], contents: tuple[Pa
     )
     return CondaPackage(
         source=source,
-        files=contents,
+        files=files,
+        lost=contents.lost,
         index=index,
         about=document("about.json"),
         link=document("link.json"),
@@ -189,8 +197,12 @@ def _from_info(source: str, names: Mapping[str, PackageFile], contents: tuple[Pa
         recipe=recipes["recipe"][0],
         rendered_recipe=recipes["rendered_recipe"][0],
         variant_config=recipes["variant_config"][0],
-        warnings=(*(each for _, warnings in recipes.values() for each in warnings), *left_out),
+        warnings=(*(each for _, warnings in recipes.values() for each in warnings), *left_out, *_lost_warnings(contents.lost)),
     )
+
+
+def _lost_warnings(lost: Iterable[LostLink]) -> tuple[ConversionWarning, ...]:
+    return tuple(ConversionWarning("link-left-out", f"{link}; left out", link.path) for link in lost)
 
 
 def _require_identity(source: str, index: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -224,19 +236,19 @@ def _first_yaml(
 _Listed = tuple[tuple[PackageFile, ...], dict[str, Placeholder], tuple[ConversionWarning, ...]]
 
 
-def _listed(source: str, names: Mapping[str, PackageFile], contents: tuple[PackageFile, ...]) -> _Listed:
+def _listed(source: str, names: Mapping[str, PackageFile], contents: PackageFiles) -> _Listed:
     """Return the files that the package lists (all if it has no list), the placeholders by path, and warnings."""
-    warnings: tuple[ConversionWarning, ...] = ()
+    files, warnings = contents.files, tuple[ConversionWarning, ...]()
     if "info/paths.json" in names:
         listed = path_rows(source, json_object(source, "info/paths.json", names["info/paths.json"].blob), "info/paths.json")
-        contents, warnings = select_listed(source, contents, listed, "info/paths.json")
-        return contents, placeholders(listed), warnings
+        files, warnings = select_listed(source, contents, listed, "info/paths.json")
+        return files, placeholders(listed), warnings
     if "info/files" in names:
         paths = [line.strip() for line in _text(source, names["info/files"], MAX_TEXT).splitlines()]
         plain = {path: {"path_type": "softlink"} for path in paths if path}  # it does not mark links to folders
-        contents, warnings = select_listed(source, contents, plain, "info/files")
+        files, warnings = select_listed(source, contents, plain, "info/files")
     found = has_prefix(source, _text(source, names["info/has_prefix"], MAX_PREFIXES)) if "info/has_prefix" in names else {}
-    return contents, found, warnings
+    return files, found, warnings
 
 
 def _text(source: str, file: PackageFile, most: int) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from conda2wheel.files.links import PackageFiles
 from conda2wheel.files.packagefile import PackageFile, parents
 from conda2wheel.files.reading import corrupt
 from conda2wheel.results import ConversionWarning
@@ -75,13 +76,13 @@ def has_prefix(source: str, text: str) -> dict[str, Placeholder]:
 
 
 def select_listed(
-    source: str, contents: tuple[PackageFile, ...], listed: PathRows, name: str
+    source: str, contents: PackageFiles, listed: PathRows, name: str
 ) -> tuple[tuple[PackageFile, ...], tuple[ConversionWarning, ...]]:
     """Select the files that a package lists, and compare each with its hash and size.
 
     Args:
         source: What messages call the package.
-        contents: The files in the archive.
+        contents: The files in the archive, and the links in it that are left out, which may be listed.
         listed: The rows of the list by path.
         name: The list's path in the package.
 
@@ -91,22 +92,23 @@ def select_listed(
     Raises:
         Refused: corrupt-archive if a listed file is missing or differs.
     """
-    names = {known: file for file in contents for known in (file.path, *file.aliases)}
-    folders = {parent for known in names for parent in parents(known)}
-    linked_folders = set()
+    names = {known: file for file in contents.files for known in (file.path, *file.aliases)}
+    lost = {link.path for link in contents.lost}
+    links = {path for path, row in listed.items() if row.get("path_type") == "softlink" and path not in names}
+    linked_folders = {parent for known in names for parent in parents(known) if parent in links} if links - lost else set()
     for path, row in listed.items():
         file = names.get(path)
         if file is not None:
             _compare(source, path, row, file, name)
-        elif row.get("path_type") == "softlink" and path in folders:
-            linked_folders.add(path)
-        elif row.get("path_type") != "directory":
+        elif row.get("path_type") != "directory" and not (path in links and (path in lost or path in linked_folders)):
             raise corrupt(source, f"{path} is listed in {name} but not in the package")
     kept = []
     warnings = []
-    for file in contents:
+    for file in contents.files:
         aliases = tuple(
-            alias for alias in file.aliases if alias in listed or any(parent in linked_folders for parent in parents(alias))
+            alias
+            for alias in file.aliases
+            if alias in listed or (linked_folders and any(parent in linked_folders for parent in parents(alias)))
         )
         if file.path in listed or aliases:
             kept.append(replace(file, aliases=aliases))

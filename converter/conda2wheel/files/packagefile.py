@@ -1,8 +1,7 @@
-"""The files of a package: their contents by reference, their names, and the rules for names and links in hostile archives.
+"""The files of a package: their contents by reference, their names, and the rules for names in hostile archives.
 
-No member is extracted under its own name. A name must be relative, below the package's root and free of `..`. A symbolic or hard
-link must lead to another file of the same package and becomes an alias of that file. Everything else (devices, pipes, links out
-of the package) is refused.
+No member is extracted under its own name. A name must be relative, below the package's root and free of `..`. Links become other
+names of files of the same package (`links`). Devices, pipes and the like are refused.
 """
 
 from __future__ import annotations
@@ -13,8 +12,7 @@ import re
 import stat
 import tempfile
 import threading
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +22,6 @@ from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.reading import unreadable
 
 SPOOL_IN_MEMORY = 512 << 20
-MAX_LINK_HOPS = 40  # as Linux's ELOOP
 MAX_PATH = 4096  # as Linux's PATH_MAX; also keeps the work for one name small
 CHUNK = 1 << 20
 BLOCK = 4096  # what a name takes on a disk at least
@@ -58,7 +55,7 @@ class Limits:
     download: int = 4 << 30
     header: int = 1 << 20
     zstd_window: int = 1 << 27  # zstd level 22, the largest that conda's tools write
-    depth: int = 64
+    depth: int = 128
     path_bytes: int = 16 << 20
     aliases: int = 50_000
     entries: int = 8_000_000  # pymupdf, with 38 MB of modules, has 1.7 million
@@ -252,11 +249,21 @@ class ArchiveMember:
     hard: bool = False
 
 
+DO_NOT_TRUST = "do not use it; if it is your own, build it again without that member"
+
+
 def unsafe(source: str, what: str, why: str) -> Refused:
     """Return the refusal for a hostile member."""
-    return Refused(
-        "unsafe-archive", f"{source}: member {what[:200]!r} {why}", "do not trust this package; get it again from its channel"
-    )
+    return Refused("unsafe-archive", f"{source}: member {what[:200]!r} {why}", DO_NOT_TRUST)
+
+
+def is_root(name: str) -> bool:
+    """Whether the name of a folder names the root of the package: `./`, `/` as GNU tar -P writes it, or nothing.
+
+    >>> is_root("/"), is_root(""), is_root("./."), is_root("..")
+    (True, True, True, False)
+    """
+    return all(part in ("", ".") for part in name.split("/"))
 
 
 def clean_path(source: str, name: str) -> str | None:
@@ -277,88 +284,10 @@ def clean_path(source: str, name: str) -> str | None:
     return "/".join(parts) or None
 
 
-def resolve_links(source: str, entries: Mapping[str, ArchiveMember], limits: Limits) -> tuple[PackageFile, ...]:
-    """Resolve the links of a package.
-
-    Args:
-        source: What messages call the package.
-        entries: Its members by path.
-        limits: Bounds on the number of names.
-
-    Returns:
-        The files with their aliases, sorted by path. A link to a folder gives every file below that folder an alias.
-
-    Raises:
-        Refused: A link leads out of the package, to nothing or in a circle, or a member lies below a link or a file.
-    """
-    links = {path: entry for path, entry in entries.items() if entry.blob is None}
-    files = {path: entry for path, entry in entries.items() if entry.blob is not None}
-    for path in entries:
-        for parent in parents(path):
-            if parent in entries:
-                raise unsafe(source, path, f"lies below {parent!r}, which is not a folder")
-    folders = {parent for path in entries for parent in parents(path)}
-    aliases: dict[str, list[str]] = {path: [] for path in files}
-    ordered = sorted(files)
-    names = len(files)
-    for path, link in sorted(links.items()):
-        real = _follow(source, path, link, links)
-        if real in files:
-            found = {path: real}
-        elif real in folders:
-            if path.startswith(real + "/"):
-                raise unsafe(source, path, "links to a folder that it lies in")
-            below = ordered[bisect_left(ordered, real + "/") : bisect_left(ordered, real + "0")]  # "0" follows "/"
-            found = {path + name[len(real) :]: name for name in below}
-        else:
-            raise unsafe(source, path, f"links to {link.target!r}, which is not in the package")
-        names += len(found)
-        if names > limits.members:
-            raise Refused("too-large", f"{source}: more than {limits.members} names", "raise --max-members if you trust it")
-        for alias, name in found.items():
-            aliases[name].append(alias)
-    entries_read = EntryCount(source, limits.entries)
-    return tuple(
-        PackageFile(path, blob, entry.executable, tuple(aliases[path]), entries_read)
-        for path, entry in sorted(files.items())
-        if (blob := entry.blob) is not None
-    )
-
-
 def parents(path: str) -> list[str]:
     """Return the folders above a path: `a` and `a/b` for `a/b/c`."""
     parts = path.split("/")
     return ["/".join(parts[:n]) for n in range(1, len(parts))]
-
-
-def _follow(source: str, path: str, link: ArchiveMember, links: Mapping[str, ArchiveMember]) -> str:
-    """Return the target of a link, resolved component by component through other links, within the package."""
-    hops = 0
-    done: list[str] = [] if link.hard else path.split("/")[:-1]
-    todo = _components(source, path, link)
-    while todo:
-        part = todo.pop(0)
-        if part == "..":
-            if not done:
-                raise unsafe(source, path, f"links out of the package, to {link.target!r}")
-            done.pop()
-            continue
-        done.append(part)
-        here = "/".join(done)
-        if here in links:
-            hops += 1
-            if hops > MAX_LINK_HOPS:
-                raise unsafe(source, path, "links in a circle")
-            done = [] if links[here].hard else done[:-1]
-            todo = _components(source, here, links[here]) + todo
-    return "/".join(done)
-
-
-def _components(source: str, path: str, link: ArchiveMember) -> list[str]:
-    target = link.target or ""
-    if not target or target.startswith("/") or "\0" in target or "\\" in target or len(target) > MAX_PATH:
-        raise unsafe(source, path, f"links out of the package, to {target[:200]!r}")
-    return [part for part in target.split("/") if part not in ("", ".")]
 
 
 def is_executable(mode: int) -> bool:

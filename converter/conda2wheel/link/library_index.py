@@ -234,7 +234,7 @@ class LibraryIndex:
                     continue
                 yield package.stem, package, package.files
         else:
-            yield libdir, None, open_folder(path, libdir, self._limits)
+            yield libdir, None, open_folder(path, libdir, self._limits).files
 
 
 def _exporters(libraries: Iterable[Library], symbols: Iterable[str]) -> dict[str, set[str]]:

@@ -85,7 +85,13 @@ def npm(node: Node, *arguments: str, folder: Path | None = None) -> str:
         raise Failed("dependency", "there is no npm to fetch Pyodide with", HINT)
     try:
         answer = subprocess.run(
-            [*node.npm, *NPM_OPTIONS, *arguments], cwd=folder, capture_output=True, text=True, timeout=PACK_TIMEOUT, check=False
+            [*node.npm, *NPM_OPTIONS, *arguments],
+            cwd=folder,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=PACK_TIMEOUT,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Failed("network", f"npm {arguments[0]} {arguments[1]}: {error}") from error
@@ -182,7 +188,9 @@ def _one_from_pypi(runtime: Runtime, locked: LockedPackage, folder: Path) -> str
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
         command += ["--only-binary", ":all:", "--python-version", runtime.python_version, "--dest", temporary, what]
         try:
-            answer = subprocess.run(command, capture_output=True, text=True, timeout=PACK_TIMEOUT, check=False)
+            answer = subprocess.run(
+                command, capture_output=True, encoding="utf-8", errors="replace", timeout=PACK_TIMEOUT, check=False
+            )
         except (OSError, subprocess.TimeoutExpired) as error:
             return f"{what}: {error}"
         if answer.returncode:

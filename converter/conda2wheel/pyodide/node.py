@@ -64,7 +64,9 @@ def find_node(environ: Mapping[str, str] | None = None) -> Node:
         if path is None:
             raise Failed("dependency", "there is no node to run Pyodide with", HINT)
     try:
-        answer = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=30, check=False)
+        answer = subprocess.run(
+            [path, "--version"], capture_output=True, encoding="utf-8", errors="replace", timeout=30, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Failed("dependency", f"{path} does not run: {error}", HINT) from error
     version = answer.stdout.strip()

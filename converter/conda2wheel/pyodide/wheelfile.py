@@ -5,7 +5,6 @@ from __future__ import annotations
 import keyword
 import re
 import zipfile
-import zlib
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.documents import parse_json
 from conda2wheel.files.packagefile import BytesBlob, PackageFile
-from conda2wheel.files.reading import DOWNLOAD_AGAIN, not_found, unreadable
+from conda2wheel.files.reading import not_found
+from conda2wheel.files.zips import WheelArchive
 from conda2wheel.wasm.signature import Feature
 from conda2wheel.wheel.reader import NO_WHEEL
 
@@ -72,7 +72,7 @@ def wheel_file(path: Path) -> WheelFile:
 
 def requirements_of(wheel: WheelFile) -> WheelRequirements:
     """Read METADATA. Raises `Refused("corrupt-archive")`, `Refused("too-large")`, `Failed("unreadable")`."""
-    with _Archive(wheel) as archive:
+    with WheelArchive(wheel.path) as archive:
         found = [
             info for info in archive.infolist() if info.filename.count("/") == 1 and info.filename.endswith(".dist-info/METADATA")
         ]
@@ -87,7 +87,7 @@ def requirements_of(wheel: WheelFile) -> WheelRequirements:
 
 def recipe_test(wheel: WheelFile) -> str | None:
     """The smoke test of the conversion recipe that a wheel was made by (its `conda2wheel.json`), None where it has none."""
-    with _Archive(wheel) as archive:
+    with WheelArchive(wheel.path) as archive:
         found = [info for info in archive.infolist() if re.fullmatch(r"[^/]+\.dist-info/conda2wheel\.json", info.filename)]
         if len(found) != 1 or found[0].file_size > METADATA_LIMIT:
             return None
@@ -104,7 +104,7 @@ def modules(wheel: WheelFile, python: str) -> tuple[str, ...]:
     A folder without `__init__` is a namespace, where the first real packages and modules below it count. A plain `.so`
     is a module only if it has the `PyInit_` of its own name: otherwise it is a library.
     """
-    with _Archive(wheel) as archive:
+    with WheelArchive(wheel.path) as archive:
         files = [info for info in archive.infolist() if not info.is_dir()]
         real = _packages([info.filename for info in files])
         found = set()
@@ -127,7 +127,7 @@ def modules(wheel: WheelFile, python: str) -> tuple[str, ...]:
 def engine_features(wheel: WheelFile) -> dict[str, frozenset[Feature]]:
     """The WebAssembly features that each side module of a wheel needs; nothing of an archive or a member that cannot be read."""
     found = {}
-    with suppress(Refused, Failed), _Archive(wheel) as archive:
+    with suppress(Refused, Failed), WheelArchive(wheel.path) as archive:
         for info in archive.infolist():
             if SHARED_OBJECT.search(info.filename) and info.file_size <= MEMBER_LIMIT:
                 module = SideModule(PackageFile(info.filename, BytesBlob(archive.read(info))))
@@ -156,24 +156,3 @@ def _has_init(archive: zipfile.ZipFile, info: zipfile.ZipInfo, stem: str) -> boo
     if info.file_size > MEMBER_LIMIT:
         return False
     return b"PyInit_" + stem.encode() in archive.read(info)
-
-
-class _Archive(zipfile.ZipFile):
-    """A ZipFile that raises `Refused` and `Failed` for what zipfile and zlib raise for damaged input."""
-
-    def __init__(self, wheel: WheelFile) -> None:
-        self._path = wheel.path
-        try:
-            super().__init__(wheel.path)
-        except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-            raise Refused("corrupt-archive", f"{wheel.path}: not a wheel: {error}", DOWNLOAD_AGAIN) from error
-        except OSError as error:
-            raise unreadable(wheel.path, error) from error
-
-    def read(self, name: str | zipfile.ZipInfo, pwd: bytes | None = None) -> bytes:
-        try:
-            return super().read(name, pwd)
-        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
-            raise Refused("corrupt-archive", f"{self._path}: {error}") from error
-        except OSError as error:
-            raise unreadable(self._path, error) from error

@@ -50,12 +50,13 @@ def members(wheel: Wheel, source: MemberSource, replaced: Mapping[str, Change], 
 
 
 def dropped(wheel: Wheel) -> list[ConversionWarning]:
-    """A warning for each member that a rewritten wheel does not keep: signatures and links to shared libraries."""
+    """A warning for each member that a rewritten wheel does not keep: signatures, links to shared libraries and to nothing."""
     found = [
         ConversionWarning("left-out", "a signature of the RECORD that the wheel had before", f"{wheel.dist_info}/{name}")
         for name in SIGNATURES
         if wheel.info(name) is not None
     ]
+    found += [ConversionWarning("link-left-out", f"{link}; left out", link.path) for link in wheel.lost]
     for file in wheel.files:
         for alias in file.aliases:
             if SHARED_OBJECT.search(alias):

@@ -7,12 +7,10 @@ tools store links. A link is read as one more name of its target.
 from __future__ import annotations
 
 import calendar
-import errno
 import hashlib
 import re
 import stat
 import zipfile
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,21 +18,12 @@ from pathlib import Path
 from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
-from conda2wheel.errors import Refused
-from conda2wheel.files.packagefile import (
-    ArchiveMember,
-    BytesBlob,
-    Limits,
-    PackageFile,
-    clean_path,
-    is_executable,
-    resolve_links,
-    unsafe,
-)
-from conda2wheel.files.reading import corrupt, not_found, unreadable
+from conda2wheel.files.links import LostLink, resolve_links
+from conda2wheel.files.packagefile import ArchiveMember, BytesBlob, Limits, PackageFile, is_executable
+from conda2wheel.files.reading import corrupt, not_found, reading_archive
+from conda2wheel.files.zips import BUILD_AGAIN, WheelArchive
 from conda2wheel.wheel.metadata import Document, read_metadata
 
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 NO_WHEEL = "give a wheel; conda2wheel convert makes one of a package"
 _UNIX = 3  # APPNOTE 4.4.2.2: the system whose external attributes have a mode in their upper 16 bits
 
@@ -47,6 +36,7 @@ class Wheel:
         dist_info: the name of the dist-info folder.
         timestamp: the time of the newest member, read as UTC (zip has no time zones); 0 if no member has one.
         order: the names of the members in the archive's order, in which loaders read them.
+        lost: links that lead to nothing in it.
     """
 
     path: Path
@@ -58,6 +48,7 @@ class Wheel:
     dist_info: str
     timestamp: float
     order: tuple[str, ...] = ()
+    lost: tuple[LostLink, ...] = ()
 
     @property
     def source(self) -> str:
@@ -105,26 +96,18 @@ def read_wheel(path: Path, limits: Limits | None = None, only: re.Pattern[str] |
         name, version, _, tags = parse_wheel_filename(path.name)
     except InvalidWheelFilename as error:
         raise corrupt(source, f"not a wheel: {error}", NO_WHEEL) from None
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = _entries(archive, path, limits, only)
-            timestamp = _newest(archive.infolist())
-        files = resolve_links(source, entries, limits)
-    except FileNotFoundError:
-        raise not_found(source) from None
-    except OSError as error:
-        if error.errno == errno.EINVAL:  # a damaged directory sends zipfile to before the beginning
-            raise corrupt(source, "not a wheel: its directory names places that are not in it") from None
-        raise unreadable(source, error) from None
-    except _DAMAGED as error:
-        raise corrupt(source, f"not a wheel: {error}") from None
-    core = _core(source, name, files)
+    with WheelArchive(path, limits) as archive:
+        entries = _entries(archive, path, only)
+        timestamp = _newest(archive.infolist())
+    found = resolve_links(source, entries, limits, path.stat().st_size)
+    core = _core(source, name, found.files)
     return Wheel(
         path=path,
         name=str(name),
         version=str(version),
         tags=tags,
-        files=files,
+        files=found.files,
+        lost=found.lost,
         metadata=read_metadata(source, core),
         dist_info=core.path.partition("/")[0],
         timestamp=timestamp,
@@ -137,7 +120,7 @@ def _core(source: str, name: str, files: Iterable[PackageFile]) -> PackageFile:
     found = [file for file in files if file.path.count("/") == 1 and file.path.endswith(".dist-info/METADATA")]
     own = [file for file in found if canonicalize_name(file.path.partition("-")[0]) == name]
     if not found:
-        raise corrupt(source, "not a wheel: it has no .dist-info/METADATA")
+        raise corrupt(source, "not a wheel: it has no .dist-info/METADATA", BUILD_AGAIN)
     return (own or found)[0]
 
 
@@ -163,40 +146,19 @@ class _LazyBlob:
         return hashlib.sha256(self.read()).hexdigest()
 
     def read(self) -> bytes:
-        try:
-            with zipfile.ZipFile(self.wheel) as archive:
-                return archive.read(self.member)
-        except (OSError, *_DAMAGED) as error:
-            raise corrupt(str(self.wheel), f"{self.member}: {error}") from None
+        with reading_archive(str(self.wheel), BUILD_AGAIN), zipfile.ZipFile(self.wheel) as archive:
+            return archive.read(self.member)
 
 
-def _entries(archive: zipfile.ZipFile, path: Path, limits: Limits, only: re.Pattern[str] | None) -> dict[str, ArchiveMember]:
-    source = str(path)
-    entries = archive.infolist()
-    total = 0
-    if len(entries) > limits.members:
-        raise Refused("too-large", f"{source}: more than {limits.members} members", "raise --max-members if you trust it")
+def _entries(archive: WheelArchive, path: Path, only: re.Pattern[str] | None) -> dict[str, ArchiveMember]:
     found: dict[str, ArchiveMember] = {}
-    for entry in entries:
-        name = clean_path(source, entry.filename)
-        if entry.is_dir() or name is None:
-            continue
-        if name in found:
-            raise unsafe(source, name, "comes twice")
-        total += entry.file_size
-        if (
-            entry.file_size > limits.member_size
-            or total > limits.size
-            or entry.file_size > limits.ratio * max(entry.compress_size, 1 << 20)
-        ):
-            raise Refused(
-                "too-large", f"{source}: unpacks to more than the bounds allow, at {name}", "raise --max-size if you trust it"
-            )
+    for name, entry in archive.members().items():
         mode = entry.external_attr >> 16 if entry.create_system == _UNIX else 0
         if not (only is None or only.search(name) or name.endswith(".dist-info/METADATA") or stat.S_ISLNK(mode)):
-            found[name] = ArchiveMember(name, _LazyBlob(path, entry.filename, entry.file_size), is_executable(mode))
+            blob = _LazyBlob(path, entry.filename, entry.file_size)
+            found[name] = ArchiveMember(name, blob, is_executable(mode))
             continue
-        data = archive.read(entry)  # zipfile reads file_size bytes at most, and checks the CRC
+        data = archive.read(entry)
         if stat.S_ISLNK(mode):
             found[name] = ArchiveMember(name, target=data.decode("utf-8", "replace"))
         else:

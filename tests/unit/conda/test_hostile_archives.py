@@ -62,23 +62,6 @@ HOSTILE: dict[str, tuple[list[Member], str]] = {
     "no UTF-8": ([entry("lib/\udcff", b"x")], "not UTF-8"),
     "without end": ([entry("x", b"x", path="a/" * 5000)], "more than 4096"),
     "the root as a file": ([entry("./", b"x", kind=b"7")], "no name|damaged"),
-    "symlink to an absolute path": ([entry("lib/x", kind=SYMLINK, link="/etc/passwd")], "links out"),
-    "symlink out": ([FILE, entry("lib/x", kind=SYMLINK, link="../../a")], "links out"),
-    "symlink out through a link": (
-        [FILE, entry("d", kind=SYMLINK, link="lib"), entry("x/y", kind=SYMLINK, link="../d/../../a")],
-        "links out",
-    ),
-    "symlink with a backslash": ([FILE, entry("lib/x", kind=SYMLINK, link="..\\..\\a")], "links out"),
-    "symlink to nothing": ([FILE, entry("lib/x", kind=SYMLINK, link="gone")], "not in the package"),
-    "symlink without target": ([FILE, entry("lib/x", kind=SYMLINK, link="")], "links out"),
-    "symlink to the root": ([FILE, entry("lib/x", kind=SYMLINK, link="..")], "not in the package"),
-    "symlink to its own folder": ([FILE, entry("lib/x", kind=SYMLINK, link=".")], "a folder that it lies in"),
-    "symlink to itself": ([entry("lib/x", kind=SYMLINK, link="x")], "in a circle"),
-    "symlinks in a circle": (
-        [entry("lib/x", kind=SYMLINK, link="y"), entry("lib/y", kind=SYMLINK, link="../lib/x")],
-        "in a circle",
-    ),
-    "symlink to a target without end": ([FILE, entry("x", kind=SYMLINK, link="./" * 5000 + "lib/a")], "links out"),
     "hard link to an absolute path": ([entry("lib/x", kind=HARDLINK, link="/etc/hostname")], "links out"),
     "hard link out": ([FILE, entry("lib/x", kind=HARDLINK, link="../a")], "links out"),
     "hard link to nothing": ([entry("lib/x", kind=HARDLINK, link="gone")], "not in the package"),
@@ -98,6 +81,66 @@ HOSTILE: dict[str, tuple[list[Member], str]] = {
     "a file and a link": ([FILE, entry("b", b"x"), entry("b", kind=SYMLINK, link="lib/a")], "comes twice"),
     "two links": ([FILE, entry("b", kind=SYMLINK, link="lib/a"), entry("b", kind=HARDLINK, link="lib/a")], "comes twice"),
 }
+
+
+LOST: dict[str, tuple[list[Member], str]] = {
+    "to an absolute path": ([entry("lib/x", kind=SYMLINK, link="/etc/passwd")], "links out of the package, to '/etc/passwd'"),
+    "out": ([entry("lib/x", kind=SYMLINK, link="../../a")], "links out of the package"),
+    "out through a link": (
+        [entry("d", kind=SYMLINK, link="lib"), entry("lib/x", kind=SYMLINK, link="../d/../../a")],
+        "links out of the package",
+    ),
+    "with a backslash": ([entry("lib/x", kind=SYMLINK, link="..\\..\\a")], "not in the package"),
+    "to nothing": ([entry("lib/x", kind=SYMLINK, link="gone")], "links to 'gone', which is not in the package"),
+    "to nothing through a link": (
+        [entry("d", kind=SYMLINK, link="lib"), entry("lib/x", kind=SYMLINK, link="../d/gone")],
+        "not in the package",
+    ),
+    "below a file": ([entry("lib/x", kind=SYMLINK, link="a/b")], "not in the package"),
+    "without target": ([entry("lib/x", kind=SYMLINK, link="")], "not in the package"),
+    "to the root": ([entry("lib/x", kind=SYMLINK, link="..")], "a folder that it lies in"),
+    "to its own folder": ([entry("lib/x", kind=SYMLINK, link=".")], "a folder that it lies in"),
+    "to itself": ([entry("lib/x", kind=SYMLINK, link="x")], "links in a circle"),
+    "in a circle": ([entry("lib/x", kind=SYMLINK, link="y"), entry("lib/y", kind=SYMLINK, link="../lib/x")], "in a circle"),
+    "to a link in a circle": ([entry("lib/x", kind=SYMLINK, link="y"), entry("lib/y", kind=SYMLINK, link="y")], "in a circle"),
+    "to a folder of lost links": (
+        [entry("lib/x", kind=SYMLINK, link="../e"), entry("e/y", kind=SYMLINK, link="y")],
+        "without files",
+    ),
+    "to a target without end": ([entry("lib/x", kind=SYMLINK, link="./" * 5000 + "lib/a")], "not in the package"),
+}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_symlink_that_leads_nowhere_is_left_out_and_reported(suffix: str, tmp_path: Path) -> None:
+    for number, (case, (members, words)) in enumerate(LOST.items()):
+        found = open_package(package(tmp_path / f"a-{number}-0{suffix}", [FILE, *members]))
+        assert contents(found)["lib/a"] == b"one", case
+        assert not any(name in contents(found) for name in ("lib/x", "lib/y")), case
+        warnings = {warning.file: warning for warning in found.warnings}
+        assert warnings["lib/x"].code == "link-left-out", case
+        assert words in warnings["lib/x"].message, case
+        assert len(warnings["lib/x"].message) < 1000, case
+
+
+def test_links_in_a_folder_behind_a_link_come_along(tmp_path: Path) -> None:
+    members = [
+        entry("share/demo/real.py", b"one"),
+        entry("share/demo/alias.py", kind=SYMLINK, link="real.py"),
+        entry("share/demo/more", kind=SYMLINK, link="../more"),
+        entry("share/demo/deep/up", kind=SYMLINK, link="../../demo"),  # through which Linux goes on 40 times
+        entry("share/demo/lost", kind=SYMLINK, link="gone"),
+        entry("share/more/b", b"two"),
+        entry("share/more/back", kind=SYMLINK, link="../demo"),
+        entry("site-packages/demo", kind=SYMLINK, link="../share/demo"),
+    ]
+    found = open_package(package(tmp_path / "a-1-0.tar.gz", members))
+    names = aliases(found)
+    assert {name for name in names["share/demo/real.py"] if name.startswith("site-packages/")} == {
+        f"site-packages/demo/{name}" for name in ("real.py", "alias.py")
+    }
+    assert {name for name in names["share/more/b"] if name.startswith("site-packages/")} == {"site-packages/demo/more/b"}
+    assert [warning.file for warning in found.warnings] == ["share/demo/deep/up", "share/demo/lost"]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -142,7 +185,7 @@ def test_a_chain_of_links_ends_where_linux_ends_it(tmp_path: Path) -> None:
         if fine:
             assert len(contents(open_package(path))) == length + 1
         else:
-            refused(path, "unsafe-archive", "circle")
+            assert [warning.file for warning in open_package(path).warnings] == ["l0"]
 
 
 @pytest.mark.parametrize(
@@ -203,6 +246,73 @@ def test_many_links_to_folders_take_no_time(tmp_path: Path) -> None:
         assert len(contents(open_package(path))) == 2 * count
         lines.append(lines_run(lambda path=path: contents(open_package(path))))  # type: ignore[misc]
     assert lines[1] < 6 * lines[0]
+
+
+def test_long_chains_of_links_take_no_time(tmp_path: Path) -> None:
+    lines = []
+    for count in (100, 400):
+        members = [entry(f"l{n:04}", kind=SYMLINK, link="x/../" * 20 + f"l{n + 1:04}") for n in range(count)]
+        path = package(tmp_path / f"a-{count}-0.tar.gz", [*members, entry(f"l{count:04}", b"end"), entry("x/y", b"")])
+        assert len(contents(open_package(path))) == 43  # the last 41 links
+        lines.append(lines_run(lambda path=path: open_package(path)))  # type: ignore[misc]
+    assert lines[1] < 6 * lines[0]
+
+
+SMALL = Limits(ratio_from=1 << 20, path_bytes=1 << 18, aliases=1000, depth=128)
+
+
+def bombs() -> dict[str, tuple[list[Member], str, str]]:
+    """Small packages whose names, folders or links are many or long, and their refusals with the bounds of `SMALL`."""
+    long = [entry(f"d/{n:02}{'a' * 3000}", b"") for n in range(50)]
+    pairs = [entry(f"f{n:02}/{name}", kind=SYMLINK, link=f"../f{n + 1:02}") for n in range(30) for name in "ab"]
+    return {
+        "deep paths": ([entry(f"{n}/{'a/' * 1000}b", b"") for n in range(5)], "too-large", "lies in more than 128 folders"),
+        "long paths": ([entry(f"{n:04}{'a' * 4000}", b"") for n in range(70)], "too-large", "more than 262144 bytes together"),
+        "many paths": ([entry(f"{n}", b"") for n in range(270)], "too-large", "more than 256 names"),
+        "many folders": ([entry(f"{n}/{'a/' * 100}b", b"") for n in range(5)], "too-large", "more than 256 folders"),
+        "long names of links": (
+            [*long, *(entry(f"{n}{'b' * 900}", kind=SYMLINK, link="d") for n in range(10))],
+            "too-large",
+            "more than 262144 bytes together",
+        ),
+        "names longer than any": (
+            [long[0], entry("b" * 2000, kind=SYMLINK, link="d")],
+            "unsafe-archive",
+            "a name of more than 4096 characters",
+        ),
+        "links that double": ([*pairs, entry("f30/x", b"")], "too-large", "more than 256 names"),
+        "links that double and lead nowhere": (
+            [*pairs, entry("f30/x", kind=SYMLINK, link="x")],
+            "too-large",
+            "more than 1000 other names",
+        ),
+        "a file with many names": (
+            [entry("lib/big", bytes(1 << 17)), *(entry(f"l{n}", kind=SYMLINK, link="lib") for n in range(20))],
+            "too-large",
+            "more than 1048576 bytes under all their names",
+        ),
+    }
+
+
+@pytest.mark.parametrize("suffix", [".tar.gz", ".conda"])
+def test_bombs_of_names_are_refused(suffix: str, tmp_path: Path) -> None:
+    for number, (case, (members, code, words)) in enumerate(bombs().items()):
+        with pytest.raises(Refused, match=words) as caught:
+            open_package(package(tmp_path / f"a-{number}-0{suffix}", members), SMALL)
+        assert caught.value.code == code, case
+
+
+def test_each_bound_on_names_holds_and_can_be_raised(tmp_path: Path) -> None:
+    members = [entry("a/b/c/x", b""), entry("l", kind=SYMLINK, link="a"), entry("m", kind=SYMLINK, link="a")]
+    path = package(tmp_path / "a-1-0.tar.gz", members)
+    length = sum(map(len, (*(each.name for each, _ in installed.honest()), "a/b/c/x", "l/b/c/x", "m/b/c/x")))
+    for limits, words in (
+        (Limits(depth=2), "more than 2 folders"),
+        (Limits(aliases=1), "more than 1 other names"),
+        (Limits(path_bytes=length - 1), f"more than {length - 1} bytes together"),
+    ):
+        refused(path, "too-large", words, limits)
+    assert len(contents(open_package(path, Limits(depth=3, aliases=2, path_bytes=length)))) == 3
 
 
 def test_a_bomb_of_zeros_is_stopped_early(tmp_path: Path) -> None:
