@@ -83,7 +83,12 @@ def rich() -> WheelDetails:
     )
 
 
-def catalogue(items: Iterable[ReportItem], known: Mapping[str, WheelDetails] | None = None, **own: str) -> PackageCatalogue:
+def catalogue(
+    items: Iterable[ReportItem],
+    known: Mapping[str, WheelDetails] | None = None,
+    on_pypi: Mapping[str, tuple[str, ...]] | None = None,
+    **own: str,
+) -> PackageCatalogue:
     """The catalogue of a report's items; `known` are details by wheel file name, `own` what Pyodide 0.29.5 has itself."""
     items = list(items)
     record = MirrorRecord(
@@ -109,7 +114,9 @@ def catalogue(items: Iterable[ReportItem], known: Mapping[str, WheelDetails] | N
         native = {"verdicts": NATIVE_ROWS, "modules": 3} if wheel.platform != "any" else {}
         return StoredDetails(given or details(wheel.project, **native), sbom=given is not None, provenance=given is not None)
 
-    return make_catalogue(record, wheels.values(), read, [replace(reports.runtime(**own), version="0.29.5")] if own else [])
+    return make_catalogue(
+        record, wheels.values(), read, [replace(reports.runtime(**own), version="0.29.5")] if own else [], on_pypi
+    )
 
 
 def small() -> PackageCatalogue:
@@ -179,4 +186,5 @@ def channel(count: int = 2600) -> PackageCatalogue:
             items.append(reports.item(name, None))
         else:
             items.append(reports.item(name, "failed", "timeout", message="300 s were not enough", at=STARTED))
-    return catalogue(items, None, **{name.replace("-", "_"): "1.0" for name in python[::9]})
+    there = {name: ("any",) if number % 7 == 0 else () for number, name in enumerate(python)}
+    return catalogue(items, None, there, **{name.replace("-", "_"): "1.0" for name in python[::9]})

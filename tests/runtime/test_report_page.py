@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 from conda2wheel.errors import REFUSAL_CODES
 from conda2wheel.mirror.report.pages import pages
 from tests.helpers import mirror_reports as reports
-from tests.helpers.browser import AXE, Browser, browser, package
+from tests.helpers.browser import AXE, Browser, package
 
 ROWS = "[...document.querySelectorAll('tr.item .open')].map(each => each.textContent)"
 OPENED = "document.querySelector('tr.detail').previousSibling"
@@ -31,22 +30,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for file, data in pages(report.json()).items():
             (folder / name / file).write_bytes(data)
     return folder
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("browser") / "profile") as started:
-        yield started
-
-
-@pytest.fixture
-def page(running: Browser) -> Iterator[Browser]:
-    """A browser of one page that complained of nothing until the end of the test, neither of errors nor of its own policy."""
-    running("resize", 1280, 900)
-    running("media", {"colorScheme": "light"})
-    running("goto", "about:blank")
-    yield running
-    assert running("trouble") == []
 
 
 def visit(page: Browser, site: Path, fragment: str = "", which: str = "large") -> None:
