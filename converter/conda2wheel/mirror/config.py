@@ -48,7 +48,7 @@ SECTIONS: dict[str, dict[str, type]] = {
     },
     "share": {"libraries": list, "prefix": str},
     "work": {"workers": int, "memory": str, "timeout": str, "retries": int, "check": str},
-    "output": {"store": str, "pages": bool, "keep": int, "grace": str},
+    "output": {"store": str, "pages": bool, "pypi": str, "keep": int, "grace": str},
     "state": {"path": str},
     "limits": {
         "members": int,
@@ -139,12 +139,14 @@ class OutputConfig:
     Attributes:
         store: a folder's absolute path or a bucket's URL.
         pages: whether the index has pages for people, which need Jinja2.
+        pypi: the address of the simple pages of PyPI, or of another index, with which the pages compare; None for no comparison.
         keep: the number of generations that stay.
         grace: the seconds for which the wheel of a package that is gone stays in the index, yanked.
     """
 
     store: str
     pages: bool = False
+    pypi: str | None = None
     keep: int = 5
     grace: float = 30 * 86400.0
 
@@ -363,6 +365,8 @@ def _values(section: str, key: str, value: Any) -> Iterator[tuple[str, str]]:
         yield 'platforms is empty; write ["auto"]', ""
     if name == "work.check" and value not in ("no", "yes") and not value[:1].isdigit():
         yield f"check is {value!r}; it is no, yes or a Pyodide version", ""
+    if name == "output.pypi" and not is_secure(value):
+        yield "pypi is not an https URL", ""
     if name == "notify.webhook" and not is_secure(value):
         yield "webhook is not an https URL", ""
 

@@ -36,6 +36,7 @@ from conda2wheel.mirror.publish.generation import IndexEntry, current, generatio
 from conda2wheel.mirror.publish.pages import page_files
 from conda2wheel.mirror.publish.publisher import PublishResult, publish
 from conda2wheel.mirror.publish.pyodide_locks import lock_files
+from conda2wheel.mirror.publish.pypi import OtherIndex
 from conda2wheel.mirror.report.collect import report_items, run_counts, run_history
 from conda2wheel.mirror.report.model import MirrorReport, RunOutcome
 from conda2wheel.mirror.report.notify import Log, distribute, runtimes
@@ -309,18 +310,19 @@ def publish_state(
         now=now,
         grace=config.output.grace,
         yank_reason=YankReasons(plan, results),
-        make_files=partial(_files, config, store, state, plan, log),
+        make_files=partial(_files, config, store, MirrorRecord.of(config.channels, state, plan), now, log),
     )
 
 
 def _files(
-    config: MirrorConfig, store: Store, state: MirrorState, plan: MirrorPlan, log: Log, entries: Sequence[IndexEntry]
+    config: MirrorConfig, store: Store, record: MirrorRecord, now: float, log: Log, entries: Sequence[IndexEntry]
 ) -> Mapping[str, bytes]:
     """The lock files of an index, and its pages if the configuration wants them."""
     locks = lock_files(entries)
     if not config.output.pages:
         return locks
-    return {**locks, **page_files(store, MirrorRecord.of(config.channels, state, plan), entries, locks, log)}
+    pypi = None if config.output.pypi is None else OtherIndex(config.output.pypi, now)
+    return {**locks, **page_files(store, record, entries, locks, log, pypi)}
 
 
 def reset_missing(plan: MirrorPlan, state: MirrorState, published: PublishResult) -> tuple[PlannedTask, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from dataclasses import replace
@@ -38,7 +39,7 @@ def test_the_template_is_valid_and_its_comments_show_the_defaults(tmp_path: Path
     made = load(write(tmp_path, template()))
     assert made.select.versions == 3
     assert made.output.store == str(tmp_path / "public")
-    examples = ("command", "webhook", "metrics", "note")
+    examples = ("command", "webhook", "metrics", "note", "pypi")
     whole = "".join(line for line in uncommented().splitlines(True) if not line.startswith(examples))
     spelled = load(write(tmp_path, whole))
     assert replace(spelled, limits=made.limits) == made
@@ -150,8 +151,8 @@ def test_nothing_else_changes_the_digest(tmp_path: Path) -> None:
         lines.append(f"[{name}]")
         for key, value in table.items() if name != "convert" else ():
             texts = [other.get(each, each) for each in value] if isinstance(value, list) else other.get(value, value)
-            changed = 7 if isinstance(value, int) else texts
-            lines.append(f"{key} = {changed!r}")
+            changed = not value if isinstance(value, bool) else 7 if isinstance(value, int) else texts
+            lines.append(f"{key} = {json.dumps(changed)}")
     after = load(write(tmp_path, "\n".join(lines) + "\n"))
     for section in ("select", "share", "work", "output", "limits", "platforms", "notify"):
         assert getattr(after, section) != getattr(before, section)

@@ -12,6 +12,7 @@ from conda2wheel.index.pages.details import SUFFIX, read_details
 from conda2wheel.mirror.config import load
 from conda2wheel.mirror.publish.catalogue import details_in, put_details
 from conda2wheel.mirror.publish.publisher import publish
+from conda2wheel.mirror.publish.pypi import OtherIndex
 from conda2wheel.mirror.publish.rollback import gc
 from conda2wheel.mirror.run import rebuild
 from conda2wheel.mirror.state.mirror_state import MirrorState
@@ -19,6 +20,7 @@ from conda2wheel.mirror.store.open import open_store
 from conda2wheel.mirror.work.worker import describe, put_wheel
 from tests.helpers import mirror_index, sets
 from tests.helpers.mirror_runs import Mirror, small_mirror
+from tests.helpers.serve import served
 
 
 def test_details_of_a_converted_wheel(tmp_path: Path) -> None:
@@ -107,6 +109,31 @@ def rebuilt(mirror: Mirror) -> None:
 
 def without_details(mirror: Mirror) -> None:
     mirror.store.delete([info.path for info in mirror.store.list("blobs") if info.path.endswith(SUFFIX)])
+
+
+def test_another_index_is_asked_once_a_week_and_silence_is_no_answer(tmp_path: Path) -> None:
+    site, store = tmp_path / "site", open_store(str(tmp_path / "store"))
+    for name, files in {
+        "numpy": ("numpy-2-cp313-cp313-manylinux_2_28_x86_64.whl", "numpy-2-cp314-cp314-pyemscripten_2026_0_wasm32.whl"),
+        "six": ("six-1-py2.py3-none-any.whl", "six-1.tar.gz"),
+        "old": ("old-1-py2-none-any.whl", "not a wheel.whl"),
+    }.items():
+        (site / "simple" / name).mkdir(parents=True)
+        lines = "".join(f'<a href="../{each}#sha256=0">{each}</a><br>\n' for each in files)
+        (site / "simple" / name / "index.html").write_text(f"<!DOCTYPE html><html><body>{lines}</body></html>")
+    projects = ["numpy", "six", "old", "absent"]
+    with served(site) as index:
+        first = OtherIndex(f"{index.url}simple/", 1e9).tags(store, projects)
+        assert first == {"numpy": ("pyemscripten_2026_0_wasm32",), "six": ("any",), "old": (), "absent": ()}
+        asked = len(index.asked)
+        assert OtherIndex(f"{index.url}simple", 1e9 + 6 * 86400).tags(store, projects) == first
+        assert len(index.asked) == asked == 4
+        assert OtherIndex(f"{index.url}simple", 1e9 + 8 * 86400).tags(store, ["six"]) == {"six": ("any",)}
+        assert len(index.asked) == 5
+        (site / "simple" / "six" / "index.html").write_bytes(b"")
+        assert OtherIndex(f"{index.url}simple", 2e9).tags(store, ["six"]) == {"six": ()}
+    store.put("pypi.json", b"[damaged")
+    assert OtherIndex(index.url, 2e9).tags(store, []) == {}
 
 
 def test_the_configuration_has_no_pages_unless_it_says_so(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from conda2wheel.index.pages.catalogue import PackageCatalogue
 from conda2wheel.index.pages.site import Pages, Site, pyodide_files
 from conda2wheel.mirror.publish.catalogue import MirrorRecord, details_in, make_catalogue
 from conda2wheel.mirror.publish.generation import IndexEntry
+from conda2wheel.mirror.publish.pypi import OtherIndex
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.net.cache import cache_folder
 from conda2wheel.pyodide.lock import Runtime
@@ -24,7 +25,12 @@ Log = Callable[[str], None]
 
 
 def page_files(
-    store: Store, record: MirrorRecord, entries: Sequence[IndexEntry], locks: Iterable[str], log: Log
+    store: Store,
+    record: MirrorRecord,
+    entries: Sequence[IndexEntry],
+    locks: Iterable[str],
+    log: Log,
+    pypi: OtherIndex | None = None,
 ) -> Mapping[str, bytes]:
     """Make all pages of an index, by path below the store's top.
 
@@ -34,12 +40,14 @@ def page_files(
         entries: the index.
         locks: the names of the index's lock files.
         log: called with lines for people.
+        pypi: the index with which the pages compare.
 
     Raises:
         Failed: "dependency" where Jinja2 is missing, "store".
     """
     own = fetched_pyodides(entries, log)
-    catalogue = make_catalogue(record, entries, details_in(store), own)
+    there = None if pypi is None else pypi.tags(store, (entry.wheel.project for entry in entries if not entry.wheel.is_library))
+    catalogue = make_catalogue(record, entries, details_in(store), own, there)
     site = Site(
         report=REPORT,
         tryable=tuple(runtime.version for runtime in own if put_pyodide(store, runtime, log)),
