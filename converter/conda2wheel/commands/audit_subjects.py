@@ -192,9 +192,13 @@ def _module(path: Path, limits: Limits) -> Subject:
         if name not in modules:
             modules[name] = SideModule(PackageFile(name, BytesBlob(_read(file, limits)), entries=entries))
             needed = modules[name].needed
-            wanted += [path.with_name(each) for each in needed if "/" not in each and os.path.isfile(path.with_name(each))]
+            wanted += [path.with_name(each) for each in needed if _is_file_name(each) and os.path.isfile(path.with_name(each))]
     unit = AuditUnit(str(path), modules)
     return Subject(str(path), "module", (), lambda platform: unit)
+
+
+def _is_file_name(name: str) -> bool:
+    return "/" not in name and "\0" not in name and name not in ("", ".", "..")
 
 
 def _wheel(path: Path, limits: Limits) -> Subject:
