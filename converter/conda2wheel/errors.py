@@ -6,6 +6,7 @@ that says what is wrong and where (`message`), and what to do about it (`hint`).
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
@@ -240,7 +241,7 @@ class Failed(Conda2WheelError):  # noqa: N818 - "failed" is the documented word
 
 @contextmanager
 def unexpected_as_failed(source: str) -> Iterator[None]:
-    """Raise an unexpected exception of the block as `Failed` (internal, memory), so that a bad input is never a traceback.
+    """Raise an unexpected exception of the block as `failed_unexpectedly` returns it, so that a bad input is never a traceback.
 
     Args:
         source: the input that the block reads.
@@ -254,9 +255,18 @@ def unexpected_as_failed(source: str) -> Iterator[None]:
 
 
 def failed_unexpectedly(source: str, bug: BaseException) -> Failed:
-    """Return an unexpected exception as a `Failed` (internal, memory), with the exception as its cause."""
+    """Return an unexpected exception as a `Failed`, with the exception as its cause.
+
+    The code is internal, but for what no program can prevent: memory, unreadable and disk.
+    """
     if isinstance(bug, MemoryError):
         failed = Failed("memory", f"{source}: out of memory", "give it more memory, or lower --max-size")
+    elif isinstance(bug, OSError) and bug.filename is not None:
+        where = "" if str(bug.filename) == source else f"{bug.filename}: "
+        if bug.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            failed = Failed("disk", f"{source}: {where}{bug.strerror}", "check permissions and free space")
+        else:
+            failed = Failed("unreadable", f"{source}: {where}{bug.strerror}", "check its permissions")
     else:
         said = next(iter(str(bug).splitlines()), "")
         failed = Failed("internal", f"{source}: {type(bug).__name__}: {said}", "this is a bug of conda2wheel; -v shows where")

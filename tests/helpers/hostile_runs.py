@@ -1,6 +1,7 @@
 """Runs commands over inputs, each input in a forked process with bounds. As a program it reads jobs as lines of JSON.
 
-A job is {"commands": [[word, ...], ...], "cwd", "user", "memory" (bytes of address space), "seconds"}; the answer is {"status",
+A job is {"commands": [[word, ...], ...], "warm" (commands to run before it becomes another user), "cwd", "user",
+"memory" (bytes of address space), "seconds"}; the answer is {"status",
 "peak" (bytes), "seconds", "runs": [{"status", "stdout", "stderr"}, ...]}.
 """
 
@@ -41,6 +42,8 @@ def run_all(jobs: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 def _run_job(job: dict[str, Any], answer: int) -> None:
     os.chdir(job["cwd"])
     if job["user"] is not None:
+        for words in job["warm"]:  # another user may not be able to read the interpreter's modules
+            _run(words)
         os.setgroups([])
         os.setgid(job["user"])
         os.setuid(job["user"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -95,7 +96,7 @@ def inspect(path: str | Path, limits: Limits = DEFAULT_LIMITS, downloads: Downlo
     """
     source = str(path)
     with unexpected_as_failed(redacted(source) if is_url(source) else source):
-        if not is_url(source) and Path(source).is_file():
+        if not is_url(source) and os.path.isfile(source):
             if source.endswith(".whl"):
                 return _wheel(Path(source), limits)
             if read_file(Path(source), len(MAGIC)) == MAGIC or SHARED_OBJECT.search(source):

@@ -12,7 +12,7 @@ from typing import Any
 
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule
 from conda2wheel.conda.formats import format_named
-from conda2wheel.conda.import_roots import import_paths
+from conda2wheel.conda.import_roots import import_paths, standard_modules
 from conda2wheel.conda.match_spec import spec_name
 from conda2wheel.conda.names import foreign_pattern
 from conda2wheel.conda.package import CondaPackage
@@ -84,6 +84,10 @@ def _without_python(package: CondaPackage, files: Sequence[PackageFile]) -> Refu
     where, paths = f"{package.source}: {package.name}", [file.path for file in files]
     if package.name != "r-base" and (foreign_pattern(package.name) is not None or any(_R.match(path) for path in paths)):
         return Refused("not-python", f"{where} is a package for R", "leave it out")
+    if standard := standard_modules(paths):
+        some = ", ".join(standard[:3]) + (", ..." if len(standard) > 3 else "")
+        why = f"{where} has only modules of CPython's standard library ({some}), which belong to the interpreter"
+        return Refused("interpreter", why, "leave it out; Pyodide has a standard library of its own")
     if any(_PROGRAM.match(path) for path in paths):
         return Refused("executable", f"{where} is a command line program, which Pyodide cannot start", "leave it out")
     kinds = {SideModule(file).kind for file in files if SHARED_OBJECT.search(file.path)}

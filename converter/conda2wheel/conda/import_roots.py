@@ -57,6 +57,16 @@ def import_paths(names: Iterable[str]) -> dict[str, str]:
     return found | {name: match[2] for name, match in beside if match[3] in code or match[3].endswith(_METADATA)}
 
 
+def standard_modules(names: Iterable[str]) -> tuple[str, ...]:
+    """The modules of the interpreter's own that a package has in lib/pythonX.Y, by their top-level names.
+
+    >>> standard_modules(["lib/python3.13/tkinter/__init__.py", "lib/python3.13/turtle.py", "lib/python3.13/rclpy/node.py"])
+    ('tkinter', 'turtle')
+    """
+    matches = (match for name in names if (match := _BESIDE.match(name)) and is_module(match[2]))
+    return tuple(sorted({match[3].partition(".")[0] for match in matches if _is_interpreters(match[3], match[1])}))
+
+
 def python_versions(names: Iterable[str]) -> set[str]:
     """The CPythons (`3.13`) in the paths of importable names; noarch packages have none."""
     matches = (SITE.match(name) or _BESIDE.match(name) for name in names)

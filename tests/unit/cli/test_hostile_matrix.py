@@ -59,6 +59,7 @@ def failures(kind: str, jobs: Sequence[tuple[Hostile, Sequence[str]]], folder: P
     """What is wrong with the runs of commands over inputs of a kind, a line each."""
     found = []
     requests = []
+    warm = _sound_commands(folder / "sound") if user is not None else []
     for number, (each, commands) in enumerate(jobs):
         place = folder / str(number)
         place.mkdir()
@@ -66,7 +67,7 @@ def failures(kind: str, jobs: Sequence[tuple[Hostile, Sequence[str]]], folder: P
         if user is not None:
             shutil.chown(place, user)
         words = [[{"FILE": each.filename, "OUT": "out"}.get(word, word) for word in command.split()] for command in commands]
-        requests.append({"commands": words, "cwd": str(place), "user": user, "memory": 6 * GIB, "seconds": 120})
+        requests.append({"commands": words, "cwd": str(place), "user": user, "warm": warm, "memory": 6 * GIB, "seconds": 120})
     for (each, commands), answer in zip(jobs, run_all(requests), strict=True):
         if answer["status"] != 0 or len(answer["runs"]) != len(commands):
             last = commands[min(len(answer["runs"]), len(commands) - 1)]
@@ -76,6 +77,28 @@ def failures(kind: str, jobs: Sequence[tuple[Hostile, Sequence[str]]], folder: P
             found.append(f"{kind} {each.name}: {answer['peak'] >> 20} MiB")
         measured.append((answer["seconds"] / len(commands), answer["peak"] >> 20, f"{kind} {each.name}"))
     return found
+
+
+def _sound_commands(folder: Path) -> list[list[str]]:
+    """Commands over sound inputs that load all modules."""
+    module = hostile.module(exports={"PyInit__x": ">i"})
+    package = hostile.native("sound", module)
+    folder.mkdir()
+    (folder / package.filename).write_bytes(package.data)
+    (folder / "_x.so").write_bytes(module)
+    path, wheel = str(folder / package.filename), str(folder / "demo-1.0-cp313-cp313-pyemscripten_2025_0_wasm32.whl")
+    commands = (
+        f"convert {path} -o {folder} -v --platform 0.29.5",
+        f"convert {path} --dry-run --json --libdir {folder}",
+        f"inspect {path} {wheel} {folder}/_x.so",
+        f"audit {path} {wheel} {folder}/_x.so -v",
+        f"audit {path} --sarif -",
+        f"repair {wheel} -o {folder}/out -v",
+        f"verify {wheel} --from {path}",
+        f"names demo --libdir {path}",
+        "convert gone --json",
+    )
+    return [command.split() for command in commands]
 
 
 def _wrong(run: dict[str, Any]) -> Iterator[str]:

@@ -73,6 +73,13 @@ def test_what_only_sounds_like_pyjs_is_no_interpreter(spec: str) -> None:
     assert convert(package(MODULE, depends=[spec]), dry_run=True).platform == "any"
 
 
+@pytest.mark.parametrize(
+    "files", [{"lib/python3.13/turtle.py": "x = 1\n"}, {"lib/python3.13/tkinter/__init__.py": "", "bin/idle": ""}]
+)
+def test_a_part_of_the_standard_library_belongs_to_the_interpreter(files: conda.Files) -> None:
+    refused(package(files), "interpreter", "only modules of CPython's standard library")
+
+
 @pytest.mark.parametrize("name", PYTHON)
 def test_python_packages_are_not_turned_away(name: str) -> None:
     result = convert(package({**MODULE, f"{SITE}/{name}-1.0.dist-info/METADATA": metadata(name)}, name=name), dry_run=True)
