@@ -113,8 +113,8 @@ def packages() -> Iterator[Hostile]:
         "spaces": ["demo" + " " * 100_000 + ">=1"],
     }.items():
         yield package(f"depends-{label}", info(depends=value))
-    for label, value in {"huge": 10**300, "float": 1e300, "negative": -(10**12), "text": CONTROLS}.items():
-        yield package(f"timestamp-{label}", info(timestamp=value))
+    for label, moment in {"huge": 10**300, "float": 1e300, "negative": -(10**12), "text": CONTROLS}.items():
+        yield package(f"timestamp-{label}", info(timestamp=moment))
     base = info()
     for label, text in {
         "nested": nested("[", "]"),
@@ -231,7 +231,8 @@ def _archives(base: Files) -> Iterator[Hostile]:
 
 
 def _conda(pkg: bytes, about: bytes) -> bytes:
-    parts = {"metadata.json": '{"conda_pkg_format_version": 2}', "pkg-demo-1.0-0.tar.zst": pkg, "info-demo-1.0-0.tar.zst": about}
+    version = '{"conda_pkg_format_version": 2}'
+    parts: dict[str, bytes | str] = {"metadata.json": version, "pkg-demo-1.0-0.tar.zst": pkg, "info-demo-1.0-0.tar.zst": about}
     return _zip(parts)
 
 
@@ -341,8 +342,8 @@ def wheels() -> Iterator[Hostile]:
     }.items():
         yield wheel(f"account-{label}", **{"demo-1.0.dist-info/conda2wheel.json": text})
     for each in modules():
-        path = "demo/_x.cpython-313-wasm32-emscripten.so"
-        yield wheel(f"module-{each.name}", "demo-1.0-cp313-cp313-pyodide_2025_0_wasm32.whl", **{path: each.data})
+        native_member: dict[str, Any] = {"demo/_x.cpython-313-wasm32-emscripten.so": each.data}
+        yield wheel(f"module-{each.name}", "demo-1.0-cp313-cp313-pyodide_2025_0_wasm32.whl", **native_member)
     whole = wheel("").data
     yield Hostile("lzma", "demo-1.0-py3-none-any.whl", _zip({"demo.py": "x" * 1000}, zipfile.ZIP_LZMA)[:-30] + bytes(30))
     yield Hostile(

@@ -73,7 +73,7 @@ def _run(words: list[str]) -> dict[str, Any]:
             err.write(traceback.format_exc())
         out.flush()
         err.flush()
-    read = [stream.buffer.getvalue().decode("utf-8", "surrogateescape") for stream in (out, err)]  # type: ignore[attr-defined]
+    read = [stream.buffer.getvalue().decode("utf-8", "surrogateescape") for stream in (out, err)]
     return {"words": words, "status": status, "stdout": read[0], "stderr": read[1]}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle, islice
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import hostile
+from tests.helpers import handmade, hostile
 from tests.helpers.hostile import Hostile
 from tests.helpers.hostile_runs import NOBODY, run_all
 
@@ -81,7 +82,7 @@ def failures(kind: str, jobs: Sequence[tuple[Hostile, Sequence[str]]], folder: P
 
 def _sound_commands(folder: Path) -> list[list[str]]:
     """Commands over sound inputs that load all modules."""
-    module = hostile.module(exports={"PyInit__x": ">i"})
+    module = handmade.module(exports={"PyInit__x": ">i"})
     package = hostile.native("sound", module)
     folder.mkdir()
     (folder / package.filename).write_bytes(package.data)
@@ -117,6 +118,15 @@ def _wrong(run: dict[str, Any]) -> Iterator[str]:
             yield f"prints no JSON: {run['stdout'][:100]!r} {run['stderr'][:200]}"
 
 
+@pytest.fixture
+def shared_folder() -> Iterator[Path]:
+    """A folder that every user can read; pytest's own are closed to others."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_hostile_inputs_end_in_a_verdict(kind: str, tmp_path: Path) -> None:
     inputs = islice(KINDS[kind](), 0, None, EVERY[kind])
@@ -125,41 +135,31 @@ def test_hostile_inputs_end_in_a_verdict(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root can become another user")
-def test_an_unprivileged_user_gets_errors_for_what_is_not_theirs(tmp_path: Path) -> None:
-    _open_to_all(tmp_path)
+def test_an_unprivileged_user_gets_errors_for_what_is_not_theirs(shared_folder: Path) -> None:
     own = next(hostile.packages())
     sound = own._replace(data=hostile.package("", hostile.info()).data)
     for name in ("secret", "out"):
-        (tmp_path / name).mkdir(mode=0o700)
-        (tmp_path / name / sound.filename).write_bytes(sound.data)
-    secret = tmp_path / "secret" / sound.filename
+        (shared_folder / name).mkdir(mode=0o700)
+        (shared_folder / name / sound.filename).write_bytes(sound.data)
+    secret = shared_folder / "secret" / sound.filename
     commands = [
-        f"convert FILE -o {tmp_path / 'out' / 'deeper'}",
+        f"convert FILE -o {shared_folder / 'out' / 'deeper'}",
         f"inspect {secret}",
         f"convert {secret} --json",
         f"audit {secret.parent}",
         f"convert FILE --libdir {secret.parent} -o OUT",
         "convert FILE -o /proc/self/mem/x",
     ]
-    assert failures("package", [(sound, commands)], tmp_path, NOBODY) == []
+    assert failures("package", [(sound, commands)], shared_folder, NOBODY) == []
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("user", [None, NOBODY])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_whole_matrix_stays_within_its_bounds(kind: str, user: int | None, tmp_path: Path) -> None:
+def test_the_whole_matrix_stays_within_its_bounds(kind: str, user: int | None, shared_folder: Path) -> None:
     if user is not None and not AS_ROOT:
         pytest.skip("only root can become another user")
-    if user is not None:
-        _open_to_all(tmp_path)
     jobs = [(each, COMMANDS[kind]) for each in KINDS[kind]()]
-    assert failures(kind, jobs, tmp_path, user) == []
+    assert failures(kind, jobs, shared_folder, user) == []
     slow = [line for line in measured if line[0] > 10]
     assert not slow, slow
-
-
-def _open_to_all(folder: Path) -> None:
-    """Let other users into a temporary folder of pytest."""
-    for each in (folder, *folder.parents):
-        if each.name.startswith(("pytest-", "test_")):
-            each.chmod(0o755)
