@@ -29,7 +29,7 @@ def test_the_severities_are_those_that_are_found() -> None:
                 found.setdefault(finding.code, set()).add(str(finding.severity))
     assert {code: words for code, words in found.items() if not words <= ROWS[code]} == {}
     # and none is promised that no signal shows, but these, which test_engine.py and test_libs_first.py of tests/unit/abi/audit,
-    # tests/unit/abi/test_engines.py and tests/unit/cli/test_audit.py have
+    # tests/unit/abi/test_engines.py, tests/unit/cli/test_audit.py and tests/unit/commands/test_repair.py have
     elsewhere = {
         ("engine", "load"),
         ("engine", "note"),
@@ -37,6 +37,8 @@ def test_the_severities_are_those_that_are_found() -> None:
         ("any-tag", "suspicious"),
         ("libs-order", "load"),
         ("not-abi3", "suspicious"),
+        ("not-installed", "load"),
+        ("not-installed", "suspicious"),
         ("private-api", "note"),
         ("symbol-clash", "note"),
     }

@@ -168,7 +168,7 @@ class _JointAudit:
         if subject not in found:
             quick = findings_if_ignored(subject.unit(_platform_of(pyodide)), pyodide)
             found[subject] = quick or self._audit([subject], pyodide)[subject]
-        return found[subject]
+        return (*subject.findings, *found[subject])
 
     def _audit(self, subjects: Sequence[Subject], pyodide: str) -> dict[Subject, tuple[Finding, ...]]:
         platform = _platform_of(pyodide)
@@ -201,7 +201,7 @@ def _audit_subject(
     rows = (request.platform,) if request.platform else subject.platforms
     modules = len(subject.unit((rows or platforms())[-1]).modules)
     if not modules:
-        return Audited(subject.source, subject.kind, None, None, 0, warnings=subject.warnings)
+        return Audited(subject.source, subject.kind, None, None, 0, subject.findings, warnings=subject.warnings)
     # Where a tag names several platforms, it must run on each.
     requested = [request.pyodide] if request.platform else [symbols.newest_pyodide(row) for row in rows]
     pyodides = [pyodide for pyodide in requested if pyodide is not None]

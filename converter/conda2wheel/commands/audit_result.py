@@ -140,9 +140,7 @@ class Audited:
 
         Without a Pyodide it is the best verdict of the matrix; None for a platform that no Pyodide has.
         """
-        if self.modules == 0:
-            return RunVerdict.RUNS
-        if self.pyodide is not None:
+        if self.pyodide is not None or self.modules == 0:
             worst = min((finding.severity for finding in self.findings), key=lambda each: each.rank, default=Severity.NOTE)
             return worst.verdict
         found = [] if self.platform is not None else [row.verdict for row in self.matrix]

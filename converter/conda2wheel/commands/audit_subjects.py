@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,6 +18,7 @@ from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from conda2wheel.abi.audit.findings import Finding, Severity
 from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.abi.platforms import Platform, parse, platforms, release
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule, side_modules
@@ -28,7 +29,7 @@ from conda2wheel.files.reading import read_file, unreadable
 from conda2wheel.net.urls import is_url, redacted
 from conda2wheel.results import ALLOWED, ConversionWarning
 from conda2wheel.wasm.binary import MAGIC
-from conda2wheel.wheel.reader import Wheel, read_wheel
+from conda2wheel.wheel.reader import Wheel, not_installed, read_wheel
 
 if TYPE_CHECKING:
     from conda2wheel.commands.pipeline import Context, Prepared
@@ -40,8 +41,8 @@ Kind = Literal["wheel", "package", "module"]
 _REPORTED_BY_AUDIT = (ALLOWED, "cannot-catch", "unwinding", "no-bigint", "no-pyodide")
 _NOT_INSTALLABLE = ("requires-python", "requirement-conflict")  # warnings of the plan that the audit repeats
 _SITE = re.compile(r"^(?:.*/)?site-packages/")
+_MODULE = re.compile(r"\.py$|\.pyc$|\.so(\.\d+)*$")
 _OTHER_SYSTEM = re.compile(r"\.(dll|dylib|pyd)$", re.IGNORECASE)
-_DATA = re.compile(r"^[^/]+\.data/(?:platlib|purelib)/")  # installers move these to site-packages
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Subject:
         version: the version.
         warnings: what limits the result.
         any_tag: the side modules of a wheel that is tagged any.
+        findings: what is so in every Pyodide, and not about one side module.
     """
 
     source: str
@@ -79,6 +81,7 @@ class Subject:
     version: str = "0"
     warnings: tuple[ConversionWarning, ...] = ()
     any_tag: AnyTag | None = None
+    findings: tuple[Finding, ...] = ()
 
 
 def newest(subjects: Iterable[Subject]) -> list[Subject]:
@@ -204,14 +207,34 @@ def _is_file_name(name: str) -> bool:
 def _wheel(path: Path, limits: Limits) -> Subject:
     wheel = read_wheel(path, limits, SHARED_OBJECT)
     found = side_modules(wheel.files)
-    modules = {_DATA.sub("", name): found[name] for name in wheel.order if name in found}
+    places = not_installed(wheel.order)
+    modules = {places.get(name, name): found[name] for name in wheel.order if name in found}
     floors = [tag.interpreter for tag in wheel.tags if tag.abi == "abi3" and re.fullmatch(r"cp3\d+", tag.interpreter)]
     unit = AuditUnit(wheel.path.name, modules, wheel.distribution, min(floors, key=lambda tag: int(tag[3:]), default=None))
     rows, warnings = _platforms_of(wheel, found) if modules else ((), ())
     lost = (ConversionWarning("link-left-out", str(link), link.path) for link in wheel.lost)
     warnings = (*warnings, *_excluded_python(wheel, rows), *lost)
     name = canonicalize_name(wheel.name)
-    return Subject(wheel.source, "wheel", rows, lambda platform: unit, name, wheel.version, warnings, _any_tag(wheel, modules))
+    any_tag, findings = _any_tag(wheel, modules), tuple(_not_installed(places))
+    return Subject(wheel.source, "wheel", rows, lambda platform: unit, name, wheel.version, warnings, any_tag, findings)
+
+
+def _not_installed(places: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield the finding about files that installers move to site-packages and that Pyodide does not install.
+
+    Where there are modules, nothing can import them. What else is missing is missed when code reads it.
+    """
+    modules = sorted(name for name in places if _MODULE.search(name))
+    files = modules or sorted(places)
+    if files:
+        folder = files[0].removesuffix(f"/{places[files[0]]}")
+        what = (
+            f"one of {len(files)} {'modules' if modules else 'files'}" if len(files) > 1 else "a module" if modules else "a file"
+        )
+        then = "cannot be imported" if modules else "what reads it fails"
+        why = f"is {what} in {folder}, which Pyodide does not install: {then}"
+        severity = Severity.LOAD if modules else Severity.SUSPICIOUS
+        yield Finding("not-installed", severity, files[0], why, hint="conda2wheel repair moves them to the root of the wheel")
 
 
 def _excluded_python(wheel: Wheel, rows: Sequence[Platform]) -> tuple[ConversionWarning, ...]:

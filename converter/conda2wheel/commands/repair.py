@@ -1,6 +1,6 @@
 """`repair`: a wheel of another builder gets the libraries that it NEEDs, the right tag and the audit of `convert`.
 
-read        wheel.reader       every member, within bounds
+read        wheel.reader       every member, within bounds; .data/platlib and .data/purelib go to the root
 tags        wheel.tags         the platform that it was built for, and its tags
 link        link               NEEDED libraries from the wheel and the libdirs, each reached by one path
 audit       commands.verdict   every import against the symbols of the platform's newest Pyodide
@@ -19,8 +19,9 @@ from pathlib import Path
 
 from packaging.tags import Tag
 
+from conda2wheel.abi.audit.findings import listed
 from conda2wheel.abi.audit.unit import AuditUnit
-from conda2wheel.abi.choice import PlatformChoice
+from conda2wheel.abi.choice import Decision, PlatformChoice
 from conda2wheel.abi.loaders import loader
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule, side_modules
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
@@ -39,8 +40,8 @@ from conda2wheel.results import ConversionWarning, Repaired, explained
 from conda2wheel.wheel import editor
 from conda2wheel.wheel.members import consulted_sources, link_changes, vendored_licenses, vendored_members, with_provenance
 from conda2wheel.wheel.provenance import Provenance, allowed_warnings, read_provenance
-from conda2wheel.wheel.reader import Wheel, read_wheel
-from conda2wheel.wheel.tags import ANY, Retagged, retag
+from conda2wheel.wheel.reader import Wheel, read_wheel, with_moved
+from conda2wheel.wheel.tags import ANY, PURE, Interpreter, Retagged, retag
 from conda2wheel.wheel.writer import Member, build_wheel, order
 
 
@@ -108,13 +109,16 @@ class _Changes:
 def repair_wheel(wheel: Wheel, libraries: LibraryIndex, options: Options, out: Path) -> Repaired:
     """Repair a wheel that was read. Raises as `repair`."""
     started = time.monotonic()
+    record = editor.record_problem(wheel)
+    wheel = with_moved(wheel)
     modules = _modules(wheel)
-    if not modules and not options.platforms and all(tag.platform == ANY for tag in wheel.tags):
+    is_pure = not modules and not options.platforms and all(tag.platform == ANY for tag in wheel.tags)
+    if is_pure and not wheel.moved:
         written = _write(wheel, out, wheel.path.name, options, ())
         result = _result(wheel, written, None)
     else:
-        changes = _changes(wheel, modules, libraries, options)
-        contents, notes = _edit(wheel, changes.tagged, changes.linked, bool(modules))
+        changes = _unlinked(wheel) if is_pure else _changes(wheel, modules, libraries, options)
+        contents, notes = _edit(wheel, changes.tagged, changes.linked, bool(modules), record)
         changes = replace(changes, warnings=(*changes.warnings, *notes))
         if contents:
             provenance = _provenance(wheel, changes, options)
@@ -122,6 +126,22 @@ def repair_wheel(wheel: Wheel, libraries: LibraryIndex, options: Options, out: P
         written = _write(wheel, out, changes.tagged.filename, options, contents)
         result = _result(wheel, written, changes)
     return replace(result, seconds=time.monotonic() - started)
+
+
+def _unlinked(wheel: Wheel) -> _Changes:
+    """The changes to a wheel of pure Python: none to its tags."""
+    tagged = Retagged(wheel.path.name, wheel.tags, Interpreter(*PURE, None, None), Decision((), ()), ())
+    return _Changes(tagged, Linked(), Verdict(), ())
+
+
+def _moved(wheel: Wheel) -> list[ConversionWarning]:
+    """The warning about files that are moved to the root."""
+    if not wheel.moved:
+        return []
+    paths = sorted(wheel.moved)
+    folder = wheel.moved[paths[0]].removesuffix(f"/{paths[0]}")
+    why = f"{listed(paths)}: moved to the root, since Pyodide does not install {folder}"
+    return [ConversionWarning("moved", why, wheel.moved[paths[0]])]
 
 
 def _changes(wheel: Wheel, modules: Mapping[str, SideModule], libraries: LibraryIndex, options: Options) -> _Changes:
@@ -248,8 +268,13 @@ def _libs_too_late(wheel: Wheel, tagged: Retagged) -> bool:
     return modules != sorted(modules, key=lambda path: not path.startswith(f"{wheel.distribution}.libs/"))
 
 
-def _edit(wheel: Wheel, tagged: Retagged, linked: Linked, native: bool) -> tuple[list[Member], list[ConversionWarning]]:
-    """The members of the repaired wheel without RECORD; none if nothing is to be changed."""
+def _edit(
+    wheel: Wheel, tagged: Retagged, linked: Linked, native: bool, problem: str
+) -> tuple[list[Member], list[ConversionWarning]]:
+    """The members of the repaired wheel without RECORD; none if nothing is to be changed.
+
+    `problem` is how RECORD differs from the members that the wheel had.
+    """
     texts, warnings = vendored_licenses(linked)
     replaced: dict[str, editor.Change] = {
         path: (file.blob, link_changes(linked, path)) for path, file in linked.rewritten.items()
@@ -258,14 +283,13 @@ def _edit(wheel: Wheel, tagged: Retagged, linked: Linked, native: bool) -> tuple
     added, notes = vendored_members(linked, linked.packages)
     warnings += notes
     added += [Member(f"{wheel.dist_info}/licenses/{name}", blob, origin=origin) for name, (blob, origin) in texts.items()]
-    problem = editor.record_problem(wheel)
     if problem:
         warnings.append(ConversionWarning("record-mended", f"{problem}; it is written again", f"{wheel.dist_info}/RECORD"))
     links = wheel.lost or any(file.aliases for file in wheel.files)
     late = _libs_too_late(wheel, tagged)
-    if not (replaced or added or problem or links or late or tagged.filename != wheel.path.name):
+    if not (replaced or added or problem or links or late or wheel.moved or tagged.filename != wheel.path.name):
         return [], []
-    return editor.members(wheel, _source(wheel), replaced, added), [*warnings, *editor.dropped(wheel)]
+    return editor.members(wheel, _source(wheel), replaced, added), [*warnings, *_moved(wheel), *editor.dropped(wheel)]
 
 
 def _source(wheel: Wheel) -> MemberSource:
@@ -291,7 +315,7 @@ def _provenance(wheel: Wheel, changes: _Changes, options: Options) -> Provenance
         name=wheel.metadata.get("Name") or wheel.name,
         version=wheel.version,
         license=_license(wheel),
-        platform=tagged.decision.tag,
+        platform=tagged.decision.tag or ANY,
         judged_by=changes.verdict.pyodides,
         evidence=tagged.decision.evidence,
         options=options,
@@ -345,7 +369,7 @@ def _result(wheel: Wheel, written: _Written, changes: _Changes | None) -> Repair
         wheel=written.path,
         filename=written.path.name,
         sha256=written.sha256,
-        platform=changes.tagged.decision.tag if changes else ANY,
+        platform=(changes.tagged.decision.tag or ANY) if changes else ANY,
         name=wheel.metadata.get("Name") or wheel.name,
         version=wheel.version,
         tags=frozenset(map(str, tags)),

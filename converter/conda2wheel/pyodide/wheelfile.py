@@ -22,7 +22,7 @@ from conda2wheel.files.packagefile import BytesBlob, PackageFile
 from conda2wheel.files.reading import not_found
 from conda2wheel.files.zips import WheelArchive
 from conda2wheel.wasm.signature import Feature
-from conda2wheel.wheel.reader import NO_WHEEL
+from conda2wheel.wheel.reader import NO_WHEEL, not_installed
 
 METADATA_LIMIT = 16 << 20
 MEMBER_LIMIT = 512 << 20
@@ -106,10 +106,11 @@ def modules(wheel: WheelFile, python: str) -> tuple[str, ...]:
     """
     with WheelArchive(wheel.path) as archive:
         files = [info for info in archive.infolist() if not info.is_dir()]
-        real = _packages([info.filename for info in files])
+        places = not_installed(info.filename for info in files)  # other installers move them, so they are meant to be imported
+        real = _packages([places.get(info.filename, info.filename) for info in files])
         found = set()
         for info in files:
-            *folders, file = info.filename.split("/")
+            *folders, file = places.get(info.filename, info.filename).split("/")
             stem, dot, rest = file.partition(".")
             match = SUFFIX.fullmatch(dot + rest)
             if match is None or any(NO_MODULES.fullmatch(folder) for folder in folders):

@@ -40,7 +40,7 @@ def members(wheel: Wheel, source: MemberSource, replaced: Mapping[str, Change], 
     out = {}
     for file in wheel.files:
         blob, changes = replaced.get(file.path, (file.blob, {}))
-        origin = MemberOrigin.copied(source, file.path, file.blob, blob, changes)
+        origin = MemberOrigin.copied(source, wheel.moved.get(file.path, file.path), file.blob, blob, changes)
         for path in (file.path, *(alias for alias in file.aliases if not SHARED_OBJECT.search(alias))):
             out[path] = Member(path, blob, file.executable, origin)
     out |= {member.path: member for member in added}

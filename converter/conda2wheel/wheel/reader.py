@@ -11,13 +11,14 @@ import hashlib
 import re
 import stat
 import zipfile
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
+from conda2wheel.errors import Refused
 from conda2wheel.files.links import LostLink, resolve_links
 from conda2wheel.files.packagefile import ArchiveMember, BytesBlob, Limits, PackageFile, is_executable
 from conda2wheel.files.reading import corrupt, not_found, reading_archive
@@ -25,6 +26,7 @@ from conda2wheel.files.zips import BUILD_AGAIN, WheelArchive
 from conda2wheel.wheel.metadata import Document, read_metadata
 
 NO_WHEEL = "give a wheel; conda2wheel convert makes one of a package"
+_SITE_SCHEMES = re.compile(r"[^/]+\.data/(?:platlib|purelib)/")
 _UNIX = 3  # APPNOTE 4.4.2.2: the system whose external attributes have a mode in their upper 16 bits
 
 
@@ -37,6 +39,7 @@ class Wheel:
         timestamp: the time of the newest member, read as UTC (zip has no time zones); 0 if no member has one.
         order: the names of the members in the archive's order, in which loaders read them.
         lost: links that lead to nothing in it.
+        moved: the names that files had in the archive, if they are other ones here, by path.
     """
 
     path: Path
@@ -49,6 +52,7 @@ class Wheel:
     timestamp: float
     order: tuple[str, ...] = ()
     lost: tuple[LostLink, ...] = ()
+    moved: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def source(self) -> str:
@@ -74,6 +78,41 @@ class Wheel:
         """A file of its dist-info folder."""
         path = f"{self.dist_info}/{name}"
         return next((file for file in self.files if file.path == path), None)
+
+
+def not_installed(names: Iterable[str]) -> dict[str, str]:
+    """The names in `.data/platlib` and `.data/purelib`, each with the place in site-packages that it is meant for.
+
+    Installers move these files there, and Pyodide does not (measured from 0.24.1 to 314.0.7, with loadPackage and micropip).
+    """
+    return {name: name[match.end() :] for name in names if (match := _SITE_SCHEMES.match(name))}
+
+
+def with_moved(wheel: Wheel) -> Wheel:
+    """The wheel with the files of `.data/platlib` and `.data/purelib` where installers put them; itself without such files.
+
+    Raises:
+        Refused: corrupt-archive, if two different files would have one path.
+    """
+    places = not_installed(name for file in wheel.files for name in (file.path, *file.aliases))
+    if not places:
+        return wheel
+    found: dict[str, PackageFile] = {}
+    for file in wheel.files:
+        path, *aliases = (places.get(name, name) for name in (file.path, *file.aliases))
+        before = found.setdefault(path, replace(file, path=path, aliases=tuple(aliases)))
+        if before.blob.sha256 != file.blob.sha256:
+            why = f"{next(old for old, new in places.items() if new == path)} would be {path}, which is another file"
+            raise Refused("corrupt-archive", f"{wheel.source}: {why}", "build it again with one of them")
+    aliased = {name for file in found.values() for name in file.aliases}
+    if clashes := sorted(aliased & found.keys()):
+        raise Refused("corrupt-archive", f"{wheel.source}: two files would be {clashes[0]}", "build it again with one of them")
+    return replace(
+        wheel,
+        files=tuple(found[path] for path in sorted(found)),
+        order=tuple(dict.fromkeys(places.get(name, name) for name in wheel.order)),
+        moved={new: old for old, new in places.items()},
+    )
 
 
 def read_wheel(path: Path, limits: Limits | None = None, only: re.Pattern[str] | None = None) -> Wheel:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from conda2wheel import Refused, Repaired, convert, repair
+from conda2wheel import Refused, Repaired, audit, convert, repair, verify
 from conda2wheel.errors import Failed
+from conda2wheel.pyodide.check import check_wheels
 from tests.helpers import cache, conda, judges, real, zig
 from tests.helpers.foreign import MATURIN, Foreign, unvendored
 from tests.helpers.shapes import ABI, PREFIX, placeheld
@@ -241,3 +242,87 @@ def test_json_has_the_keys_of_convert(tmp_path: Path) -> None:
     ours = repair(unvendored(zig.chain(), "313", T313).write(tmp_path), out=tmp_path / "out", libdirs=[count, base]).json()
     assert list(ours) == list(theirs)
     assert json.loads(json.dumps(ours))["vendored"] == theirs["vendored"]
+
+
+SCHEMES = {
+    "pkg-1.0.data/platlib/pkg/__init__.py": "",
+    f"pkg-1.0.data/platlib/pkg/_x{zig.suffix('313')}": plain,
+    "pkg-1.0.data/purelib/pkg/data.txt": "text",
+    "pkg-1.0.data/scripts/tool": "#!python",
+}
+
+
+def schemed(**more: Any) -> Foreign:
+    """A wheel whose files are where installers other than Pyodide's take them from."""
+    return Foreign(
+        f"cp313-cp313-{T313}",
+        {path: content() if callable(content) else content for path, content in {**SCHEMES, **more}.items()},
+    )
+
+
+def test_files_that_pyodide_does_not_install_are_found_and_moved_to_the_root(tmp_path: Path) -> None:
+    wheel = schemed().write(tmp_path)
+    audited = audit(wheel)
+    (finding,) = (each for each in audited.findings if each.code == "not-installed")
+    assert (audited.ok, str(finding.severity), finding.module) == (False, "load", "pkg-1.0.data/platlib/pkg/__init__.py")
+    assert finding.message.startswith("is one of 2 modules in pkg-1.0.data/platlib, which Pyodide does not install")
+    assert not any(row.runs for row in audited.matrix)
+    result = repair(wheel, out=tmp_path / "out")
+    assert {name for name in members(result.wheel) if ".dist-info/" not in name} == {
+        "pkg/__init__.py",
+        f"pkg/_x{zig.suffix('313')}",
+        "pkg/data.txt",
+        "pkg-1.0.data/scripts/tool",
+    }
+    assert [each.code for each in result.warnings] == ["moved"]
+    assert audit(result.wheel).ok
+    assert verify(result.wheel, [wheel]).identical
+    assert copied(result.wheel, tmp_path / "again").filename == wheel.name
+
+
+def test_a_module_that_is_moved_is_linked(tmp_path: Path) -> None:
+    wheel = unvendored(zig.chain(), "313", T313)
+    inside = {f"pkg-1.0.data/platlib/{path}": content for path, content in wheel.files.items()}
+    moved = replace(wheel, files=inside).write(tmp_path)
+    _, *libraries = chain_packages(zig.chain())
+    here, there = (
+        repair(each, out=tmp_path / out, libdirs=libraries)
+        for each, out in ((wheel.write(tmp_path / "plain"), "1"), (moved, "2"))
+    )
+    linked = [{name: data for name, data in members(each.wheel).items() if ".dist-info/" not in name} for each in (here, there)]
+    assert linked[0] == linked[1]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_file_that_is_at_the_root_already_is_not_replaced(same: bool, tmp_path: Path) -> None:
+    wheel = schemed(**{"pkg/__init__.py": "" if same else "other"}).write(tmp_path)
+    if same:
+        assert members(repair(wheel, out=tmp_path / "out").wheel)["pkg/__init__.py"] == b""
+        return
+    with pytest.raises(Refused, match=r"__init__\.py would be pkg/__init__\.py, which is another file") as refused:
+        repair(wheel, out=tmp_path / "out")
+    assert refused.value.code == "corrupt-archive"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict", "severity"), [("mod.py", "does-not-load", "load"), ("mod/table.csv", "runs", "suspicious")]
+)
+def test_a_wheel_of_pure_python_or_data_is_moved_too(name: str, verdict: str, severity: str, tmp_path: Path) -> None:
+    wheel = Foreign("py3-none-any", {f"pkg-1.0.data/purelib/{name}": "x"}, purelib=True).write(tmp_path)
+    audited = audit(wheel)
+    assert (str(audited.verdict), [str(each.severity) for each in audited.findings]) == (verdict, [severity])
+    result = repair(wheel, out=tmp_path / "out")
+    assert (result.filename, result.platform, members(result.wheel)[name]) == (wheel.name, "any", b"x")
+    assert verify(result.wheel, [wheel]).identical
+    assert not audit(result.wheel).findings
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("installer", ["loadPackage", "micropip"])
+def test_what_was_moved_is_imported_in_a_real_pyodide(installer: Any, tmp_path: Path) -> None:
+    wheel = schemed().write(tmp_path)
+    repaired = repair(wheel, out=tmp_path / "out", compat_tags=True).wheel
+    before, after = (check_wheels([each], pyodide="0.29.5", installer=installer)[0] for each in (wheel, repaired))
+    assert (before.ok, after.ok) == (False, True)
+    assert [each.name for each in after.modules] == ["pkg"]

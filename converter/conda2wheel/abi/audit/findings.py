@@ -63,6 +63,7 @@ RULES: dict[str, FindingRule] = {
     "fake-dylib": FindingRule(
         "a file named .so that is no side module: an object file, an archive, another system's", "fake-dylib"
     ),
+    "not-installed": FindingRule("a file in `.data/platlib` or `.data/purelib`, which Pyodide does not install"),
     "damaged-module": FindingRule("a module that cannot be read", "corrupt-archive"),
     "legacy-dylink": FindingRule(
         "a `dylink` section of Emscripten before 2.0.31, which this loader no longer takes", "abi-conflict"
