@@ -105,7 +105,7 @@ def _bundle_seeds() -> Iterator[bytes]:
         "sha256": "0" * 64,
         "depends": [],
     }
-    package |= {"filename": "x-1.0-0.conda", "channel": "https://host", "size": 1, "source": url}
+    package |= {"channel": "https://host", "size": 1}
     step = {"package": package, "libraries": [package], "recipe": None, "notes": [], "names": {"a": "b"}}
     yield json.dumps({**full, "packages": [step], "libraries": [package]}).encode()
 

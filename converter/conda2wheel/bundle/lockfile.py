@@ -59,6 +59,8 @@ class ConversionStep:
         """
         libraries = tuple(ChosenPackage.from_json(each) for each in document["libraries"])
         notes = tuple(ConversionWarning(**each) for each in document["notes"])
+        if not isinstance(document["recipe"], dict | None):
+            raise TypeError("a recipe that is no table")
         return cls(ChosenPackage.from_json(document["package"]), libraries, document["recipe"], notes, dict(document["names"]))
 
 

@@ -14,6 +14,7 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from conda2wheel.bundle.build import bundle_locked, bundle_specs
+from conda2wheel.bundle.lockfile import BundleLock, read_bundle_lock
 from conda2wheel.bundle.output import Bundle
 from conda2wheel.errors import Failed, Refused
 from tests.helpers import command, conda, judges, sets
@@ -263,6 +264,16 @@ def test_a_file_that_is_no_lock_is_an_error(text: str, tmp_path: Path) -> None:
     with pytest.raises(Failed) as caught:
         bundle_locked(tmp_path / "bundle.lock", out=tmp_path / "set")
     assert caught.value.code == "unreadable"
+
+
+def test_a_step_of_a_lock_has_a_recipe_that_is_a_table(tmp_path: Path) -> None:
+    package: dict[str, Any] = {"name": "x", "version": "1", "build": "0", "subdir": "noarch", "url": "https://host/x"}
+    package |= {"sha256": None, "size": None, "channel": "https://host", "depends": []}
+    step = {"package": package, "libraries": [], "recipe": [1], "notes": [], "names": {}}
+    document = {**json.loads(BundleLock().text()), "packages": [step]}
+    (tmp_path / "bundle.lock").write_text(json.dumps(document))
+    with pytest.raises(Failed, match="no table"):
+        read_bundle_lock(tmp_path / "bundle.lock")
 
 
 def test_the_report_lists_the_contents_of_the_bundle(channels: list[str], tmp_path: Path) -> None:

@@ -11,6 +11,10 @@ from hypothesis import strategies as st
 from packaging.metadata import Metadata, parse_email
 from packaging.requirements import Requirement
 
+from conda2wheel.conda.package import CondaPackage
+from conda2wheel.errors import Refused
+from conda2wheel.files.packagefile import BytesBlob, PackageFile
+from conda2wheel.wheel import metadata
 from conda2wheel.wheel.metadata import FIELDS, Document, parse
 from tests.helpers import judges
 from tests.helpers.shapes import MODULE, dist_info, made, package
@@ -195,3 +199,26 @@ def test_a_package_whose_metadata_is_latin_1_converts(tmp_path: Path) -> None:
     metadata = "Metadata-Version: 1.2\nName: demo\nVersion: 1.0\nAuthor: Jürgen\nSummary: Größe\n".encode("latin-1")
     wheel = made(package({**MODULE, **dist_info("demo-1.0", metadata=metadata)}), tmp_path)
     assert "Author: Jürgen\n".encode() in wheel.read("METADATA")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"Name: x\n" * (metadata.MAX_FIELDS + 2),
+        b"Name: x\n" + b" x\n" * (metadata.MAX_HEADER + 1),
+        b"Name: x\n" + b"x" * metadata.MAX_METADATA,
+    ],
+)
+def test_metadata_that_no_project_has_is_refused(data: bytes) -> None:
+    with pytest.raises(Refused) as caught:
+        metadata.read_metadata("x", PackageFile("METADATA", BytesBlob(data)))
+    assert caught.value.code in ("too-large", "corrupt-archive")
+
+
+@pytest.mark.parametrize("address", ["(" * 50_000, "a@b.org, " * 20_000, "x:" * 8000 + "a@b.org;" * 100])
+def test_addresses_that_no_mail_has_are_left_out(address: str) -> None:
+    document = metadata.parse(f"Name: x\nVersion: 1\nAuthor-email: {address}\n".encode())
+    mended, warnings = metadata.corrected(document, CondaPackage("x", (), {"name": "x", "version": "1"}), "x", "1", None)
+    kept = mended.get("Author-email")
+    assert kept is None or len(kept) <= metadata.MAX_ADDRESSES
+    assert kept is not None or [each.code for each in warnings] == ["metadata-field"]
