@@ -43,6 +43,8 @@ FREE = 64 << 20  # bytes that any list may unpack to; beyond that RATIO decides
 RATIO = 100
 MAX_SHARD = 10 << 20  # bytes, unpacked, of a shard and of a list of shards; conda-forge's have 2 MB
 FREE_MEMORY = 400 << 20  # bytes that the values of any list may take; beyond that RATIO decides
+FREE_RECORDS = 50_000  # that any list may have
+RECORD = 20  # bytes of a list, as it is served, for each record beyond; conda-forge's have 50 as .zst
 _WEIGHTS = {b"{": 240, b"[": 72, b",": 72}  # bytes of memory for the value that begins or ends there
 _SHA256 = 32
 _PIECE = 1 << 20
@@ -227,6 +229,8 @@ class ChannelLists:
         found = PackageList(subdir, _named(own, info.get("base_url")))
         if form != SHARDS:
             found.records = _by_name(document)
+            if (count := sum(map(len, found.records.values()))) > FREE_RECORDS + len(body) // RECORD:
+                raise DamagedListError(f"{where}: its {len(body)} bytes have {count} records")
             return found
         found.shards_base = _named(own, info.get("shards_base_url"))
         shards = document.get("shards")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conda2wheel.channels import records
-from conda2wheel.channels.downloads import Downloads, KnownList
+from conda2wheel.channels.downloads import FRESH, Downloads, KnownList, KnownLists
 from conda2wheel.channels.lists import ChannelLists, PackageList, Subdir, usable_cache
 from conda2wheel.channels.records import LeftOutRecord, RecordsRead
 from conda2wheel.conda.match_spec import spec_name
@@ -54,7 +55,9 @@ def query_recursive(addresses: Sequence[str], specs: Sequence[MatchSpec | str], 
     """
     channels = [Address(address) for address in dict.fromkeys(addresses)]
     fits = _by_name(specs)
+    downloads = _once(downloads)
     found: list[RepoDataRecord] = [record for channel in channels for record in _query(channel, fits, downloads)]
+    lists = {channel: _lists(channel, fits, downloads) for channel in channels}
     seen = set(fits)
     names = _dependencies((spec for record in found for spec in record.depends), seen)
     others: set[str] = set()
@@ -63,15 +66,26 @@ def query_recursive(addresses: Sequence[str], specs: Sequence[MatchSpec | str], 
         seen |= names
         depends: list[str] = []
         for channel in channels:
-            for listed in _lists(channel, names, downloads).values():
+            if any(listed.shards for listed in lists[channel].values()):
+                lists[channel] = _lists(channel, names, downloads)
+            for listed in lists[channel].values():
                 for name in names:
                     for document in listed.records.get(name, {}).values():
                         specs_listed = document.get("depends") if isinstance(document, dict) else None
                         depends += [spec for spec in specs_listed or () if isinstance(spec, str)]
         names = _dependencies(depends, seen)
     for channel in channels:
-        found += _read(channel, _lists(channel, others, downloads), others, downloads).records
+        found += _read(channel, lists[channel], others, downloads).records
     return found
+
+
+def _once(downloads: Downloads) -> Downloads:
+    """Return downloads that read each list of a query once, also where none is reused for the next query."""
+    if downloads.fresh:
+        return downloads
+    known = KnownLists()
+    known.left_out = downloads.lists.left_out
+    return replace(downloads, fresh=FRESH, lists=known)
 
 
 def all_records(address: str, downloads: Downloads) -> RecordsRead:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MAX_LENGTH = 2000  # characters of a match spec or version; the longest of emscripten-forge's has 63
 MAX_NESTING = 32  # of its brackets
+MAX_ODD = 500  # records of a list that are looked for among the others
+_AT_ONCE = 2000  # records
 _CHANNEL = "https://channel.invalid/"  # of records until they get their own address
 _OPEN, _CLOSE = re.compile(r"[(\[{]"), re.compile(r"[)\]}]")
 T = TypeVar("T")
@@ -112,9 +114,12 @@ def _read_records(
     names = list(listed)
     found: list[RepoDataRecord] = []
     odd: dict[str, str] = {}
-    parts = [names] if names else []
+    parts = [names[start : start + _AT_ONCE] for start in reversed(range(0, len(names), _AT_ONCE))]
     while parts:
         part = parts.pop()
+        if len(odd) >= MAX_ODD:
+            odd |= dict.fromkeys(part, f"it was not read: more than {MAX_ODD} records of its list cannot be parsed")
+            continue
         try:
             found += _read_list(path, subdir, {name: listed[name] for name in part})
         except InvalidSpecError as error:

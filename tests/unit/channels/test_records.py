@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from conda2wheel.channels.downloads import Downloads
 from conda2wheel.channels.lists import PackageList
 from conda2wheel.channels.repodata import all_records, package_names
 from conda2wheel.channels.search import find
+from conda2wheel.conda import parsing
 from conda2wheel.errors import Failed
 from conda2wheel.mirror.plan.select import list_packages
 from conda2wheel.net.urls import Address
@@ -76,12 +78,20 @@ def test_a_warning_names_three_records_and_counts_all(tmp_path: Path) -> None:
 def test_what_only_py_rattler_finds_is_found_in_halves() -> None:
     names = [f"p{number}" for number in range(300)]
     bad = {"p17", "p18", "p250"}
-    documents = {
+    documents: dict[str, dict[str, dict[str, Any]]] = {
         name: {f"{name}-1-0.conda": {**lists.SOUND, "name": name, "md5": "zz" if name in bad else "0" * 32}} for name in names
     }
     read = records.read(Address("https://host/c"), PackageList("emscripten-wasm32", Address("https://host/c/x"), documents))
     assert {each.filename for each in read.left_out} == {f"{name}-1-0.conda" for name in bad}
     assert len(read.records) == len(names) - len(bad)
+
+
+def test_of_very_many_odd_records_the_first_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parsing, "MAX_ODD", 5)
+    documents = {f"p{n}": {f"p{n}-1-0.conda": {**lists.SOUND, "name": f"p{n}", "md5": "zz"}} for n in range(100)}
+    read = records.read(Address("https://host/c"), PackageList("emscripten-wasm32", Address("https://host/c/x"), documents))
+    assert len(read.left_out) == 100
+    assert sum("it was not read" in each.why for each in read.left_out) == 95
 
 
 def test_a_number_of_thousands_of_digits_is_one_odd_record(tmp_path: Path) -> None:

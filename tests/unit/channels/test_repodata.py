@@ -52,12 +52,6 @@ def add(root: Path, version: str) -> None:
     shutil.copy(made, root / "noarch" / made.name)
 
 
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test waits for the pauses between tries."""
-    monkeypatch.setattr(download, "BACKOFF", 0.0)
-
-
 @pytest.fixture(params=FORMS)
 def form(request: pytest.FixtureRequest) -> str:
     return str(request.param)

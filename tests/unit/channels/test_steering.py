@@ -25,11 +25,6 @@ RECORDS = {"spam-1.0-h_0.conda": lists.SOUND}
 ELSEWHERE = ("file:///etc", "http://example.org/x", "http://[::1", "ftp://example.org/", "https://", "http://127.0.0.1:99999/")
 
 
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "BACKOFF", 0.0)
-
-
 @pytest.mark.parametrize("key", ["base_url", "shards_base_url"])
 @pytest.mark.parametrize("address", ELSEWHERE)
 def test_a_list_names_no_files_and_no_plain_http(
@@ -98,6 +93,7 @@ def bomb(piece: bytes, count: int) -> bytes:
         ("repodata.json.zst", b" " * (1 << 20), 80),
         ("repodata.json.zst", b'{"":[{},{},{},{}]},' * 50_000, 40),
         ("repodata.json.zst", b"[" * (1 << 20), 5),
+        ("repodata.json.zst", b'{"packages":{' + b",".join(b'"a-1-%d.conda":0' % n for n in range(60_000)) + b"}}", 1),
         ("repodata_shards.msgpack.zst", b"\x91" * (1 << 20), 12),
         ("repodata_shards.msgpack.zst", b"\x91" * (1 << 20), 5),
     ],

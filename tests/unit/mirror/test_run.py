@@ -300,7 +300,7 @@ def test_the_command_and_the_webhook_get_the_report_and_may_fail(mirror: Mirror)
         assert "conda2wheel_mirror_look 0" in (mirror.folder / "m.prom").read_text()
         handler.status = 500  # type: ignore[attr-defined]
         assert mirror.run().exit_status == 0
-        assert mirror.logged[-1] == f"[notify] webhook: {hook} answered 500"
+        assert mirror.logged[-1] == f"[notify] webhook: {hook.removesuffix('/hook')} answered 500"
     finally:
         server.shutdown()
         server.server_close()

@@ -24,6 +24,7 @@ from conda2wheel.mirror.report.model import MirrorReport
 from conda2wheel.mirror.report.pages import pages
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.net.cache import cache_folder
+from conda2wheel.net.urls import redacted
 from conda2wheel.pyodide.lock import Runtime
 
 Log = Callable[[str], None]
@@ -106,7 +107,8 @@ def _run_command(words: Sequence[str], report: MirrorReport, path: Path, log: Lo
 def _post(url: str, document: dict[str, Any], log: Log) -> None:
     import requests
 
-    shown = urlsplit(url).hostname  # the path of a webhook's address often is its password
+    parts = urlsplit(redacted(url))
+    shown = f"{parts.scheme}://{parts.netloc}"  # the path of a webhook's address often is its password
     headers = {"Content-Type": "application/json"}
     try:
         answer = requests.post(url, data=json.dumps(document), headers=headers, timeout=TIMEOUT, allow_redirects=False)
