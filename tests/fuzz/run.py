@@ -1,15 +1,21 @@
-"""Run one target under atheris, in a process that ends with it: `python -m tests.fuzz.run TARGET FOLDER [LIBFUZZER-OPTION]...`.
+"""Run targets under atheris: `python -m tests.fuzz.run` imports everything instrumented, once, and forks for each request.
 
-In FOLDER are `corpus/` (inputs that reached something new), `finding-*` (inputs that are findings), `findings.json` (their
-signatures, which are not reported again), and `count` (the number of inputs, eight bytes), which also a crash leaves there.
+A request is a line of JSON, `{"name", "folder", "options"}`; the answer is the status with which that process ended. In the
+folder are `corpus/` (inputs that reached something new), `finding-*` (inputs that are findings), `findings.json` (their
+signatures, which are not reported again), and `count` (the number of inputs and the milliseconds of processor time, which also a
+crash leaves there).
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import mmap
+import os
 import random
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,16 +24,14 @@ if TYPE_CHECKING:
     from tests.fuzz.model import Target
 
 
-def main(name: str, folder: Path, options: list[str]) -> None:
+def fuzz(target: Target, folder: Path, options: list[str]) -> None:
     """Never returns: libFuzzer ends the process."""
     import atheris
 
-    target = _load(name)
-    counter = _Counter(folder / "count")
+    counter = Counter(folder / "count")
     known: dict[str, int] = _known(folder)
 
     def one(data: bytes) -> None:
-        counter.add()
         try:
             target.check(data)
         except Exception as error:  # noqa: BLE001 - it is a finding
@@ -43,7 +47,9 @@ def main(name: str, folder: Path, options: list[str]) -> None:
             place.with_suffix(".txt").write_text(
                 f"{found}\n{traceback.format_exc()}", encoding="utf-8", errors="backslashreplace"
             )
-            print(f"FINDING {name}: {found}: {place}", file=sys.stderr, flush=True)
+            print(f"FINDING {target.name}: {found}: {place}", file=sys.stderr, flush=True)
+        finally:
+            counter.add()
 
     def mutate(data: bytes, size: int, seed: int) -> bytes:
         dice = random.Random(seed)  # noqa: S311 - repeatable, not secret
@@ -61,16 +67,16 @@ def main(name: str, folder: Path, options: list[str]) -> None:
     atheris.Fuzz()
 
 
-def _load(name: str) -> Target:
-    """Import the target with its modules instrumented. Those that atheris itself has imported stay as they are."""
+def _targets() -> dict[str, Target]:
+    """Import the targets with their modules instrumented. Those that atheris itself has imported stay as they are."""
     import atheris
 
     from tests.fuzz import INSTRUMENTED
 
-    with atheris.instrument_imports(include=["conda2wheel", *INSTRUMENTED], enable_loader_override=False):
+    names = ["conda2wheel", *INSTRUMENTED]
+    with contextlib.redirect_stderr(io.StringIO()), atheris.instrument_imports(include=names, enable_loader_override=False):
         from tests.fuzz.targets import TARGETS
-    target: Target = TARGETS[name]
-    return target
+    return dict(TARGETS)
 
 
 def _known(folder: Path) -> dict[str, int]:
@@ -78,18 +84,44 @@ def _known(folder: Path) -> dict[str, int]:
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
-class _Counter:
-    """A number in a file."""
+class Counter:
+    """Two numbers in a file: inputs, and milliseconds of processor time since the first of this process."""
 
     def __init__(self, path: Path) -> None:
         if not path.exists():
-            path.write_bytes(bytes(8))
+            path.write_bytes(bytes(16))
         with path.open("r+b") as stream:
-            self._map = mmap.mmap(stream.fileno(), 8)
+            self._map = mmap.mmap(stream.fileno(), 16)
+        self._before = self._read(8)
+        self._began = time.process_time()
 
     def add(self) -> None:
-        self._map[:8] = (int.from_bytes(self._map[:8], "little") + 1).to_bytes(8, "little")
+        """Count an input."""
+        spent = int((time.process_time() - self._began) * 1000)
+        self._map[:16] = b"".join(each.to_bytes(8, "little") for each in (self._read(0) + 1, self._before + spent))
+
+    def _read(self, at: int) -> int:
+        return int.from_bytes(self._map[at : at + 8], "little")
+
+
+def serve() -> None:
+    """Fork for each request until there is none."""
+    targets = _targets()
+    requests, answers = os.fdopen(os.dup(0), closefd=True), os.dup(1)
+    os.dup2(2, 1)
+    for line in iter(requests.readline, ""):
+        child = os.fork()
+        if child == 0:
+            requests.close()
+            os.close(answers)
+            request = json.loads(line)
+            log = os.open(f"{request['folder']}/log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            fuzz(targets[request["name"]], Path(request["folder"]), request["options"])
+        _, status = os.waitpid(child, 0)
+        os.write(answers, f"{os.waitstatus_to_exitcode(status)}\n".encode())
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])
+    serve()
