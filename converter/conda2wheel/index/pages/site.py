@@ -157,6 +157,10 @@ class Pages:
         """`/packages/NAME/index.json`: the package's entry of the catalogue, complete."""
         return _json({"schema": 1, "kind": "catalogue-package", "package": package.json()})
 
+    def catalogue_json(self) -> bytes:
+        """`/catalogue.json`: the catalogue without descriptions."""
+        return _json(self.catalogue.json(long=False))
+
     def install(self, package: CataloguePackage, wheel: CatalogueWheel) -> Iterator[InstallWay]:
         """The ways to install a package's newest wheel."""
         name = wheel.project
@@ -215,7 +219,7 @@ class Pages:
         found["index.html"] = self.search().encode()
         found["404.html"] = self.error(404, "There is no such page.").encode()
         found["feed.xml"] = channel_feed(self.catalogue, self.site.base or "").encode()
-        found[NAME] = _json(self.catalogue.json(long=False))
+        found[NAME] = self.catalogue_json()
         found["coverage/index.html"] = self.coverage().encode()
         if self.site.tryable:
             found["try/index.html"] = self.try_package().encode()

@@ -63,13 +63,13 @@ def site_title(catalogue: PackageCatalogue) -> str:
 
 
 def fetched_pyodides(entries: Iterable[IndexEntry], log: Log) -> tuple[Runtime, ...]:
-    """Every Pyodide of the platforms of wheels, with its packages, newest first. One that cannot be fetched is logged."""
+    """Every Pyodide of the platforms of wheels, and the newest, with their packages, newest first. A failure is logged."""
     from conda2wheel.pyodide.fetch import pyodide
     from conda2wheel.pyodide.node import find_node
 
     tags = {tag for entry in entries for tag in entry.wheel.platform.split(".")}
     rows = [row for row in platforms.platforms() if row.pyodide and not row.prerelease]
-    wanted = [row for row in rows if not tags.isdisjoint(row.all_tags)] or rows[-1:]
+    wanted = [row for row in rows if row is rows[-1] or not tags.isdisjoint(row.all_tags)]
     found = []
     for version in reversed([version for row in wanted for version, _ in row.pyodide]):
         try:
