@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from conda2wheel._version import __version__
@@ -42,11 +42,12 @@ from conda2wheel.mirror.report.model import MirrorReport, RunOutcome
 from conda2wheel.mirror.report.notify import Log, distribute, runtimes
 from conda2wheel.mirror.report.progress import ProgressView, show_progress
 from conda2wheel.mirror.state.mirror_state import ChannelChanges, MirrorItem, MirrorState, StateCorruptedError
-from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult
+from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult, MirrorWheel
 from conda2wheel.mirror.state.process_lock import process_lock
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.mirror.store.open import open_store
 from conda2wheel.mirror.work.executors import DaskExecutor, Executor, ProcessExecutor, stopped_by_signals
+from conda2wheel.mirror.work.offered import OfferedWheels
 from conda2wheel.mirror.work.worker import ConversionJob
 
 MIN_PACKAGES, MAX_VANISHED = 10, 0.5  # of a channel with so many packages, the share that may vanish in one run
@@ -208,7 +209,17 @@ class _ActiveRun:
         now, executor = self.options.now, self.options.executor
         names = {task.key: f"{task.package.subdir}/{task.package.stem}" for task in tasks}
         sharing = self.plan.sharing
-        jobs = (ConversionJob.of(task.key, task.package, self.config, sharing=sharing.get(task.key)) for task in tasks)
+        checks = self.config.work.check != "no"
+        offered = OfferedWheels(self.plan.wanted, self.state.results(self.plan.wanted)) if checks else OfferedWheels({}, {})
+        beside: dict[ItemKey, tuple[MirrorWheel, ...]] = {}
+        failed_checks: set[ItemKey] = set()
+
+        def job_of(task: PlannedTask) -> ConversionJob:
+            beside[task.key] = offered.beside(task.package)
+            job = ConversionJob.of(task.key, task.package, self.config, sharing=sharing.get(task.key))
+            return replace(job, beside=tuple((wheel.filename, wheel.blob) for wheel in beside[task.key]))
+
+        jobs = map(job_of, tasks)  # one after the other: each is offered what was done before it
         in_main_thread = threading.current_thread() is threading.main_thread()
         signals = stopped_by_signals(executor.stop) if in_main_thread else nullcontext()
         with self.options.show_progress(len(tasks)) as view, signals:
@@ -223,9 +234,15 @@ class _ActiveRun:
                     self.state.finish(result, now(), self.config.work.retries)
                     self.worked.add(result.key)
                     lanes.finished(result)
+                    if checks:
+                        offered.add(self.plan.wanted[result.key], result)
+                    if result.code == "check":
+                        failed_checks.add(result.key)
         left = len(names.keys() - self.worked)
         if left:
             raise Failed("interrupted", f"stopped by a signal; {left} of {len(tasks)} items are left for the next run")
+        # Wheels that were checked before those that they require were there.
+        self._work([task for task in tasks if task.key in failed_checks and offered.beside(task.package) != beside[task.key]])
 
     def report(self) -> MirrorReport:
         """Report what the run did and what the state has."""

@@ -58,6 +58,7 @@ class ConversionJob:
         check: whether the wheel is imported in Pyodide: "no", "yes" or a version.
         memory: bytes, enforced by the executor; 0 for no limit.
         timeout: seconds, enforced by the executor; 0 for no limit.
+        beside: the wheels of the index, as (file name, path in the store), that are offered when the wheel is checked.
         sharing: `SharedPackages.json` as JSON text, the libraries that are taken from library wheels; "" for none.
         pages: whether the store has pages, which show the details of wheels.
     """
@@ -76,6 +77,7 @@ class ConversionJob:
     timeout: float = 0.0
     sharing: str = ""
     pages: bool = False
+    beside: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(
@@ -308,7 +310,7 @@ def put_wheel(store: Store, wheel: MirrorWheel, source: bytes | Path, metadata: 
 
 
 def _check(path: Path, job: ConversionJob, folder: Path) -> None:
-    """Install and import a wheel in Pyodide, with the library wheels in the folder.
+    """Install and import a wheel in Pyodide, with the library wheels in the folder and the wheels that lie beside it.
 
     A wheel that fits no Pyodide passes, and one with nothing to import, such as a metapackage or libraries.
 
@@ -317,10 +319,17 @@ def _check(path: Path, job: ConversionJob, folder: Path) -> None:
     """
     from conda2wheel.pyodide.check import check_wheels
 
+    others = folder / "beside"
+    others.mkdir()
+    store = open_store(job.store)
+    for filename, blob in job.beside:
+        data = store.get(blob)
+        if data is not None:
+            (others / filename).write_bytes(data)
     try:
         results = check_wheels(
             [path],
-            find_links=[folder] if job.sharing else [],
+            find_links=[folder, others] if job.sharing else [others],
             pyodide=None if job.check == "yes" else job.check,
             cache=None if job.cache is None else Path(job.cache),
         )
