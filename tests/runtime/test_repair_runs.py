@@ -8,6 +8,8 @@ import pytest
 
 from conda2wheel import repair
 from conda2wheel.pyodide import check_wheels
+from conda2wheel.wasm import dylink
+from conda2wheel.wasm.binary import Module
 from tests.helpers import conda, judges, zig
 from tests.helpers.foreign import Foreign, unvendored
 
@@ -72,3 +74,23 @@ def test_copies_of_one_library_are_one_instance(python: str, pyodide: str, tmp_p
     script = tmp_path / "script.py"
     script.write_text(zig.SCRIPT)
     assert runs(result.wheel or wheel, pyodide, script)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("pyodide", "python"), [("0.27.7", "312"), ("0.29.5", "313"), ("314.0.7", "314")])
+def test_a_library_named_wasm_runs_after_the_repair(pyodide: str, python: str, tmp_path: Path) -> None:
+    chain = zig.chain(python)
+    wheel = unvendored(chain, python, "")
+    files: dict[str, conda.Content] = dict(wheel.files)
+    for path, content in chain.package().items():
+        module = Module.parse(content.read_bytes())
+        before = dylink.read(module)
+        files[path] = dylink.write(module, before.with_needed([n.replace(chain.ALIAS, "libcount.wasm") for n in before.needed]))
+    conda.lay(tmp_path / "lib", {"libcount.wasm": chain.count, chain.base.name: chain.base})
+    tag = {"312": "emscripten_3_1_58_wasm32", "313": "pyodide_2025_0_wasm32", "314": "linux_wasm32"}[python]
+    built = Foreign(f"cp{python}-cp{python}-{tag}", files).write(tmp_path / "built")
+    result = repair(built, out=tmp_path, libdirs=[tmp_path / "lib"])
+    script = tmp_path / "script.py"
+    script.write_text(zig.SCRIPT)
+    assert not runs(built, pyodide, script)
+    assert runs(result.wheel, pyodide, script)

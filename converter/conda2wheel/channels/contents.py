@@ -10,6 +10,7 @@ downloaded whole and its sha256 compared. Names of distributions are used withou
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -30,7 +31,8 @@ from conda2wheel.net.urls import redacted
 from conda2wheel.results import ConversionWarning
 
 FILE = "contents.sqlite"
-SCHEMA = 2  # a file with another one is dropped
+SCHEMA = 3  # a file with another one is dropped
+_LIBRARY = re.compile(SHARED_OBJECT.pattern + r"|\.(wasm|dylib)$")  # CMake and emcc write side modules under these names, too
 _METADATA = (".dist-info", ".egg-info", ".egg")
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
@@ -58,7 +60,7 @@ class PackageContents:
         importable = import_paths(paths)
         tops = {path.partition("/")[0] for path in importable.values()}
         return cls(
-            libraries=tuple(sorted(path for path in paths if SHARED_OBJECT.search(path) and path not in importable)),
+            libraries=tuple(sorted(path for path in paths if _LIBRARY.search(path) and path not in importable)),
             distributions=tuple(
                 sorted({top.removesuffix(end).partition("-")[0] for top in tops for end in _METADATA if top.endswith(end)})
             ),

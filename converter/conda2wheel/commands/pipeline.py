@@ -37,6 +37,7 @@ from conda2wheel.files.packagefile import Limits
 from conda2wheel.files.writing import write_file
 from conda2wheel.link.channel_lookup import ChannelLibraries
 from conda2wheel.link.common_wheel import CommonWheel
+from conda2wheel.link.library import otherwise_named
 from conda2wheel.link.library_index import LibraryIndex
 from conda2wheel.link.library_wheel import LibraryWheels
 from conda2wheel.link.linker import Linked, LinkOptions, link
@@ -172,7 +173,10 @@ class Prepared:
         plan = self.plan
         if plan.decision is None:
             return Linked()
-        modules = WheelModules(plan.package, plan.decision.platforms, plan.native, plan.libraries, plan.file_part, plan.texts())
+        others = otherwise_named(plan.package.files)
+        modules = WheelModules(
+            plan.package, plan.decision.platforms, plan.native, plan.libraries, plan.file_part, plan.texts(), others=others
+        )
         options = LinkOptions(self.options.isolate, self.options.provided, self.options.allow, self.options.bridge)
         return link(modules, self.libraries, options, common, library_wheels)
 

@@ -32,6 +32,7 @@ from conda2wheel.errors import Conda2WheelError, Failed, Refused, require_severa
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.files.reading import read_file
 from conda2wheel.files.writing import write_file
+from conda2wheel.link.library import otherwise_named
 from conda2wheel.link.library_index import LibraryIndex
 from conda2wheel.link.linker import Linked, LinkOptions, link
 from conda2wheel.link.resolution import WheelModules
@@ -239,7 +240,8 @@ def _link(wheel: Wheel, native: Mapping[str, SideModule], tagged: Retagged, inde
     """Link the wheel for its platforms."""
     texts = [(file.path, file.blob.read()) for file in wheel.files if file.path.endswith(".py")] if native else []
     link_options = LinkOptions(options.isolate, options.provided, options.allow, options.bridge)
-    modules = WheelModules(wheel, tagged.decision.platforms, native, {}, wheel.distribution, texts)
+    others = otherwise_named(wheel.files) if native else {}
+    modules = WheelModules(wheel, tagged.decision.platforms, native, {}, wheel.distribution, texts, others=others)
     return link(modules, index, link_options)
 
 

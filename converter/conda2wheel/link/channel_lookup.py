@@ -222,7 +222,8 @@ def _names_for(needed: str) -> tuple[str, ...]:
 
     They are libhdf5_hl, hdf5_hl, hdf5 for `libhdf5_hl.so.310`, and libz and zlib for `libz.so.1`.
     """
-    stem = needed.rpartition("/")[2].partition(".so")[0].lower()
+    name = needed.rpartition("/")[2].lower()
+    stem = name.partition(".so" if ".so" in name else ".")[0]
     plain = stem.removeprefix("lib")
     first = re.split(r"[_-]", plain)[0]
     return tuple(dict.fromkeys([stem, plain, f"{plain}lib", f"lib{first}", first]))

@@ -8,8 +8,9 @@ from typing import Protocol
 
 from packaging.utils import canonicalize_name
 
-from conda2wheel.abi.side_module import SideModule
+from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule
 from conda2wheel.conda.package import CondaPackage
+from conda2wheel.files.packagefile import PackageFile
 
 
 class LibraryUser(Protocol):
@@ -51,14 +52,19 @@ class Library:
 
     @property
     def stem(self) -> str:
-        """`libz` for libz.so.1.3.2. In archives with copies instead of links a file has several names: the shortest counts."""
+        """`libz` for libz.so.1.3.2 and libz.wasm. In archives with copies instead of links the shortest of its names counts."""
         name = min(self.side.file.names, key=lambda each: (len(each), each))
-        return name.partition(".so")[0]
+        return name.partition(".so")[0] if SHARED_OBJECT.search(name) else name.partition(".")[0] or name
 
 
 def libraries_by_name(sides: Iterable[SideModule], origin: str, package: CondaPackage | None) -> dict[str, Library]:
     """The loadable ones among shared objects of one package, by every file name that they have."""
     return {name: Library(side, origin, package) for side in sides if side.kind.is_loadable for name in side.file.names}
+
+
+def otherwise_named(files: Iterable[PackageFile]) -> dict[str, PackageFile]:
+    """The files by those of their names that no loader takes for a library: CMake and emcc write `libx.wasm`, too."""
+    return {name: file for file in files for name in sorted(file.names) if not SHARED_OBJECT.search(name)}
 
 
 def file_part(name: str) -> str:

@@ -27,7 +27,7 @@ from conda2wheel.conda.prefix import open_folder
 from conda2wheel.errors import Failed, Refused, require_several
 from conda2wheel.files.packagefile import Limits, PackageFile
 from conda2wheel.link.channel_lookup import ChannelLibraries
-from conda2wheel.link.library import Library, LibraryUser
+from conda2wheel.link.library import Library, LibraryUser, otherwise_named
 from conda2wheel.net.urls import is_url, redacted, source_of
 from conda2wheel.results import ConversionWarning
 
@@ -35,6 +35,7 @@ SHOWN = 3  # libdirs that a message names
 
 
 _Opened = tuple[str, CondaPackage | None, tuple[PackageFile, ...]]
+_Others = tuple[str, CondaPackage | None, dict[str, PackageFile]]
 
 
 class LibraryIndex:
@@ -68,6 +69,7 @@ class LibraryIndex:
         self._downloads = downloads
         self._by_name: dict[str, list[Library]] | None = None
         self._contents: list[_Opened] | None = None
+        self._others: list[_Others] | None = None
         self._channel: ChannelLibraries | None = None
         self._base: LibraryIndex | None = None
         self._from_channel: set[str] = set()
@@ -116,6 +118,7 @@ class LibraryIndex:
             if source.stem not in self._from_channel:
                 self._from_channel.add(source.stem)
                 self._add((source.stem, source, source.files))
+                self._other_files().append((source.stem, source, otherwise_named(source.files)))
             found, rejected = self._find_opened(name, package, platforms)
             if found is not None:
                 why = f"{name} is {found.side.file.path} of {found.origin}, from {source.channel}: {candidate.why}"
@@ -127,7 +130,7 @@ class LibraryIndex:
         rejected: list[str] = []
         fitting: list[tuple[Any, Library]] = []
         built = _built(package)
-        for library in self._libraries().get(name) or self._by_lost_link(name):
+        for library in self._libraries().get(name) or self._by_other_name(name) or self._by_lost_link(name):
             pin = built.excluding_pin(library.package.name, library.package.version) if library.package else ""
             why = _unfit(library, platforms) or _forbidden(library.package, package)
             if why or (pin and library.origin in self._from_channel):  # downloaded for another package
@@ -179,6 +182,20 @@ class LibraryIndex:
         if self._contents is None:
             self._contents = [*self._opened, *(each for libdir in self.libdirs for each in self._open(libdir))]
         return self._contents
+
+    def _by_other_name(self, name: str) -> list[Library]:
+        """Return the side modules of a name that no loader takes for a library, such as `libx.wasm`."""
+        if SHARED_OBJECT.search(name):
+            return []
+        there = [each for each in self._other_files() if name in each[2]]
+        found = [Library(SideModule(files[name]), origin, package) for origin, package, files in there]
+        return [library for library in found if library.side.kind.is_loadable]
+
+    def _other_files(self) -> list[_Others]:
+        """The files of every package whose names no loader takes for a library, by name."""
+        if self._others is None:
+            self._others = [(origin, package, otherwise_named(files)) for origin, package, files in self._everything()]
+        return self._others
 
     def _by_lost_link(self, name: str) -> list[Library]:
         """Return libraries of which the name could be that of a lost symlink.

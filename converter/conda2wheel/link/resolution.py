@@ -21,7 +21,8 @@ from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule, same_library,
 from conda2wheel.abi.symbols import main_names
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
-from conda2wheel.link.library import Library, LibraryUser, libraries_by_name
+from conda2wheel.files.packagefile import PackageFile
+from conda2wheel.link.library import Library, LibraryUser, libraries_by_name, otherwise_named
 from conda2wheel.link.library_index import LibraryIndex
 from conda2wheel.link.library_wheel import LibraryWheel, LibraryWheels
 from conda2wheel.link.missing_needed import Definer, Unmet, definers_of, unmet_imports
@@ -43,6 +44,7 @@ class WheelModules:
         distribution: the wheel's name as in its file name.
         texts: its Python files (path, bytes), which may open libraries by name; read once, and only if symbols are renamed.
         roots: the libraries that a library wheel is made for; what they NEED is found for them as for any module.
+        others: the files of the package whose names no loader takes for a library, by name: a NEEDED entry may mean one.
         kept: why roots (by content) must keep the names of their symbols: users look them up by name.
     """
 
@@ -54,6 +56,7 @@ class WheelModules:
     texts: Iterable[tuple[str, bytes]] = ()
     roots: tuple[Library, ...] = ()
     kept: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, PackageFile] = field(default_factory=dict)
 
 
 @dataclass
@@ -235,11 +238,12 @@ class _Resolver:
         self.index = index
         self.common = tuple(common)
         self.library_wheels = library_wheels
-        package = wheel.package if isinstance(wheel.package, CondaPackage) else None
-        self.own = libraries_by_name(wheel.own.values(), wheel.package.stem, package)
+        self.package = wheel.package if isinstance(wheel.package, CondaPackage) else None
+        self.own = libraries_by_name(wheel.own.values(), wheel.package.stem, self.package)
         self.result = Resolution(wheel)
         loaders = [loader(version) for row in wheel.platforms for version, _ in row.pyodide]
         self.calls_direct = any(each.nested == "local" for each in loaders)
+        self._other_siblings: dict[str, dict[str, PackageFile]] = {}
         self._siblings: dict[str, dict[str, Library]] = {}  # libraries by name of each package that brought one, by origin
 
     def resolve(self) -> Resolution:
@@ -420,10 +424,14 @@ class _Resolver:
         A name that only a lost symlink had is found by the names that symlinks of that library have, with a warning.
         """
         name = posixpath.basename(needed)
+        if name not in self.own and name in self.wheel.others:
+            self.own |= libraries_by_name([SideModule(self.wheel.others[name])], self.wheel.package.stem, self.package)
         if name in self.own:
             return self.own[name]
         sibling_package = via.package if via is not None and via.package is not None else None
         siblings = self._siblings_of(sibling_package, via.origin) if sibling_package is not None and via is not None else {}
+        if name not in siblings and via is not None and name in (others := self._other_siblings.get(via.origin, {})):
+            siblings |= libraries_by_name([SideModule(others[name])], via.origin, sibling_package)
         if name in siblings:
             return siblings[name]
         found = self.index.find(name, sibling_package or self.wheel.package, self.wheel.platforms)[0]
@@ -441,6 +449,7 @@ class _Resolver:
         if origin not in self._siblings:
             found = side_modules(file for file in package.files if any(SHARED_OBJECT.search(name) for name in file.names))
             self._siblings[origin] = libraries_by_name(found.values(), origin, package)
+            self._other_siblings[origin] = otherwise_named(package.files)
         return self._siblings[origin]
 
     def _missing(self, user: str, needed: str, via: Library | None) -> str:

@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 import yaml
 
-from conda2wheel import Failed, Planned, Refused, convert, verify
+from conda2wheel import Failed, Planned, Refused, convert, repair, verify
 from conda2wheel.channels.contents import FILE
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.commands.convert import convert_source
 from conda2wheel.commands.pipeline import Context
 from conda2wheel.options import Options
-from tests.helpers import channel4x, conda, served, zig
+from tests.helpers import channel4x, conda, handmade, served, zig
+from tests.helpers.foreign import Foreign
 from tests.unit.link.test_channel_lookup import indexed
-from tests.unit.link.test_linker import ABI, chain_packages, library, python
+from tests.unit.link.test_linker import ABI, chain_packages, library, modules, python
 from tests.unit.wheel.test_provenance import told
 
 NEEDED = "libcount.so.1"
@@ -229,3 +230,32 @@ def test_over_a_channel_of_the_real_size_each_user_gets_its_library_and_few_requ
         "shapely": {"geos"},
     }
     assert len(whole) < 12
+
+
+@pytest.mark.parametrize("name", ["libx.wasm", "libx.1.dylib", "libx"])
+@pytest.mark.parametrize("place", ["package", "libdir", "below a library", "wheel", "channel"])
+def test_a_library_with_a_name_that_no_loader_takes_is_linked_under_one(name: str, place: str, tmp_path: Path) -> None:
+    """Pyodide opens what is named .so; CMake and emcc write side modules under other names, which users NEED."""
+    user = handmade.module([("env", "x", ">")], {"PyInit__m": ">i"}, needed=["liby.so" if place == "below a library" else name])
+    module, lib = f"_m{zig.suffix('313')}", handmade.module([], {"x": ">"})
+    options: dict[str, Any] = {"out": tmp_path / "out"}
+    if place == "wheel":
+        wheel = Foreign(
+            "cp313-cp313-pyemscripten_2025_0_wasm32", {module: user, "pkg/__init__.py": "", f"pkg/{name}": lib}
+        ).write(tmp_path)
+        result: Planned = repair(wheel, **options)
+    elif place == "channel":
+        if name == "libx":
+            return  # only files with a known suffix are looked for in channels
+        root = indexed(tmp_path / "channel", library("box", {f"lib/{name}": lib}))
+        result = convert(python({module: user}), channels=[root.as_uri()], **options)
+    else:
+        files: conda.Files = {module: user, **({f"lib/{name}": lib} if place == "package" else {})}
+        through = handmade.module([("env", "x", ">")], {"y": ">", "x": ">"}, needed=[name])
+        inside: conda.Files = {f"lib/{name}": lib, **({"lib/liby.so": through} if place == "below a library" else {})}
+        result = convert(python(files), libdirs=[library("x", inside)], **options)
+    assert {each.name.rpartition("-")[0] for each in result.vendored} >= {"pkg.libs/libx"}
+    assert all(each.name.endswith(".so") for each in result.vendored)
+    found = modules(result)
+    hashed = next(each.name.rpartition("/")[2] for each in result.vendored if "/libx-" in each.name)
+    assert any(hashed in needed for needed, _ in found.values())
