@@ -18,6 +18,7 @@ from conda2wheel.bundle.pypi import PyPIWheel
 from conda2wheel.bundle.requirements import BundleMember
 from conda2wheel.bundle.target import BundleTarget
 from conda2wheel.errors import Failed
+from conda2wheel.files.escape import printable
 from conda2wheel.files.pypa import parse_requirement
 from conda2wheel.files.writing import write_file
 from conda2wheel.index.pyodide_lock import LockEntry, merged_lock, standalone_lock
@@ -174,14 +175,14 @@ def requirements_text(bundle: Bundle) -> str:
     wheels: list[Converted | PyPIWheel] = [*bundle.wheels, *lock.pypi]
     hashes = {each.name: each.sha256 for each in wheels}
     versions = {each.name: each.version for each in wheels}
-    lines = [f"# made by conda2wheel {lock.made_by} from: {' '.join(lock.requested)}"]
+    lines = [f"# made by conda2wheel {lock.made_by} from: {printable(' '.join(lock.requested))}"]
     if lock.shipped:
-        lines.append("# from Pyodide itself: " + ", ".join(f"{each.pypi} {each.version}" for each in lock.shipped))
+        lines.append("# from Pyodide itself: " + printable(", ".join(f"{each.pypi} {each.version}" for each in lock.shipped)))
     for name in sorted(versions, key=str.lower):
         pin = f"{name}=={versions[name]}"
         lines.append(pin if lock.external else f"{pin} --hash=sha256:{hashes[name]}")
     if lock.external:
-        lines += ["# not in this folder:", *(each.requirement for each in lock.external)]
+        lines += ["# not in this folder:", *(printable(each.requirement) for each in lock.external)]
     return "\n".join(lines) + "\n"
 
 

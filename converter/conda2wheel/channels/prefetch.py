@@ -95,4 +95,4 @@ def prefetch(sources: Sequence[str], channels: Sequence[str], downloads: Downloa
 
 def _is_remote(source: str) -> bool:
     """Whether a source is a remote URL or a match spec. A file with the name of a spec is counted, which only costs a thread."""
-    return (is_url(source) and not source.lower().startswith("file:")) or (not is_url(source) and is_spec(source))
+    return is_spec(source) or (is_url(source) and not source.lower().startswith("file:"))

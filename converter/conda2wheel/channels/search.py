@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rattler import MatchSpec, RepoDataRecord
 
 DEFAULT_CHANNELS = ("emscripten-forge-4x",)
-_SPEC = re.compile(r"^([^\s/]+::)?[A-Za-z0-9_][A-Za-z0-9._-]*(\[[^\]]*\]|\s*[=<>!~\s].*)?$")
+_SPEC = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*+(\[[^\]]*\]|\s*+[=<>!~].*|\s.*)?")
 _FILE = re.compile(r"\.(conda|bz2|gz|whl|zip|tar|json|so)$")
 
 
@@ -68,8 +68,12 @@ def is_spec(text: str) -> bool:
 
     >>> [is_spec(t) for t in ("numpy", "emscripten-forge-4x::numpy=2.4", "numpy >=2", "./numpy", "numpy-2.4.tar.bz2")]
     [True, True, True, False, False]
+    >>> [is_spec(f"https://host/{t}") for t in ("channel::numpy", "ch/noarch::numpy >=2", "numpy-2.4-0.conda", "a::b-1.conda")]
+    [True, True, False, False]
     """
-    return bool(_SPEC.match(text)) and not _FILE.search(text)
+    channel, mark, rest = text.rpartition("::")  # the channel is a name, an address or a path
+    named = not mark or (bool(channel) and not re.search(r"\s", channel))
+    return named and bool(_SPEC.fullmatch(rest.strip() if mark else rest)) and not _FILE.search(rest)
 
 
 def resolve_source(source: str, channels: Iterable[str] = (), downloads: Downloads = DOWNLOADS) -> RemoteFile:

@@ -289,7 +289,8 @@ def _edit(
         warnings.append(ConversionWarning("record-mended", f"{problem}; it is written again", f"{wheel.dist_info}/RECORD"))
     links = wheel.lost or any(file.aliases for file in wheel.files)
     late = _libs_too_late(wheel, tagged)
-    if not (replaced or added or problem or links or late or wheel.moved or tagged.filename != wheel.path.name):
+    others = wheel.moved or wheel.other_infos
+    if not (replaced or added or problem or links or late or others or tagged.filename != wheel.path.name):
         return [], []
     return editor.members(wheel, _source(wheel), replaced, added), [*warnings, *_moved(wheel), *editor.dropped(wheel)]
 

@@ -19,9 +19,9 @@ COMPILER_PACKAGES = ("emscripten_emscripten-wasm32", "emscripten")
 COMPILER_VARIANTS = ("c_compiler_version", "cxx_compiler_version", "emscripten_version")
 ABI_VARIANTS = ("emscripten-abi", "emscripten_abi")
 SUBDIRS = ("emscripten-wasm32", "noarch")
-_VERSION = re.compile(r"\d+\.\d+\.\d+")
-_PATCH_PIN = re.compile(r">=(\d+)\.(\d+)\.(\d+)(?:\.\d+)?,<\1\.\2\.(\d+)(?:\.0)?(?:a0)?")
-_EXACT = re.compile(r"(?:==?)?(\d+\.\d+\.\d+)(?:\.\*)?")
+_VERSION = re.compile(r"\d{1,6}\.\d{1,6}\.\d{1,6}")
+_PATCH_PIN = re.compile(r">=(\d{1,6})\.(\d{1,6})\.(\d{1,6})(?:\.\d+)?,<\1\.\2\.(\d{1,6})(?:\.0)?(?:a0)?")
+_EXACT = re.compile(r"(?:==?)?(\d{1,6}\.\d{1,6}\.\d{1,6})(?:\.\*)?")
 
 
 def claims(package: CondaPackage) -> list[Claim]:

@@ -17,7 +17,7 @@ from typing import Any
 from conda2wheel.conda.paths_json import SITE
 
 _BESIDE = re.compile(r"^lib/python(\d+\.\d+)t?/(?!site-packages/)(([^/]+)(?:/.*)?)$")
-_MODULE = re.compile(r"(?P<name>[^./]+)\.(?:py|(?:cpython-\d+[^./]*\.|abi3[^./]*\.)so)")
+_MODULE = re.compile(r"(?P<name>[^./]+)\.(?:py|(?:cpython-\d[^./]*\.|abi3[^./]*\.)so)")
 _LANDMARK = re.compile(r"^lib/python\d+\.\d+t?/(?:os\.py|encodings/__init__\.py)$")  # what CPython itself finds its prefix by
 _METADATA = (".dist-info", ".egg-info")
 

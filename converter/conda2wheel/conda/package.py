@@ -24,6 +24,7 @@ from conda2wheel.results import ConversionWarning
 __all__ = ["CondaPackage", "Placeholder", "from_record", "read_info", "several_packages"]
 
 MAX_TEXT = 64 << 20  # bytes of a list of files
+MAX_IDENTITY = 2000  # characters of a name or a version
 MAX_PREFIXES = 4 << 20  # bytes of info/has_prefix
 LATEST = 253402300800.0  # the year 10000, in seconds
 RECIPE_FILES = {
@@ -209,6 +210,9 @@ def _require_identity(source: str, index: Mapping[str, Any]) -> Mapping[str, Any
     missing = [key for key in ("name", "version") if not isinstance(index.get(key), str) or not index[key]]
     if missing:
         raise corrupt(source, f"its record has no {' and no '.join(missing)}")
+    for key in ("name", "version"):  # both become parts of paths and lines
+        if "/" in index[key] or not index[key].isprintable() or len(index[key]) > MAX_IDENTITY:
+            raise corrupt(source, f"its record has {index[key][:80]!r} as its {key}")
     return index
 
 

@@ -35,12 +35,30 @@ def glob_pattern(globs: Iterable[str]) -> re.Pattern[str]:
     >>> [bool(glob_pattern(["share/**/*.db"]).fullmatch(path)) for path in ("share/x.db", "share/a/b/x.db", "share/x.py")]
     [True, True, False]
     """
+    return re.compile("|".join(f"(?:{_expression(glob)})" for glob in globs))
 
-    def one(glob: str) -> str:
-        parts = re.split(r"(\*\*/|\*\*|\*)", glob)
-        return "".join({"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*"}.get(part, re.escape(part)) for part in parts)
 
-    return re.compile("|".join(f"(?:{one(glob)})" for glob in globs))
+def _expression(glob: str) -> str:
+    """A glob as a regular expression that does not try all ways to divide a path among its stars.
+
+    What lies between two `**` is matched where it first fits, and stays there (an atomic group): the second `**` takes the rest.
+    """
+    head, *rest = re.split(r"(\*\*/|\*\*)", re.sub(r"(?:\*\*/){2,}", "**/", glob))
+    gaps, pieces = ["", *rest[::2]], [head, *rest[1::2]]
+    found = ""
+    for number, (gap, piece) in enumerate(zip(gaps, pieces, strict=True)):
+        before = {"": "", "**": ".*?", "**/": "(?:.*?/)??"}[gap]
+        part = before + _within_folders(piece)
+        following = gaps[number + 1] if number + 1 < len(gaps) else ""
+        found += f"(?>{part})" if following and gap else part
+    return found
+
+
+def _within_folders(piece: str) -> str:
+    """The part of a glob between two `**`: each `*` but the last takes as little as it can, and stays at that."""
+    first, *others = piece.split("*")
+    texts = [re.escape(text) for text in others]
+    return re.escape(first) + "".join(f"(?>[^/]*?{text})" for text in texts[:-1]) + "".join(f"[^/]*{t}" for t in texts[-1:])
 
 
 def path_rows(source: str, document: Mapping[str, Any], name: str) -> PathRows:

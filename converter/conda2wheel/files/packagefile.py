@@ -25,7 +25,8 @@ SPOOL_IN_MEMORY = 512 << 20
 MAX_PATH = 4096  # as Linux's PATH_MAX; also keeps the work for one name small
 CHUNK = 1 << 20
 BLOCK = 4096  # what a name takes on a disk at least
-_UNSAFE_CHARACTER = re.compile(r"[\x00-\x1f\x7f\\]")
+# Control characters, and the other line breaks of Unicode: RECORD and other files of lines are read with str.splitlines().
+_UNSAFE_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\\]")
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from packaging.metadata import parse_email
 from packaging.tags import Tag
-from packaging.utils import BuildTag, InvalidWheelFilename, NormalizedName, canonicalize_name, parse_wheel_filename
+from packaging.utils import BuildTag, InvalidWheelFilename, NormalizedName, parse_wheel_filename
 from packaging.version import Version
 
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule
@@ -22,7 +21,8 @@ from conda2wheel.files.packagefile import BytesBlob, PackageFile
 from conda2wheel.files.reading import not_found
 from conda2wheel.files.zips import WheelArchive
 from conda2wheel.wasm.signature import Feature
-from conda2wheel.wheel.reader import NO_WHEEL, not_installed
+from conda2wheel.wheel.metadata import read_metadata
+from conda2wheel.wheel.reader import NO_WHEEL, choose_core, not_installed
 
 METADATA_LIMIT = 16 << 20
 MEMBER_LIMIT = 512 << 20
@@ -73,16 +73,13 @@ def wheel_file(path: Path) -> WheelFile:
 def requirements_of(wheel: WheelFile) -> WheelRequirements:
     """Read METADATA. Raises `Refused("corrupt-archive")`, `Refused("too-large")`, `Failed("unreadable")`."""
     with WheelArchive(wheel.path) as archive:
-        found = [
-            info for info in archive.infolist() if info.filename.count("/") == 1 and info.filename.endswith(".dist-info/METADATA")
-        ]
-        own = [i for i in found if canonicalize_name(i.filename.split("-")[0]) == wheel.name] or found
-        if not own:
+        core = choose_core(wheel.name, wheel.version, archive.namelist())
+        if core is None:
             raise Refused("corrupt-archive", f"{wheel.path} has no METADATA in a .dist-info folder")
-        if own[0].file_size > METADATA_LIMIT:
-            raise Refused("too-large", f"{wheel.path}: METADATA has {own[0].file_size} bytes")
-        raw, _ = parse_email(archive.read(own[0]))
-    return WheelRequirements(tuple(raw.get("requires_dist", ())), raw.get("requires_python"))
+        if (size := archive.getinfo(core).file_size) > METADATA_LIMIT:
+            raise Refused("too-large", f"{wheel.path}: METADATA has {size} bytes")
+        document = read_metadata(str(wheel.path), PackageFile(core, BytesBlob(archive.read(core))))
+    return WheelRequirements(tuple(document.all("Requires-Dist")), document.get("Requires-Python"))
 
 
 def recipe_test(wheel: WheelFile) -> str | None:

@@ -18,6 +18,7 @@ from conda2wheel.conda.classify import EMPTIED, other_main_modules
 from conda2wheel.conda.import_roots import import_paths, is_module
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
+from conda2wheel.files.packagefile import MAX_PATH
 from conda2wheel.results import ConversionWarning
 from conda2wheel.wheel.dist_infos import Distribution
 from conda2wheel.wheel.layout import Layout, Placed
@@ -94,6 +95,7 @@ def _recorded(distribution: Distribution, *, unhashed: bool) -> list[str]:
         paths: Iterable[str] = (row[0] for row in rows if row and (unhashed or (len(row) > 1 and row[1])))
     else:
         paths = distribution.recorded
+    paths = (path for path in paths if len(path) <= MAX_PATH)
     return [path for path in paths if is_module(path) and not path.startswith("/") and not _TESTS.search(path)]
 
 

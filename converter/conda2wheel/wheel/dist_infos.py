@@ -19,7 +19,8 @@ from packaging.utils import canonicalize_name
 from conda2wheel.conda.names import is_valid_name, pypi_name
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
-from conda2wheel.files.packagefile import PackageFile
+from conda2wheel.files.packagefile import MAX_PATH, PackageFile
+from conda2wheel.files.pypa import parse_pep440
 from conda2wheel.results import ConversionWarning
 from conda2wheel.wheel.metadata import Document, read_metadata
 
@@ -72,9 +73,11 @@ class Distribution:
         """The paths, relative to site-packages, that its RECORD (or an egg-info's installed-files.txt) lists, existing or not."""
         if self.kind == "egg-info":
             lines = (self.text("installed-files.txt") or "").splitlines()
-            return {posixpath.normpath(posixpath.join(self.folder, line.strip())) for line in lines if line.strip()}
+            paths = (posixpath.join(self.folder, line.strip()) for line in lines if line.strip())
+            return {posixpath.normpath(path) for path in paths if len(path) <= MAX_PATH}
         try:
-            return {posixpath.normpath(row[0]) for row in csv.reader(io.StringIO(self.text("RECORD") or "")) if row}
+            rows = csv.reader(io.StringIO(self.text("RECORD") or ""))
+            return {posixpath.normpath(row[0]) for row in rows if row and len(row[0]) <= MAX_PATH}
         except csv.Error:
             return set()
 
@@ -100,6 +103,12 @@ def find_distributions(source: str, files: Mapping[str, PackageFile]) -> list[Di
         core = members.get("METADATA" if kind == "dist-info" else "PKG-INFO")
         found.append(Distribution(kind, folder, members, read_metadata(source, core) if core else Document()))
     return found
+
+
+def _is_version(claimed: str | None, conda: str) -> bool:
+    """Whether metadata has the version of the conda index, perhaps spelled differently (1.0 and 1.0.0)."""
+    own = parse_pep440(claimed or "")
+    return claimed == conda or (own is not None and own == parse_pep440(conda))
 
 
 def choose_distribution(
@@ -131,7 +140,14 @@ def choose_distribution(
     same = named or found
     version = package.version
     ranked = sorted(
-        same, key=lambda d: (d.kind != "dist-info", d.document.get("Version") != version, not d.document.fields, d.folder)
+        same,
+        key=lambda d: (
+            d.kind != "dist-info",
+            not _is_version(d.document.get("Version"), version),
+            not d.document.fields,
+            "RECORD" not in d.files,
+            d.folder,
+        ),
     )
     others = [d for d in found if d is not ranked[0]]
     warnings = [

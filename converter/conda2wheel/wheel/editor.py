@@ -39,6 +39,8 @@ def members(wheel: Wheel, source: MemberSource, replaced: Mapping[str, Change], 
     """
     out = {}
     for file in wheel.files:
+        if file.path.partition("/")[0] in wheel.other_infos:
+            continue
         blob, changes = replaced.get(file.path, (file.blob, {}))
         origin = MemberOrigin.copied(source, wheel.moved.get(file.path, file.path), file.blob, blob, changes)
         for path in (file.path, *(alias for alias in file.aliases if not SHARED_OBJECT.search(alias))):
@@ -50,13 +52,17 @@ def members(wheel: Wheel, source: MemberSource, replaced: Mapping[str, Change], 
 
 
 def dropped(wheel: Wheel) -> list[ConversionWarning]:
-    """A warning for each member that a rewritten wheel does not keep: signatures, links to shared libraries and to nothing."""
+    """A warning for what a rewritten wheel does not keep: signatures, other distributions, links to libraries and to nothing."""
     found = [
         ConversionWarning("left-out", "a signature of the RECORD that the wheel had before", f"{wheel.dist_info}/{name}")
         for name in SIGNATURES
         if wheel.info(name) is not None
     ]
     found += [ConversionWarning("link-left-out", f"{link}; left out", link.path) for link in wheel.lost]
+    found += [
+        ConversionWarning("several-distributions", f"left out, since a wheel has one; it is {wheel.dist_info}", folder)
+        for folder in wheel.other_infos
+    ]
     for file in wheel.files:
         for alias in file.aliases:
             if SHARED_OBJECT.search(alias):

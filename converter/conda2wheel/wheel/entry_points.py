@@ -14,8 +14,8 @@ from conda2wheel.wheel.dist_infos import Distribution
 
 EntryPoints = dict[str, dict[str, str]]
 SCRIPT_GROUPS = ("console_scripts", "gui_scripts")
-_LINE = re.compile(r"\s*([^=\s\[#;](?:[^=]*[^=\s])?)\s*=\s*(\S.*?)\s*$")
-_SCRIPT = re.compile(r"[\w.-]+")
+_SCRIPT = re.compile(r"(?!\.+$)[\w.-]+")
+MAX_LINE = 4096  # characters
 
 
 def read_entry_points(package: CondaPackage, distribution: Distribution | None) -> tuple[EntryPoints, list[ConversionWarning]]:
@@ -24,12 +24,15 @@ def read_entry_points(package: CondaPackage, distribution: Distribution | None) 
     Returns:
         The entry points, and a warning for each script that is left out, because PyPI would refuse a wheel with its name.
     """
+    warnings: list[ConversionWarning] = []
     found = parse_entry_points((distribution.text("entry_points.txt") if distribution else None) or "")
     for declared in (*_declared(package.link.get("noarch")), *_declared(_recipe_python(package))):
-        match = _LINE.match(declared)
-        if match and not any(match[1] in found.get(group, {}) for group in SCRIPT_GROUPS):
-            found.setdefault("console_scripts", {})[match[1]] = match[2]
-    warnings = []
+        entry = _entry(declared)
+        if entry is None and declared.strip():
+            why = f"the declared entry point {declared[:80]!r} is not one line NAME = REFERENCE"
+            warnings.append(ConversionWarning("left-out", why, "entry_points.txt"))
+        if entry is not None and not any(entry[0] in found.get(group, {}) for group in SCRIPT_GROUPS):
+            found.setdefault("console_scripts", {})[entry[0]] = entry[1]
     for group in SCRIPT_GROUPS:
         for name in [name for name in found.get(group, {}) if not _SCRIPT.fullmatch(name)]:
             del found[group][name]
@@ -50,10 +53,22 @@ def parse_entry_points(text: str) -> EntryPoints:
     for raw in text.splitlines():
         line = raw.strip()
         if line.startswith("[") and line.endswith("]"):
-            group = line[1:-1].strip()
-        elif group and (match := _LINE.match(line)):
-            found.setdefault(group, {})[match[1]] = match[2]
+            group = line[1:-1].strip() if line.isprintable() else None
+        elif group and (entry := _entry(line)) is not None:
+            found.setdefault(group, {})[entry[0]] = entry[1]
     return found
+
+
+def _entry(text: str) -> tuple[str, str] | None:
+    r"""Name and object reference of a line `NAME = REFERENCE`; None for a comment, a head of a group, and more than one line.
+
+    >>> _entry("x = demo:main"), _entry("x = demo:main\r../y = demo:main"), _entry("# x = y"), _entry("x =")
+    (('x', 'demo:main'), None, None, None)
+    """
+    name, equals, target = (part.strip() for part in text.partition("="))
+    if not (name and equals and target) or name[0] in "[#;" or len(text) > MAX_LINE or not (name + target).isprintable():
+        return None
+    return name, target
 
 
 def entry_points_text(entry_points: EntryPoints) -> bytes:

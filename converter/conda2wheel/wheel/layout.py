@@ -24,7 +24,7 @@ from conda2wheel.results import ConversionWarning
 from conda2wheel.wheel.dist_infos import Distribution, choose_distribution, find_distributions
 
 Scheme = Literal["site", "scripts", "data"]
-_EXTENSION = re.compile(r"\.(cpython-\d+[^.]*|abi3[^.]*)\.so$")
+_EXTENSION = re.compile(r"\.(cpython-\d[^.]*|abi3[^.]*)\.so$")
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,13 @@ def relocate(data: bytes, placeholder: Placeholder) -> tuple[bytes, int, int]:
     out = bytearray(data)
     done = left = 0
     at = data.find(old)
+    end = control = -1  # the next NUL and the next control character; each is searched once, however often the placeholder occurs
     while at >= 0:
-        end = data.find(b"\0", at, at + MAX_STRING)
-        if end < 0 or _CONTROL.search(data, at, end):
+        if end < at:
+            end = _position(data.find(b"\0", at), data)
+        if control < at:
+            control = _position(found.start() if (found := _CONTROL.search(data, at)) else -1, data)
+        if end >= min(at + MAX_STRING, len(data)) or control < end:
             left += 1
             at = data.find(old, at + len(old))
             continue
@@ -46,6 +50,11 @@ def relocate(data: bytes, placeholder: Placeholder) -> tuple[bytes, int, int]:
         done += string.count(old)
         at = data.find(old, end)
     return bytes(out), done, left
+
+
+def _position(found: int, data: bytes) -> int:
+    """A place in the data, its end if nothing was found."""
+    return len(data) if found < 0 else found
 
 
 def interpreter_of(data: bytes) -> str | None:

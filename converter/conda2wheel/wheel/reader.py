@@ -17,16 +17,19 @@ from pathlib import Path
 
 from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import Version
 
 from conda2wheel.errors import Refused
 from conda2wheel.files.links import LostLink, resolve_links
 from conda2wheel.files.packagefile import ArchiveMember, BytesBlob, Limits, PackageFile, is_executable
+from conda2wheel.files.pypa import parse_pep440
 from conda2wheel.files.reading import corrupt, not_found, reading_archive
 from conda2wheel.files.zips import BUILD_AGAIN, WheelArchive
 from conda2wheel.wheel.metadata import Document, read_metadata
 
 NO_WHEEL = "give a wheel; conda2wheel convert makes one of a package"
 _SITE_SCHEMES = re.compile(r"[^/]+\.data/(?:platlib|purelib)/")
+DIST_INFO = ".dist-info"
 _UNIX = 3  # APPNOTE 4.4.2.2: the system whose external attributes have a mode in their upper 16 bits
 
 
@@ -73,6 +76,12 @@ class Wheel:
     def distribution(self) -> str:
         """The first part of its file name, as in `<distribution>.libs`."""
         return self.path.name.partition("-")[0]
+
+    @property
+    def other_infos(self) -> tuple[str, ...]:
+        """The folders of other distributions, of which installers accept none."""
+        tops = {path.partition("/")[0] for path in self.order if path.count("/") == 1 and path.endswith(DIST_INFO + "/METADATA")}
+        return tuple(sorted(tops - {self.dist_info}))
 
     def info(self, name: str) -> PackageFile | None:
         """A file of its dist-info folder."""
@@ -139,7 +148,9 @@ def read_wheel(path: Path, limits: Limits | None = None, only: re.Pattern[str] |
         entries = _entries(archive, path, only)
         timestamp = _newest(archive.infolist())
     found = resolve_links(source, entries, limits, path.stat().st_size)
-    core = _core(source, name, found.files)
+    core = choose_core(name, version, [file.path for file in found.files])
+    if core is None:
+        raise corrupt(source, "not a wheel: it has no .dist-info/METADATA", BUILD_AGAIN)
     return Wheel(
         path=path,
         name=str(name),
@@ -147,20 +158,31 @@ def read_wheel(path: Path, limits: Limits | None = None, only: re.Pattern[str] |
         tags=tags,
         files=found.files,
         lost=found.lost,
-        metadata=read_metadata(source, core),
-        dist_info=core.path.partition("/")[0],
+        metadata=read_metadata(source, next(file for file in found.files if file.path == core)),
+        dist_info=core.partition("/")[0],
         timestamp=timestamp,
         order=tuple(entries),
     )
 
 
-def _core(source: str, name: str, files: Iterable[PackageFile]) -> PackageFile:
-    """The METADATA file; where several folders have one, that of the wheel's own name."""
-    found = [file for file in files if file.path.count("/") == 1 and file.path.endswith(".dist-info/METADATA")]
-    own = [file for file in found if canonicalize_name(file.path.partition("-")[0]) == name]
-    if not found:
-        raise corrupt(source, "not a wheel: it has no .dist-info/METADATA", BUILD_AGAIN)
-    return (own or found)[0]
+def choose_core(name: str, version: Version, paths: Iterable[str]) -> str | None:
+    """The path of a wheel's METADATA among its members; None without one.
+
+    Where several folders have one, it is that of the file name: of its project, of its version, and with a RECORD.
+
+    >>> from packaging.version import Version
+    >>> choose_core("a", Version("1.0"), ["a-0.9.dist-info/METADATA", "a-1.0.dist-info/METADATA", "b-1.0.dist-info/METADATA"])
+    'a-1.0.dist-info/METADATA'
+    """
+    known = set(paths)
+    found = sorted(path for path in known if path.count("/") == 1 and path.endswith(DIST_INFO + "/METADATA"))
+
+    def rank(path: str) -> tuple[bool, bool, bool]:
+        folder = path.partition("/")[0]
+        project, _, said = folder.removesuffix(DIST_INFO).partition("-")
+        return canonicalize_name(project) != name, parse_pep440(said) != version, f"{folder}/RECORD" not in known
+
+    return min(found, key=rank, default=None)
 
 
 def _newest(entries: Iterable[zipfile.ZipInfo]) -> float:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from conda2wheel.conda.origin import GENERATED, MemberOrigin
 from conda2wheel.errors import Refused
-from conda2wheel.files.packagefile import Blob
+from conda2wheel.files.packagefile import Blob, clean_path
 from conda2wheel.options import DEFAULT_LEVEL
 
 _EARLIEST = 315532800  # 1980-01-01 UTC, where zip's calendar begins
@@ -76,9 +76,12 @@ def record_row(path: str, digest: bytes, size: int) -> tuple[str, str, str]:
 def build_wheel(members: Iterable[Member], dist_info: str, timestamp: float, level: int = DEFAULT_LEVEL) -> Iterator[bytes]:
     """The wheel's bytes in chunks, RECORD added. `timestamp` in seconds since 1970, UTC.
 
-    Raises `Refused` (too-large) for what would need ZIP64: no index and no Pyodide takes a wheel of 4 GiB.
+    Raises `Refused`: unsafe-archive for a path that is none, and too-large for what would need ZIP64, since no index and no
+    Pyodide takes a wheel of 4 GiB.
     """
     ordered = sorted(members, key=lambda member: order(member.path))
+    for member in ordered:
+        clean_path(dist_info, member.path)  # whatever a path was made of, RECORD has one line for it
     dos_time, dos_date = _dos(timestamp)
     rows: list[tuple[str, str, str]] = []
     central: list[bytes] = []
