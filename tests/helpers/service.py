@@ -75,6 +75,16 @@ class RunningService:
             assert time.monotonic() < end
             time.sleep(0.05)
 
+    def idle(self) -> None:
+        """Wait until the channels are read and no job is queued or running."""
+
+        def is_idle() -> bool:
+            text = self.get("/metrics").text
+            counts = [f'conda2wheel_serve_jobs{{status="{status}"}} 0.0' in text for status in ("queued", "running")]
+            return self.service.catalogue.is_read and all(counts)
+
+        self.wait(is_idle)
+
     def events(self, name: str = "") -> list[dict[str, Any]]:
         """The log's events, those of a name."""
         found = [json.loads(line) for line in self.lines.getvalue().splitlines()]

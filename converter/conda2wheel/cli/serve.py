@@ -62,28 +62,39 @@ def serve(
     store: Annotated[
         str | None, typer.Option(metavar="URL", help="The store, a folder or a bucket, instead of [output] store.")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Worker processes, instead of [work] workers; 0: one for each core.")
+    ] = None,
+    dask: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Convert on the Dask cluster of this scheduler.")] = None,
 ) -> None:
     """Serve an index of wheels that converts on demand, until SIGTERM or Ctrl-C.
 
     Prints its address on stdout once it answers, and log lines on stderr. Without CONFIG: emscripten-forge-4x, and a store in the
-    user's data directory. `conda2wheel serve token` makes, lists and revokes tokens. Exit status: 0 it was asked to end, 1 it
-    failed, 2 the configuration is wrong.
+    user's data directory. SIGHUP reads CONFIG again. `conda2wheel serve token` makes, lists and revokes tokens. Exit status: 0 it
+    was asked to end, 1 it failed, 2 the configuration is wrong.
     """
     from conda2wheel.errors import Failed
 
     with _errors():
         try:
+            from conda2wheel.mirror.work.executors import DaskExecutor
             from conda2wheel.serve import config as configuration
             from conda2wheel.serve.run import serve as run
         except ModuleNotFoundError as error:
             name = (error.name or "").partition(".")[0]
             hint = "pip install 'conda2wheel-wasm[serve]'"
             raise Failed("dependency", f"the service needs {name}, which is not installed", hint) from None
-        loaded = configuration.default() if config is None else configuration.load(config)
-        if store is not None:
-            loaded = configuration.with_store(loaded, store)
-        given = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
-        run(replace(loaded, **given), echo)  # type: ignore[arg-type]
+
+        def read() -> configuration.ServeConfig:
+            loaded = configuration.default() if config is None else configuration.load(config)
+            if store is not None:
+                loaded = configuration.with_store(loaded, store)
+            loaded = replace(loaded, host=loaded.host if host is None else host, port=loaded.port if port is None else port)
+            if workers is None:
+                return loaded
+            return replace(loaded, mirror=replace(loaded.mirror, work=replace(loaded.mirror.work, workers=workers)))
+
+        run(read, None if dask is None else DaskExecutor(dask), echo)
 
 
 @token.command()

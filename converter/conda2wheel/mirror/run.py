@@ -4,7 +4,7 @@ The steps of a run:
 
     lock     one run at a time on a state; a damaged or missing state is rebuilt from the store
     list     all packages of the channels, or none of them
-    plan     what is new, changed or gone; what to convert, and why
+    plan     what is new, changed or gone; what to convert, and why; what a service converted meanwhile is done
     work     workers convert, and every result is recorded at once; what needs shared libraries is converted again
     publish  all wheels become the index, atomically
     report   written beside the state and the index, and sent to [notify]
@@ -48,6 +48,7 @@ from conda2wheel.mirror.store.base import Store
 from conda2wheel.mirror.store.open import open_store
 from conda2wheel.mirror.work.executors import DaskExecutor, Executor, ProcessExecutor, stopped_by_signals
 from conda2wheel.mirror.work.offered import OfferedWheels
+from conda2wheel.mirror.work.shared_results import adopt
 from conda2wheel.mirror.work.worker import ConversionJob
 
 MIN_PACKAGES, MAX_VANISHED = 10, 0.5  # of a channel with so many packages, the share that may vanish in one run
@@ -180,6 +181,8 @@ class _ActiveRun:
             self.state.finish(verdict, self.started)
             self.worked.add(verdict.key)
         self.state.add_items(self.plan.wanted)
+        if adopt(self.store, self.plan.to_do, self.state, self.started):
+            self.plan = make_plan(listed, self.config, self.state, self.started, changes, self.left_out)
         tasks: Sequence[PlannedTask] = self.plan.to_do[: self.options.limit]
         for _ in range(ROUNDS):
             self._work(tasks)

@@ -60,6 +60,7 @@ def create_app(service: Service) -> Front:
     @api.get("/metrics", tags=["operations"], response_class=PlainTextResponse)
     async def read_metrics() -> Response:
         """Counters, gauges and durations in Prometheus' text format."""
+        await service.count_jobs()
         return Response(service.metrics.text(), media_type=metrics.CONTENT_TYPE)
 
     return Front(service, api)

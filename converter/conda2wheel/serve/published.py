@@ -64,6 +64,11 @@ class PublishedIndex:
         with self._lock:
             self._generation = PublishedGeneration(generation.name, {name: tuple(each) for name, each in projects.items()})
             self._pointer = pointer
+            for name, made in self._made.items():  # what a mirror published is its own from now on
+                for entry in projects.get(name, ()):
+                    same = made.get(entry.wheel.filename)
+                    if same is not None and same.wheel.sha256 == entry.wheel.sha256:
+                        del made[entry.wheel.filename]
         self._on_change(None)
         return True
 

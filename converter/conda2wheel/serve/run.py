@@ -14,6 +14,7 @@ from types import FrameType
 import uvicorn
 
 from conda2wheel.errors import Failed
+from conda2wheel.mirror.work.executors import Executor
 from conda2wheel.serve.app import create_app
 from conda2wheel.serve.config import ServeConfig
 from conda2wheel.serve.logs import LogHandler
@@ -76,16 +77,35 @@ def bind(service: Service, on_ready: Callable[[str], None] = lambda _: None) -> 
     return BoundServer(_Server(options, service, lambda: on_ready(address)), listening, address)
 
 
-def serve(config: ServeConfig, on_ready: Callable[[str], None] = lambda _: None) -> None:
-    """Serve until a signal ends it. Raises `Failed` as `bind` and `Service`."""
-    service = Service(config)
+def serve(
+    read_config: Callable[[], ServeConfig], executor: Executor | None = None, on_ready: Callable[[str], None] = lambda _: None
+) -> None:
+    """Serve until SIGTERM or SIGINT; SIGHUP reads the configuration again.
+
+    Args:
+        read_config: reads the configuration.
+        executor: converts; None for worker processes.
+        on_ready: called with the service's address once it answers.
+
+    Raises:
+        Failed: as `read_config`, `bind` and `Service`.
+    """
+    service = Service(read_config(), executor=executor)
     handler = LogHandler(service.log)
     for name in ("uvicorn", "uvicorn.error", "conda2wheel"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.WARNING)
-    with _signals_are_no_errors():
-        bind(service, on_ready).run()
+    bound = bind(service, on_ready)
+
+    def reload(*_: object) -> None:
+        try:
+            service.reload_soon(read_config())
+        except Failed as error:
+            service.log("reload", "error", message=error.message)
+
+    with _signals_are_no_errors(), _handled(signal.SIGHUP, reload):
+        bound.run()
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -99,9 +119,14 @@ def _listen(host: str, port: int) -> socket.socket:
 @contextmanager
 def _signals_are_no_errors() -> Iterator[None]:
     """Uvicorn raises the signal that ended it again: a service that was asked to end has not failed."""
-    before = {each: signal.signal(each, lambda *_: None) for each in (signal.SIGTERM, signal.SIGINT)}
+    with _handled(signal.SIGTERM, lambda *_: None), _handled(signal.SIGINT, lambda *_: None):
+        yield
+
+
+@contextmanager
+def _handled(number: signal.Signals, handler: Callable[..., None]) -> Iterator[None]:
+    before = signal.signal(number, handler)
     try:
         yield
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        signal.signal(number, before)

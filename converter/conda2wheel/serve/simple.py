@@ -133,7 +133,7 @@ class SimplePages:
     """
 
     def __init__(self, index: PublishedIndex, url: str, demand: Demand) -> None:
-        self._index, self._url, self._demand = index, url, demand
+        self._index, self.url, self._demand = index, url, demand
         self._pages: dict[str, ProjectPage] = {}
         self._root: _RootPage | None = None
         self._changes = 0
@@ -179,7 +179,7 @@ class SimplePages:
             if isinstance(made, Answer):
                 return made
             page = made
-        base = self._url or _base(scope)
+        base = self.url or _base(scope)
         return problem(400, "the request has no valid Host") if base is None else page.form(base, media, version)
 
     async def _page(self, name: str, scope: Scope) -> ProjectPage | Answer:

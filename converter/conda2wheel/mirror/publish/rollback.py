@@ -23,6 +23,7 @@ from conda2wheel.mirror.publish.generation import (
 )
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.mirror.store.lease import Lease
+from conda2wheel.mirror.work.shared_results import SharedResult, get_result, result_paths
 
 DAY = 86400.0
 
@@ -92,8 +93,8 @@ def gc(store: Store, *, keep: int, grace: float, now: float | None = None) -> Re
     """Remove generations and wheels that no reader needs.
 
     The current generation stays, and so do the newest `keep` and those that were current within the last `grace` seconds. Wheels
-    that none of these names are removed once they are older than `grace`. What killed publishers left is removed at once
-    (generations without a manifest) or after a day (temporary files).
+    that none of these names, and no result that a service shares, are removed once they are older than `grace`. What killed
+    publishers left is removed at once (generations without a manifest) or after a day (temporary files).
 
     Args:
         store: the store.
@@ -123,7 +124,12 @@ def gc(store: Store, *, keep: int, grace: float, now: float | None = None) -> Re
             store.delete([info.path for info in infos])
             size += sum(info.size for info in infos)
         # What lies beside a wheel (its metadata, its details) is in the same folder, which has the wheel's hash as its name.
-        needed = {entry.wheel.blob.rpartition("/")[0] for each in kept.values() for entry in each.entries}
+        shared = _shared_results(store, generation, now - grace)
+        lease.check()
+        store.delete(path for path, result in shared.items() if result is None)
+        entries = [entry for each in kept.values() for entry in each.entries]
+        entries += [entry for each in shared.values() if each is not None for entry in each.entries]
+        needed = {entry.wheel.blob.rpartition("/")[0] for entry in entries}
         unused = [
             info for info in store.list("blobs") if info.modified < now - grace and info.path.rpartition("/")[0] not in needed
         ]
@@ -131,6 +137,23 @@ def gc(store: Store, *, keep: int, grace: float, now: float | None = None) -> Re
         store.delete([info.path for info in unused])
         leftovers = store.delete_partial_files(now - DAY)
         return RemovedObjects(tuple(removed), len(unused), leftovers, size + sum(info.size for info in unused))
+
+
+def _shared_results(store: Store, generation: Generation, since: float) -> dict[str, SharedResult | None]:
+    """The results that a service shares, by path; None for those that nothing needs any more.
+
+    These are the ones that the generation has, refusals from before `since`, and what cannot be read.
+    """
+    published = {(entry.package.sha256, entry.wheel.sha256) for entry in generation.entries}
+    found: dict[str, SharedResult | None] = {}
+    for path, modified in result_paths(store).items():
+        shared = get_result(store, path)
+        if shared is not None and shared.result.wheel is not None:
+            is_published = (shared.package.sha256, shared.result.wheel.sha256) in published
+            found[path] = None if is_published else shared
+        else:
+            found[path] = None if shared is None or modified < since else shared
+    return found
 
 
 def _kept_generations(store: Store, pointer: Pointer, keep: int, since: float) -> set[str]:

@@ -37,6 +37,20 @@ STEPS = (
     CREATE TABLE run (
       number INTEGER PRIMARY KEY, started REAL NOT NULL, ended REAL, seconds REAL, counts TEXT NOT NULL DEFAULT '{}');
     """,
+    # The service's queue (conda2wheel.serve.jobs): at most one job with a key is queued or running.
+    """
+    CREATE TABLE job (
+      number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, key TEXT NOT NULL,
+      document TEXT NOT NULL, owner TEXT, priority INTEGER NOT NULL,
+      status TEXT NOT NULL CHECK (status IN ('queued', 'running', 'done', 'refused', 'failed', 'cancelled')),
+      attempts INTEGER NOT NULL DEFAULT 0, created REAL NOT NULL, started REAL, ended REAL,
+      process TEXT, beat REAL, result TEXT);
+    CREATE UNIQUE INDEX job_live ON job (key) WHERE status IN ('queued', 'running');
+    CREATE INDEX job_queue ON job (status, priority, attempts, number);
+    CREATE TABLE job_event (
+      job INTEGER NOT NULL, number INTEGER NOT NULL, at REAL NOT NULL, document TEXT NOT NULL,
+      PRIMARY KEY (job, number)) WITHOUT ROWID;
+    """,
 )
 VERSION = len(STEPS)
 
@@ -73,7 +87,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         migrate(connection)
-        if missing := {"package", "item", "run"} - _tables(connection):
+        if missing := {"package", "item", "run", "job", "job_event"} - _tables(connection):
             raise StateCorruptedError(path, f"it has no {', '.join(sorted(missing))}")  # noqa: TRY301 - to close it
     except BaseException:
         connection.close()

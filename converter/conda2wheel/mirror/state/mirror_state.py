@@ -186,6 +186,12 @@ class MirrorState:
             rows = self._db.execute("SELECT document, seen, gone FROM package ORDER BY channel, subdir, filename").fetchall()
         return [KnownPackage(_package(json.loads(row["document"])), row["seen"], row["gone"]) for row in rows]
 
+    def add_packages(self, packages: Iterable[ChannelPackage], now: float) -> None:
+        """Record packages that are converted outside of a run; those that are known stay as they are."""
+        rows = [_row(each, now, None) for each in packages]
+        with transaction(self._db, self.path) as db:
+            db.executemany(_INSERT_NEW_PACKAGE, rows)
+
     def add_items(self, keys: Iterable[ItemKey]) -> None:
         """Add work items; known ones stay as they are."""
         with transaction(self._db, self.path) as db:
@@ -260,10 +266,10 @@ class MirrorState:
         with transaction(self._db, self.path) as db:
             db.executemany(_RESET, map(dataclasses.astuple, keys))
 
-    def items(self) -> dict[ItemKey, MirrorItem]:
-        """All known items, including those of earlier converters and options."""
+    def items(self, packages: Collection[str] | None = None) -> dict[ItemKey, MirrorItem]:
+        """All known items, including those of earlier converters and options; or those of packages, by their sha256."""
         with converted_errors(self.path):
-            rows = self._db.execute("SELECT * FROM item").fetchall()
+            rows = self._db.execute(*_of_packages("SELECT * FROM item", packages)).fetchall()
         return {
             (key := _key(row)): MirrorItem(key, row["status"], row["code"], row["attempts"], row["broken"], row["next_try"])
             for row in rows
@@ -276,8 +282,11 @@ class MirrorState:
             keys: None for all items. Otherwise only these, and for one that has no wheel and is not refused, the newest wheel of
                 the same package and platform: a failure of a new converter removes nothing from an index.
         """
+        packages = {key.package for key in keys} if keys is not None and len(keys) <= _MOST_PARAMETERS else None
         with converted_errors(self.path):
-            rows = self._db.execute("SELECT * FROM item WHERE document IS NOT NULL ORDER BY ended").fetchall()
+            rows = self._db.execute(
+                *_of_packages("SELECT * FROM item WHERE document IS NOT NULL", packages, "ORDER BY ended")
+            ).fetchall()
         found = {_key(row): row["document"] for row in rows}
         if keys is None:
             return {key: self._parse(document) for key, document in found.items()}
@@ -352,6 +361,8 @@ _INSERT_PACKAGE = (
     "INSERT INTO package (channel, subdir, filename, sha256, record, document, seen, gone) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
     " ON CONFLICT DO UPDATE SET sha256 = excluded.sha256, record = excluded.record, document = excluded.document, gone = NULL"
 )
+_INSERT_NEW_PACKAGE = "INSERT OR IGNORE INTO package VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_MOST_PARAMETERS = 500  # of one statement: SQLite allows 999
 _INSERT_ITEM = "INSERT OR REPLACE INTO item VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 _ITEM = "WHERE package = ? AND converter = ? AND options = ? AND platform = ?"
@@ -363,6 +374,14 @@ _REFUSED_FOR_LIBRARY = (
     " WHERE item.status = 'refused' AND item.code = 'missing-library'"
 )
 _DELETE = f"DELETE FROM item {_ITEM}"  # noqa: S608
+
+
+def _of_packages(select: str, packages: Collection[str] | None, order: str = "") -> tuple[str, tuple[str, ...]]:
+    """A statement for all items, or those of packages by their sha256, and its parameters."""
+    if packages is None:
+        return f"{select} {order}", ()
+    word = "AND" if " WHERE " in select else "WHERE"
+    return f"{select} {word} package IN ({', '.join('?' * len(packages))}) {order}", tuple(packages)
 
 
 def _reset_missing_libraries(db: sqlite3.Connection, new: set[str]) -> None:

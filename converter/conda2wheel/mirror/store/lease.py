@@ -100,7 +100,7 @@ class Lease:
             "token": self._token,
             "seconds": self._seconds,
             "renewals": self._renewals,
-            "process": _this_process(),
+            "process": this_process(),
         }
         return json.dumps(document).encode()
 
@@ -120,9 +120,9 @@ class Lease:
         if document.get("owner") is None and "token" in document:
             return False  # released
         process = document.get("process")
-        if _is_dead(process):
+        if is_dead(process):
             return False
-        if process == _this_process() and document.get("token") not in self._own_tokens:
+        if process == this_process() and document.get("token") not in self._own_tokens:
             return False  # an earlier lease of this process, whose release failed, on a full disk for instance
         info = self._store.head(self._path)
         if info is None:
@@ -155,7 +155,8 @@ def _parse(data: bytes) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _this_process() -> dict[str, str] | None:
+def this_process() -> dict[str, str] | None:
+    """Identify this process uniquely, for `is_dead` of another one; None without /proc."""
     return _process(os.getpid())
 
 
@@ -172,9 +173,9 @@ def _process(pid: int) -> dict[str, str] | None:
     return {"boot": boot, "space": space, "pid": str(pid), "started": stat[19]}
 
 
-def _is_dead(process: Any) -> bool:
+def is_dead(process: Any) -> bool:
     """Whether a process surely ended: it ran on this machine since boot, in this PID namespace, and does not run now."""
-    this = _this_process()
+    this = this_process()
     if this is None or not isinstance(process, dict) or any(process.get(key) != this[key] for key in ("boot", "space")):
         return False
     pid = str(process.get("pid"))

@@ -1,7 +1,8 @@
 """Executors run conversion jobs: in processes of this machine, on a Dask cluster, or in this process.
 
-A job is taken when a worker is free, never all at once. A crash, too much memory or too much time ends one job: its process is
-replaced by a new one. After `stop` is set no job is started, and the running ones finish.
+`open` provides workers to a caller that decides itself what runs when. `run` takes a job when a worker is free, never all at
+once; after `stop` is set it starts none, and the running ones finish. A crash, too much memory or too much time ends one job: its
+process is replaced by a new one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,10 +24,34 @@ from conda2wheel.mirror.work.worker import ConversionJob, work
 JOBS_PER_PROCESS = 200  # then a worker process is replaced, so that memory that libraries leak does not add up
 TICK = 0.5  # seconds between two looks at `stop`
 OnStart = Callable[[ItemKey], None]
+Call = Callable[..., Future[Any]]  # (function, argument, memory=, timeout=): runs function(argument) in a worker
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Workers that are ready.
+
+    Attributes:
+        call: runs `function(argument)` in a worker, in limits of `memory` (bytes) and `timeout` (seconds), 0 for none.
+        number: how many there are.
+        enforce_timeout: whether the caller must give up calls that take too long, since the workers cannot.
+    """
+
+    call: Call
+    number: int
+    enforce_timeout: bool = False
+
+    def submit(self, job: ConversionJob) -> Future[ItemResult]:
+        """Convert a job's package in a worker; `result_of` reads the result."""
+        memory = 0 if job.check != "no" else job.memory  # node reserves more address space than any limit
+        return self.call(work, job, memory=memory, timeout=job.timeout)
 
 
 class Executor(Protocol):
     """Runs jobs."""
+
+    def open(self) -> contextlib.AbstractContextManager[Workers]:
+        """Provide workers for the block; what still runs at its end is ended."""
 
     @property
     def stop(self) -> threading.Event:
@@ -47,6 +72,12 @@ class InProcessExecutor:
 
     stop: threading.Event = field(default_factory=threading.Event)
 
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Workers]:
+        """Provide one worker, a thread of this process without limits, as `Executor.open`."""
+        with ThreadPoolExecutor(1, thread_name_prefix="conda2wheel-worker") as pool:
+            yield Workers(lambda function, argument, **_: pool.submit(function, argument), 1)
+
     def run(self, jobs: Iterable[ConversionJob], on_start: OnStart = lambda _: None) -> Generator[ItemResult]:
         """Run jobs, as `Executor.run`."""
         for job in jobs:
@@ -58,13 +89,20 @@ class InProcessExecutor:
 
 @dataclass
 class ProcessExecutor:
-    """Runs jobs in worker processes, with each job's limits of memory and time. `workers` is their number, 0 for one a core."""
+    """Runs jobs in worker processes, with each job's limits of memory and time.
+
+    Attributes:
+        workers: their number, 0 for one a core.
+        nice: by how much they give way to other processes (nice(2)).
+    """
 
     workers: int = 0
+    nice: int = 0
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def run(self, jobs: Iterable[ConversionJob], on_start: OnStart = lambda _: None) -> Generator[ItemResult]:
-        """Run jobs, as `Executor.run`. Raises `Failed` (dependency) where pebble is not installed."""
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Workers]:
+        """Provide worker processes, as `Executor.open`. Raises `Failed` (dependency) where pebble is not installed."""
         import multiprocessing
 
         try:
@@ -74,17 +112,23 @@ class ProcessExecutor:
             raise Failed("dependency", "the mirror's worker processes need pebble", hint) from None
         workers = self.workers or len(os.sched_getaffinity(0))
         # Spawned, not forked: a lock that one of rattler's threads holds would stay locked in a forked process.
-        pool: Any = ProcessPool(workers, JOBS_PER_PROCESS, _initialise, context=multiprocessing.get_context("spawn"))
+        context = multiprocessing.get_context("spawn")
+        pool: Any = ProcessPool(workers, JOBS_PER_PROCESS, _initialise, (self.nice,), context=context)
+
+        def call(function: Callable[[Any], Any], argument: Any, memory: int = 0, timeout: float = 0.0) -> Future[Any]:
+            return pool.schedule(_with_memory_limit, (function, argument, memory), timeout=timeout or None)  # type: ignore[no-any-return]
+
         try:
-
-            def submit(job: ConversionJob) -> Future[ItemResult]:
-                return pool.schedule(_with_memory_limit, (job,), timeout=job.timeout or None)  # type: ignore[no-any-return]
-
-            yield from _run_jobs(jobs, submit, workers + 1, self.stop, on_start)
+            yield Workers(call, workers)
             pool.close()
         finally:
-            pool.stop()  # ends the running jobs if the caller stops iterating
+            pool.stop()  # ends what runs
             pool.join()
+
+    def run(self, jobs: Iterable[ConversionJob], on_start: OnStart = lambda _: None) -> Generator[ItemResult]:
+        """Run jobs, as `Executor.run`. Raises `Failed` (dependency) where pebble is not installed."""
+        with self.open() as workers:
+            yield from _run_jobs(jobs, workers, workers.number + 1, self.stop, on_start)
 
 
 @dataclass
@@ -105,8 +149,9 @@ class DaskExecutor:
     connect_timeout: float = 10.0
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def run(self, jobs: Iterable[ConversionJob], on_start: OnStart = lambda _: None) -> Generator[ItemResult]:
-        """Run jobs, as `Executor.run`. Raises `Failed`: "dependency" where Dask is not installed, "network"."""
+    @contextlib.contextmanager
+    def open(self) -> Iterator[Workers]:
+        """Provide the cluster's workers, as `Executor.open`. Raises `Failed`: "dependency" where Dask is missing, "network"."""
         try:
             from distributed import Client
         except ImportError:
@@ -119,13 +164,14 @@ class DaskExecutor:
         try:
             executor = client.get_executor(pure=False, retries=2)
             at_once = max(1, sum(client.nthreads().values()))
-
-            def submit(job: ConversionJob) -> Future[ItemResult]:
-                return executor.submit(work, job)  # type: ignore[no-any-return]
-
-            yield from _run_jobs(jobs, submit, at_once, self.stop, on_start, enforce_timeout=True)
+            yield Workers(lambda function, argument, **_: executor.submit(function, argument), at_once, enforce_timeout=True)
         finally:
             client.close()
+
+    def run(self, jobs: Iterable[ConversionJob], on_start: OnStart = lambda _: None) -> Generator[ItemResult]:
+        """Run jobs, as `Executor.run`. Raises `Failed`: "dependency" where Dask is not installed, "network"."""
+        with self.open() as workers:
+            yield from _run_jobs(jobs, workers, workers.number, self.stop, on_start)
 
 
 @contextlib.contextmanager
@@ -146,14 +192,9 @@ def stopped_by_signals(stop: threading.Event) -> Iterator[None]:
 
 
 def _run_jobs(
-    jobs: Iterable[ConversionJob],
-    submit: Callable[[ConversionJob], Future[ItemResult]],
-    at_once: int,
-    stop: threading.Event,
-    on_start: OnStart,
-    enforce_timeout: bool = False,
+    jobs: Iterable[ConversionJob], workers: Workers, at_once: int, stop: threading.Event, on_start: OnStart
 ) -> Iterator[ItemResult]:
-    """Keep `at_once` jobs running, and yield their results. `enforce_timeout`: where the executor has no timeouts itself."""
+    """Keep `at_once` jobs running, and yield their results."""
     waiting = iter(jobs)
     running: dict[Future[ItemResult], tuple[ConversionJob, float]] = {}
     while True:
@@ -162,28 +203,29 @@ def _run_jobs(
             if job is None:
                 break
             on_start(job.key)
-            running[submit(job)] = job, time.monotonic()
+            running[workers.submit(job)] = job, time.monotonic()
         if not running:
             return
         ended, _ = wait(running, TICK, FIRST_COMPLETED)
         for future in ended:
             job, _ = running.pop(future)
-            yield _result(job, future)
+            yield result_of(job, future)
         now = time.monotonic()
-        late = [(f, j) for f, (j, since) in running.items() if enforce_timeout and j.timeout and now - since > j.timeout]
+        late = [(f, j) for f, (j, since) in running.items() if workers.enforce_timeout and j.timeout and now - since > j.timeout]
         for future, job in late:
             future.cancel()
             del running[future]
-            yield _timeout(job)
+            yield timeout_of(job)
 
 
-def _initialise() -> None:
+def _initialise(nice: int) -> None:
     """Prepare a worker process.
 
     Ctrl-C is for the parent, which then ends it. If the parent is killed, nothing enforces the timeout any more, so the worker
     ends itself.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(nice)
     threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
 
 
@@ -193,16 +235,16 @@ def _exit_with_parent(parent: int) -> None:
     os._exit(1)
 
 
-def _with_memory_limit(job: ConversionJob) -> ItemResult:
-    """Run a job with as much memory as it may have beyond what the process has now (RLIMIT_AS; beyond it, MemoryError)."""
+def _with_memory_limit(function: Callable[[Any], Any], argument: Any, memory: int) -> Any:
+    """Call with as much memory as the call may have beyond what the process has now (RLIMIT_AS; beyond it, MemoryError)."""
     import resource
 
-    if not job.memory or job.check != "no":  # node reserves more address space than any limit
-        return work(job)
+    if not memory:
+        return function(argument)
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (_address_space() + job.memory, hard))
+    resource.setrlimit(resource.RLIMIT_AS, (_address_space() + memory, hard))
     try:
-        return work(job)
+        return function(argument)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
@@ -213,17 +255,18 @@ def _address_space() -> int:
         return int(stream.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _result(job: ConversionJob, future: Future[ItemResult]) -> ItemResult:
-    """What the worker returned, or how it died."""
+def result_of(job: ConversionJob, future: Future[ItemResult]) -> ItemResult:
+    """What the worker of a future that is done returned, or how it died."""
     try:
         return future.result()
     except TimeoutError:
-        return _timeout(job)
+        return timeout_of(job)
     except (Exception, CancelledError) as error:  # noqa: BLE001 - each executor has its own
         return _crash(job, error)
 
 
-def _timeout(job: ConversionJob) -> ItemResult:
+def timeout_of(job: ConversionJob) -> ItemResult:
+    """The result of a job that took too long."""
     message = f"{job.package.subdir}/{job.package.stem}: it took longer than {job.timeout:g} seconds"
     return ItemResult(job.key, "failed", "timeout", message, "raise [work] timeout, or exclude it")
 
