@@ -53,6 +53,14 @@ def request(url: str, method: str = "GET", *, data: bytes | None = None, **heade
         connection.close()
 
 
+def until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds."""
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 @dataclass
 class RunningService:
     """A service that runs in a thread of this process."""
@@ -68,13 +76,6 @@ class RunningService:
         """A project's page in JSON."""
         return self.get(f"/simple/{project}/", Accept=JSON).json()
 
-    def wait(self, holds: Callable[[], bool]) -> None:
-        """Wait until something holds."""
-        end = time.monotonic() + PATIENCE
-        while not holds():
-            assert time.monotonic() < end
-            time.sleep(0.05)
-
     def idle(self) -> None:
         """Wait until the channels are read and no job is queued or running."""
 
@@ -83,7 +84,7 @@ class RunningService:
             counts = [f'conda2wheel_serve_jobs{{status="{status}"}} 0.0' in text for status in ("queued", "running")]
             return self.service.catalogue.is_read and all(counts)
 
-        self.wait(is_idle)
+        until(is_idle)
 
     def events(self, name: str = "") -> list[dict[str, Any]]:
         """The log's events, those of a name."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.helpers.mirror_index import publish_release
-from tests.helpers.service import RunningService, configured, running
+from tests.helpers.service import RunningService, configured, running, until
 
 OFF = "[serve]\non_demand = false\n"
 
@@ -23,14 +23,14 @@ def test_a_store_that_goes_away_and_comes_back(tmp_path: Path) -> None:
     with running(configured(tmp_path, OFF)) as service:
         assert service.get("/readyz").json()["status"] == "ready"  # nothing is published yet
         publish_release(service.service.store, 1)
-        service.wait(lambda: service.get("/readyz").json()["generation"] is not None)
+        until(lambda: service.get("/readyz").json()["generation"] is not None)
         shutil.move(tmp_path / "public", tmp_path / "away")
-        service.wait(lambda: service.get("/readyz").status == 503)
+        until(lambda: service.get("/readyz").status == 503)
         assert "was there, and nothing is now" in service.get("/readyz").json()["problems"][0]
         assert service.get("/healthz").status == 200
         assert service.page("grows")["files"]  # the index that it knows
         shutil.move(tmp_path / "away", tmp_path / "public")
-        service.wait(lambda: service.get("/readyz").status == 200)
+        until(lambda: service.get("/readyz").status == 200)
         assert [each["level"] for each in service.events("store")][-2:] == ["error", "info"]
 
 

@@ -19,7 +19,7 @@ from conda2wheel.serve.config import ServeConfig
 from tests.helpers import channel4x, sets
 from tests.helpers.mirror_index import sha
 from tests.helpers.served import Served, serve
-from tests.helpers.service import JSON, RunningService, configured, request, running
+from tests.helpers.service import JSON, RunningService, configured, request, running, until
 
 REAL = ("numpy", "bzip2", "r-arrow")  # with side modules; refused by its contents; refused by its name
 
@@ -197,7 +197,7 @@ def test_a_run_of_the_mirror_finds_what_the_service_made(
         assert report.exit_status == 0
         again = [name for name in asked(channel) if name in before and asked(channel).count(name) > before.count(name)]
         assert again == []
-        service.wait(lambda: service.service.index.generation is not None)
+        until(lambda: service.service.index.generation is not None)
         for name, found in files.items():
             assert service.page(name)["files"] == found
             static = json.loads(service.service.store.get(f"current/simple/{name}/index.json") or b"")
@@ -216,7 +216,7 @@ def test_gc_keeps_what_the_service_made(config: ServeConfig, channel: Served) ->
         assert request(file["url"]).status == 200
     with start(config) as service:
         service.idle()
-        service.wait(lambda: "three" in service.get("/simple/").text)
+        until(lambda: "three" in service.get("/simple/").text)
         assert request(service.page("three")["files"][0]["url"]).status == 200
 
 
