@@ -113,7 +113,7 @@ def test_a_member_that_comes_twice_with_the_same_content_is_one(tmp_path: Path) 
 
 
 def test_folder_members_are_no_files(tmp_path: Path) -> None:
-    folders = [installed.entry(name, kind=b"5") for name in ("./", "lib/", "lib/empty")]
+    folders = [installed.entry(name, kind=b"5") for name in ("./", "/", ".", "/.", ".//", "lib/", "lib/empty")]
     package = open_package(installed.raw_tar(tmp_path / "a-1-0.tar.bz2", [*folders, *installed.honest(), *folders]))
     assert contents(package) == {}
 
@@ -158,6 +158,65 @@ def test_a_tar_cut_between_two_blocks_and_compressed_again_is_damaged(kind: str,
         else:
             path.write_bytes((bz2 if kind == "tar.bz2" else gzip).compress(tar[:size]))
         assert_refused(path, "corrupt-archive", ".")
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_tar_without_its_end_is_sound_if_it_has_all_that_it_lists(kind: str, tmp_path: Path) -> None:
+    a, b = installed.entry("lib/a", b"one"), installed.entry("lib/b", b"two" * 400)
+    listed = installed.entry("info/files", b"lib/a\nlib/b\n")
+    info = tar_bytes([*installed.honest(), listed])
+    for members, sound in (([a, b], True), ([a], False)):
+        tar = tar_bytes(members if kind == "conda" else [*installed.honest(), listed, *members])
+        cut, path = tar[: -(-len(tar.rstrip(b"\0")) // 512) * 512], tmp_path / f"cut.{kind}"
+        if kind == "conda":
+            installed.raw_zip(path, [("info-a.tar.zst", zstandard.compress(info)), ("pkg-a.tar.zst", zstandard.compress(cut))])
+        else:
+            path.write_bytes((bz2 if kind == "tar.bz2" else gzip).compress(cut))
+        if sound:
+            assert contents(open_package(path)) == {"lib/a": b"one", "lib/b": b"two" * 400}
+        else:
+            assert_refused(path, "corrupt-archive", "lib/b is listed in info/files but not in the package")
+
+
+@pytest.mark.parametrize("packing", ["lz4", "xz", "bz2", ""])
+def test_a_conda_file_of_another_packing_says_so(packing: str, tmp_path: Path) -> None:
+    names = [f"{half}-a.tar{'.' * bool(packing)}{packing}" for half in ("info", "pkg")]
+    path = installed.raw_zip(tmp_path / "a.conda", [(name, b"x") for name in names])
+    with pytest.raises(Refused, match=r"is no \.tar\.zst") as caught:
+        open_package(path)
+    assert (caught.value.code, "download" in caught.value.hint) == ("corrupt-archive", False)
+
+
+def test_a_half_of_a_conda_file_may_come_twice_if_both_are_the_same(tmp_path: Path) -> None:
+    tar = zstandard.compress(tar_bytes(installed.honest()))
+    halves = [("info-a.tar.zst", tar), ("pkg-a.tar.zst", tar)]
+    with pytest.warns(UserWarning, match="Duplicate"):
+        same = installed.raw_zip(tmp_path / "a.conda", [*halves, halves[1]])
+    with pytest.warns(UserWarning, match="Duplicate"):
+        other = installed.raw_zip(tmp_path / "b.conda", [*halves, ("pkg-a.tar.zst", zstandard.compress(tar_bytes([])))])
+    assert open_package(same).name == "evil"
+    assert_refused(other, "unsafe-archive", "comes twice")
+
+
+UNUSUAL: dict[str, conda.Content] = {f"{SITE}/demo/grüße/漢.txt": "ä", f"{SITE}/demo/ü": conda.Link("grüße/漢.txt")}
+
+
+def test_names_are_utf_8_in_every_locale(tmp_path: Path) -> None:
+    package = conda.assemble("demo", "1.0", {f"{SITE}/demo/__init__.py": "x = 1\n", **UNUSUAL})
+    folder = conda.unpack(package)
+    code = "import sys; from conda2wheel import convert; print(*(convert(each, out=sys.argv[1]).sha256 for each in sys.argv[2:]))"
+    found = set()
+    for locale in ({"LC_ALL": "C.UTF-8"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path / "out"), str(package), str(folder)],
+            env={**os.environ, **locale},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        found.add(done.stdout)
+    assert len(found) == 1
 
 
 def test_a_damaged_header_is_not_the_end_of_the_archive(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import stat
 import warnings
 import zipfile
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.packagefile import Limits
+from conda2wheel.pyodide.wheelfile import open_wheel
 from conda2wheel.wheel.reader import read_wheel
 from tests.helpers import real
 
@@ -82,3 +85,64 @@ def test_damage_and_absence_are_told(tmp_path: Path) -> None:
     with pytest.raises(Failed) as gone:
         read_wheel(tmp_path / NAME)
     assert gone.value.code == "not-found"
+
+
+CORE = (METADATA, b"Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n")
+
+
+def test_a_member_that_comes_twice_with_the_same_bytes_is_one(tmp_path: Path) -> None:
+    path = wheel(tmp_path, [("twice.py", b"1"), CORE, ("./twice.py", b"1"), ("twice.py", b"1")])
+    assert [(file.path, file.blob.read()) for file in read_wheel(path).files] == [(METADATA, CORE[1]), ("twice.py", b"1")]
+
+
+def test_the_hint_for_a_hostile_wheel_names_no_channel(tmp_path: Path) -> None:
+    path = wheel(tmp_path, [("twice.py", b"1"), ("twice.py", b"2"), CORE])
+    with pytest.raises(Refused) as caught:
+        read_wheel(path)
+    assert "channel" not in caught.value.hint
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(Refused) as caught:
+        read_wheel(path)
+    assert "channel" not in caught.value.hint
+
+
+def test_the_ratio_holds_for_a_wheel_as_a_whole(tmp_path: Path) -> None:
+    path = wheel(tmp_path, [*((f"demo/{n}", bytes(90_000)) for n in range(12)), CORE])
+    packed = path.stat().st_size
+    fine = Limits(ratio=1_100_000 // packed + 1, ratio_from=1 << 20)
+    assert len(read_wheel(path, fine).files) == 13
+    tight = Limits(ratio=1_000_000 // packed, ratio_from=1 << 20)
+    for only in (None, re.compile("nothing")):
+        with pytest.raises(Refused, match="times its size") as caught:
+            read_wheel(path, tight, only)
+        assert (caught.value.code, "--max-ratio" in caught.value.hint) == ("too-large", True)
+
+
+def test_a_folder_of_the_root_is_no_member(tmp_path: Path) -> None:
+    assert len(read_wheel(wheel(tmp_path, [("/", b""), ("./", b""), CORE])).files) == 1
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED])
+def test_damaged_contents_of_any_packing_are_damage(method: int, tmp_path: Path) -> None:
+    path = tmp_path / NAME
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr(METADATA, CORE[1] * 200)
+    data = bytearray(path.read_bytes())
+    start = 30 + len(METADATA) + 9  # behind LZMA's properties
+    data[start : start + 12] = b"\xff" * 12
+    path.write_bytes(data)
+    for read in (read_wheel, open_wheel):
+        with pytest.raises(Refused) as caught:
+            read(path)
+        assert caught.value.code == "corrupt-archive"
+
+
+def test_a_link_of_a_wheel_that_leads_nowhere_is_left_out(tmp_path: Path) -> None:
+    path = wheel(tmp_path, [("demo.py", b"x = 1\n"), CORE])
+    with zipfile.ZipFile(path, "a") as archive:
+        link = zipfile.ZipInfo("demo/lost")
+        link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(link, "../../etc/passwd")
+    found = read_wheel(path)
+    assert [link.path for link in found.lost] == ["demo/lost"]
+    assert {file.path for file in found.files} == {"demo.py", METADATA}
