@@ -14,6 +14,7 @@ from conda_package_handling import api  # type: ignore[import-untyped]
 from rattler.package_streaming import extract
 
 from conda2wheel.conda.archive import open_archive
+from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import Limits
 from tests.helpers import cache, conda, installed
 from tests.helpers.opened import FILES, demo, tar_bytes
@@ -107,6 +108,13 @@ def test_a_tar_without_end_blocks_is_read_as_they_read_it(suffix: str, tmp_path:
 def test_every_package_that_the_tests_built_is_read_as_they_read_it(tmp_path: Path) -> None:
     kinds = [cache.root() / kind for kind in ("build", "assemble", "repack", "channel4x", "packages")]
     packages = [path for kind in kinds for suffix in SUFFIXES for path in sorted(kind.rglob(f"*{suffix}"))]
-    assert packages
+    compared = 0
     for number, package in enumerate(packages):
+        try:
+            open_archive(package, str(package), Limits())
+        except Refused as error:  # a bomb of another test
+            assert error.code == "too-large", package
+            continue
         require_same(package, tmp_path / str(number))
+        compared += 1
+    assert compared
