@@ -113,7 +113,8 @@ def test_every_package_that_the_tests_built_is_read_as_they_read_it(tmp_path: Pa
         try:
             open_archive(package, str(package), Limits())
         except Refused as error:  # a bomb of another test
-            assert error.code == "too-large", package
+            if error.code != "too-large":
+                raise
             continue
         require_same(package, tmp_path / str(number))
         compared += 1
