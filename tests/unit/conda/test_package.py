@@ -15,8 +15,9 @@ import yaml
 
 from conda2wheel.channels.open import open_package
 from conda2wheel.commands.convert import convert
-from conda2wheel.conda.package import CondaPackage
+from conda2wheel.conda.package import MAX_IDENTITY, MAX_PREFIXES, CondaPackage, read_info
 from conda2wheel.errors import Refused
+from conda2wheel.files.packagefile import BytesBlob, PackageFile
 from tests.helpers import conda, installed
 from tests.helpers.opened import FILES, SITE, aliases, contents, demo
 
@@ -349,3 +350,22 @@ def refused(path: Path, words: str) -> None:
     with pytest.raises(Refused, match=words) as caught:
         open_package(path)
     assert caught.value.code == "corrupt-archive"
+
+
+def test_texts_of_a_package_that_no_tool_writes_are_refused() -> None:
+    """Read from the files in memory, as they come out of an archive."""
+
+    def read(**files: bytes) -> CondaPackage:
+        index = {"name": "x", "version": "1", **json.loads(files.pop("index", b"{}"))}
+        members = {"info/index.json": json.dumps(index).encode(), **{f"info/{name}": data for name, data in files.items()}}
+        return read_info("x", tuple(PackageFile(path, BytesBlob(data)) for path, data in members.items()))
+
+    assert read(has_prefix=b"/opt/p text lib/x\n").placeholders
+    with pytest.raises(Refused) as caught:
+        read(has_prefix=b"#" * (MAX_PREFIXES + 1))
+    assert caught.value.code == "too-large"
+    for key in ("name", "version"):
+        assert read(index=json.dumps({key: "1" * MAX_IDENTITY}).encode())
+        with pytest.raises(Refused, match=key) as caught:
+            read(index=json.dumps({key: "1" * (MAX_IDENTITY + 1)}).encode())
+        assert caught.value.code == "corrupt-archive"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from conda2wheel import convert, repair
 from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import BytesBlob, clean_path
-from conda2wheel.wheel.entry_points import entry_points_text, parse_entry_points
+from conda2wheel.wheel.entry_points import MAX_LINE, entry_points_text, parse_entry_points
 from conda2wheel.wheel.metadata import _header, guard
 from conda2wheel.wheel.reader import read_wheel
 from conda2wheel.wheel.writer import Member, build_wheel
@@ -130,3 +130,8 @@ def test_of_two_dist_infos_the_one_of_the_file_name_counts_and_repair_leaves_the
 def test_of_two_dist_infos_in_a_package_the_one_of_the_record_counts(recorded: str) -> None:
     files = {**MODULE, **dist_info("demo-0.9", "Requires-Dist: old"), **dist_info(f"demo-{recorded}", "Requires-Dist: new")}
     assert convert(package(files, noarch="python", depends=["python", "new"]), dry_run=True).requires == ("new",)
+
+
+def test_a_line_of_entry_points_that_no_project_has_is_left_out() -> None:
+    name = "x" * (MAX_LINE - len("a = "))
+    assert parse_entry_points(f"[g]\na = {name}\nb = x{name}\n") == {"g": {"a": name}}
