@@ -17,6 +17,7 @@ from conda2wheel.channels.open import open_package
 from conda2wheel.commands.convert import convert
 from conda2wheel.conda.package import MAX_IDENTITY, MAX_PREFIXES, CondaPackage, read_info
 from conda2wheel.errors import Refused
+from conda2wheel.files.links import PackageFiles
 from conda2wheel.files.packagefile import BytesBlob, PackageFile
 from tests.helpers import conda, installed
 from tests.helpers.opened import FILES, SITE, aliases, contents, demo
@@ -358,7 +359,7 @@ def test_texts_of_a_package_that_no_tool_writes_are_refused() -> None:
     def read(**files: bytes) -> CondaPackage:
         index = {"name": "x", "version": "1", **json.loads(files.pop("index", b"{}"))}
         members = {"info/index.json": json.dumps(index).encode(), **{f"info/{name}": data for name, data in files.items()}}
-        return read_info("x", tuple(PackageFile(path, BytesBlob(data)) for path, data in members.items()))
+        return read_info("x", PackageFiles(tuple(PackageFile(path, BytesBlob(data)) for path, data in members.items())))
 
     assert read(has_prefix=b"/opt/p text lib/x\n").placeholders
     with pytest.raises(Refused) as caught:
