@@ -7,6 +7,11 @@
     files       /files/: wheels and their METADATA out of the store
     tokens      tokens for what costs or writes: a file for each
     access      who a client is, what it may do, and how often
+    catalogue   what the channels have, by the project that a user asks for
+    state       the mirror's state and the queue, on a thread of their own
+    jobs        the queue of jobs: `JobQueue`
+    runner      runs jobs with an executor: `JobRunner`, and a handler for each kind and source
+    ondemand    `Demand` makes pages and queues what they lack; `ChannelConverter` is the handler of channels' packages
     logs        one JSON line for each event and request
     metrics     counters and durations for /metrics
     service     `Service`: all of the above, opened and closed together

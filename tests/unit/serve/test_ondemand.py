@@ -90,6 +90,7 @@ def test_the_newest_version_comes_first_and_older_ones_follow(config: ServeConfi
         assert len(ended) == 2
 
 
+@pytest.mark.long
 def test_requirements_that_the_channel_has_are_converted_ahead(config: ServeConfig, channel: Served) -> None:
     with start(config) as service:
         assert versions(service, "two") == ["1.0"]
@@ -173,6 +174,7 @@ def test_a_failure_is_no_verdict_and_is_tried_again(config: ServeConfig, channel
         assert len(service.page("numpy")["files"]) == 1
 
 
+@pytest.mark.long
 def test_a_lost_wheel_is_made_again(config: ServeConfig, channel: Served) -> None:
     with start(config) as service:
         before = service.page("three")["files"]
@@ -183,7 +185,9 @@ def test_a_lost_wheel_is_made_again(config: ServeConfig, channel: Served) -> Non
         assert request(service.page("three")["files"][0]["url"]).status == 200
 
 
-@pytest.mark.parametrize("own_state", [True, False], ids=["the same state", "another state"])
+@pytest.mark.parametrize(
+    "own_state", [pytest.param(True, marks=pytest.mark.long), False], ids=["the same state", "another state"]
+)
 def test_a_run_of_the_mirror_finds_what_the_service_made(
     config: ServeConfig, channel: Served, tmp_path: Path, own_state: bool
 ) -> None:
@@ -207,6 +211,7 @@ def test_a_run_of_the_mirror_finds_what_the_service_made(
         assert request(service.page("numpy")["files"][0]["url"]).status == 200
 
 
+@pytest.mark.long
 def test_gc_keeps_what_the_service_made(config: ServeConfig, channel: Served) -> None:
     with start(config) as service:
         [file] = service.page("three")["files"]
@@ -236,6 +241,7 @@ def test_who_waits_is_told_to_come_again_when_the_service_ends(config: ServeConf
         assert "numpy" in service.get("/simple/").text
 
 
+@pytest.mark.long
 def test_a_lease_of_another_machine_is_waited_for(config: ServeConfig) -> None:
     with start(replace(config, wait=0.5)) as service:
         service.idle()

@@ -17,7 +17,9 @@ from tests.helpers.service import until
 from tests.helpers.service_process import ServiceProcess, started
 from tests.unit.serve.test_ondemand import asked, packages
 
-MANY = 200
+pytestmark = pytest.mark.long  # test_ondemand has the same in one process
+MANY = 200  # clients
+ROUNDS = 50  # of a start and a SIGKILL
 
 
 @pytest.fixture
@@ -81,10 +83,9 @@ def test_sigterm_loses_no_job(config: Path, channel: Served, tmp_path: Path) -> 
         assert len(asked(channel)) <= 2 * len(names)
 
 
-@pytest.mark.parametrize("rounds", [2, pytest.param(50, marks=pytest.mark.long)])
-def test_a_killed_service_ends_what_was_queued(config: Path, channel: Served, tmp_path: Path, rounds: int) -> None:
+def test_a_killed_service_ends_what_was_queued(config: Path, channel: Served, tmp_path: Path) -> None:
     names = [f"pure-{number}" for number in range(6)]
-    for number in range(rounds):
+    for number in range(ROUNDS):
         with started(config, log=tmp_path / "log") as service:
             until(lambda: service.get("/readyz").status == 200)
             with channel.hold("*/pure-*", after=number % 6) as held:
@@ -98,7 +99,6 @@ def test_a_killed_service_ends_what_was_queued(config: Path, channel: Served, tm
         assert [name for name in names if f'"{name}/"' not in listed] == []
 
 
-@pytest.mark.long
 def test_two_servers_and_a_run_of_the_mirror_leave_a_consistent_index(config: Path, channel: Served, tmp_path: Path) -> None:
     other = tmp_path / "other.toml"
     other.write_text(config.read_text() + '[state]\npath = "other.sqlite"\n', encoding="utf-8")
