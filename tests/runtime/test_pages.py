@@ -20,10 +20,14 @@ from conda2wheel.errors import Conda2WheelError
 from conda2wheel.index.pages.catalogue import PackageCatalogue
 from conda2wheel.index.pages.ranking import SearchQuery, search
 from conda2wheel.index.pages.site import POLICIES, Pages, Site
+from conda2wheel.mirror.work.executors import InProcessExecutor
 from conda2wheel.results import document, error_json
 from tests.helpers import catalogues, sets
 from tests.helpers.browser import AXE, Browser, package
 from tests.helpers.mirror_runs import small_mirror
+from tests.helpers.served import serve
+from tests.helpers.service import configured, until
+from tests.helpers.service import running as running_service
 from tests.unit.index.test_ranking import QUERIES
 
 LONG = pytest.mark.long
@@ -343,3 +347,30 @@ def test_c_code_runs_in_the_page_and_a_crash_ends_only_the_interpreter(page: Bro
     page("waitForFunction", "document.getElementById('measures').textContent === 'Running …'")
     page("click", "#restart")  # what runs for ever ends, too
     page("waitForFunction", READY)
+
+
+@LONG
+def test_the_service_shows_the_same_pages(page: Browser, tmp_path: Path) -> None:
+    sets.indexed(tmp_path / "channel", sets.packages())
+    with (
+        serve(tmp_path / "channel", prefix="/forge") as packages,
+        running_service(configured(tmp_path, channel=packages.url), executor=InProcessExecutor()) as service,
+    ):
+        until(lambda: service.service.catalogue.is_read)
+        service.page("shapes-one")
+        until(
+            lambda: "shapes-one" in [each["name"] for each in service.get("/catalogue.json").json()["packages"] if each["runs"]]
+        )
+        page("goto", service.url)
+        page("fill", "#q", "shapes one")
+        assert names(page) == ["shapes-one"]
+        assert audited(page) == []
+        page("click", ".packages tbody a")
+        assert page("innerText", ".verdict") == "Runs in Pyodide 0.28, 0.29."
+        page("click", ".actions .button")
+        page("waitForFunction", f"{READY} || !document.getElementById('crash').hidden")
+        assert "shapes-one 1.0" in page("innerText", "#measures")
+        page("goto", f"{service.url}/coverage/")
+        assert audited(page) == []
+        page("goto", f"{service.url}/convert")
+        assert audited(page) == []

@@ -15,6 +15,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from conda2wheel._version import __version__
 from conda2wheel.serve import files, metrics, simple
 from conda2wheel.serve.http import CORS, PREFLIGHT, Message, Receive, Scope, Send, problem, respond
+from conda2wheel.serve.pages import pages_router
 from conda2wheel.serve.service import Service
 
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -40,6 +41,7 @@ def create_app(service: Service) -> Front:
         redoc_url=None,
     )
     api.state.service = service
+    api.include_router(pages_router(service.pages))
 
     @api.get("/healthz", tags=["operations"])
     async def healthz() -> dict[str, str]:

@@ -109,7 +109,7 @@ def default() -> ServeConfig:
     tables = {
         "channel": {"urls": list(DEFAULT_CHANNELS)},
         "select": {"versions": VERSIONS},
-        "output": {"store": str(folder / "store")},
+        "output": {"store": str(folder / "store"), "pages": True},
         "state": {"path": str(folder / "state.sqlite")},
     }
     return ServeConfig(from_document(folder / "serve.toml", tables))

@@ -23,7 +23,9 @@ from conda2wheel.mirror.store.folder import FolderStore
 from conda2wheel.serve.http import Receive, Scope, Send, matches_tag, problem, respond
 
 PREFIX = "/files/"
-ADDRESS = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{62})/([A-Za-z0-9][A-Za-z0-9._+!-]{0,250}\.whl(?:\.metadata)?)")
+ADDRESS = re.compile(
+    r"([0-9a-f]{2})/(\1[0-9a-f]{62})/([A-Za-z0-9][A-Za-z0-9._+!-]{0,250}\.whl(?:\.metadata|\.cdx\.json|\.provenance\.json)?)"
+)
 PIECE = 1 << 18  # bytes that are read and sent at a time
 SMALL = 1 << 20  # the largest file that is kept in memory
 MEMORY = 64 << 20  # bytes of files in memory
@@ -102,7 +104,7 @@ class Files:
 
     async def _send(self, file: StoredFile, sha256: bytes, scope: Scope, send: Send) -> None:
         self._keep(file)
-        suffix = b"-metadata" if file.path.endswith(".metadata") else b""
+        suffix = file.path.rpartition(".whl")[2].replace(".", "-").encode()
         etag = b'"' + sha256 + suffix + b'"'
         kind = content_type(file.path).encode()
         headers = [(b"etag", etag), IMMUTABLE, (b"accept-ranges", b"bytes")]

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 from conda2wheel._version import __version__
 from conda2wheel.errors import Failed
-from conda2wheel.mirror.publish.generation import missing
+from conda2wheel.mirror.publish.catalogue import MirrorRecord
+from conda2wheel.mirror.publish.generation import IndexEntry, missing
 from conda2wheel.mirror.state.mirror_state import MirrorState
 from conda2wheel.mirror.state.model import ChannelPackage
 from conda2wheel.mirror.store.open import open_store
@@ -24,6 +25,7 @@ from conda2wheel.serve.jobs import STATUSES, JobQueue, ServiceJob
 from conda2wheel.serve.logs import EventLog
 from conda2wheel.serve.metrics import ServiceMetrics
 from conda2wheel.serve.ondemand import ChannelConverter, Demand, record_results
+from conda2wheel.serve.pages import ServicePages, service_record
 from conda2wheel.serve.published import PublishedIndex
 from conda2wheel.serve.runner import JobOutcome, JobRunner
 from conda2wheel.serve.simple import ProjectPage, SimplePages
@@ -65,6 +67,8 @@ class Service:
         self.demand.wait = config.wait
         self.simple = SimplePages(self.index, config.url, self._page)
         self.files = Files(self.store, self.index.has_blob)
+        base = f"{config.url}/" if config.url else None
+        self.pages = ServicePages(self.store, self._entries, self._record, base, lambda line: self.log("pages", message=line))
         self.stopping = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -228,6 +232,13 @@ class Service:
             return await self.demand.page(name, scope)
         entries = self.index.entries(name)
         return ProjectPage(name, entries) if entries else problem(404, f"the index has no {name}")
+
+    def _entries(self) -> list[IndexEntry]:
+        return [entry for name in self.index.names() for entry in self.index.entries(name)]
+
+    async def _record(self) -> MirrorRecord:
+        config, listed, now = self.config.mirror, self.catalogue.packages(), time.time()
+        return await self.state(lambda state, _: service_record(config, state, listed, now))
 
     def _on_change(self, projects: frozenset[str] | None) -> None:
         if self._loop is not None:
