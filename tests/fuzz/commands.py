@@ -18,6 +18,8 @@ from packaging.utils import parse_wheel_filename
 
 from conda2wheel import Converted, Limits, audit, convert, inspect, repair, verify
 from conda2wheel.channels.downloads import Downloads
+from conda2wheel.index.pages.catalogue import WheelDetails
+from conda2wheel.index.pages.details import SUFFIX, read_details, wheel_verdicts
 from tests.fuzz import seeds, textfiles
 from tests.fuzz.model import Target, check_json, require
 from tests.fuzz.mutate import Mutator, either, files, json_document, lines, module, plain, tokens
@@ -169,6 +171,15 @@ def from_zip(data: bytes) -> list[TextFile]:
         ]
 
 
+def _run_details(data: bytes) -> None:
+    """What the pages show of a wheel that a mirror made: its bill of materials and provenance are changed, too."""
+    with scratch() as folder:
+        found = read_details(lay_wheel(folder, data))
+        check_json(found.details.json())
+        require(WheelDetails.from_json(json.loads(found.by_suffix()[SUFFIX])) == found.details, "details change when written")
+        wheel_verdicts(WHEEL, None, found.details)
+
+
 @cache
 def converted() -> bytes:
     """The wheel that a package becomes."""
@@ -225,5 +236,6 @@ TARGETS = [
         size=192 << 10,
         minute=2000,
     ),
+    Target("details", "what the pages show of a wheel", _run_details, _wheels, files(contents), size=192 << 10, minute=1000),
     Target("verify", "verify: a wheel and its package", _run_verify, _verify_seeds, files(contents), size=192 << 10, minute=2000),
 ]

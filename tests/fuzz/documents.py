@@ -16,6 +16,7 @@ from conda2wheel.mirror.store.folder import FolderStore
 from conda2wheel.options import Options
 from conda2wheel.pyodide.lock import read_runtime
 from conda2wheel.recipes.model import builtin, read_recipe
+from conda2wheel.serve.config import load as load_service
 from conda2wheel.wheel.provenance import summarize
 from tests.fuzz import textfiles
 from tests.fuzz.model import Target, require
@@ -37,6 +38,18 @@ def _mirror_seeds() -> Iterator[bytes]:
     yield "\n".join(
         line.removeprefix("# ") if " = " in line and line[2:3].islower() else line for line in template().split("\n")
     ).encode()
+
+
+def _run_serve_toml(data: bytes) -> None:
+    with scratch() as folder:
+        (folder / "mirror.toml").write_bytes(data)
+        load_service(folder / "mirror.toml")
+
+
+def _serve_seeds() -> Iterator[bytes]:
+    rows = 'host = "127.0.0.1"\nport = 8000\nurl = "https://host/x"\ntokens = "keys"\nopen = ["read"]\nrate = "10/minute"\n'
+    yield f'{template()}\n[serve]\n{rows}jobs = 3\nupload = "5M"\nwait = "30s"\nproxies = ["127.0.0.1"]\nlog = "json"\n'.encode()
+    yield f"{template()}\n[serve]\nport = 1\n".encode()
 
 
 def _run_recipe_toml(data: bytes) -> None:
@@ -164,6 +177,7 @@ def _any_json(_: str) -> Mutator:
 TOML: Mutator = either(lines, lines, tokens, plain)
 TARGETS = [
     Target("mirror-toml", "mirror.toml", _run_mirror_toml, _mirror_seeds, TOML, size=16 << 10, minute=10_000),
+    Target("serve-toml", "[serve] of mirror.toml", _run_serve_toml, _serve_seeds, TOML, size=16 << 10, minute=10_000),
     Target("recipe-toml", "conversion recipes", _run_recipe_toml, _recipe_seeds, TOML, size=16 << 10, minute=15_000),
     Target(
         "pyodide-lock",
