@@ -1,7 +1,7 @@
 """The pages of the service: those of `index.pages`, made of the state and the index as they are now.
 
-They are made when one is asked for, at most every `FRESH` seconds, in a thread, while the ones before are served. What a page
-shows of a wheel is read once.
+They are made when one is asked for, in a thread, while the ones before are served: at most every `FRESH` seconds, and in a
+`PAUSE`th of the time, so that a large channel does not keep a processor busy. What a page shows of a wheel is read once.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from conda2wheel.pyodide.lock import Runtime
 from conda2wheel.serve.http import Answer, Receive, Scope, Send
 
 FRESH = 10.0  # seconds for which pages are not made again
+PAUSE = 20.0  # times the seconds that they took to make
 KEPT = 512  # answers in memory
 HTML = b"text/html; charset=utf-8"
 IMMUTABLE = "public, max-age=31536000, immutable"
@@ -54,10 +55,10 @@ class AnswerResponse(Response):
 
 @dataclass(frozen=True)
 class _Made:
-    """Pages, when they were made, and their answers so far."""
+    """Pages, until when they are fresh (monotonic clock), and their answers so far."""
 
     pages: Pages
-    at: float
+    until: float
     answers: OrderedDict[tuple[str, ...], Answer] = field(default_factory=OrderedDict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -101,7 +102,7 @@ class ServicePages:
     async def current(self) -> _Made:
         """The pages as they are, which are made again meanwhile if they are old. Raises `Failed`."""
         made = self._made
-        if self._update is None and (made is None or time.monotonic() - made.at > FRESH):
+        if self._update is None and (made is None or time.monotonic() > made.until):
             self._update = asyncio.create_task(self._make())
             self._update.add_done_callback(self._end)
         if made is None and self._update is not None:
@@ -116,13 +117,15 @@ class ServicePages:
             self._log(f"the pages were not made again: {error}")
 
     async def _make(self) -> _Made:
+        began = time.monotonic()
         record = await self._read_record()
         catalogue, site = await asyncio.to_thread(self._catalogue, record)
-        before = self._made
+        before, now = self._made, time.monotonic()
+        until = now + max(FRESH, PAUSE * (now - began))
         if before is not None and before.pages.catalogue == catalogue and before.pages.site == site:
-            self._made = replace(before, at=time.monotonic())
+            self._made = replace(before, until=until)
         else:
-            self._made = _Made(Pages(catalogue, site), time.monotonic())
+            self._made = _Made(Pages(catalogue, site), until)
         return self._made
 
     def _catalogue(self, record: MirrorRecord) -> tuple[PackageCatalogue, Site]:

@@ -28,7 +28,8 @@ def packages() -> list[Path]:
 
 @pytest.fixture
 def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningService]:
-    monkeypatch.setattr(pages, "FRESH", 0.0)  # pages are made again for each request
+    for name in ("FRESH", "PAUSE"):  # pages are made again for each request
+        monkeypatch.setattr(pages, name, 0.0)
     sets.indexed(tmp_path / "channel", packages())
     with (
         serve(tmp_path / "channel", prefix="/forge") as channel,
