@@ -158,9 +158,9 @@ class Demand:
             found = await self.resolve(self._new_items(name))
             await self._queue(found, NEWER)
         except Failed:  # /readyz says so; the files are there
-            return ProjectPage(name, self._index.entries(name), settled=False)
+            return ProjectPage(name, self._index.entries(name), settled=False, lasting=False)
         page = self._page(name, found)
-        return page if self._catalogue.is_read else replace(page, settled=False)
+        return page if self._catalogue.is_read else replace(page, settled=False, lasting=False)
 
     def _has_files(self, name: str) -> bool:
         """Whether the index has a file of the project that is not yanked."""
@@ -170,7 +170,8 @@ class Demand:
         found = list(found)
         notes = [note for each in found if (note := each.note(name)) is not None]
         settled = not any(each.status == "absent" or (each.status == "failed" and not each.due) for each in found)
-        return ProjectPage(name, self._index.entries(name), tuple(notes), settled)
+        lasting = all(each.status != "failed" for each in found)  # it is looked at again when its pause is over
+        return ProjectPage(name, self._index.entries(name), tuple(notes), settled, lasting)
 
     async def _queue(self, found: Iterable[DemandedItem], priority: int) -> None:
         """Queue the items that are to be converted now."""

@@ -65,12 +65,16 @@ class PageNote:
 
 @dataclass
 class ProjectPage:
-    """A project's page in all forms. `settled`: nothing of it is still being converted."""
+    """A project's page in all forms.
+
+    `settled`: nothing of it is still being converted. `lasting`: it may be kept until its project changes.
+    """
 
     name: str
     entries: tuple[IndexEntry, ...]
     notes: tuple[PageNote, ...] = ()
     settled: bool = True
+    lasting: bool = True
     forms: dict[tuple[str, str, str], Answer] = field(default_factory=dict, repr=False)
 
     def form(self, base: str, media: str, version: str) -> Answer:
@@ -183,10 +187,10 @@ class SimplePages:
         return problem(400, "the request has no valid Host") if base is None else page.form(base, media, version)
 
     async def _page(self, name: str, scope: Scope) -> ProjectPage | Answer:
-        """The page of a project. It is kept if it has files and nothing changed while it was made."""
+        """The page of a project. It is kept if it has files, is lasting, and nothing changed while it was made."""
         before = self._changes
         page = await self._demand(name, scope)
-        if isinstance(page, ProjectPage) and page.entries and self._changes == before:
+        if isinstance(page, ProjectPage) and page.entries and page.lasting and self._changes == before:
             self._pages[name] = page
         return page
 

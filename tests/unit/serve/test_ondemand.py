@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,13 @@ import pytest
 from conda2wheel.mirror import operations
 from conda2wheel.mirror.run import RunOptions, run
 from conda2wheel.mirror.store.lease import Lease
+from conda2wheel.mirror.store.open import open_store
 from conda2wheel.mirror.work.executors import InProcessExecutor
 from conda2wheel.mirror.work.shared_results import lock_path, result_paths
 from conda2wheel.serve.config import ServeConfig
 from tests.helpers import channel4x, sets
 from tests.helpers.mirror_index import sha
+from tests.helpers.seaweed import S3
 from tests.helpers.served import Served, serve
 from tests.helpers.service import JSON, RunningService, configured, request, running, until
 
@@ -250,3 +253,35 @@ def test_a_lease_of_another_machine_is_waited_for(config: ServeConfig) -> None:
             assert service.get("/simple/three/").status == 503
         service.idle()
         assert versions(service, "three") == ["1.0"]
+
+
+@pytest.mark.long
+def test_a_bucket_is_a_store_like_a_folder(config: ServeConfig, channel: Served, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in s3.environ().items():
+        monkeypatch.setenv(name, value)
+    output = replace(config.mirror.output, store=f"s3://stores/{time.time_ns()}")
+    open_store(output.store).clock()  # makes the server's bucket
+    bucket = replace(config, mirror=replace(config.mirror, output=output))
+    with start(bucket) as service:
+        [file] = service.page("numpy")["files"]
+        assert sha(request(file["url"]).body) == file["hashes"]["sha256"]
+        part = request(file["url"], Range="bytes=0-3")
+        assert (part.status, part.body) == (206, b"PK\x03\x04")
+    with start(replace(bucket, mirror=replace(bucket.mirror, state=bucket.mirror.state.with_name("other.sqlite")))) as service:
+        assert service.page("numpy")["files"][0]["hashes"] == file["hashes"]
+        assert len(asked(channel)) == 1
+
+
+def test_a_version_that_failed_is_tried_again_though_another_is_there(config: ServeConfig, channel: Served) -> None:
+    with start(config) as service:
+        service.idle()
+        channel.fault("*/one-2.0-*", status=404)
+        page = service.page("one")
+        assert page["versions"] == ["1.0"]
+        [note] = page["_conda2wheel"]["packages"]
+        assert (note["package"], note["state"]) == ("noarch/one-2.0-pyh1234567_0", "failed")
+        channel.heal()
+        operations.retry(config.mirror, "all")
+        service.page("one")
+        service.idle()
+        assert versions(service, "one") == ["1.0", "2.0"]
