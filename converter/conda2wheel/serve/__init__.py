@@ -5,6 +5,8 @@
     http        parts of HTTP that several modules need: Accept, ETag, compression, CORS, answers as bytes
     simple      /simple/: PEP 503 and 691 pages of `published`
     files       /files/: wheels and their METADATA out of the store
+    api         /api/v1/jobs: conversions and audits on request
+    uploads     files that clients send: received within bounds, worked on in processes of their own
     tokens      tokens for what costs or writes: a file for each
     access      who a client is, what it may do, and how often
     catalogue   what the channels have, by the project that a user asks for

@@ -9,12 +9,15 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from conda2wheel._version import __version__
+from conda2wheel.errors import Failed
 from conda2wheel.serve import files, metrics, simple
-from conda2wheel.serve.http import CORS, PREFLIGHT, Message, Receive, Scope, Send, problem, respond
+from conda2wheel.serve.access import DeniedError
+from conda2wheel.serve.api import create_router
+from conda2wheel.serve.http import CORS, PREFLIGHT, Answer, Message, Receive, Scope, Send, problem, respond
 from conda2wheel.serve.pages import pages_router
 from conda2wheel.serve.service import Service
 
@@ -65,6 +68,18 @@ def create_app(service: Service) -> Front:
         await service.count_jobs()
         return Response(service.metrics.text(), media_type=metrics.CONTENT_TYPE)
 
+    api.include_router(create_router(service))
+
+    @api.exception_handler(DeniedError)
+    async def denied(_: Request, error: DeniedError) -> Response:
+        return JSONResponse({"detail": error.detail}, error.status, error.headers)
+
+    @api.exception_handler(Failed)
+    async def failed(_: Request, error: Failed) -> Response:
+        """The state, the store or the disk: the service recovers, and the client asks again."""
+        service.log("failed", "error", code=error.code, message=error.message)
+        return JSONResponse({"detail": error.message}, 503, {"Retry-After": "5"})
+
     return Front(service, api)
 
 
@@ -88,6 +103,8 @@ class Front:
             path = scope["path"]
             if scope["method"] == "OPTIONS":
                 await respond(exchange.send, 204, PREFLIGHT)
+            elif (denied := self._denied(scope)) is not None:
+                await denied.send(scope, exchange.send)
             elif path.startswith(simple.PREFIX):
                 route = simple.PREFIX
                 await self.service.simple(scope, receive, exchange.send)
@@ -116,6 +133,21 @@ class Front:
             bytes=exchange.sent,
             client=scope["client"][0] if scope.get("client") else None,
         )
+
+    def _denied(self, scope: Scope) -> Answer | None:
+        """The answer to a client that may not read; whether the service lives and is ready is no secret."""
+        access = self.service.access
+        if access.is_open("read") or scope["path"] in ("/healthz", "/readyz"):
+            return None
+        try:
+            access.require(access.client(scope), "read")
+        except DeniedError as error:
+            headers = ((name.lower().encode(), value.encode()) for name, value in error.headers.items())
+            return problem(error.status, error.detail, *headers)
+        except Failed as error:  # a damaged token file
+            self.service.log("failed", "error", code=error.code, message=error.message)
+            return problem(503, "the tokens cannot be read", (b"retry-after", b"60"))
+        return None
 
     def _id(self, scope: Scope) -> str:
         """The request's id: the client's own, where it is a proper one."""

@@ -17,6 +17,7 @@ from conda2wheel.mirror.state.model import ChannelPackage
 from conda2wheel.mirror.store.open import open_store
 from conda2wheel.mirror.work.executors import Executor, ProcessExecutor
 from conda2wheel.mirror.work.shared_results import SharedResult, get_result, result_paths
+from conda2wheel.serve.access import Access
 from conda2wheel.serve.catalogue import Catalogue
 from conda2wheel.serve.config import ServeConfig
 from conda2wheel.serve.files import Files
@@ -27,11 +28,14 @@ from conda2wheel.serve.metrics import ServiceMetrics
 from conda2wheel.serve.ondemand import ChannelConverter, Demand, record_results
 from conda2wheel.serve.pages import ServicePages, service_record
 from conda2wheel.serve.published import PublishedIndex
-from conda2wheel.serve.runner import JobOutcome, JobRunner
+from conda2wheel.serve.runner import Handler, JobOutcome, JobRunner
 from conda2wheel.serve.simple import ProjectPage, SimplePages
 from conda2wheel.serve.state import ServiceState
+from conda2wheel.serve.tokens import TokenFolder
+from conda2wheel.serve.uploads import UploadConverter, Uploads
 
 WATCH = 2.0  # seconds between two looks at the store's pointer
+CLEAN = 600.0  # seconds between two removals of old uploads
 SYNC = 30.0  # seconds between two looks at the results that other services share
 NICE = 10  # worker processes give way to requests
 T = TypeVar("T")
@@ -57,8 +61,15 @@ class Service:
         self.index = PublishedIndex(self.store, self._on_change)
         self.state = ServiceState(config.mirror, self.store, lambda line: self.log("state", message=line))
         self.catalogue = Catalogue(config.mirror)
+        self.access = Access(TokenFolder(config.token_folder), config.open, {"convert": config.rate})
+        self.uploads = Uploads(config.mirror.state.parent / "uploads", config.upload)
         self.converter = ChannelConverter(self.catalogue, self.state, self.store, self._on_result)
-        self.handlers = {("convert", "channel"): self.converter}
+        upload = UploadConverter(lambda: self.config.mirror, self.uploads, self.state)
+        self.handlers: dict[tuple[str, str], Handler] = {
+            ("convert", "channel"): self.converter,
+            ("convert", "upload"): upload,
+            ("audit", "upload"): upload,
+        }
         self.runner = JobRunner(
             self.state, executor or ProcessExecutor(config.mirror.work.workers, NICE), self.handlers, self.log
         )
@@ -97,6 +108,7 @@ class Service:
             self._converting = asyncio.create_task(self._run_jobs())
             self._begin(self._repeat(self.config.refresh, self._read_channels))
             self._begin(self._repeat(SYNC, self._sync))
+            self._begin(self._repeat(CLEAN, self._clean))
         self._begin(self._repeat(WATCH, self._look))
         self.log("started", version=__version__, store=self.store.url, generation=self.index.generation)
 
@@ -220,6 +232,12 @@ class Service:
         found = [each for path in new if (each := get_result(self.store, path)) is not None]
         lacking = set(missing(self.store, [entry for each in found for entry in each.entries])) if found else set()
         return paths, [each for each in found if not lacking.intersection(each.entries)]
+
+    async def _clean(self) -> None:
+        jobs = await self._try("state", self.state(lambda _, queue: queue.jobs(limit=1000)))
+        if jobs is not None:
+            live = [str(job.request.document.get("folder")) for job in jobs if job.is_live]
+            await asyncio.to_thread(self.uploads.clean, live, time.time())
 
     async def _run_jobs(self) -> None:
         try:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from conda2wheel.channels.downloads import Downloads
+from conda2wheel.channels.repodata import channel_url
 from conda2wheel.commands.audit import audit_each
 from conda2wheel.commands.convert import convert_source
 from conda2wheel.commands.pipeline import Context
@@ -33,8 +34,13 @@ from conda2wheel.conda.formats import PACKAGE_SUFFIXES
 from conda2wheel.errors import Conda2WheelError, Failed, Refused, unexpected_as_failed
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.link.library_index import LibraryIndex
+from conda2wheel.mirror.config import MirrorConfig
+from conda2wheel.mirror.work.executors import Workers, address_space
 from conda2wheel.options import Options
 from conda2wheel.results import Converted, document, error_json
+from conda2wheel.serve.jobs import ServiceJob
+from conda2wheel.serve.runner import JobOutcome
+from conda2wheel.serve.state import ServiceState
 from conda2wheel.wheel.reader import read_wheel
 
 WHEEL = ".whl"
@@ -292,6 +298,53 @@ def _error(command: str, name: str, error: Conda2WheelError, seconds: float) -> 
     return {"status": status, "command": command, "document": document([error_json(name, error, seconds)])}
 
 
+class UploadConverter:
+    """Runs the jobs of uploads, each in a process of its own on this machine, where the upload is.
+
+    Args:
+        config: returns the configuration as it is now.
+        uploads: the folder of uploads.
+        state: where stages are recorded.
+    """
+
+    def __init__(self, config: Callable[[], MirrorConfig], uploads: Uploads, state: ServiceState) -> None:
+        self._config, self._uploads, self._state = config, uploads, state
+
+    async def __call__(self, job: ServiceJob, _: Workers) -> JobOutcome:
+        """Convert or audit the upload of a job; the upload itself is then removed."""
+        details = job.request.document
+        folder = str(details["folder"])
+        path = self._uploads.path(folder, str(details["filename"]))
+        if path is None:
+            return JobOutcome("failed", {"code": "not-found", "message": "the upload is no longer kept", "hint": "send it again"})
+        config = self._config()
+        platform = str(details["platform"])
+        work = UploadJob(
+            kind=job.request.kind,
+            path=str(path),
+            out=str(self._uploads.output(folder)),
+            options=json.dumps(config.options(platform).json()),
+            platform=platform,
+            channels=tuple(map(channel_url, config.channels)),
+            limits=config.limits,
+            memory=config.work.memory,
+            timeout=config.work.timeout,
+        )
+
+        async def on_stage(stage: str) -> None:
+            await self._state(lambda _, queue: queue.add_event(job, {"event": "stage", "stage": stage}, time.time()))
+
+        try:
+            result = await run_worker(work, on_stage)
+        except UploadWorkerError as error:
+            outcome = JobOutcome("failed", {"code": error.code, "message": error.message, "hint": ""})
+        else:
+            outcome = JobOutcome(result["status"], result)
+        with contextlib.suppress(OSError):  # `clean` removes it later
+            path.unlink()
+        return outcome
+
+
 async def run_worker(job: UploadJob, on_stage: Callable[[str], Awaitable[None]]) -> dict[str, Any]:
     """Run `work_upload` in a process of its own, with the job's bounds on memory and time.
 
@@ -346,7 +399,8 @@ def main() -> None:
     if job.memory:
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (job.memory, job.memory))
+        bound = address_space() + job.memory
+        resource.setrlimit(resource.RLIMIT_AS, (bound, bound))
 
     def say(**message: Any) -> None:
         sys.stdout.write(json.dumps(message) + "\n")

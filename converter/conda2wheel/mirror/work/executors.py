@@ -242,14 +242,14 @@ def _with_memory_limit(function: Callable[[Any], Any], argument: Any, memory: in
     if not memory:
         return function(argument)
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (_address_space() + memory, hard))
+    resource.setrlimit(resource.RLIMIT_AS, (address_space() + memory, hard))
     try:
         return function(argument)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def _address_space() -> int:
+def address_space() -> int:
     """The address space of this process in bytes: /proc/PID/statm, proc(5)."""
     with open("/proc/self/statm", encoding="ascii") as stream:
         return int(stream.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
