@@ -169,10 +169,10 @@ def _link_seeds() -> Iterator[bytes]:
 
 
 TARGETS = [
-    Target("tar", "the headers of a tar, in a .tar.gz", _run_tar, _tar_seeds, tar, size=256 << 10, minute=20_000),
-    Target("archive", ".conda, .tar.bz2 and .tar.gz as files", _run_archive, _archive_seeds, _packed, minute=10_000),
+    Target("tar", "the headers of a tar, in a .tar.gz", _run_tar, _tar_seeds, tar, size=256 << 10, minute=35_000),
+    Target("archive", ".conda, .tar.bz2 and .tar.gz as files", _run_archive, _archive_seeds, _packed, minute=25_000),
     Target(
-        "links", "symbolic and hard links among the members", _run_links, _link_seeds, either(lines, tokens, plain), minute=60_000
+        "links", "symbolic and hard links among the members", _run_links, _link_seeds, either(lines, tokens, plain), minute=10_000
     ),
     Target(
         "wheel",
@@ -180,6 +180,6 @@ TARGETS = [
         _run_wheel,
         lambda: [wheel_bytes()],
         zipped(_in_wheel),
-        minute=8000,
+        minute=15_000,
     ),
 ]

@@ -84,8 +84,8 @@ def _run_contents(data: bytes) -> None:
 
 _ARCHIVE = next(each for each in ARCHIVES if each.name == "archive")
 TARGETS = [
-    Target("repodata", "a channel's repodata.json, by py-rattler", _run_repodata, _repodata_seeds, json_document, minute=1500),
-    Target("shard", "a shard of a channel's list (msgpack)", _run_shard, _shard_seeds, either(plain, tokens), minute=10_000),
+    Target("repodata", "a channel's repodata.json, by py-rattler", _run_repodata, _repodata_seeds, json_document, minute=5_500),
+    Target("shard", "a shard of a channel's list (msgpack)", _run_shard, _shard_seeds, either(plain, tokens), minute=15_000),
     Target(
         "contents",
         "the info part of a package, as it is read from a channel",

@@ -223,10 +223,10 @@ TARGETS = [
         _packages,
         files(contents),
         size=192 << 10,
-        minute=1500,
+        minute=750,
     ),
-    Target("inspect", "inspect: a package", _run_inspect, _packages, files(contents), size=192 << 10, minute=3000),
-    Target("audit", "audit: a wheel", _run_audit, _wheels, files(contents), size=192 << 10, minute=2500),
+    Target("inspect", "inspect: a package", _run_inspect, _packages, files(contents), size=192 << 10, minute=1_500),
+    Target("audit", "audit: a wheel", _run_audit, _wheels, files(contents), size=192 << 10, minute=2_000),
     Target(
         "repair",
         "repair and inspect: a wheel; repaired twice",
@@ -234,8 +234,10 @@ TARGETS = [
         _wheels,
         files(contents),
         size=192 << 10,
-        minute=2000,
+        minute=1_500,
     ),
-    Target("details", "what the pages show of a wheel", _run_details, _wheels, files(contents), size=192 << 10, minute=1000),
-    Target("verify", "verify: a wheel and its package", _run_verify, _verify_seeds, files(contents), size=192 << 10, minute=2000),
+    Target("details", "what the pages show of a wheel", _run_details, _wheels, files(contents), size=192 << 10, minute=2_500),
+    Target(
+        "verify", "verify: a wheel and its package", _run_verify, _verify_seeds, files(contents), size=192 << 10, minute=1_500
+    ),
 ]

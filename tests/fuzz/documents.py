@@ -176,27 +176,27 @@ def _any_json(_: str) -> Mutator:
 
 TOML: Mutator = either(lines, lines, tokens, plain)
 TARGETS = [
-    Target("mirror-toml", "mirror.toml", _run_mirror_toml, _mirror_seeds, TOML, size=16 << 10, minute=10_000),
+    Target("mirror-toml", "mirror.toml", _run_mirror_toml, _mirror_seeds, TOML, size=16 << 10, minute=30_000),
     Target("serve-toml", "[serve] of mirror.toml", _run_serve_toml, _serve_seeds, TOML, size=16 << 10, minute=10_000),
-    Target("recipe-toml", "conversion recipes", _run_recipe_toml, _recipe_seeds, TOML, size=16 << 10, minute=15_000),
+    Target("recipe-toml", "conversion recipes", _run_recipe_toml, _recipe_seeds, TOML, size=16 << 10, minute=45_000),
     Target(
         "pyodide-lock",
         "pyodide-lock.json, and lock files made of it",
         _run_pyodide_lock,
         _lock_seeds,
         json_document,
-        minute=10_000,
+        minute=15_000,
     ),
-    Target("bundle-lock", "bundle.lock", _run_bundle_lock, _bundle_seeds, json_document, minute=15_000),
+    Target("bundle-lock", "bundle.lock", _run_bundle_lock, _bundle_seeds, json_document, minute=40_000),
     Target(
         "mirror-state",
         "a mirror's pointer and manifests, the cache of contents",
         _run_mirror_state,
         _state_seeds,
         files(_any_json),
-        minute=10_000,
+        minute=70_000,
     ),
     Target(
-        "provenance", "conda2wheel.json of a wheel, for inspect", _run_provenance, _provenance_seeds, json_document, minute=30_000
+        "provenance", "conda2wheel.json of a wheel, for inspect", _run_provenance, _provenance_seeds, json_document, minute=85_000
     ),
 ]

@@ -145,7 +145,7 @@ TARGETS = [
         module,
         (WasmError,),
         size=128 << 10,
-        minute=12_000,
+        minute=2_000,
     ),
     Target(
         "dylink",
@@ -154,7 +154,8 @@ TARGETS = [
         _dylink_seeds,
         either(_subsections, plain, tokens),
         (WasmError,),
-        minute=60_000,
+        size=8 << 10,
+        minute=10_000,
     ),
     Target(
         "code",
@@ -163,6 +164,7 @@ TARGETS = [
         _code_seeds,
         either(plain, plain, tokens),
         (WasmError,),
-        minute=60_000,
+        size=16 << 10,
+        minute=20_000,
     ),
 ]
