@@ -6,6 +6,7 @@
     simple      /simple/: PEP 503 and 691 pages of `published`
     files       /files/: wheels and their METADATA out of the store
     api         /api/v1/jobs: conversions and audits on request
+    packages_api  /api/v1/packages: what the pages show, as JSON
     uploads     files that clients send: received within bounds, worked on in processes of their own
     tokens      tokens for what costs or writes: a file for each
     access      who a client is, what it may do, and how often

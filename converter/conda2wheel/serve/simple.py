@@ -183,7 +183,7 @@ class SimplePages:
             if isinstance(made, Answer):
                 return made
             page = made
-        base = self.url or _base(scope)
+        base = self.url or request_base(scope)
         return problem(400, "the request has no valid Host") if base is None else page.form(base, media, version)
 
     async def _page(self, name: str, scope: Scope) -> ProjectPage | Answer:
@@ -211,7 +211,7 @@ def _form(scope: Scope, asked: str | None) -> tuple[str | None, str]:
     return (None if media is None else _LATEST.get(media, media)), version
 
 
-def _base(scope: Scope) -> str | None:
+def request_base(scope: Scope) -> str | None:
     """The address under which a request reached the service, or None where it does not say so properly."""
     return _checked_base(scope["scheme"], header(scope, b"host"), scope.get("root_path", ""))
 
