@@ -60,11 +60,15 @@ class Access:
     """
 
     def __init__(self, tokens: TokenFolder, open_scopes: Collection[Scope], rates: Mapping[Scope, str]) -> None:
-        self._tokens, self._open = tokens, frozenset(open_scopes)
-        self._rates: dict[Scope, RateLimitItem] = {scope: parse(rate) for scope, rate in rates.items() if rate}
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self.configure(tokens, open_scopes, rates)
         self._session: Token | None = None
         self._session_text = ""
+
+    def configure(self, tokens: TokenFolder, open_scopes: Collection[Scope], rates: Mapping[Scope, str]) -> None:
+        """Take over other arguments; what was counted stays counted, and the session stays open."""
+        self._tokens, self._open = tokens, frozenset(open_scopes)
+        self._rates: dict[Scope, RateLimitItem] = {scope: parse(rate) for scope, rate in rates.items() if rate}
 
     def open_session(self) -> str:
         """Make the token of this process: it is stored nowhere, permits everything, and ends with the process."""

@@ -99,6 +99,12 @@ class ServicePages:
         self._runtimes: tuple[frozenset[str], tuple[Runtime, ...]] | None = None
         self._own: Mapping[str, Path] = {}  # of the files below pyodide/
 
+    def reload(self, base: str | None) -> None:
+        """Make the pages anew, with another address."""
+        self._base = base
+        if self._made is not None:
+            self._made = replace(self._made, until=0.0)
+
     async def current(self) -> _Made:
         """The pages as they are, which are made again meanwhile if they are old. Raises `Failed`."""
         made = self._made

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from conda2wheel._version import __version__
 from conda2wheel.errors import Failed
+from conda2wheel.mirror.config import MirrorConfig
 from conda2wheel.mirror.publish.catalogue import MirrorRecord
 from conda2wheel.mirror.publish.generation import IndexEntry, missing
 from conda2wheel.mirror.state.mirror_state import MirrorState
@@ -31,6 +32,7 @@ from conda2wheel.serve.published import PublishedIndex
 from conda2wheel.serve.runner import Handler, JobOutcome, JobRunner
 from conda2wheel.serve.simple import ProjectPage, SimplePages
 from conda2wheel.serve.state import ServiceState
+from conda2wheel.serve.tokens import Scope as TokenScope
 from conda2wheel.serve.tokens import TokenFolder
 from conda2wheel.serve.uploads import UploadConverter, Uploads
 
@@ -61,7 +63,7 @@ class Service:
         self.index = PublishedIndex(self.store, self._on_change)
         self.state = ServiceState(config.mirror, self.store, lambda line: self.log("state", message=line))
         self.catalogue = Catalogue(config.mirror)
-        self.access = Access(TokenFolder(config.token_folder), config.open, {"convert": config.rate})
+        self.access = Access(*_access(config))
         self.uploads = Uploads(config.mirror.state.parent / "uploads", config.upload)
         self.converter = ChannelConverter(self.catalogue, self.state, self.store, self._on_result)
         upload = UploadConverter(lambda: self.config.mirror, self.uploads, self.state)
@@ -78,8 +80,9 @@ class Service:
         self.demand.wait = config.wait
         self.simple = SimplePages(self.index, config.url, self._page)
         self.files = Files(self.store, self.index.has_blob)
-        base = f"{config.url}/" if config.url else None
-        self.pages = ServicePages(self.store, self._entries, self._record, base, lambda line: self.log("pages", message=line))
+        self.pages = ServicePages(
+            self.store, self._entries, self._record, _page_base(config), lambda line: self.log("pages", message=line)
+        )
         self.stopping = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -106,10 +109,10 @@ class Service:
             self._problems["state"] = "the state has not been read yet"
             await self._try("state", self.state(lambda _, queue: queue.recover(time.time())))
             self._converting = asyncio.create_task(self._run_jobs())
-            self._begin(self._repeat(self.config.refresh, self._read_channels))
-            self._begin(self._repeat(SYNC, self._sync))
-            self._begin(self._repeat(CLEAN, self._clean))
-        self._begin(self._repeat(WATCH, self._look))
+            self._begin(self._repeat(lambda: self.config.refresh, self._read_channels))
+            self._begin(self._repeat(lambda: SYNC, self._sync))
+            self._begin(self._repeat(lambda: CLEAN, self._clean))
+        self._begin(self._repeat(lambda: WATCH, self._look))
         self.log("started", version=__version__, store=self.store.url, generation=self.index.generation)
 
     async def stop(self) -> None:
@@ -152,18 +155,24 @@ class Service:
             self._jobs = {**await self.state(_counts)}
 
     def reload(self, config: ServeConfig) -> None:
-        """Take over another configuration, but for what needs a restart: the address, the store and the state."""
+        """Take over another configuration, but for what needs a restart: the address, the store, the state and the workers."""
         before, after = self.config, config
         fixed = ("host", "port", "proxies", "on_demand", "log")
         changed = [name for name in fixed if getattr(before, name) != getattr(after, name)]
-        changed += [f"[output] {name}" for name in ("store",) if before.mirror.output.store != after.mirror.output.store]
-        if changed or before.mirror.state != after.mirror.state:
-            self.log(
-                "reload", "warning", message="a restart is needed for these, nothing was changed", changed=changed or ["state"]
-            )
+        mirrors: dict[str, Callable[[MirrorConfig], Any]] = {
+            "[output] store": lambda each: each.output.store,
+            "[state] path": lambda each: each.state,
+            "[work] workers": lambda each: each.work.workers,
+        }
+        changed += [name for name, value in mirrors.items() if value(before.mirror) != value(after.mirror)]
+        if changed:
+            self.log("reload", "warning", message="a restart is needed for these, nothing was changed", changed=changed)
             return
         self.config = after
         self.catalogue.config = after.mirror
+        self.access.configure(*_access(after))
+        self.uploads.limit = after.upload
+        self.pages.reload(_page_base(after))
         self.demand.wait = after.wait
         self.simple.url = after.url
         self.simple.forget(None)
@@ -175,7 +184,7 @@ class Service:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _repeat(self, seconds: float, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    async def _repeat(self, seconds: Callable[[], float], work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         """Do something again and again, until the end."""
         while not self.stopping.is_set():
             try:
@@ -183,7 +192,7 @@ class Service:
             except Exception as error:  # noqa: BLE001 - a bug in it must not end the watch
                 self.log("error", "error", error=repr(error))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.stopping.wait(), seconds)
+                await asyncio.wait_for(self.stopping.wait(), seconds())
 
     async def _try(self, name: str, work: Coroutine[Any, Any, T]) -> T | None:
         """Await something; a failure is a problem under this name until it succeeds. Changes are logged."""
@@ -280,6 +289,14 @@ class Service:
         package = job.request.document.get("package")
         if isinstance(package, dict):
             self.simple.forget(self.catalogue.projects(str(package.get("name"))))
+
+
+def _access(config: ServeConfig) -> tuple[TokenFolder, tuple[TokenScope, ...], dict[TokenScope, str]]:
+    return TokenFolder(config.token_folder), config.open, {"convert": config.rate}
+
+
+def _page_base(config: ServeConfig) -> str | None:
+    return f"{config.url}/" if config.url else None
 
 
 def _counts(_: MirrorState, queue: JobQueue) -> dict[str, int]:
