@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import Noted, console, echo, print_error, print_json, print_warnings
+from conda2wheel.cli.messages import Noted, console, echo, noted_before, print_error, print_json, print_warnings
 
 if TYPE_CHECKING:
     from conda2wheel.commands.audit_result import Audited
@@ -85,6 +85,7 @@ def audit(
     for source, result in results:
         if not isinstance(result, Audited):
             print_error(result, verbose)
+            noted += noted_before(result, source)
             errors.append((source, result))
             entries.append({**error_json(source, result, 0.0), "ok": False})
             continue

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import Noted, print_error, print_evidence, print_json, print_warnings
+from conda2wheel.cli.messages import Noted, noted_before, print_error, print_evidence, print_json, print_warnings
 
 if TYPE_CHECKING:
     from conda2wheel.cli.progress import ProgressDisplay
@@ -92,7 +92,7 @@ def convert(
             results.append(outcome.json())
             noted += _print_outcome(display, outcome, as_json, verbose)
             display.advance()
-    print_warnings(noted)
+    print_warnings(noted, verbose)
     if as_json:
         print_json(document(results))
     raise typer.Exit(0 if good else 1)
@@ -102,7 +102,8 @@ def _print_outcome(display: ProgressDisplay, outcome: ConvertOutcome[Planned], a
     """Print an outcome; returns the warnings that are printed in the end, folded."""
     if outcome.error is not None:
         print_error(outcome.error, verbose, display)
-        return []
+        noted = noted_before(outcome.error, outcome.source)
+        return noted if verbose else [each for each in noted if each.warning.code not in QUIET_WARNINGS]
     converted = outcome.converted
     if converted is None:
         return []

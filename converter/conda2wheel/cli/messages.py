@@ -95,6 +95,11 @@ class Noted(NamedTuple):
         return cls(warning, tuple(filter(None, subjects)))
 
 
+def noted_before(error: Conda2WheelError, source: str) -> list[Noted]:
+    """The warnings that were collected before an error, but for those that its line has."""
+    return [Noted.of(warning, source, warning.file) for warning in error.warnings if warning.message not in error.message]
+
+
 def warning_lines(noted: Sequence[Noted], verbose: bool = False) -> Iterable[str]:
     """Yield a line for each code of warnings: the first warning, and how many more there are; if `verbose`, a line for each."""
     counts = Counter(each.warning.code for each in noted)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import Noted, print_error, print_evidence, print_json, print_warnings
+from conda2wheel.cli.messages import Noted, noted_before, print_error, print_evidence, print_json, print_warnings
 
 if TYPE_CHECKING:
     from conda2wheel.cli.progress import ProgressDisplay
@@ -79,9 +79,10 @@ def repair(
                 good = False
                 results.append(error_json(source, outcome, time.monotonic() - started))
                 print_error(outcome, verbose, display)
+                noted += noted_before(outcome, source)
             display.advance()
             started = time.monotonic()
-    print_warnings(noted)
+    print_warnings(noted, verbose)
     if as_json:
         print_json(document(results))
     raise typer.Exit(0 if good else 1)

@@ -7,7 +7,7 @@ Libdirs are opened when the first library is looked up: most packages NEED nothi
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +148,16 @@ class LibraryIndex:
         names = self._exporting(tuple(symbols))
         libraries = (self._find_opened(name, package, platforms)[0] for name in names)
         return list({library.content: library for library in libraries if library is not None}.values())
+
+    def holding(
+        self, symbols: Collection[str], package: LibraryUser, platforms: Sequence[Platform]
+    ) -> Iterator[tuple[str, Library, str]]:
+        """Yield each library in the libdirs that exports one of the symbols, with it, and why it cannot be taken, or ""."""
+        libraries = (each for name in self._exporting(symbols) for each in self._libraries().get(name, ()))
+        for library in {(each.content, each.origin): each for each in libraries}.values():
+            why = _unfit(library, platforms) or _forbidden(library.package, package)
+            for symbol in sorted(library.side.exports.keys() & symbols):
+                yield symbol, library, why
 
     def _exporting(self, symbols: Iterable[str]) -> list[str]:
         """The file names of libraries that export one of these symbols. What was searched once is not read again."""

@@ -25,10 +25,11 @@ from conda2wheel.files.packagefile import PackageFile
 from conda2wheel.link.library import Library, LibraryUser, libraries_by_name, otherwise_named
 from conda2wheel.link.library_index import LibraryIndex
 from conda2wheel.link.library_wheel import LibraryWheel, LibraryWheels
-from conda2wheel.link.missing_needed import Definer, Unmet, definers_of, unmet_imports
+from conda2wheel.link.missing_needed import Definer, Unmet, definers_of, defines, unmet_imports
 from conda2wheel.results import ALLOWED, ConversionWarning, Provided
 
 SHOWN = 20  # libraries that a refusal names
+NAMED = 4  # libraries that a finding names
 SKIPPED = ("libdir-skipped", "channel-skipped")  # the warnings about packages that may have had a library
 
 
@@ -76,7 +77,7 @@ class Resolution:
         provided: the libraries that the main module provides.
         added: the symbols for which an entry of `targets` was added that the module itself does not have.
         bridge: the unwinding bridge among `vendored`; None without one.
-        undecided: the libraries outside of the wheel of which each could define a symbol (user, symbol): no entry was added.
+        undecided: the libraries outside of the wheel that define a symbol (user, symbol), of which none was chosen.
         warnings: what to tell the user, in order.
     """
 
@@ -307,6 +308,7 @@ class _Resolver:
                 single = next((definers[0] for definers in found.values() if len(definers) == 1), None)
                 if single is None:
                     result.undecided |= {(user, symbol): self._outside(each) for symbol, each in found.items()}
+                    result.undecided |= self._passed_over(user, {name: unmet[name] for name in unmet.keys() - found.keys()})
                     break
                 new += self._add(user, single, tuple(symbol for symbol in unmet if symbol in single.side.exports))
         return new
@@ -347,6 +349,17 @@ class _Resolver:
         """Those libraries that do not travel in the wheel, for a message."""
         libraries = (each.library for each in found if each.library is not None and each.key not in self.result.vendored)
         return tuple(f"{library.side.file.name} of {library.origin}" for library in libraries)
+
+    def _passed_over(self, user: str, unmet: Unmet) -> dict[tuple[str, str], tuple[str, ...]]:
+        """The libraries outside of the wheel that export a symbol and that the module cannot NEED, each with the reason."""
+        found: dict[tuple[str, str], tuple[str, ...]] = {}
+        for symbol, library, unfit in self.index.holding(unmet.keys(), self.wheel.package, self.wheel.platforms) if unmet else ():
+            linkable = library.side.kind.is_loadable and not library.side.init_functions
+            before = found.get((user, symbol), ())
+            if linkable and library.content not in self.result.vendored and len(before) < NAMED:
+                why = unfit or ("which NEEDs the module" if defines(library.side, unmet[symbol]) else "with another type")
+                found[user, symbol] = (*before, f"{library.side.file.name} of {library.origin} ({why})")
+        return found
 
     def _inside(self, user: str) -> Iterator[Definer]:
         """The wheel's own libraries, one path a content, that the loader would find for this module by their file names."""

@@ -95,6 +95,22 @@ def test_json_lists_vendored_libraries_and_warnings(tmp_path: Path) -> None:
     assert {"code": "no-metadata", "file": "METADATA"}.items() <= result["warnings"][0].items()
 
 
+def test_what_was_noticed_before_a_refusal_is_said_after_it(tmp_path: Path) -> None:
+    lost = {"lib/libz.a": "!<arch>\n", "share/a": conda.Link("nowhere"), "share/b": conda.Link("nowhere")}
+    library = conda.repack(conda.assemble("zlib", "1.3", {"lib/libz.a": "!<arch>\n"}), lost)
+    folded = run("convert", library, "-o", tmp_path).stderr.splitlines()
+    assert [
+        "error: static-library" in folded[0],
+        *(line.endswith("; and 1 more (-v) [link-left-out]") for line in folded[1:]),
+    ] == [
+        True,
+        True,
+    ]
+    assert len(run("convert", library, "-o", tmp_path, "-v").stderr.splitlines()) == 3
+    (result,) = json.loads(run("convert", library, "-o", tmp_path, "--json").stdout)["results"]
+    assert [warning["file"] for warning in result["warnings"]] == ["share/a", "share/b"]
+
+
 def test_dry_run_writes_nothing(tmp_path: Path) -> None:
     done = run("convert", demo(), "-o", tmp_path / "dist", "--dry-run", "--json")
     (result,) = json.loads(done.stdout)["results"]

@@ -181,6 +181,21 @@ def test_of_two_libraries_none_is_chosen_and_the_finding_names_both(travelling: 
     assert "libf2c" in message
 
 
+@pytest.mark.parametrize(
+    ("exported", "depends", "why"),
+    [("i>i", (), "with another type"), ("iiii>i", ("blas >=2",), "demo depends on blas >=2")],
+)
+def test_a_library_that_cannot_be_taken_is_named_with_the_reason(
+    exported: str, depends: tuple[str, ...], why: str, tmp_path: Path
+) -> None:
+    package = python({"pkg/__init__.py": "", OTHER: without_entry(F2C)}, name="demo", depends=depends)
+    blas = library("blas", {"lib/libblas.so": module([], {"do_lio": exported})})
+    with pytest.raises(Refused) as caught:
+        convert(package, out=tmp_path, libdirs=[blas], strict=True)
+    assert f"not defined in what the module NEEDs, but in libblas.so of blas-1.0-h1234567_0 ({why})" in caught.value.message
+    assert "link the module with -lblas" in caught.value.hint
+
+
 def test_a_symbol_that_needs_an_entry_decides_for_one_that_two_libraries_have(tmp_path: Path) -> None:
     f2c = module([], {"do_lio": "iiii>i", "s_wsle": "i>i"})
     package = python({"pkg/__init__.py": "", USER: without_entry(F2C, ("env", "s_wsle", "i>i"))})

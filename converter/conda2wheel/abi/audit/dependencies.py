@@ -29,6 +29,7 @@ GIVEN = frozenset({"__memory_base", "__table_base"})  # by the loader, to each m
 SOURCES = frozenset({"env", "wasi_snapshot_preview1", *GOT})
 CALLED = "loads, and the interpreter ends when it is called"
 PYTHON = re.compile(r"_?Py[A-Z_]\w*")
+UNIQUE = re.compile(r"-[0-9a-f]{8}$")  # what conda2wheel and auditwheel add to the names of vendored libraries
 CallResult = Literal["same", "converted", "throws"]
 _NOT_PASSED = "VE"  # v128, exnref
 
@@ -37,7 +38,7 @@ _NOT_PASSED = "VE"  # v128, exnref
 class ImportIssue:
     """A problem of one import.
 
-    `what` is the kind of import (function, data ...). `why` is the same for all imports with this problem.
+    `what` is the kind of import (function, data ...). `why` and `hint` are the same for all imports with this problem.
     """
 
     code: str
@@ -45,6 +46,7 @@ class ImportIssue:
     symbol: str
     what: str
     why: str
+    hint: str = ""
 
 
 def issues(instance: Instance, simulation: Simulation) -> Iterator[ImportIssue]:
@@ -197,8 +199,20 @@ def _absent(name: str, what: str, severity: Severity, then: str, definers: tuple
         return ImportIssue("cpython-symbol", severity, name, what, f"is not in this CPython: {then}")
     if definers:
         why = f"is not defined in what the module NEEDs, but in {' and '.join(definers)}: {then}"
-        return ImportIssue("unresolved-symbol", severity, name, what, why)
+        return ImportIssue("unresolved-symbol", severity, name, what, why, _to_link(definers))
     return ImportIssue("unresolved-symbol", severity, name, what, f"is not defined anywhere: {then}")
+
+
+def _to_link(definers: tuple[str, ...]) -> str:
+    """What to do where libraries, each by its path or as `FILE of PACKAGE`, define what a module takes.
+
+    >>> _to_link(("demo.libs/libz-0a1b2c3d.so", "libblas.so.3 of blas-1.0-h_0"))
+    'link the module with -lz or -lblas, so that it NEEDs the library'
+    """
+    files = (posixpath.basename(each.partition(" of ")[0]) for each in definers)
+    stems = [UNIQUE.sub("", file.partition(".so")[0]) for file in files]
+    flags = dict.fromkeys(f"-l{stem[3:]}" if stem.startswith("lib") else f"-l:{stem}.so" for stem in stems)
+    return f"link the module with {' or '.join(flags)}, so that it NEEDs the library"
 
 
 def _weak(name: str, what: str) -> ImportIssue:

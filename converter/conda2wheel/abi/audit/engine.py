@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from conda2wheel.abi.audit import checks, clashes, dependencies
 from conda2wheel.abi.audit.dependencies import ImportIssue
@@ -111,11 +112,12 @@ def _imports(module: InstalledModule, simulation: Simulation) -> Iterator[Findin
         for issue in dependencies.issues(instance, simulation):
             if instance in used or issue.severity is Severity.LOAD:
                 issues.setdefault(issue)
-    groups: dict[tuple[str, Severity, str, str], list[str]] = defaultdict(list)
+    groups: dict[tuple[str, Severity, str, str, str], list[str]] = defaultdict(list)
     for issue in issues:
-        groups[issue.code, issue.severity, issue.what, issue.why].append(issue.symbol)
-    for (code, severity, what, why), names in groups.items():
-        yield from _symbol_findings(module, code, severity, what, why, names)
+        groups[issue.code, issue.severity, issue.what, issue.why, issue.hint].append(issue.symbol)
+    for (code, severity, what, why, hint), names in groups.items():
+        for finding in _symbol_findings(module, code, severity, what, why, names):
+            yield replace(finding, hint=hint)
 
 
 def _symbol_findings(
