@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import functools
 import http.server
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from conda2wheel.commands.convert import convert
-from conda2wheel.errors import Conda2WheelError
 from conda2wheel.index.pages.catalogue import PackageCatalogue
 from conda2wheel.index.pages.ranking import SearchQuery, search
 from conda2wheel.index.pages.site import POLICIES, Pages, Site
 from conda2wheel.mirror.work.executors import InProcessExecutor
-from conda2wheel.results import document, error_json
 from tests.helpers import catalogues, sets
 from tests.helpers.browser import AXE, Browser, package
 from tests.helpers.mirror_runs import small_mirror
@@ -48,11 +42,9 @@ CRASH = "import ctypes\nprint('before')\nctypes.string_at(0xfffffff0, 100000)\n"
 
 @dataclass
 class WebSite:
-    """A folder over HTTP, with the Content-Security-Policies as headers; `jobs` are the conversions of its small API."""
+    """A folder over HTTP, with the Content-Security-Policies as headers."""
 
     url: str = ""
-    jobs: list[dict[str, Any]] = field(default_factory=list)
-    refused: bool = False
 
 
 @contextmanager
@@ -77,50 +69,7 @@ def website(folder: Path) -> Iterator[WebSite]:
         def do_GET(self) -> None:
             if self.path == "/convert":
                 self.path = "/convert.html"
-            found = self.path.removeprefix("/api/v1/jobs/")
-            if found == self.path:
-                super().do_GET()
-                return
-            number, _, events = found.partition("/")
-            job = site.jobs[int(number)]
-            if not events:
-                self.answer("application/json", json.dumps(job).encode())
-                return
-            stages = ({"state": "running", "stage": stage} for stage in ("open", "read", "plan", "link", "audit", "write"))
-            texts = [f"event: stage\r\ndata: {json.dumps(each)}\r\n\r\n" for each in stages]
-            last = {key: job[key] for key in ("state", "stage")}
-            self.answer("text/event-stream", "".join([*texts, f"data: {json.dumps(last)}\n\n"]).encode())
-
-        def do_POST(self) -> None:
-            data = self.rfile.read(int(self.headers["Content-Length"]))
-            query = parse_qs(urlsplit(self.path).query)
-            if site.refused:
-                self.answer("application/json", b'{"detail": "this token has ended"}', 401)
-                return
-            path = folder / "uploads" / Path(query["filename"][0]).name
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(data)
-            number = len(site.jobs)
-            try:
-                made = convert(path, out=folder / "made")
-                result = {**made.json(), "url": f"/made/{made.filename}"}
-                job = {"id": str(number), "state": "done", "stage": "write", "result": document([result])}
-            except Conda2WheelError as error:
-                job = {
-                    "id": str(number),
-                    "state": "refused",
-                    "stage": "plan",
-                    "result": document([error_json(path.name, error, 0)]),
-                }
-            site.jobs.append(job)
-            self.answer("application/json", json.dumps({"id": str(number), "state": "queued", "stage": "queued"}).encode(), 202)
-
-        def answer(self, content_type: str, data: bytes, status: int = 200) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", content_type)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            super().do_GET()
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -261,29 +210,6 @@ def test_a_view_is_made_by_clicks_and_keys_and_has_an_address(page: Browser, lar
     assert page("evaluate", COUNT) == f"{len(channel.packages):,} packages".replace(",", "\u202f")
     page("goto", f"{large.url}?q={'x' * 5000}")
     assert names(page) == []
-
-
-@LONG
-def test_a_file_is_dropped_and_its_wheel_downloaded(page: Browser, small: WebSite, tmp_path: Path) -> None:
-    page("goto", f"{small.url}convert")
-    good, bad = sets.native("numeric", "2.4.0"), tmp_path / "bad-1.0-0.conda"
-    bad.write_bytes(b"no archive")
-    page("setInputFiles", "#file", str(good))
-    page("waitForSelector", "#result .button")
-    assert page("innerText", "#result .verdict") == "converted"
-    assert page("evaluate", "[...document.querySelectorAll('#stages .done')].length") == 7
-    data = page("evaluate", "fetch(document.querySelector('#result .button').href).then((answer) => answer.text())")
-    assert data.startswith("PK")
-    assert audited(page) == []
-    page("setInputFiles", "#file", str(bad))
-    page("waitForSelector", "#result .failed")
-    assert page("innerText", "#result .verdict").startswith("refused (corrupt-archive): ")
-    assert page("innerText", "#stages .bad") == "plan"
-    small.refused = True
-    page("setInputFiles", "#file", str(good))
-    page("waitForFunction", "document.getElementById('result').textContent.includes('token has ended')")
-    small.refused = False
-    assert [each for each in page("trouble") if "401" not in each] == []
 
 
 @LONG

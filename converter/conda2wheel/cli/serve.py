@@ -69,9 +69,10 @@ def serve(
 ) -> None:
     """Serve an index of wheels that converts on demand, until SIGTERM or Ctrl-C.
 
-    Prints its address on stdout once it answers, and log lines on stderr. Without CONFIG: emscripten-forge-4x, and a store in the
-    user's data directory. SIGHUP reads CONFIG again. `conda2wheel serve token` makes, lists and revokes tokens. Exit status: 0 it
-    was asked to end, 1 it failed, 2 the configuration is wrong.
+    Prints its address on stdout once it answers, and log lines on stderr. Without CONFIG: emscripten-forge-4x, a store in the
+    user's data directory, and on loopback a second line: the page that converts files, with a token of this process. SIGHUP reads
+    CONFIG again. `conda2wheel serve token` makes, lists and revokes tokens. Exit status: 0 it was asked to end, 1 it failed, 2
+    the configuration is wrong.
     """
     from conda2wheel.errors import Failed
 
@@ -94,7 +95,7 @@ def serve(
                 return loaded
             return replace(loaded, mirror=replace(loaded.mirror, work=replace(loaded.mirror.work, workers=workers)))
 
-        run(read, None if dask is None else DaskExecutor(dask), echo)
+        run(read, None if dask is None else DaskExecutor(dask), echo, session=config is None)
 
 
 @token.command()

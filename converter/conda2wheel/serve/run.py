@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import math
 import signal
@@ -78,14 +79,19 @@ def bind(service: Service, on_ready: Callable[[str], None] = lambda _: None) -> 
 
 
 def serve(
-    read_config: Callable[[], ServeConfig], executor: Executor | None = None, on_ready: Callable[[str], None] = lambda _: None
+    read_config: Callable[[], ServeConfig],
+    executor: Executor | None = None,
+    on_ready: Callable[[str], None] = lambda _: None,
+    *,
+    session: bool = False,
 ) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP reads the configuration again.
 
     Args:
         read_config: reads the configuration.
         executor: converts; None for worker processes.
-        on_ready: called with the service's address once it answers.
+        on_ready: called with the service's address once it answers, then with that of /convert if it has a session.
+        session: whether who reads these addresses may do everything until the process ends, if it listens on loopback alone.
 
     Raises:
         Failed: as `read_config`, `bind` and `Service`.
@@ -96,7 +102,13 @@ def serve(
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.WARNING)
-    bound = bind(service, on_ready)
+
+    def ready(address: str) -> None:
+        on_ready(address)
+        if session and ipaddress.ip_address(bound.socket.getsockname()[0].partition("%")[0]).is_loopback:
+            on_ready(f"{address}/convert#token={service.access.open_session()}")
+
+    bound = bind(service, ready)
 
     def reload(*_: object) -> None:
         try:

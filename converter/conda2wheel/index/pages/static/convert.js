@@ -1,12 +1,14 @@
-// The page on which a file or a package of the channel is converted, by the service's API.
+// The page on which a file or a package of the channel is converted, by the service's API (docs/reference/commands/serve.md).
 //
-// POST api/v1/jobs?kind=convert with a file as it is and its `filename`, or with `spec`, answers {id, state, stage, events}. The
-// job's events come as server-sent events; the job's `result` is the document of `conda2wheel convert --json`.
+// A job's events come as server-sent events; the last one is the job with its `result`: of an upload the documents of `convert` or
+// `repair` and of `audit`, of a package of the channel what the mirror records of it, or a code and a message where its worker died.
 'use strict';
 
 const API = new URL(`${document.body.dataset.root}api/v1/`, location.href).href;
-const STAGES = ['queued', 'open', 'read', 'plan', 'link', 'audit', 'write'];
+const STAGES = { upload: ['sent', 'queued', 'open', 'link', 'audit', 'write', 'report'], channel: ['queued', 'running'] };
 const ENDED = ['done', 'failed', 'refused', 'cancelled'];
+const DONE = { convert: 'Converted.', repair: 'Repaired.', audit: 'Audited.' };
+const VERDICTS = { runs: 'runs', 'runs-except': 'runs in part', 'does-not-load': 'does not load' };
 const PAUSE = 2000; // ms between two questions, where events do not come
 
 const element = (id) => document.getElementById(id);
@@ -20,37 +22,54 @@ function make(name, content, properties = {}) {
   return made;
 }
 
-function headers() {
-  const token = form.elements.token.value.trim();
-  return token ? { Authorization: `Bearer ${token}` } : {};
+const token = () => form.elements.token.value.trim();
+const headers = () => (token() ? { Authorization: `Bearer ${token()}` } : {});
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? '' : '.');
+
+/** Take the token that the service printed with the page's address, and leave it in no history. */
+function takeToken() {
+  const given = new URLSearchParams(location.hash.slice(1)).get('token');
+  if (!given) return;
+  form.elements.token.value = given;
+  history.replaceState(history.state, '', location.pathname + location.search);
 }
 
-/** What an answer that is no success says, in one sentence. */
+/** What an answer that is no success says, in plain words. */
 async function problem(answer) {
   const said = await answer.json().catch(() => null);
-  const why = said?.message ?? (typeof said?.detail === 'string' ? said.detail : said?.detail?.message);
+  const detail = Array.isArray(said?.detail) ? said.detail.map((each) => each.msg).join('; ') : said?.detail;
   const words = {
-    401: 'This server wants a token.', 403: 'This token does not allow conversions.', 413: 'The file is too large for this server.',
-    429: 'Too many requests. Try again later.', 503: 'The service is busy or down. Try again later.',
+    401: token() ? 'The server does not take this token.' : 'This server wants a token for that.',
+    403: 'This token, or this server, does not permit that.', 408: 'It took too long.', 413: 'The file is too large for this server.',
+    415: 'This is neither a package nor a wheel.', 429: 'That is too much at once.', 503: 'The server cannot do it now.',
   };
-  return [words[answer.status] ?? `The server answered ${answer.status}.`, why].filter(Boolean).join(' ');
+  const wait = Number(answer.headers.get('Retry-After'));
+  const again = wait ? `Try again in ${wait} s.` : answer.status === 503 ? 'Try again later.' : '';
+  if (answer.status === 401) {
+    element('token').open = true;
+    form.elements.token.focus();
+  }
+  const known = words[answer.status] ?? (typeof detail === 'string' ? '' : `The server answered ${answer.status}.`);
+  return [known, typeof detail === 'string' ? sentence(detail) : '', again].filter(Boolean).join(' ');
 }
 
-function show(job) {
-  const list = element('stages');
-  const now = ENDED.includes(job.state) ? STAGES.length : Math.max(0, STAGES.indexOf(job.stage ?? job.state));
-  if (job.stage && !STAGES.includes(job.stage) && !ENDED.includes(job.stage)) element('job-state').textContent = job.stage;
-  else element('job-state').textContent = ENDED.includes(job.state) ? '' : `${job.state}${job.stage ? `: ${job.stage}` : ''}`;
-  const bad = job.state === 'failed' || job.state === 'refused';
-  const reached = bad ? Math.max(0, STAGES.indexOf(job.stage)) : now;
-  list.replaceChildren(
-    ...STAGES.map((name, number) => {
-      const state = number < reached ? 'done' : number > reached ? '' : bad ? 'bad' : number === now ? 'now' : 'done';
+/** Light up the stages until the one that a job is in; `last` is that in which it ended badly. */
+function show(job, last) {
+  const stages = STAGES[job.source];
+  const ended = ENDED.includes(job.status);
+  const bad = ended && job.status !== 'done';
+  const at = Math.max(...[last, job.stage, job.status].map((name) => stages.indexOf(name)), 0);
+  const reached = ended && !bad ? stages.length : at;
+  element('job-state').textContent = ended ? '' : { sending: 'Sending the file …', queued: 'Waiting for its turn …' }[job.status] ?? 'Working …';
+  element('stages').replaceChildren(
+    ...stages.map((name, number) => {
+      const state = number < reached ? 'done' : number > reached ? '' : bad ? 'bad' : 'now';
       const item = make('li', name, { className: state });
       if (state === 'now') item.setAttribute('aria-current', 'step');
       return item;
     }),
   );
+  return stages[at];
 }
 
 function webAddress(text) {
@@ -66,27 +85,63 @@ function lines(title, texts) {
   return texts.length ? [make('h3', title), make('ul', texts.map((each) => make('li', each)), { className: 'result-list' })] : [];
 }
 
+const verdict = (text, className) => make('p', text, { className: `verdict ${className}` });
+const coded = (each) => `${each.message} [${each.code}]`;
+
+/** What the command line says of a package or a wheel, or what the mirror records of it. */
+function report(each) {
+  const reasons = each.evidence?.length ? `, because: ${each.evidence.join('; ')}` : '';
+  const warnings = (each.warnings ?? []).map((one) => (Array.isArray(one) ? { code: one[0], message: one[1] } : one));
+  return [
+    ...(each.platform ? [make('p', `For ${each.platform}${reasons}.`, { className: 'note' })] : []),
+    ...lines('What does not run', (each.unusable ?? []).map((part) => `${part.module}: ${part.message}`)),
+    ...lines('Warnings', warnings.map(coded)),
+    ...lines('Vendored', (each.vendored ?? []).map((one) => (typeof one === 'string' ? one : `${one.name} from ${one.from}`))),
+    ...lines('Required', each.requires ?? []),
+  ];
+}
+
+/** What the audit says: where it runs, what it found, and of each Pyodide the first reason. */
+function audit(each) {
+  if (each.code) return [verdict(`The audit failed (${each.code}): ${sentence(each.message)}`, 'failed')];
+  const runs = (each.matrix ?? []).filter((row) => row.runs).map((row) => row.pyodide);
+  const where = each.pyodides?.join(', ') || each.pyodide;
+  const words = `${VERDICTS[each.verdict] ?? each.verdict}${where ? ` in Pyodide ${where}` : ''}`;
+  const name = (row) => `${row.pyodide}: ${VERDICTS[row.verdict] ?? row.verdict}${row.reason ? `: ${row.module ?? ''} ${row.reason}` : ''}`;
+  const matrix = (each.matrix ?? []).map((row) => make('li', name(row)));
+  return [
+    verdict(`The audit: ${words}.`, each.verdict === 'runs' ? 'runs' : each.ok ? 'partly' : 'failed'),
+    ...(runs.length ? [make('p', `Runs in ${runs.join(', ')}.`, { className: 'note' })] : []),
+    ...lines('Findings', (each.findings ?? []).map((one) => `${one.severity}: ${one.module ?? ''} ${coded(one)}`)),
+    ...(matrix.length ? [make('details', [make('summary', 'Each Pyodide'), make('ul', matrix, { className: 'result-list' })])] : []),
+  ];
+}
+
+function size(bytes) {
+  return bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
 function showResult(job) {
-  const results = job.result?.results ?? [];
+  const result = job.result ?? {};
+  const results = result.document?.results ?? [];
+  const said = results[0] ?? result;
   const parts = [];
-  for (const each of results) {
-    const bad = each.code ? ` (${each.code})` : '';
-    parts.push(make('p', `${each.status}${bad}${each.message ? `: ${each.message}` : ''}`, { className: `verdict ${each.status === 'converted' ? 'runs' : 'failed'}` }));
-    if (each.hint) parts.push(make('p', each.hint, { className: 'note' }));
-    const url = webAddress(each.url ?? each.wheel);
-    if (url && each.filename) {
-      parts.push(make('p', make('a', `Download ${each.filename}`, { className: 'button', href: url, download: each.filename })));
-    }
-    if (each.platform) parts.push(make('p', `For ${each.platform}${each.evidence?.length ? `, because: ${each.evidence.join('; ')}` : ''}.`, { className: 'note' }));
-    parts.push(
-      ...lines('What does not run', (each.unusable ?? []).map((part) => `${part.module}: ${part.message}`)),
-      ...lines('Warnings', (each.warnings ?? []).map((warning) => `${warning.message} [${warning.code}]`)),
-      ...lines('Vendored', (each.vendored ?? []).map((library) => `${library.name} from ${library.from}`)),
-      ...lines('Findings of the audit', (each.findings ?? []).map((finding) => `${finding.severity}: ${finding.module ?? ''} ${finding.message} [${finding.code}]`)),
-      ...lines('Required', each.requires ?? []),
-    );
+  if (job.status === 'done') parts.push(verdict(DONE[result.command ?? job.kind], 'runs'));
+  else {
+    const why = said.message ? `: ${sentence(said.message)}` : '.';
+    parts.push(verdict(`${sentence(job.status).slice(0, -1)}${said.code ? ` (${said.code})` : ''}${why}`, 'failed'));
+    if (said.hint) parts.push(make('p', sentence(said.hint), { className: 'note' }));
   }
-  if (!results.length) parts.push(make('p', job.message ?? `The job ended: ${job.state}.`, { className: 'verdict failed' }));
+  const href = webAddress(job.links?.wheel);
+  if (href) {
+    const { filename } = result.wheel;
+    parts.push(make('p', [make('a', `Download ${filename}`, { className: 'button', href, download: filename }), ` ${size(result.wheel.size)}`]));
+  }
+  if (job.status === 'done') {
+    const audits = result.command === 'audit' ? results : (result.audit?.results ?? []);
+    const reports = result.command === 'audit' ? [] : result.document ? results : [result.wheel ? { ...result.wheel, warnings: result.warnings } : result];
+    parts.push(...audits.flatMap(audit), ...reports.flatMap(report));
+  }
   element('result').replaceChildren(...parts);
   element('raw').hidden = false;
   element('raw').querySelector('pre').textContent = JSON.stringify(job, null, 1);
@@ -98,84 +153,92 @@ function fail(message) {
   element('result').replaceChildren(make('p', message, { className: 'verdict failed' }));
 }
 
-/** The data of each server-sent event of a response, as JSON. */
+/** The number and the data, as JSON, of each server-sent event of a response. */
 async function* events(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = '';
   for (;;) {
     const { done, value } = await reader.read();
     if (done) return;
-    text += value.replaceAll('\r\n', '\n');
+    text = (text + value).replaceAll('\r\n', '\n');
     const found = text.split('\n\n');
     text = found.pop();
     for (const event of found) {
-      const data = event.split('\n').filter((line) => line.startsWith('data:')).map((line) => line.slice(5).trimStart()).join('\n');
-      if (data) yield JSON.parse(data);
+      const field = (name) => event.split('\n').filter((line) => line.startsWith(`${name}:`)).map((line) => line.slice(name.length + 1).trimStart()).join('\n');
+      if (field('data')) yield { number: field('id'), data: JSON.parse(field('data')) };
     }
   }
 }
 
+/** Show a job until it has ended, by its events; where they break off, go on after the last. Returns null for one that is left. */
 async function follow(job, turn) {
   const url = new URL(`jobs/${encodeURIComponent(job.id)}`, API).href;
-  let now = job;
-  while (!ENDED.includes(now.state)) {
-    const answer = await fetch(`${url}/events`, { headers: { ...headers(), Accept: 'text/event-stream' } });
-    if (answer.ok && answer.headers.get('Content-Type')?.startsWith('text/event-stream')) {
-      for await (const event of events(answer)) {
-        if (turn !== running) return null;
-        now = { ...now, ...event };
-        show(now);
-        if (ENDED.includes(now.state)) break;
-      }
+  let [now, last, number] = [job, 'queued', ''];
+  while (!ENDED.includes(now.status)) {
+    const after = number ? { 'Last-Event-ID': number } : {};
+    const answer = await fetch(`${url}/events`, { headers: { ...headers(), ...after } });
+    if (!answer.ok) throw new Error(await problem(answer));
+    for await (const event of events(answer)) {
+      if (turn !== running) return null;
+      number = event.number;
+      const { event: name, ...told } = event.data; // {event, stage}, {event}, or the whole job
+      now = { ...now, ...(name && name !== 'stage' ? { status: name } : {}), ...told };
+      last = show(now, last);
     }
+    if (ENDED.includes(now.status) && now.result) break;
     const asked = await fetch(url, { headers: headers() });
     if (!asked.ok) throw new Error(await problem(asked));
     now = await asked.json();
     if (turn !== running) return null;
-    show(now);
-    if (!ENDED.includes(now.state)) await new Promise((done) => setTimeout(done, PAUSE));
+    last = show(now, last);
+    if (!ENDED.includes(now.status)) await new Promise((done) => setTimeout(done, PAUSE));
   }
-  if (now.result) return now;
-  const asked = await fetch(url, { headers: headers() });
-  if (!asked.ok) throw new Error(await problem(asked));
-  return asked.json();
+  return now;
 }
 
-async function convert(title, query, body) {
+async function convert(title, source, query, body, type) {
   const turn = ++running;
   element('job').hidden = false;
   element('job-title').textContent = title;
   element('raw').hidden = true;
   element('result').replaceChildren();
-  show({ state: 'queued' });
+  if (/[^\x21-\x7e]/.test(token())) {
+    fail('This is no token: it has spaces or other characters that none has.');
+    return;
+  }
+  show({ source, status: source === 'upload' ? 'sending' : 'queued' });
   try {
-    const answer = await fetch(`${API}jobs?${new URLSearchParams({ kind: 'convert', ...query })}`, { method: 'POST', headers: headers(), body });
+    const answer = await fetch(`${API}jobs?${new URLSearchParams(query)}`, { method: 'POST', headers: { ...headers(), 'Content-Type': type }, body });
+    if (turn !== running) return;
     if (!answer.ok) {
       fail(await problem(answer));
       return;
     }
     const job = await answer.json();
+    if (turn !== running) return;
     show(job);
     const ended = await follow(job, turn);
-    if (ended) {
-      show(ended);
-      showResult(ended);
-    }
+    if (ended) showResult(ended);
   } catch (error) {
     if (turn === running) fail(error instanceof TypeError ? 'The server does not answer. Try again later.' : error.message);
   }
 }
 
-const convertFile = (file) => convert(file.name, { filename: file.name }, file);
+const convertSpec = (spec) => convert(spec, 'channel', {}, JSON.stringify({ spec }), 'application/json');
+const convertFile = (file) => convert(file.name, 'upload', { filename: file.name }, file, 'application/octet-stream');
 
 form.hidden = false;
 form.addEventListener('submit', (event) => {
   event.preventDefault();
   const spec = form.elements.spec.value.trim();
-  if (spec) convert(spec, { spec });
+  if (spec) convertSpec(spec);
   else form.elements.spec.focus();
 });
-element('file').addEventListener('change', ({ target }) => target.files[0] && convertFile(target.files[0]));
+element('file').addEventListener('change', ({ target }) => {
+  if (target.files[0]) convertFile(target.files[0]);
+});
+addEventListener('hashchange', takeToken);
+takeToken();
 for (const name of ['dragover', 'dragenter']) {
   drop.addEventListener(name, (event) => {
     event.preventDefault();
