@@ -64,9 +64,9 @@ def find() -> str | None:
     return str(found) if works else None
 
 
-def snippet() -> str:
-    """The configuration in the manual."""
-    text = (REPOSITORY / "docs" / "how-to" / "serve.md").read_text()
+def snippet(page: str = "serve.md") -> str:
+    """The configuration in a page of the manual."""
+    text = (REPOSITORY / "docs" / "how-to" / page).read_text()
     (found,) = re.findall(r"^```nginx\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return str(found)
 
@@ -74,11 +74,25 @@ def snippet() -> str:
 @contextmanager
 def running(program: str, root: Path, work: Path) -> Iterator[str]:
     """Serve `root`; logs and other files go to `work`. Yields the address, `http://127.0.0.1:PORT/`."""
+    with _answering(program, snippet(), ("root /srv/wheels;", f"root {root};"), work) as address:
+        yield address
+
+
+@contextmanager
+def in_front(program: str, url: str, work: Path, scheme: str = "$scheme") -> Iterator[str]:
+    """The manual's proxy of the service at `url`, which says that clients came by `scheme`."""
+    ours = snippet("service.md").replace("X-Forwarded-Proto $scheme;", f"X-Forwarded-Proto {scheme};")
+    with _answering(program, ours, ("proxy_pass http://127.0.0.1:8000;", f"proxy_pass {url};"), work) as address:
+        yield address
+
+
+@contextmanager
+def _answering(program: str, text: str, change: tuple[str, str], work: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    ours = snippet().replace("listen 80;", f"listen 127.0.0.1:{port};").replace("root /srv/wheels;", f"root {root};")
-    assert ours.count(str(port)) == ours.count(str(root)) == 1
+    assert text.count("listen 80;") == text.count(change[0]) == 1
+    ours = text.replace("listen 80;", f"listen 127.0.0.1:{port};").replace(*change)
     user = "user root;" if os.geteuid() == 0 else ""  # else its workers may not read what only root may
     (work / "nginx.conf").write_text(MAIN.format(user=user, snippet=ours))
     process = subprocess.Popen([program, "-p", str(work), "-c", str(work / "nginx.conf")], stderr=subprocess.PIPE, text=True)
