@@ -27,6 +27,7 @@ VERDICTS: dict[Came, set[Severity | None]] = {
 }
 # Codes of which no signal is made here, and where they are tried instead.
 ELSEWHERE = {
+    "not-installed": "a matter of where installers put files, before any loader: tests/unit/commands/test_repair.py",
     "any-tag": "a matter of the tag, which no loader reads: tests/unit/cli/test_audit.py",
     "engine": "a matter of the engine, not of the Pyodide: tests/unit/abi/test_engines.py",
     "libs-order": "a matter of loaders before 0.27: tests/runtime/test_libs_first.py",

@@ -96,7 +96,11 @@ def test_json_lists_vendored_libraries_and_warnings(tmp_path: Path) -> None:
 
 
 def test_what_was_noticed_before_a_refusal_is_said_after_it(tmp_path: Path) -> None:
-    lost = {"lib/libz.a": "!<arch>\n", "share/a": conda.Link("nowhere"), "share/b": conda.Link("nowhere")}
+    lost: dict[str, conda.Content | None] = {
+        "lib/libz.a": "!<arch>\n",
+        "share/a": conda.Link("nowhere"),
+        "share/b": conda.Link("nowhere"),
+    }
     library = conda.repack(conda.assemble("zlib", "1.3", {"lib/libz.a": "!<arch>\n"}), lost)
     folded = run("convert", library, "-o", tmp_path).stderr.splitlines()
     assert [

@@ -22,7 +22,7 @@ def test_as_a_library_it_returns_or_raises(tmp_path: Path) -> None:
     row = parse("pyemscripten_2026_0_wasm32")
     assert row is not None
     assert not audit(path, row).ok
-    with pytest.raises(Refused, match="not a wheel") as refused:
+    with pytest.raises(Refused, match="not a zip file") as refused:
         audit(damaged(tmp_path / "two"))
     assert refused.value.code == "corrupt-archive"
     for arguments, code in (

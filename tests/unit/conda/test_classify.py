@@ -178,7 +178,6 @@ def test_what_is_only_named_so_is_not_offered_as_a_library(kind: str) -> None:
     [
         {"share/proj/proj.db": "x"},
         {"bin/script": "#!/bin/sh\n"},
-        {"lib/python3.13/os.py": ""},
         {"lib/python3.13/site-packages/README.txt": ""},
         {"share/site-packages/x.py": ""},
         {"etc/conda/test-files-of-mine": ""},
@@ -186,6 +185,10 @@ def test_what_is_only_named_so_is_not_offered_as_a_library(kind: str) -> None:
 )
 def test_what_has_nothing_for_site_packages_is_not_python(files: conda.Files) -> None:
     refused(package(files), "not-python", "nothing for site-packages")
+
+
+def test_modules_of_the_standard_library_alone_are_an_interpreter() -> None:
+    refused(package({"lib/python3.13/os.py": ""}), "interpreter", "standard library")
 
 
 @pytest.mark.parametrize("path", [f"{SITE}/x.py", "site-packages/x.py", "lib/python3.9/site-packages/x.py"])
