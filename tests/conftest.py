@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,10 @@ from conda2wheel.mirror.store.base import Store
 from conda2wheel.mirror.store.open import open_store
 from conda2wheel.net.cache import cache_folder
 from tests.helpers.seaweed import S3, WEED, seaweed
+
+# A shell without job control starts what it runs in the background with SIGINT ignored, and so are the processes of tests then.
+if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
