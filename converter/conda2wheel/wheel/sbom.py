@@ -4,6 +4,9 @@ Specifications: PEP 770 (SBOMs in wheels), CycloneDX 1.6, package URLs of the ty
 wheel is the conda package (or the wheel) that it is made from. Each package of a vendored library is a component with its
 files; each library that these packages and the wheel were compiled against is a static component. The unwinding bridge, which
 conda2wheel makes, is a component as well.
+
+The document is written as data: to import cyclonedx-python-lib costs more time than to convert a small package. The tests judge
+it with that library; keys and lists are in the library's order.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from conda2wheel._version import __version__
 from conda2wheel.conda.abi_evidence import channel_name
@@ -24,14 +27,9 @@ from conda2wheel.files.pypa import spdx_expression
 from conda2wheel.wheel.provenance import TOOL, Provenance
 from conda2wheel.wheel.writer import Member
 
-if TYPE_CHECKING:
-    from cyclonedx.model import HashType
-    from cyclonedx.model.component import Component
-    from cyclonedx.model.license import DisjunctiveLicense, LicenseExpression
-    from packageurl import PackageURL
-
 FOLDER = "sboms"
 NAME = "conda2wheel.cdx.json"
+SCHEMA = "http://cyclonedx.org/schema/bom-1.6.schema.json"  # its `$id`
 LICENSE = "BSD-3-Clause"  # of what conda2wheel makes itself
 _NAMESPACE = uuid.UUID("6f0e1ca6-6d3a-5a0e-9df2-2f5a3b4b6a51")  # the namespace of the serial numbers
 
@@ -56,54 +54,52 @@ def sbom(provenance: Provenance, members: Iterable[Member], compiled: Compiled, 
         compiled: the static libraries.
         data: the paths of the files that a recipe adds from other packages.
     """
-    from cyclonedx.model.bom import Bom, BomMetaData
-    from cyclonedx.model.component import Component, ComponentType, Pedigree
-    from cyclonedx.model.tool import ToolRepository
-    from cyclonedx.output.json import JsonV1Dot6
-    from packageurl import PackageURL
-
     foreign = {library.name for library in provenance.vendored} | set(data)
     foreign_members = [member for member in members if member.path in foreign]
-    purl = PackageURL("pypi", None, provenance.name.lower(), provenance.version, {"file_name": provenance.filename})
-    wheel = Component(
-        type=ComponentType.LIBRARY,
-        name=provenance.name,
-        version=provenance.version,
-        purl=purl,
-        bom_ref="wheel",
-        licenses=_licenses(provenance.license),
-        pedigree=Pedigree(ancestors=[_component(provenance.input, "ancestor")]) if provenance.input else None,
-    )
+    wheel: dict[str, Any] = {
+        "bom-ref": "wheel",
+        "licenses": _licenses(provenance.license),
+        "name": provenance.name,
+        "pedigree": {"ancestors": [_component(provenance.input, "ancestor")]} if provenance.input else None,
+        "purl": _pypi_purl(provenance.name, provenance.version, provenance.filename),
+        "type": "library",
+        "version": provenance.version,
+    }
     packages = _by_source(foreign_members)
-    shared = {source: _component(source, _ref("shared", source), "shared", files) for source, files in packages.items()}
-    generated = {member.path: _generated(member) for member in foreign_members if member.origin.source is None}
-    hosts = {source: each for source, each in compiled.others.items() if source in shared}
-    static = {
-        source: _component(source, _ref("static", source), "static")
-        for source in dict.fromkeys([*compiled.own, *(each for found in hosts.values() for each in found)])
-    }
-    tool = Component(type=ComponentType.APPLICATION, name=TOOL, version=__version__, bom_ref="tool")
-    bom = Bom(
-        serial_number=_serial(provenance, foreign_members),
-        metadata=BomMetaData(
-            component=wheel, tools=ToolRepository(components=[tool]), timestamp=datetime.fromtimestamp(provenance.moment, UTC)
-        ),
-        components=[*shared.values(), *static.values(), *generated.values()],
-    )
-    with_data = [source for source, files in packages.items() if any(member.path in data for member in files)]
-    by_path = {member.path: shared[source] for source, files in packages.items() for member in files}
-    by_path |= generated
-    needs: dict[Component, list[Component]] = {
-        wheel: [*(static[source] for source in compiled.own), *(shared[source] for source in with_data)]
-    }
+    refs = _refs("shared", packages)
+    shared = [_component(source, refs[source], "shared", files) for source, files in packages.items()]
+    hosts = {source: each for source, each in compiled.others.items() if source in refs}
+    static_refs = _refs("static", [*compiled.own, *(each for found in hosts.values() for each in found)])
+    static = [_component(source, ref, "static") for source, ref in static_refs.items()]
+    generated = [_generated(member) for member in foreign_members if member.origin.source is None]
+    by_path = {member.path: refs[source] for source, files in packages.items() for member in files}
+    by_path |= {member.path: _generated_ref(member) for member in foreign_members if member.origin.source is None}
+    needs: dict[str, set[str]] = {"wheel": {static_refs[source] for source in compiled.own}}
+    needs["wheel"] |= {refs[source] for source, files in packages.items() if any(member.path in data for member in files)}
     for source, found in hosts.items():
-        needs[shared[source]] = [static[each] for each in found]
+        needs[refs[source]] = {static_refs[each] for each in found}
     for library in provenance.vendored:
         for user in library.needed_by or ("",):  # no module of this wheel NEEDs it: it is vendored for other wheels
-            needs.setdefault(by_path.get(user, wheel), []).append(by_path[library.name])
-    for user_component, needed in needs.items():
-        bom.register_dependency(user_component, [each for each in needed if each is not user_component])
-    return BytesBlob((JsonV1Dot6(bom).output_as_string(indent=1) + "\n").encode())
+            needs.setdefault(by_path.get(user, "wheel"), set()).add(by_path[library.name])
+    components = [*shared, *static, *generated]
+    document = {
+        "components": sorted(components, key=_place),
+        "dependencies": [
+            {"dependsOn": sorted(needs.get(ref, set()) - {ref}), "ref": ref}
+            for ref in sorted(["wheel", *(each["bom-ref"] for each in components)])
+        ],
+        "metadata": {
+            "component": wheel,
+            "timestamp": datetime.fromtimestamp(provenance.moment, UTC).isoformat(),
+            "tools": {"components": [{"bom-ref": "tool", "name": TOOL, "type": "application", "version": __version__}]},
+        },
+        "serialNumber": _serial(provenance, foreign_members).urn,
+        "version": 1,
+        "$schema": SCHEMA,
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+    }
+    return BytesBlob((json.dumps(_without_empty(document), indent=1) + "\n").encode())
 
 
 def _by_source(foreign_members: Iterable[Member]) -> dict[MemberSource, list[Member]]:
@@ -114,61 +110,72 @@ def _by_source(foreign_members: Iterable[Member]) -> dict[MemberSource, list[Mem
     return found
 
 
-def _component(source: MemberSource, ref: str, linkage: str | None = None, files: Sequence[Member] = ()) -> Component:
+def _component(source: MemberSource, ref: str, linkage: str | None = None, files: Sequence[Member] = ()) -> dict[str, Any]:
     """The component of a conda package, a wheel, or a folder of libraries, with the files of it that the wheel has."""
-    from cyclonedx.model import Property
-    from cyclonedx.model.component import Component, ComponentType
-
     values = {"linkage": linkage, "build": source.build, "subdir": source.subdir, "channel": source.channel}
-    return Component(
-        type=ComponentType.LIBRARY,
-        name=source.name or "libraries of no package",
-        version=source.version or None,
-        purl=purl_of(source),
-        bom_ref=ref,
-        hashes=_sha256(source.sha256),
-        licenses=_licenses(source.license),
-        properties=[Property(name=f"{TOOL}:{key}", value=value) for key, value in values.items() if value],
-        components=[_file(member) for member in files],
-    )
+    return {
+        "bom-ref": ref,
+        "components": sorted(map(_file, files), key=_place),
+        "hashes": _sha256(source.sha256),
+        "licenses": _licenses(source.license),
+        "name": source.name or "libraries of no package",
+        "properties": _properties(values),
+        "purl": purl_of(source),
+        "type": "library",
+        "version": source.version,
+    }
 
 
-def _generated(member: Member) -> Component:
+def _generated(member: Member) -> dict[str, Any]:
     """The component of a library that conda2wheel makes: the unwinding bridge."""
-    from cyclonedx.model import Property
-    from cyclonedx.model.component import Component, ComponentType
-
-    return Component(
-        type=ComponentType.LIBRARY,
-        name="unwinding bridge",
-        version=__version__,
-        bom_ref=f"generated:{member.path}",
-        licenses=_licenses(LICENSE),
-        properties=[Property(name=f"{TOOL}:linkage", value="generated")],
-        components=[_file(member)],
-    )
+    return {
+        "bom-ref": _generated_ref(member),
+        "components": [_file(member)],
+        "licenses": _licenses(LICENSE),
+        "name": "unwinding bridge",
+        "properties": _properties({"linkage": "generated"}),
+        "type": "library",
+        "version": __version__,
+    }
 
 
-def _file(member: Member) -> Component:
+def _generated_ref(member: Member) -> str:
+    return f"generated:{member.path}"
+
+
+def _file(member: Member) -> dict[str, Any]:
     """The component of a file: its path and hash in the wheel, and those in its source."""
-    from cyclonedx.model import Property
-    from cyclonedx.model.component import Component, ComponentType
-
-    values = {"from": member.origin.file, "from:sha256": member.origin.before or member.blob.sha256}
-    return Component(
-        type=ComponentType.FILE,
-        name=member.path,
-        bom_ref=f"file:{member.path}",
-        hashes=_sha256(member.blob.sha256),
-        properties=[Property(name=f"{TOOL}:{key}", value=value) for key, value in values.items() if value],
-    )
+    return {
+        "bom-ref": f"file:{member.path}",
+        "hashes": _sha256(member.blob.sha256),
+        "name": member.path,
+        "properties": _properties({"from": member.origin.file, "from:sha256": member.origin.before or member.blob.sha256}),
+        "type": "file",
+    }
 
 
-def purl_of(source: MemberSource) -> PackageURL | None:
+def _place(component: Mapping[str, Any]) -> tuple[str, str, bool, str, str]:
+    """Where a component is among others: by type, name, version (none comes last) and bom-ref."""
+    version = component.get("version") or ""
+    return component["type"], component["name"], not version, version, component["bom-ref"]
+
+
+def _properties(values: Mapping[str, str | None]) -> list[dict[str, str]]:
+    return [{"name": f"{TOOL}:{key}", "value": value} for key, value in sorted(values.items()) if value]
+
+
+def _without_empty(value: Any) -> Any:
+    """The document without keys that have no value: the schema allows none to be null, and a list says nothing if it is empty."""
+    if isinstance(value, dict):
+        return {key: _without_empty(each) for key, each in value.items() if each not in (None, "", [])}
+    return [_without_empty(each) for each in value] if isinstance(value, list) else value
+
+
+def purl_of(source: MemberSource) -> str | None:
     """The package URL; None for a folder.
 
     >>> zlib = MemberSource("package", "zlib", "1.3.1", "h0_1", "emscripten-wasm32", "https://x/emscripten-forge-4x", "z.conda")
-    >>> str(purl_of(zlib))
+    >>> purl_of(zlib)
     'pkg:conda/zlib@1.3.1?build=h0_1&channel=emscripten-forge-4x&subdir=emscripten-wasm32&type=conda'
     """
     from packageurl import PackageURL
@@ -176,34 +183,43 @@ def purl_of(source: MemberSource) -> PackageURL | None:
     if source.kind == "folder" or not source.name:
         return None
     if source.kind == "wheel":
-        return PackageURL("pypi", None, source.name.lower(), source.version, {"file_name": source.filename or ""})
+        return _pypi_purl(source.name, source.version, source.filename or "")
     qualifiers = {
         "build": source.build,
         "channel": channel_name(source.channel) if source.channel else "",
         "subdir": source.subdir or "",
         "type": next((end[1:] for end in PACKAGE_SUFFIXES if (source.filename or "").endswith(end)), ""),
     }
-    return PackageURL("conda", None, source.name, source.version or None, {key: q for key, q in qualifiers.items() if q})
+    named = {key: value for key, value in qualifiers.items() if value}
+    return str(PackageURL("conda", None, source.name, source.version or None, named))
 
 
-def _ref(linkage: str, source: MemberSource) -> str:
-    """The bom-ref of a component."""
-    return f"{linkage}:{purl_of(source) or source}{f'#{source.sha256}' if source.sha256 else ''}"
+def _pypi_purl(name: str, version: str, filename: str) -> str:
+    from packageurl import PackageURL
+
+    return str(PackageURL("pypi", None, name.lower(), version, {"file_name": filename}))
 
 
-def _sha256(digest: str | None) -> list[HashType]:
-    from cyclonedx.model import HashAlgorithm, HashType
+def _refs(linkage: str, sources: Iterable[MemberSource]) -> dict[MemberSource, str]:
+    """The bom-refs of the sources' components: each is one component's alone, also if two sources have the same name."""
+    found: dict[MemberSource, str] = {}
+    for source in sources:
+        if source not in found:
+            ref = f"{linkage}:{purl_of(source) or source}{f'#{source.sha256}' if source.sha256 else ''}"
+            same = sum(each == ref or each.startswith(f"{ref}@") for each in found.values())
+            found[source] = f"{ref}@{same + 1}" if same else ref
+    return found
 
-    return [HashType(alg=HashAlgorithm.SHA_256, content=digest)] if digest else []
+
+def _sha256(digest: str | None) -> list[dict[str, str]]:
+    return [{"alg": "SHA-256", "content": digest}] if digest else []
 
 
-def _licenses(text: str | None) -> list[LicenseExpression | DisjunctiveLicense]:
-    from cyclonedx.model.license import DisjunctiveLicense, LicenseExpression
-
+def _licenses(text: str | None) -> list[dict[str, Any]]:
     if not text:
         return []
     spdx = spdx_expression(text)
-    return [LicenseExpression(spdx) if spdx else DisjunctiveLicense(name=text)]
+    return [{"expression": spdx} if spdx else {"license": {"name": text}}]
 
 
 def _serial(provenance: Provenance, foreign_members: Iterable[Member]) -> uuid.UUID:
