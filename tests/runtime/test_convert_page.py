@@ -25,6 +25,7 @@ DROP = """(async (name) => {
   document.getElementById('drop').dispatchEvent(new DragEvent('drop', { dataTransfer: files, cancelable: true }));
 })"""
 STAGES = "[...document.querySelectorAll('#stages li')].map((each) => `${each.textContent} ${each.className}`.trim())"
+ENDED = "document.getElementById('result').textContent !== '' && document.getElementById('job-state').textContent === ''"
 # All that the steps showed, as it came.
 WATCH = f"""window.seen = new Set();
 new MutationObserver(() => {STAGES}.filter((each) => each.endsWith(' now')).forEach((each) => window.seen.add(each)))
@@ -65,7 +66,9 @@ def complaints(page: Browser, *expected: str) -> list[str]:
 
 
 def says(page: Browser, text: str) -> None:
-    page("waitForFunction", f"document.getElementById('result').textContent.includes({text!r})")
+    """What was begun has ended, and the page says a text of it."""
+    page("waitForFunction", ENDED)
+    assert text in page("innerText", "#result")
 
 
 def test_a_file_becomes_a_wheel_stage_by_stage(page: Browser, desk: Desk) -> None:
@@ -132,8 +135,11 @@ def test_who_may_not_reads_why(page: Browser, desk: Desk, tmp_path: Path) -> Non
     page("setInputFiles", FILE, good)
     says(page, "This server wants a token for that.")
     assert page("evaluate", "document.activeElement.name") == "token"
+    page("fill", "[name=token]", "c2w_wrong")
+    page("click", "#result button")  # the same once more
+    says(page, "The server does not take this token. The token is not known")
     for token, file, words in (
-        ("c2w_wrong", good, "The server does not take this token. The token is not known"),
+        ("c2w_wrong", good, "The server does not take this token."),  # the same file, chosen again
         ("wrong token", good, "This is no token"),
         (desk.token("audit"), good, "The token lacks the scope upload."),
         (desk.session, str(large), "The file is too large for this server. An upload has at most 1,"),

@@ -34,6 +34,18 @@ function takeToken() {
   history.replaceState(history.state, '', location.pathname + location.search);
 }
 
+class Said extends Error {} // in words for who reads the page
+class Away extends Said {} // the server does not answer, or ended in the middle of an answer
+
+/** An answer of the API. A mistake of this page is a TypeError, too, so that only `fetch`'s own is taken for the server's. */
+async function ask(url, options) {
+  try {
+    return await fetch(url, options);
+  } catch {
+    throw new Away('The server does not answer. Try again later.');
+  }
+}
+
 /** What an answer that is no success says, in plain words. */
 async function problem(answer) {
   const said = await answer.json().catch(() => null);
@@ -132,10 +144,11 @@ function showResult(job) {
     parts.push(verdict(`${sentence(job.status).slice(0, -1)}${said.code ? ` (${said.code})` : ''}${why}`, 'failed'));
     if (said.hint) parts.push(make('p', sentence(said.hint), { className: 'note' }));
   }
-  const href = webAddress(job.links?.wheel);
+  const wheel = result.wheel ?? {};
+  const href = job.links.wheel && webAddress(job.links.wheel);
   if (href) {
-    const { filename } = result.wheel;
-    parts.push(make('p', [make('a', `Download ${filename}`, { className: 'button', href, download: filename }), ` ${size(result.wheel.size)}`]));
+    const button = make('a', `Download ${wheel.filename}`, { className: 'button', href, download: wheel.filename });
+    parts.push(make('p', [button, ` ${size(wheel.size)}`]));
   }
   if (job.status === 'done') {
     const audits = result.command === 'audit' ? results : (result.audit?.results ?? []);
@@ -147,71 +160,92 @@ function showResult(job) {
   element('raw').querySelector('pre').textContent = JSON.stringify(job, null, 1);
 }
 
-function fail(message) {
+/** Say why nothing came of it; `again` does the same once more, with the token that is there then. */
+function fail(message, again) {
   element('job-state').textContent = '';
   element('stages').replaceChildren();
-  element('result').replaceChildren(make('p', message, { className: 'verdict failed' }));
+  const button = make('button', 'Try again', { type: 'button' });
+  button.addEventListener('click', again);
+  element('result').replaceChildren(make('p', message, { className: 'verdict failed' }), make('p', button, { className: 'actions' }));
 }
 
-/** The number and the data, as JSON, of each server-sent event of a response. */
+/** The number and the data, as JSON, of each server-sent event of a response, until it ends or breaks off. */
 async function* events(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = '';
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    text = (text + value).replaceAll('\r\n', '\n');
-    const found = text.split('\n\n');
-    text = found.pop();
-    for (const event of found) {
-      const field = (name) => event.split('\n').filter((line) => line.startsWith(`${name}:`)).map((line) => line.slice(name.length + 1).trimStart()).join('\n');
-      if (field('data')) yield { number: field('id'), data: JSON.parse(field('data')) };
+  try {
+    for (;;) {
+      const { done, value } = await reader.read().catch(() => ({ done: true }));
+      if (done) return;
+      text = (text + value).replaceAll('\r\n', '\n');
+      const found = text.split('\n\n');
+      text = found.pop();
+      for (const event of found) {
+        const field = (name) => event.split('\n').filter((line) => line.startsWith(`${name}:`)).map((line) => line.slice(name.length + 1).trimStart()).join('\n');
+        if (field('data')) yield { number: field('id'), data: JSON.parse(field('data')) };
+      }
     }
+  } finally {
+    reader.cancel().catch(() => {});
   }
+}
+
+/** Why there is nothing of a job: a server that starts, or a proxy before one that is away, is asked again. */
+async function unanswered(answer) {
+  const words = await problem(answer);
+  return answer.status >= 500 ? new Away(words) : new Said(words);
 }
 
 /** Show a job until it has ended, by its events; where they break off, go on after the last. Returns null for one that is left. */
 async function follow(job, turn) {
   const url = new URL(`jobs/${encodeURIComponent(job.id)}`, API).href;
   let [now, last, number] = [job, 'queued', ''];
-  while (!ENDED.includes(now.status)) {
-    const after = number ? { 'Last-Event-ID': number } : {};
-    const answer = await fetch(`${url}/events`, { headers: { ...headers(), ...after } });
-    if (!answer.ok) throw new Error(await problem(answer));
-    for await (const event of events(answer)) {
+  for (;;) {
+    try {
+      const after = number ? { 'Last-Event-ID': number } : {};
+      const answer = await ask(`${url}/events`, { headers: { ...headers(), ...after } });
+      if (!answer.ok) throw await unanswered(answer);
+      for await (const event of events(answer)) {
+        if (turn !== running) return null;
+        number = event.number;
+        const { event: name, ...told } = event.data; // {event, stage}, {event}, or the whole job
+        now = { ...now, ...(name && name !== 'stage' ? { status: name } : {}), ...told };
+        last = show(now, last);
+      }
+      if (ENDED.includes(now.status) && now.result) return now;
+      const asked = await ask(url, { headers: headers() });
+      if (!asked.ok) throw await unanswered(asked);
+      now = await asked.json();
       if (turn !== running) return null;
-      number = event.number;
-      const { event: name, ...told } = event.data; // {event, stage}, {event}, or the whole job
-      now = { ...now, ...(name && name !== 'stage' ? { status: name } : {}), ...told };
       last = show(now, last);
+      if (ENDED.includes(now.status)) return now;
+    } catch (error) {
+      if (!(error instanceof Away)) throw error;
+      if (turn !== running) return null;
+      element('job-state').textContent = 'The server does not answer. It keeps the job, and is asked again …';
     }
-    if (ENDED.includes(now.status) && now.result) break;
-    const asked = await fetch(url, { headers: headers() });
-    if (!asked.ok) throw new Error(await problem(asked));
-    now = await asked.json();
+    await new Promise((done) => setTimeout(done, PAUSE));
     if (turn !== running) return null;
-    last = show(now, last);
-    if (!ENDED.includes(now.status)) await new Promise((done) => setTimeout(done, PAUSE));
   }
-  return now;
 }
 
 async function convert(title, source, query, body, type) {
   const turn = ++running;
+  const again = () => convert(title, source, query, body, type);
   element('job').hidden = false;
   element('job-title').textContent = title;
   element('raw').hidden = true;
   element('result').replaceChildren();
   if (/[^\x21-\x7e]/.test(token())) {
-    fail('This is no token: it has spaces or other characters that none has.');
+    fail('This is no token: it has spaces or other characters that none has.', again);
     return;
   }
   show({ source, status: source === 'upload' ? 'sending' : 'queued' });
   try {
-    const answer = await fetch(`${API}jobs?${new URLSearchParams(query)}`, { method: 'POST', headers: { ...headers(), 'Content-Type': type }, body });
+    const answer = await ask(`${API}jobs?${new URLSearchParams(query)}`, { method: 'POST', headers: { ...headers(), 'Content-Type': type }, body });
     if (turn !== running) return;
     if (!answer.ok) {
-      fail(await problem(answer));
+      fail(await problem(answer), again);
       return;
     }
     const job = await answer.json();
@@ -220,7 +254,8 @@ async function convert(title, source, query, body, type) {
     const ended = await follow(job, turn);
     if (ended) showResult(ended);
   } catch (error) {
-    if (turn === running) fail(error instanceof TypeError ? 'The server does not answer. Try again later.' : error.message);
+    if (turn === running) fail(error.message, again);
+    if (!(error instanceof Said)) throw error; // a mistake of this page: the console has it
   }
 }
 
@@ -235,7 +270,9 @@ form.addEventListener('submit', (event) => {
   else form.elements.spec.focus();
 });
 element('file').addEventListener('change', ({ target }) => {
-  if (target.files[0]) convertFile(target.files[0]);
+  const [file] = target.files;
+  target.value = ''; // the same file, chosen again, is no change otherwise
+  if (file) convertFile(file);
 });
 addEventListener('hashchange', takeToken);
 takeToken();
