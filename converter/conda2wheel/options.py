@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict, Unpack
 
 from conda2wheel.abi.choice import PlatformChoice, forced_platforms
-from conda2wheel.abi.platforms import Platform, compressed_tags
+from conda2wheel.abi.platforms import TAG_FORMS, Platform, TagForm, compressed_tags
 from conda2wheel.conda.names import Names
 from conda2wheel.errors import Failed, require_several
 from conda2wheel.recipes.model import Recipe, from_document
@@ -24,7 +24,6 @@ ALLOWABLE = frozenset({"abi-conflict", "missing-library", "signature-mismatch", 
 class OptionKeywords(TypedDict, total=False):
     """Those arguments of `Options` that need no check of their own."""
 
-    compat_tags: bool
     level: int
     isolate: bool
     provided: bool
@@ -39,7 +38,7 @@ class Options:
 
     Attributes:
         platforms: the platforms, oldest first; none to determine one by evidence.
-        compat_tags: whether the older tags of the platform are added.
+        tags: which names of the platform the wheel's tag has. None: those of PEP 783; `repair` leaves a tag that has them as it is.
         level: the level of compression, 1 to 12.
         isolate: whether the symbols of vendored libraries are renamed.
         provided: whether libraries that Pyodide provides are left out.
@@ -53,7 +52,7 @@ class Options:
     """
 
     platforms: tuple[Platform, ...] = ()
-    compat_tags: bool = False
+    tags: TagForm | None = None
     level: int = DEFAULT_LEVEL
     isolate: bool = True
     provided: bool = True
@@ -68,19 +67,31 @@ class Options:
     def __post_init__(self) -> None:
         if not 1 <= self.level <= 12:
             raise Failed("usage", f"level {self.level}: libdeflate has levels 1 to 12", "give one of them")
+        if self.tags not in (None, *TAG_FORMS):
+            raise Failed("usage", f"tags {self.tags!r}: unknown", f"one of {', '.join(TAG_FORMS)}")
         if self.pins not in PINS:
             raise Failed("usage", f"pins {self.pins!r}: unknown", f"one of {', '.join(PINS)}")
 
     @classmethod
-    def of(cls, platform: PlatformChoice = "auto", allow: Iterable[str] = (), **choices: Unpack[OptionKeywords]) -> Options:
+    def of(
+        cls,
+        platform: PlatformChoice = "auto",
+        allow: Iterable[str] = (),
+        tags: TagForm | None = None,
+        compat_tags: bool | None = None,
+        **choices: Unpack[OptionKeywords],
+    ) -> Options:
         """Return the options of a caller, with SOURCE_DATE_EPOCH of this process. Raises `Failed` (usage) for a wrong value."""
-        return cls(platforms=forced_platforms(platform), allow=check_allow(allow), epoch=source_date_epoch(), **choices)
+        form = tag_form(tags, compat_tags)
+        rows = forced_platforms(platform)
+        return cls(platforms=rows, tags=form, allow=check_allow(allow), epoch=source_date_epoch(), **choices)
 
     def json(self) -> dict[str, Any]:
         """Return the options as `conda2wheel.json` records them."""
         return {
             "platform": compressed_tags(self.platforms) or "auto",
-            "compat_tags": self.compat_tags,
+            "compat_tags": self.tags == "both",
+            **({} if self.tags in (None, "both") else {"tags": self.tags}),
             "level": self.level,
             "isolate": self.isolate,
             "provided": self.provided,
@@ -116,19 +127,31 @@ class Options:
             and isinstance(allow, list)
             and all(isinstance(code, str) for code in allow)
             and pins is not None
+            and document.get("tags") in (None, *TAG_FORMS)
             and isinstance(names, dict)
             and all(name is None or isinstance(name, str) for name in names.values())
         ):
             raise ValueError("this version does not write such options")
         strict, bridge, compat_tags, isolate, provided = map(bool, flags)
+        tags = next((each for each in TAG_FORMS if each == document.get("tags")), "both" if compat_tags else None)
         platforms = forced_platforms(str(document.get("platform")))
         return cls(
-            platforms, compat_tags, level, isolate, provided, check_allow(allow), pins, strict, recipe, epoch, names, bridge
+            platforms, tags, level, isolate, provided, check_allow(allow), pins, strict, recipe, epoch, names, bridge
         )
 
     def moment(self, own: float | None) -> float:
         """Return the time of a wheel's members, in seconds since 1970: SOURCE_DATE_EPOCH if it is set, else the input's own."""
         return float(self.epoch) if self.epoch is not None else own or 0.0
+
+
+def tag_form(tags: TagForm | None, compat_tags: bool | None) -> TagForm | None:
+    """Return `tags`, or what its older name `compat_tags` means. Raises `Failed` (usage) where the two contradict each other."""
+    if compat_tags is None:
+        return tags
+    if tags is not None and compat_tags is not (tags == "both"):
+        hint = "leave --compat-tags out, which is the older name of --tags both"
+        raise Failed("usage", f"--tags {tags} and {'--compat-tags' if compat_tags else '--no-compat-tags'} contradict each other", hint)
+    return tags or ("both" if compat_tags else None)
 
 
 def source_date_epoch() -> int | None:

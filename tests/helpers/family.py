@@ -44,7 +44,7 @@ def family(folder: Path, python: str = "313", address: str | None = None) -> Fam
     """Make it for a Python (`313`), with the index; `address` is the `base` of `write_index`."""
     wheels = folder / "wheels"
     chain, count, base = chain_packages(zig.chain(python), python)
-    convert(chain, out=wheels, libdirs=[count, base], compat_tags=True)
+    convert(chain, out=wheels, libdirs=[count, base], tags="both")
     for name, version, needs in MEMBERS:
         pure(name, version, wheels, *needs)
     made = tuple(sorted(wheels.glob("*.whl")))

@@ -23,7 +23,7 @@ Installer = Literal["loadPackage", "micropip"]
 def wheel(pyodide: str, folder: Path, bridge: bool = True) -> Path:
     """The fixture's wheel; micropip of 0.28.3 knows the older tag alone."""
     package, libraries = longjmps.packages(PYTHONS[pyodide])
-    result = convert(package, out=folder, libdirs=[libraries], compat_tags=True, bridge=bridge, allow=["abi-conflict"])
+    result = convert(package, out=folder, libdirs=[libraries], tags="both", bridge=bridge, allow=["abi-conflict"])
     judges.judge(result.wheel)
     return result.wheel
 

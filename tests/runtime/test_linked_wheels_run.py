@@ -41,7 +41,7 @@ def test_two_modules_share_one_instance_of_each_library(
     # 0.23.4 and 0.25.1 have the CPython of 0.24.1 and another Emscripten, so the evidence is said here.
     abi = {"0.23.4": ">=3.1.32,<3.1.33.0a0", "0.25.1": ">=3.1.46,<3.1.47.0a0"}.get(pyodide)
     package, count, base = chain_packages(zig.chain(python, cycle=cycle), python, abi)
-    result = convert(package, out=tmp_path, libdirs=[count, base], compat_tags=True)
+    result = convert(package, out=tmp_path, libdirs=[count, base], tags="both")
     assert result.wheel is not None
     judges.judge(result.wheel)
     script = tmp_path / "script.py"

@@ -40,7 +40,7 @@ def test_abi3_modules_with_libraries_and_a_ctypes_library_run_in_each(pyodide: s
     ]
     scripts = (zig.SCRIPT, "import opens\nassert opens.lib.x_answer() == 42\n")
     for wheel, text in zip(wheels, scripts, strict=True):
-        result = repair(wheel, out=tmp_path / "out", libdirs=[tmp_path / "prefix" / "lib"], platform=PYODIDES, compat_tags=True)
+        result = repair(wheel, out=tmp_path / "out", libdirs=[tmp_path / "prefix" / "lib"], platform=PYODIDES, tags="both")
         script = tmp_path / "script.py"
         script.write_text(text)
         (checked,) = check_wheels([result.wheel or wheel], pyodide=pyodide, installer=installer, script=script)

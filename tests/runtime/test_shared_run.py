@@ -55,7 +55,7 @@ def test_one_instance_serves_all_wheels(pyodide: str, py: str, installer: Instal
     """Private state, data, pointers, virtual tables, casts, and exceptions that cross from the library to either user and from
     a user into the library."""
     users, libshapes = packages(py)
-    found = shared(tmp_path / "shared", users, [libshapes], pyodide=pyodide, compat_tags=True)
+    found = shared(tmp_path / "shared", users, [libshapes], pyodide=pyodide, tags="both")
     assert found.wheel is not None
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(names=ANSWERS))

@@ -14,13 +14,16 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 ARCH = "wasm32"
 RUNTIME_PATH_SINCE = (4, 0, 5)  # emscripten 28051fb29f: libdylink.js reads subsection 5
 LEGACY_DYLINK_UNTIL = (3, 1, 73)
+_WHOLE = re.compile(r"\d+\.\d+\.\d+([a-z.-].*)?")
 
 Unwinding = Literal["js", "wasm", "unknown"]
+TagForm = Literal["pep783", "both", "pyodide"]
+TAG_FORMS: tuple[TagForm, ...] = get_args(TagForm)
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,12 @@ class Platform:
     def all_tags(self) -> tuple[str, ...]:
         """The tag and the older tags."""
         return (self.tag, *self.alias_tags)
+
+    def tags(self, form: TagForm | None = None) -> tuple[str, ...]:
+        """The tags that a wheel gets: of PEP 783, those and the older ones, or the older ones alone, where there are any."""
+        if form == "pyodide":
+            return self.alias_tags or (self.tag,)
+        return self.all_tags if form == "both" else (self.tag,)
 
     @property
     def on_pypi(self) -> bool:
@@ -157,17 +166,37 @@ def _series(version: str) -> tuple[int, ...]:
     return parts[:1] if parts and parts[0] > 0 else parts[:2]
 
 
+def whole_version(text: str) -> str | None:
+    """The Pyodide version that a text names: itself, or the newest known one of a series. None if it is neither.
+
+    >>> whole_version("0.29"), whole_version("314"), whole_version("0.29.3")
+    ('0.29.5', '314.0.7', '0.29.3')
+    """
+    text = text.strip()
+    if _WHOLE.fullmatch(text):
+        return text
+    if not re.fullmatch(r"\d{1,4}(\.\d{1,4})?", text):
+        return None
+    known = [version for row in platforms() for version, _ in row.pyodide if version.startswith(f"{text}.")]
+    final = [version for version in known if re.fullmatch(r"[\d.]+", version)]
+    found = final or known
+    return found[-1] if found and (release(text)[0] or "." in text) else None
+
+
 def integrity(pyodide: str) -> str | None:
     """Return npm's `sha512-...` of a Pyodide version, where the table has it."""
     return next((digest for row in platforms() for version, digest in row.pyodide if version == pyodide), None)
 
 
 def parse(text: str) -> Platform | None:
-    """The platform that `--platform` names: by a tag, with or without `_wasm32`, an alias of one, or a Pyodide version.
+    """The platform that `--platform` names: by a tag, with or without `_wasm32`, an alias of one, or a Pyodide version
+    or series.
 
     >>> parse("pyodide_2025_0_wasm32").name
     'pyemscripten_2025_0'
     >>> parse("0.29.5").name
+    'pyemscripten_2025_0'
+    >>> parse("0.28").name
     'pyemscripten_2025_0'
     >>> parse("emscripten_3_1_73_wasm32").emscripten
     '3.1.73'
@@ -178,25 +207,30 @@ def parse(text: str) -> Platform | None:
             return row
     if match := re.fullmatch(r"emscripten_(\d+)_(\d+)_(\d+)", name):
         return for_emscripten(".".join(match.groups()))
-    if re.fullmatch(r"\d+\.\d+\.\d+([a-z.-].*)?", name):
-        return for_pyodide(name)
-    return None
+    version = whole_version(name)
+    return None if version is None else for_pyodide(version)
 
 
-def compressed_tags(rows: Iterable[Platform], compat: bool = False) -> str:
-    """The platform part of a wheel's file name: every platform's tag, with `compat` its older tags, too; those of PEP 783 first.
+def compressed_tags(rows: Iterable[Platform], form: TagForm | None = None) -> str:
+    """The platform part of a wheel's file name: the tags of every platform in that form; those of PEP 783 first.
 
-    >>> compressed_tags([for_emscripten("5.0.3"), for_emscripten("4.0.9")], compat=True)
+    >>> compressed_tags([for_emscripten("5.0.3"), for_emscripten("4.0.9")], "both")
     'pyemscripten_2025_0_wasm32.pyemscripten_2026_0_wasm32.pyodide_2025_0_wasm32'
     """
-    tags = {tag for row in rows for tag in (row.all_tags if compat else (row.tag,))}
+    tags = {tag for row in rows for tag in row.tags(form)}
     return ".".join(sorted(tags, key=lambda tag: (not tag.startswith("pyemscripten_"), tag)))
 
 
 def unknown(text: str) -> tuple[str, str]:
     """The message and the hint about a text that `parse` does not know. The hint lists the platforms with their Pyodides."""
     known = "; ".join(f"{row.tag} ({', '.join(version for version, _ in row.pyodide)})" for row in platforms() if row.pyodide)
-    return f"{text!r} is neither auto, nor a platform tag, nor a whole Pyodide version (X.Y.Z)", f"known are {known}"
+    return f"{text!r} is neither auto, nor a platform tag, nor a known version of Pyodide (X.Y.Z) or series (X.Y)", f"known are {known}"
+
+
+def unknown_pyodide(text: str) -> tuple[str, str]:
+    """The message and the hint about a text that names no Pyodide."""
+    known = ", ".join(version for row in platforms() for version, _ in row.pyodide)
+    return f"{text!r} is no version of Pyodide (X.Y.Z) and no series of the known ones (X.Y)", f"known are {known}"
 
 
 def marker_environment(python: str, emscripten: str) -> dict[str, str]:

@@ -21,6 +21,7 @@ from packaging.utils import canonicalize_name
 
 from conda2wheel._version import __version__
 from conda2wheel.abi.choice import PlatformChoice
+from conda2wheel.abi.micropip import untaken
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.bundle.convert import BundleConverter, BundledWheel, may_have_wheel, require_one_each
 from conda2wheel.bundle.lockfile import BundleLock, read_bundle_lock
@@ -47,7 +48,7 @@ from conda2wheel.conda.names import map_name
 from conda2wheel.errors import Failed, Refused, require_several
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.net.urls import redacted, source_of
-from conda2wheel.options import Options
+from conda2wheel.options import Options, tag_form
 from conda2wheel.results import ConversionWarning, Converted
 
 ROUNDS = 10  # of solving; each adds version limits, and a bundle that needs more than a few rounds has no solution
@@ -66,7 +67,7 @@ def bundle_specs(
 ) -> Bundle:
     """Build a folder of wheels that work together in one Pyodide.
 
-    `compat_tags` is on by default, since a bundle has an index of its own.
+    `tags` is "both" by default, since a bundle has an index of its own.
 
     Args:
         specs: match specs, such as "numpy=2.4" or "emscripten-forge-4x::scipy".
@@ -94,10 +95,12 @@ def bundle_specs(
     started = time.monotonic()
     folder = Path(out)
     require_replaceable(folder)
-    given: dict[str, Any] = {"compat_tags": True, **keywords}
+    given: dict[str, Any] = dict(keywords)
+    given["tags"] = tag_form(given.get("tags"), given.get("compat_tags", given.get("tags") is None))
+    given.pop("compat_tags", None)
     platform = _one_platform(given.pop("platform", "auto"))
     preferred = tuple(map(source_of, given.pop("channels", ()))) or DEFAULT_CHANNELS
-    names = ("compat_tags", "level", "isolate", "provided", "bridge", "allow", "pins", "strict")
+    names = ("tags", "level", "isolate", "provided", "bridge", "allow", "pins", "strict")
     flags = {name: given.pop(name) for name in names if name in given}
     own_channels = [source_of(spec.rpartition("::")[0]) for spec in specs if "::" in spec]
     named = platform.tag if isinstance(platform, Platform) else platform
@@ -127,7 +130,8 @@ def bundle_specs(
         )
         bundle = _bundle(staging, wheels, common, lock, completed.members)
         left_out = left_out_warnings(context.downloads.left_out(map(channel_url, context.channels)))
-        bundle = replace(bundle, warnings=(*bundle.warnings, *left_out))
+        named_tags = [warning for each in wheels for warning in untaken(platform, each.wheel.filename)]
+        bundle = replace(bundle, warnings=(*bundle.warnings, *left_out, *named_tags))
         remove_other_wheels(staging, {*lock.wheels, *(each.filename for each in lock.pypi)})
         context.progress("writing the index")
         bundle = write_bundle(staging, bundle, target)

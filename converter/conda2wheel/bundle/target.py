@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from packaging.version import InvalidVersion, Version
 
-from conda2wheel.abi.platforms import Platform, for_emscripten, parse, platforms, toolchains, unknown
+from conda2wheel.abi.platforms import Platform, for_emscripten, parse, platforms, toolchains, unknown, whole_version
 from conda2wheel.channels.repodata import channel_url
 from conda2wheel.conda.abi_evidence import channel_name
 from conda2wheel.errors import Failed
@@ -97,8 +97,7 @@ def choose_target(text: str, channels: Iterable[str], with_pyodide: bool) -> Bun
         )
     if not with_pyodide:
         return BundleTarget(row, runtime_of_platform(row))
-    own = text if text != "auto" and _is_version(text) else None
-    version = own or max((version for version, _ in row.pyodide), key=Version)
+    version = whole_version(text) or max((version for version, _ in row.pyodide), key=Version)
     return BundleTarget(row, pyodide(version, find_node(), cache_folder()), version)
 
 

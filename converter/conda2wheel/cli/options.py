@@ -28,6 +28,14 @@ class PinsChoice(StrEnum):
     CONDA = "conda"
 
 
+class TagsChoice(StrEnum):
+    """The values of `conda2wheel.abi.platforms.TAG_FORMS`."""
+
+    PEP783 = "pep783"
+    BOTH = "both"
+    PYODIDE = "pyodide"
+
+
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Write the wheels to this folder.")]
 Libdirs = Annotated[
     list[str] | None,
@@ -52,7 +60,7 @@ FindLinks = Annotated[
 TargetPlatform = Annotated[
     str,
     typer.Option(
-        "--platform", metavar="auto|TAG|PYODIDE", help="Target platform: a platform tag, a Pyodide version, or auto to detect it."
+        "--platform", metavar="auto|TAG|PYODIDE", help="Target platform: a platform tag, a Pyodide version or series, or auto to detect it."
     ),
 ]
 TargetPlatforms = Annotated[
@@ -64,14 +72,18 @@ TargetPlatforms = Annotated[
         "ctypes wheel gets the tags of all, if it runs on each.",
     ),
 ]
-CompatTags = Annotated[
-    bool,
+Tags = Annotated[
+    TagsChoice | None,
     typer.Option(
-        "--compat-tags/--no-compat-tags", help="Add the older names of the platform to the tag, for micropip before 0.11.1."
+        "--tags",
+        metavar="pep783|both|pyodide",
+        help="The names of the platform in the tag: pep783, which PyPI wants; pyodide, the older ones; or both, for micropip before "
+        "0.11.1.",
     ),
 ]
-AddCompatTags = Annotated[
-    bool, typer.Option("--compat-tags", help="Add the older names of the platform to the tag, for micropip before 0.11.1.")
+CompatTags = Annotated[
+    bool | None,
+    typer.Option("--compat-tags/--no-compat-tags", help="The older name of --tags both and --tags pep783.", hidden=True),
 ]
 Level = Annotated[int, typer.Option("--level", min=1, max=12, help="Compression level of the wheels.")]
 Isolate = Annotated[
@@ -231,15 +243,15 @@ def require_platforms(given: list[str] | None) -> list[str]:
 
 
 def require_pyodide(version: str | None) -> None:
-    """Check the value of --pyodide of `check`.
+    """Check the value of --pyodide.
 
     Raises:
         typer.BadParameter: it is no version of Pyodide.
     """
-    from conda2wheel.pyodide.check import VERSION
+    from conda2wheel.abi.platforms import unknown_pyodide, whole_version
 
-    if version is not None and VERSION.fullmatch(version) is None:
-        raise typer.BadParameter(f"{version!r} is no version of Pyodide, such as 0.29.5", param_hint="--pyodide")
+    if version is not None and whole_version(version) is None:
+        raise typer.BadParameter("; ".join(unknown_pyodide(version)), param_hint="--pyodide")
 
 
 def require_recipes(folders: Iterable[str]) -> None:

@@ -22,7 +22,7 @@ from conda2wheel.abi import symbols
 from conda2wheel.abi.audit.engine import audit_units, findings_if_ignored
 from conda2wheel.abi.audit.findings import Finding, RunVerdict, Severity, unusable_parts
 from conda2wheel.abi.choice import forced_platform
-from conda2wheel.abi.platforms import Platform, for_pyodide, platforms
+from conda2wheel.abi.platforms import Platform, for_pyodide, platforms, whole_version
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.commands.audit_result import Audited, MatrixRow
 from conda2wheel.commands.audit_subjects import Subject, newest, open_subjects, wheels_in
@@ -129,6 +129,8 @@ def _request(text: str | Platform) -> _Request:
     platform = forced_platform(text)
     if platform is None:
         return _Request()
+    if isinstance(text, str):
+        text = whole_version(text) or text
     if text in symbols.known():
         return _Request(platform, str(text))
     pyodide = symbols.newest_pyodide(platform)

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, Unpack, overload
 
 from conda2wheel.abi.choice import PlatformChoice
+from conda2wheel.abi.micropip import untaken
+from conda2wheel.abi.platforms import TagForm
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.channels.prefetch import prefetch
 from conda2wheel.commands.pipeline import Context, PipelineKeywords, Progress, build, prepare
@@ -48,7 +50,8 @@ def convert(  # noqa: PLR0913 - a public function
     libdirs: Iterable[str | Path] | LibraryIndex = (),
     channels: Iterable[str] = (),
     platform: PlatformChoice = "auto",
-    compat_tags: bool = False,
+    tags: TagForm | None = None,
+    compat_tags: bool | None = None,
     level: int = DEFAULT_LEVEL,
     dry_run: bool = False,
     isolate: bool = True,
@@ -78,7 +81,9 @@ def convert(  # noqa: PLR0913 - a public function
             there, too.
         platform: "auto" (by evidence), a platform tag, a Pyodide version, a `Platform`, or several of these: then the wheel gets
             the tags of all, and is refused if it does not run on each.
-        compat_tags: add the platform's older tags, for micropip before 0.11.1 with an index of your own.
+        tags: which names of the platform the tag has: "pep783" (the default), which PyPI wants; "pyodide", the older ones, where the
+            platform has any; or "both", for micropip before 0.11.1 and an index of your own.
+        compat_tags: True is `tags` "both".
         level: the level of compression, 1 to 12 (libdeflate).
         dry_run: plan, link and audit, but write nothing; the result has no path and no hash.
         isolate: rename the symbols that vendored libraries define, so that they cannot clash with those of other wheels or of
@@ -107,7 +112,8 @@ def convert(  # noqa: PLR0913 - a public function
     options = Options.of(
         platform,
         allow,
-        compat_tags=compat_tags,
+        tags,
+        compat_tags,
         level=level,
         isolate=isolate,
         provided=provided,
@@ -117,7 +123,8 @@ def convert(  # noqa: PLR0913 - a public function
     )
     context = Context.of(libdirs, channels, recipes, limits, downloads, progress)
     with unexpected_as_failed(redacted(str(source)) if is_url(str(source)) else str(source)):
-        return convert_source(str(source), options, context, None if dry_run else Path(out))
+        result = convert_source(str(source), options, context, None if dry_run else Path(out))
+    return replace(result, warnings=(*result.warnings, *untaken(platform, result.filename)))
 
 
 def convert_source(source: str, options: Options, context: Context, out: Path | None) -> Planned:
@@ -180,7 +187,8 @@ def convert_each(  # noqa: PLR0913 - a public function
     libdirs: Iterable[str | Path] | LibraryIndex = (),
     channels: Iterable[str] = (),
     platform: PlatformChoice = "auto",
-    compat_tags: bool = False,
+    tags: TagForm | None = None,
+    compat_tags: bool | None = None,
     level: int = DEFAULT_LEVEL,
     dry_run: bool = False,
     isolate: bool = True,
@@ -207,7 +215,8 @@ def convert_each(  # noqa: PLR0913 - a public function
     options = Options.of(
         platform,
         allow,
-        compat_tags=compat_tags,
+        tags,
+        compat_tags,
         level=level,
         isolate=isolate,
         provided=provided,
@@ -227,9 +236,9 @@ def convert_each(  # noqa: PLR0913 - a public function
 
         def convert_one(position: int, source: str) -> Planned:
             with prefetched.at(position) as ready_downloads:
-                return convert_source(
-                    source, options, replace(context, downloads=ready_downloads), None if dry_run else Path(out)
-                )
+                ready = replace(context, downloads=ready_downloads)
+                result = convert_source(source, options, ready, None if dry_run else Path(out))
+            return replace(result, warnings=(*result.warnings, *untaken(platform, result.filename)))
 
         yield from _outcomes(prefetched.sources, convert_one)
 

@@ -110,7 +110,7 @@ class WheelOfLibraries:
         return replace(planned, warnings=tuple(dict.fromkeys(warnings)))
 
     def _tags(self) -> frozenset[Tag]:
-        return wheel_tags(Interpreter(*PURE, None, None), [self.wheel.platform], self.options.compat_tags)
+        return wheel_tags(Interpreter(*PURE, None, None), [self.wheel.platform], self.options.tags)
 
     def contents(self, version: str) -> tuple[Provenance, list[archive.Member], list[ConversionWarning]]:
         """Return the provenance, every member but RECORD, and warnings."""

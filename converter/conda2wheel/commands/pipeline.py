@@ -22,7 +22,7 @@ from typing import TypedDict
 
 from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.abi.choice import PlatformChoice
-from conda2wheel.abi.platforms import Platform
+from conda2wheel.abi.platforms import Platform, TagForm
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.channels.open import open_package
@@ -64,7 +64,8 @@ class PipelineKeywords(TypedDict, total=False):
     libdirs: Iterable[str | Path] | LibraryIndex
     channels: Iterable[str]
     platform: PlatformChoice
-    compat_tags: bool
+    tags: TagForm | None
+    compat_tags: bool | None
     level: int
     isolate: bool
     provided: bool

@@ -23,6 +23,8 @@ from conda2wheel.abi.audit.findings import listed
 from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.abi.choice import Decision, PlatformChoice
 from conda2wheel.abi.loaders import loader
+from conda2wheel.abi.micropip import untaken
+from conda2wheel.abi.platforms import TagForm
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule, side_modules
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.commands.pipeline import size_warnings
@@ -52,7 +54,8 @@ def repair(  # noqa: PLR0913 - a public function
     out: str | Path = "dist",
     libdirs: Iterable[str | Path] | LibraryIndex = (),
     platform: PlatformChoice = "auto",
-    compat_tags: bool = False,
+    tags: TagForm | None = None,
+    compat_tags: bool | None = None,
     isolate: bool = True,
     provided: bool = True,
     bridge: bool = True,
@@ -72,7 +75,9 @@ def repair(  # noqa: PLR0913 - a public function
         libdirs: where NEEDED libraries are looked up, as for `convert`; or a `LibraryIndex` to share between calls of one thread.
         platform: "auto" (its tag, else suffixes and binaries), a platform tag, a Pyodide version, a `Platform`, or several of
             these, as for `convert`.
-        compat_tags: add the platform's older tags, for micropip before 0.11.1 with an index of your own.
+        tags: which names of the platform the tag has: "pep783", "both", or "pyodide". None: "pep783", and a tag that has that name
+            beside others of the platform stays as it is.
+        compat_tags: True is `tags` "both".
         isolate: as for `convert`.
         provided: as for `convert`.
         bridge: as for `convert`.
@@ -89,12 +94,13 @@ def repair(  # noqa: PLR0913 - a public function
     'demo-1.0-cp313-cp313-pyemscripten_2025_0_wasm32.whl'
     """
     options = Options.of(
-        platform, allow, compat_tags=compat_tags, isolate=isolate, provided=provided, bridge=bridge, strict=strict
+        platform, allow, tags, compat_tags, isolate=isolate, provided=provided, bridge=bridge, strict=strict
     )
     bounds = limits or Limits()
     libraries = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, bounds, downloads=downloads)
     with unexpected_as_failed(str(wheel)):
-        return repair_wheel(read_wheel(Path(wheel), bounds), libraries, options, Path(out))
+        result = repair_wheel(read_wheel(Path(wheel), bounds), libraries, options, Path(out))
+    return replace(result, warnings=(*result.warnings, *untaken(platform, result.filename)))
 
 
 @dataclass(frozen=True)
@@ -148,7 +154,7 @@ def _moved(wheel: Wheel) -> list[ConversionWarning]:
 def _changes(wheel: Wheel, modules: Mapping[str, SideModule], libraries: LibraryIndex, options: Options) -> _Changes:
     native = {path: binary for path, binary in modules.items() if not _is_data(path)}
     elsewhere = {path: binary for path, binary in modules.items() if path not in native}
-    tagged = retag(wheel, native, elsewhere, options.platforms, options.compat_tags, "abi-conflict" in options.allow)
+    tagged = retag(wheel, native, elsewhere, options.platforms, options.tags, "abi-conflict" in options.allow)
     notes = (*tagged.warnings, *_not_linked(elsewhere))
     with explained(lambda: (*notes, *libraries.notes)):
         linked = _link(wheel, native, tagged, libraries, options)
@@ -163,7 +169,8 @@ def repair_each(  # noqa: PLR0913 - a public function
     out: str | Path = "dist",
     libdirs: Iterable[str | Path] | LibraryIndex = (),
     platform: PlatformChoice = "auto",
-    compat_tags: bool = False,
+    tags: TagForm | None = None,
+    compat_tags: bool | None = None,
     isolate: bool = True,
     provided: bool = True,
     bridge: bool = True,
@@ -182,7 +189,7 @@ def repair_each(  # noqa: PLR0913 - a public function
     """
     require_several("wheels", wheels)
     options = Options.of(
-        platform, allow, compat_tags=compat_tags, isolate=isolate, provided=provided, bridge=bridge, strict=strict
+        platform, allow, tags, compat_tags, isolate=isolate, provided=provided, bridge=bridge, strict=strict
     )
     bounds = limits or Limits()
     libraries = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, bounds, downloads=downloads)
@@ -194,6 +201,7 @@ def repair_each(  # noqa: PLR0913 - a public function
         except Conda2WheelError as error:
             yield wheel, error
         else:
+            result = replace(result, warnings=(*result.warnings, *untaken(platform, result.filename)))
             if result.filename in written:
                 why = f"the same file name as the wheel of {written[result.filename]}, which it replaces"
                 result = replace(result, warnings=(*result.warnings, ConversionWarning("replaced-wheel", why, result.filename)))

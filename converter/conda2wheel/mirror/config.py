@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from conda2wheel.abi.choice import forced_platforms
+from conda2wheel.abi.platforms import TAG_FORMS, TagForm, whole_version
 from conda2wheel.conda.names import is_valid_name
 from conda2wheel.errors import Failed
 from conda2wheel.files.packagefile import Limits
@@ -22,7 +23,7 @@ from conda2wheel.files.toml import Problem, check_table, invalid_document, parse
 from conda2wheel.mirror.state.match_specs import parse_pattern
 from conda2wheel.mirror.state.model import ItemKey, with_tuples
 from conda2wheel.net.urls import is_secure, is_url
-from conda2wheel.options import ALLOWABLE, DEFAULT_LEVEL, PINS, Options, Pins
+from conda2wheel.options import ALLOWABLE, DEFAULT_LEVEL, PINS, Options, Pins, tag_form
 from conda2wheel.recipes.model import RecipeBook
 
 PackageClass = Literal["python", "maybe"]
@@ -37,6 +38,7 @@ SECTIONS: dict[str, dict[str, type]] = {
     "select": {"include": list, "exclude": list, "classes": list, "versions": int, "builds": int},
     "convert": {
         "recipes": list,
+        "tags": str,
         "compat_tags": bool,
         "pins": str,
         "isolate": bool,
@@ -90,7 +92,7 @@ class ConvertConfig:
     """[convert]: the arguments of `conda2wheel.convert` of the same names. `recipes` are folders."""
 
     recipes: tuple[Path, ...] = ()
-    compat_tags: bool = True
+    tags: TagForm | None = "both"
     pins: Pins = "metadata"
     isolate: bool = True
     provided: bool = True
@@ -218,7 +220,7 @@ class MirrorConfig:
         return Options.of(
             platform,
             table.allow,
-            compat_tags=table.compat_tags,
+            table.tags,
             level=table.level,
             isolate=table.isolate,
             provided=table.provided,
@@ -282,6 +284,8 @@ def _config(path: Path, document: Mapping[str, Any]) -> MirrorConfig:
     if "metrics" in table["notify"]:
         table["notify"]["metrics"] = base / Path(table["notify"]["metrics"]).expanduser()
     store = table["output"]["store"]
+    if "compat_tags" in table["convert"]:
+        table["convert"]["tags"] = tag_form(None, table["convert"].pop("compat_tags"))
     recipes = tuple(base / Path(folder).expanduser() for folder in table["convert"].pop("recipes", ()))
     return MirrorConfig(
         path=path,
@@ -321,6 +325,8 @@ def _mistakes(document: Mapping[str, Any]) -> Iterator[Problem]:
         table = document.get(section, {})
         if isinstance(table, dict) and not table.get(key):
             mistakes.append(Problem((section, key) if key in table else (section,), f"[{section}] has no {key}"))
+    if {"tags", "compat_tags"} <= {*document.get("convert", ())}:
+        mistakes.append(Problem(("convert", "compat_tags"), "compat_tags is the older name of tags; write one of the two"))
     yield from mistakes
     reported = {tuple(each.keys) for each in mistakes}
     for name, value in document.items():
@@ -343,7 +349,7 @@ def _values(section: str, key: str, value: Any) -> Iterator[tuple[str, str]]:
         minimum = _MINIMUM.get((section, key), 1)
         if value < minimum or (key == "level" and value > 12):
             yield f"{key} is {value}; it is {'1 to 12' if key == 'level' else f'{minimum} or more'}", ""
-    choices = {"convert.pins": PINS, "notify.when": WHENS, "select.classes": CLASSES, "convert.allow": sorted(ALLOWABLE)}
+    choices = {"convert.pins": PINS, "convert.tags": TAG_FORMS, "notify.when": WHENS, "select.classes": CLASSES, "convert.allow": sorted(ALLOWABLE)}
     for text in (value if isinstance(value, list) else [value]) if name in choices else ():
         if text not in choices[name]:
             yield f"{key} has {text!r}; {suggestion(text, choices[name])}", text
@@ -363,8 +369,8 @@ def _values(section: str, key: str, value: Any) -> Iterator[tuple[str, str]]:
         yield f"prefix is {value!r}; a distribution's name cannot begin so", ""
     if name == "channel.platforms" and not value:
         yield 'platforms is empty; write ["auto"]', ""
-    if name == "work.check" and value not in ("no", "yes") and not value[:1].isdigit():
-        yield f"check is {value!r}; it is no, yes or a Pyodide version", ""
+    if name == "work.check" and value not in ("no", "yes") and whole_version(value) is None:
+        yield f"check is {value!r}; it is no, yes or a Pyodide version or series", ""
     if name == "output.pypi" and not is_secure(value):
         yield "pypi is not an https URL", ""
     if name == "notify.webhook" and not is_secure(value):

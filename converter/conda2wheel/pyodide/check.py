@@ -40,7 +40,7 @@ class CheckOptions:
     """How wheels are checked.
 
     Attributes:
-        pyodide: a version of Pyodide; None chooses by each wheel's platform tags: the newest of each platform.
+        pyodide: a version of Pyodide, or a series (0.29) for its newest known one; None chooses by each wheel's platform tags: the newest of each platform.
         find_links: folders of wheels, and wheels, in which requirements are looked up before Pyodide's own packages.
         imports: the modules to import instead of a wheel's top-level modules.
         script: a Python file that runs afterwards, instead of the test of the wheel's conversion recipe.
@@ -104,14 +104,13 @@ def check_each(wheels: Sequence[Path], options: CheckOptions) -> Iterator[tuple[
     A wheel that is tagged for several platforms is yielded with a result for each.
 
     Raises:
-        Refused: unknown-abi for a wrong version of Pyodide.
-        Failed: not-found for a missing script or folder.
+        Failed: usage for a wrong version of Pyodide, not-found for a missing script or folder.
     """
-    script, pyodide = options.script, options.pyodide
+    script, pyodide = options.script, options.pyodide if options.pyodide is None else platforms.whole_version(options.pyodide)
     if script is not None and not script.is_file():
         raise not_found(script)
-    if pyodide is not None and VERSION.fullmatch(pyodide) is None:
-        raise Refused("unknown-abi", f"{pyodide!r} is no version of Pyodide", "such as 0.29.5")
+    if options.pyodide is not None and (pyodide is None or VERSION.fullmatch(pyodide) is None):
+        raise Failed("usage", *platforms.unknown_pyodide(options.pyodide))
     opened = [_try_open(path) for path in wheels]
     given = [wheel for wheel in opened if isinstance(wheel, WheelFile)]
     pool = wheels_by_name(options.find_links, given)

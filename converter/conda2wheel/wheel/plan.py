@@ -143,7 +143,7 @@ def plan_wheel(package: CondaPackage, options: Options, added: Iterable[AddedFil
         version=version,
         interpreter=interp,
         decision=decision,
-        tags=wheel_tags(interp, decision.platforms if decision else (), options.compat_tags),
+        tags=wheel_tags(interp, decision.platforms if decision else (), options.tags),
         placed=placed,
         native=modules.site,
         libraries=side_modules(layout.libraries),

@@ -18,7 +18,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.tags import Tag
 
 from conda2wheel.abi.choice import Claim, Decision, Modules, decide, require_one_python
-from conda2wheel.abi.platforms import Platform, compressed_tags, parse, platforms, release
+from conda2wheel.abi.platforms import Platform, TagForm, compressed_tags, parse, platforms, release
 from conda2wheel.abi.side_module import SideModule
 from conda2wheel.abi.signals import choose
 from conda2wheel.errors import Refused
@@ -206,9 +206,9 @@ def require_admitted(source: str, requires_python: str | None, platforms: Sequen
             )
 
 
-def wheel_tags(interp: Interpreter, platforms: Sequence[Platform], compat: bool) -> frozenset[Tag]:
-    """The tags of the file name: the PEP 783 platforms, with their older aliases if `compat`; `any` without a platform."""
-    names = compressed_tags(platforms, compat) or ANY
+def wheel_tags(interp: Interpreter, platforms: Sequence[Platform], form: TagForm | None) -> frozenset[Tag]:
+    """The tags of the file name: the platforms' in that form; `any` without a platform."""
+    names = compressed_tags(platforms, form) or ANY
     return frozenset(Tag(interp.python_tag, interp.abi_tag, name) for name in names.split("."))
 
 
@@ -239,7 +239,7 @@ def retag(
     native: Mapping[str, SideModule],
     elsewhere: Mapping[str, SideModule],
     forced: Sequence[Platform] = (),
-    compat: bool = False,
+    form: TagForm | None = None,
     tolerant: bool = False,
 ) -> Retagged:
     """Choose the tags of a wheel of another build tool: its own if they are right, else those that the evidence gives.
@@ -249,7 +249,7 @@ def retag(
         native: its side modules in site-packages.
         elsewhere: its side modules among the data.
         forced: the platforms that the caller names.
-        compat: whether to add the older aliases of the platforms.
+        form: which tags of the platforms the wheel gets; None leaves a tag that has those of PEP 783 as it is.
         tolerant: as in `decide`.
 
     Raises:
@@ -274,7 +274,7 @@ def retag(
     head, python, abi, platform = _filename_parts(wheel.path.name)
     if _generic(wheel.tags, interp):
         python, abi = interp.python_tag, interp.abi_tag
-    platform = _platform_part(platform, decision.platforms, compat)
+    platform = _platform_part(platform, decision.platforms, form)
     filename = f"{head}-{python}-{abi}-{platform}.whl"
     if filename != wheel.path.name:
         before = wheel.path.name.removesuffix(".whl").removeprefix(f"{head}-")
@@ -353,9 +353,15 @@ def _filename_parts(filename: str) -> tuple[str, str, str, str]:
     return "-".join(head), python, abi, platform
 
 
-def _platform_part(before: str, rows: Sequence[Platform], compat: bool) -> str:
-    """The platform part of the tag; unchanged if it has all wanted tags and none of another platform."""
+def _platform_part(before: str, rows: Sequence[Platform], form: TagForm | None) -> str:
+    """The platform part of the tag.
+
+    It is unchanged if it has the wanted tags alone, in any order; without a form or with both, if it has no tag of another platform
+    beside them.
+    """
     current = before.split(".")
-    wanted = compressed_tags(rows, compat)
+    wanted = compressed_tags(rows, form)
+    if form in ("pep783", "pyodide"):
+        return before if set(wanted.split(".")) == set(current) else wanted
     right = all((row := parse(tag)) is not None and row in rows for tag in current)
     return before if right and set(wanted.split(".")) <= set(current) else wanted

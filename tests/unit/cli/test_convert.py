@@ -377,3 +377,10 @@ def test_inspect_gives_the_verdict_that_convert_gives() -> None:
 def test_a_mistyped_file_name_says_that_there_is_no_such_file() -> None:
     line = one_line(run("convert", "nonexist", "--channel", "http://127.0.0.1:9/none"))
     assert "nonexist: no such file here" in line
+
+
+@pytest.mark.parametrize("words", ["check W.whl --pyodide 9", "check W.whl --pyodide 0.99", "convert P.conda --platform 0.99"])
+def test_a_version_that_no_pyodide_has_is_a_wrong_command_line(words: str) -> None:
+    done = run(*words.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "0.29.5" in done.stderr

@@ -6,11 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from conda2wheel import Refused, Repaired, audit, repair
+from conda2wheel import Limits, Refused, Repaired, audit, repair
+from conda2wheel.abi.platforms import TagForm
+from conda2wheel.wheel.reader import read_wheel
 from tests.helpers import conda, judges, zig
 from tests.helpers.foreign import Foreign
 
 P24, P25, P26 = (f"pyemscripten_{year}_0_wasm32" for year in ("2024", "2025", "2026"))
+FORMS: dict[TagForm, str] = {
+    "pep783": P25,
+    "pyodide": "pyodide_2025_0_wasm32",
+    "both": f"{P25}.pyodide_2025_0_wasm32",
+}
 
 
 def extension(suffix: str) -> conda.Files:
@@ -28,8 +35,8 @@ def unwinding(suffix: str) -> conda.Files:
     return {"pkg/__init__.py": "", f"pkg/_x{suffix}": zig.side_module("_x", source, exports=["use"])}
 
 
-def fixed(wheel: Path, out: Path, platform: str = "auto", compat_tags: bool = False) -> Repaired:
-    result = repair(wheel, out=out, platform=platform, compat_tags=compat_tags)
+def fixed(wheel: Path, out: Path, platform: str = "auto", tags: TagForm | None = None) -> Repaired:
+    result = repair(wheel, out=out, platform=platform, tags=tags)
     assert result.wheel is not None
     judges.judge(result.wheel)
     return result
@@ -149,10 +156,37 @@ def test_a_wheel_for_two_platforms_is_changed_for_both(tmp_path: Path) -> None:
 
 def test_compat_tags_are_added_once(tmp_path: Path) -> None:
     wheel = Foreign(f"cp313-cp313-{P25}", extension(zig.suffix("313"))).write(tmp_path)
-    result = fixed(wheel, tmp_path / "out", compat_tags=True)
+    result = fixed(wheel, tmp_path / "out", tags="both")
     assert result.filename == f"pkg-1.0-cp313-cp313-{P25}.pyodide_2025_0_wasm32.whl"
-    assert not repair(result.wheel or wheel, out=tmp_path / "again", compat_tags=True).changed
+    assert not repair(result.wheel or wheel, out=tmp_path / "again", tags="both").changed
     assert not repair(result.wheel or wheel, out=tmp_path / "again").changed
+
+
+@pytest.mark.parametrize("before", [P25, "pyodide_2025_0_wasm32", f"{P25}.pyodide_2025_0_wasm32", "emscripten_4_0_9_wasm32"])
+def test_a_form_of_tags_has_no_other_names_beside_it(before: str, tmp_path: Path) -> None:
+    wheel = Foreign(f"cp313-cp313-{before}", extension(zig.suffix("313"))).write(tmp_path)
+    for form, name in FORMS.items():
+        result = repair(wheel, out=tmp_path / form, tags=form)
+        if result.changed:
+            judges.judge(result.wheel or wheel)
+        assert result.filename == f"pkg-1.0-cp313-cp313-{name}.whl"
+        assert [str(tag) for tag in sorted(read_wheel(result.wheel or wheel, Limits()).tags, key=str)] == [
+            f"cp313-cp313-{each}" for each in name.split(".")
+        ]
+        assert not repair(result.wheel or wheel, out=tmp_path / f"again-{form}", tags=form).changed
+
+
+def test_a_pyodide_whose_micropip_does_not_take_the_tag_is_named(tmp_path: Path) -> None:
+    wheel = Foreign(f"cp313-cp313-{P25}", extension(zig.suffix("313"))).write(tmp_path)
+
+    def named(platform: str, tags: TagForm | None = None) -> list[str]:
+        found = repair(wheel, out=tmp_path / "out", platform=platform, tags=tags).warnings
+        return [each.message for each in found if each.code == "micropip-tag"]
+
+    assert "micropip 0.11.0 of Pyodide 0.29.3" in named("0.29.3")[0]
+    assert "--tags both adds pyodide_2025_0_wasm32" in named("0.29.3", "pep783")[0]
+    assert "micropip 0.10.1 of Pyodide 0.28.3" in named("0.28")[0]
+    assert not [*named("0.29.5"), *named("0.29"), *named("pyodide_2025_0"), *named("0.29.3", "both"), *named("0.29.3", "pyodide")]
 
 
 def test_a_build_tag_is_its_builder_s_and_stays(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_loaders_without_runtime_path_and_with_it_are_served_by_one_wheel(tmp_pa
     wheel = Foreign(f"cp312-abi3-{P25}", chain_files()).write(tmp_path)
     libraries = tmp_path / "prefix" / "lib"
     conda.lay(libraries, {zig.Chain.ALIAS: zig.chain().count, "libbase.so": zig.chain().base})
-    result = repair(wheel, out=tmp_path / "out", libdirs=[libraries], platform=["0.27.7", P25, P26], compat_tags=True)
+    result = repair(wheel, out=tmp_path / "out", libdirs=[libraries], platform=["0.27.7", P25, P26], tags="both")
     assert result.filename == f"pkg-1.0-cp312-abi3-{P24}.{BOTH}.pyodide_2024_0_wasm32.pyodide_2025_0_wasm32.whl"
     found = modules(result)
     assert {name.partition("/")[0] for name in found if "/lib" in name} == {"pkg.libs"}

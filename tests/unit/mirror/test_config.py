@@ -49,7 +49,7 @@ def test_the_template_is_valid_and_its_comments_show_the_defaults(tmp_path: Path
 def test_the_template_has_every_key() -> None:
     document = tomllib.loads(uncommented())
     assert {name: set(keys) for name, keys in document.items()} == {
-        name: set(keys) for name, keys in mirror_config.SECTIONS.items()
+        name: {*keys} - {"compat_tags"} for name, keys in mirror_config.SECTIONS.items()
     }
 
 
@@ -59,8 +59,15 @@ def test_missing_keys_have_defaults_and_paths_are_relative_to_the_file(tmp_path:
     made = load(f"{tmp_path.name}/mirror.toml")
     assert made.channels == (str(tmp_path / "channel"),)
     assert made.state == tmp_path / "mirror.sqlite"
-    assert made.convert.compat_tags
+    assert made.convert.tags == "both"
     assert (made.platforms, made.work.memory, made.output.grace) == (("auto",), 4 << 30, 30 * 86400)
+
+
+def test_the_older_name_of_tags_still_counts_and_stands_alone(tmp_path: Path) -> None:
+    for text, form in (("compat_tags = true", "both"), ("compat_tags = false", None), ('tags = "pyodide"', "pyodide")):
+        assert load(write(tmp_path, f"{LEAST}[convert]\n{text}\n")).options().tags == form
+    assert ":7: compat_tags" in error_of(tmp_path, f'{LEAST}[convert]\ntags = "both"\ncompat_tags = true\n')
+    assert "it is" in error_of(tmp_path, f'{LEAST}[work]\ncheck = "9"\n')
 
 
 def test_sizes_and_durations_are_read(tmp_path: Path) -> None:
@@ -121,7 +128,7 @@ def test_a_mistake_in_a_recipe_is_reported_with_its_file_and_line(tmp_path: Path
 
 
 BYTES = ["compat_tags = false", 'pins = "conda"', "isolate = false", "provided = false", 'allow = ["abi-conflict"]', "level = 9"]
-BYTES += ["strict = true"]
+BYTES += ["strict = true", 'tags = "pep783"', 'tags = "pyodide"']
 
 
 @pytest.mark.parametrize("line", BYTES)

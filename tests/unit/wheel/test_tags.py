@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from conda2wheel import Failed, convert_each
 from tests.helpers import conda, shapes
 from tests.helpers.conda import Content
 from tests.helpers.shapes import MODULE, SUFFIX, dist_info, extension, in_site, library, made, package, refused
@@ -162,6 +163,10 @@ def test_compat_tags_are_in_the_name_compressed_and_in_wheel_expanded(tmp_path: 
         "Root-Is-Purelib: false", f"Tag: cp313-cp313-{PLATFORM}", "Tag: cp313-cp313-pyodide_2025_0_wasm32",
     ]  # fmt: skip
     assert made(native, tmp_path).result.filename == f"demo-1.0-cp313-cp313-{PLATFORM}.whl"
+    assert made(native, tmp_path, tags="both").result.filename == wheel.result.filename
+    assert made(native, tmp_path, tags="pyodide").result.filename == "demo-1.0-cp313-cp313-pyodide_2025_0_wasm32.whl"
+    with pytest.raises(Failed, match="contradict"):
+        made(native, tmp_path, tags="pyodide", compat_tags=True)
     assert made(package({**MODULE, **dist_info("demo-1.0")}), tmp_path, compat_tags=True).result.filename.endswith(
         "py3-none-any.whl"
     )
@@ -179,7 +184,16 @@ def test_a_build_number_never_becomes_a_build_tag(number: int, tmp_path: Path) -
     assert b"Build" not in wheel.read("WHEEL")
 
 
-@pytest.mark.parametrize("asked", ["pyemscripten_2025_0", "pyodide_2025_0_wasm32", "0.29.5"])
+@pytest.mark.parametrize("asked", ["pyemscripten_2025_0", "pyodide_2025_0_wasm32", "0.29.5", "0.28"])
 def test_a_platform_can_be_given(asked: str, tmp_path: Path) -> None:
     silent = package({**MODULE, f"demo/_demo{SUFFIX}": extension()}, depends=["python"])
     assert made(silent, tmp_path, platform=asked).result.platform == PLATFORM
+
+
+def test_a_wheel_for_a_pyodide_whose_micropip_does_not_take_it_says_so(tmp_path: Path) -> None:
+    native = package({**MODULE, f"demo/_demo{SUFFIX}": extension(), **dist_info("demo-1.0")})
+    assert made(native, tmp_path, platform="0.29.3").told("micropip-tag") == {f"demo-1.0-cp313-cp313-{PLATFORM}.whl"}
+    [outcome] = convert_each([native], out=tmp_path / "each", platform=["0.28"])
+    assert outcome.converted and "micropip-tag" in {each.code for each in outcome.converted.warnings}
+    assert not made(native, tmp_path, platform="0.29").told("micropip-tag")
+    assert not made(native, tmp_path, platform="0.29.3", tags="both").told("micropip-tag")
