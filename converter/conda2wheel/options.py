@@ -135,9 +135,7 @@ class Options:
         strict, bridge, compat_tags, isolate, provided = map(bool, flags)
         tags = next((each for each in TAG_FORMS if each == document.get("tags")), "both" if compat_tags else None)
         platforms = forced_platforms(str(document.get("platform")))
-        return cls(
-            platforms, tags, level, isolate, provided, check_allow(allow), pins, strict, recipe, epoch, names, bridge
-        )
+        return cls(platforms, tags, level, isolate, provided, check_allow(allow), pins, strict, recipe, epoch, names, bridge)
 
     def moment(self, own: float | None) -> float:
         """Return the time of a wheel's members, in seconds since 1970: SOURCE_DATE_EPOCH if it is set, else the input's own."""
@@ -150,7 +148,9 @@ def tag_form(tags: TagForm | None, compat_tags: bool | None) -> TagForm | None:
         return tags
     if tags is not None and compat_tags is not (tags == "both"):
         hint = "leave --compat-tags out, which is the older name of --tags both"
-        raise Failed("usage", f"--tags {tags} and {'--compat-tags' if compat_tags else '--no-compat-tags'} contradict each other", hint)
+        raise Failed(
+            "usage", f"--tags {tags} and {'--compat-tags' if compat_tags else '--no-compat-tags'} contradict each other", hint
+        )
     return tags or ("both" if compat_tags else None)
 
 

@@ -224,7 +224,10 @@ def compressed_tags(rows: Iterable[Platform], form: TagForm | None = None) -> st
 def unknown(text: str) -> tuple[str, str]:
     """The message and the hint about a text that `parse` does not know. The hint lists the platforms with their Pyodides."""
     known = "; ".join(f"{row.tag} ({', '.join(version for version, _ in row.pyodide)})" for row in platforms() if row.pyodide)
-    return f"{text!r} is neither auto, nor a platform tag, nor a known version of Pyodide (X.Y.Z) or series (X.Y)", f"known are {known}"
+    return (
+        f"{text!r} is neither auto, nor a platform tag, nor a known version of Pyodide (X.Y.Z) or series (X.Y)",
+        f"known are {known}",
+    )
 
 
 def unknown_pyodide(text: str) -> tuple[str, str]:

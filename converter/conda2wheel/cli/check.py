@@ -24,7 +24,9 @@ def check(
     *,
     pyodide: Annotated[
         str | None,
-        typer.Option(metavar="VERSION", help="The version of Pyodide, or its series (0.29), instead of the newest one for the wheel's tag."),
+        typer.Option(
+            metavar="VERSION", help="The version of Pyodide, or its series (0.29), instead of the newest one for the wheel's tag."
+        ),
     ] = None,
     find_links: options.FindLinks = None,
     imports: Annotated[

@@ -60,7 +60,9 @@ FindLinks = Annotated[
 TargetPlatform = Annotated[
     str,
     typer.Option(
-        "--platform", metavar="auto|TAG|PYODIDE", help="Target platform: a platform tag, a Pyodide version or series, or auto to detect it."
+        "--platform",
+        metavar="auto|TAG|PYODIDE",
+        help="Target platform: a platform tag, a Pyodide version or series, or auto to detect it.",
     ),
 ]
 TargetPlatforms = Annotated[

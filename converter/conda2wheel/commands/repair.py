@@ -93,9 +93,7 @@ def repair(  # noqa: PLR0913 - a public function
     >>> repair("demo-1.0-cp313-cp313-pyodide_2025_0_wasm32.whl", libdirs=["prefix/lib"]).filename  # doctest: +SKIP
     'demo-1.0-cp313-cp313-pyemscripten_2025_0_wasm32.whl'
     """
-    options = Options.of(
-        platform, allow, tags, compat_tags, isolate=isolate, provided=provided, bridge=bridge, strict=strict
-    )
+    options = Options.of(platform, allow, tags, compat_tags, isolate=isolate, provided=provided, bridge=bridge, strict=strict)
     bounds = limits or Limits()
     libraries = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, bounds, downloads=downloads)
     with unexpected_as_failed(str(wheel)):
@@ -188,9 +186,7 @@ def repair_each(  # noqa: PLR0913 - a public function
         Failed: for wrong arguments (usage, not-found), never for a wheel.
     """
     require_several("wheels", wheels)
-    options = Options.of(
-        platform, allow, tags, compat_tags, isolate=isolate, provided=provided, bridge=bridge, strict=strict
-    )
+    options = Options.of(platform, allow, tags, compat_tags, isolate=isolate, provided=provided, bridge=bridge, strict=strict)
     bounds = limits or Limits()
     libraries = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, bounds, downloads=downloads)
     written: dict[str, str] = {}

@@ -349,7 +349,13 @@ def _values(section: str, key: str, value: Any) -> Iterator[tuple[str, str]]:
         minimum = _MINIMUM.get((section, key), 1)
         if value < minimum or (key == "level" and value > 12):
             yield f"{key} is {value}; it is {'1 to 12' if key == 'level' else f'{minimum} or more'}", ""
-    choices = {"convert.pins": PINS, "convert.tags": TAG_FORMS, "notify.when": WHENS, "select.classes": CLASSES, "convert.allow": sorted(ALLOWABLE)}
+    choices = {
+        "convert.pins": PINS,
+        "convert.tags": TAG_FORMS,
+        "notify.when": WHENS,
+        "select.classes": CLASSES,
+        "convert.allow": sorted(ALLOWABLE),
+    }
     for text in (value if isinstance(value, list) else [value]) if name in choices else ():
         if text not in choices[name]:
             yield f"{key} has {text!r}; {suggestion(text, choices[name])}", text
