@@ -48,7 +48,9 @@ def audit(
     ] = FailOn.FATAL,
     offline: options.Offline = False,
     as_json: options.Json = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every finding, and tracebacks of bugs.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show every finding, notes and the matrix, and tracebacks of bugs.")
+    ] = False,
     *,
     limits: Limits,
 ) -> None:
@@ -60,7 +62,7 @@ def audit(
     from conda2wheel.abi.audit.findings import Severity
     from conda2wheel.cli.progress import show_progress
     from conda2wheel.commands.audit import audit_each
-    from conda2wheel.commands.audit_result import Audited
+    from conda2wheel.commands.audit_result import Audited, summary_lines
     from conda2wheel.results import document, error_json
 
     options.require_platform(platform)
@@ -97,6 +99,9 @@ def audit(
             for table in result.tables(verbose):
                 tables.print(table)
     print_warnings(noted, verbose)
+    if not quiet:
+        for line in summary_lines(audited, len(errors), verbose):
+            echo(f"conda2wheel: {line}", err=True)
     if as_json:
         print_json(document(entries))
     if sarif is not None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import console, echo, print_error, print_json
+from conda2wheel.cli.messages import console, echo, print_error, print_json, print_summary
 
 
 class InstallerChoice(str, enum.Enum):  # noqa: UP042 - typer shows and takes the values
@@ -84,4 +84,5 @@ def check(
         for result in checked:
             for detail in result.details():
                 echo(detail, err=True)
+    print_summary(entries)
     raise typer.Exit(0 if good else 1)

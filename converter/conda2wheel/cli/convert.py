@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import Noted, noted_before, print_error, print_evidence, print_json, print_warnings
+from conda2wheel.cli.messages import Noted, noted_before, print_error, print_evidence, print_json, print_summary, print_warnings
 
 if TYPE_CHECKING:
     from conda2wheel.cli.progress import ProgressDisplay
@@ -97,6 +97,7 @@ def convert(
     print_warnings(noted, verbose)
     if as_json:
         print_json(document(results))
+    print_summary(results)
     raise typer.Exit(0 if good else 1)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import console, print_error, print_json
+from conda2wheel.cli.messages import console, print_error, print_json, print_summary
 from conda2wheel.files.escape import printable
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def inspect(
             _print_report(tables, report)
     if as_json:
         print_json(document(results))
+    print_summary(results)
     raise typer.Exit(0 if good else 1)
 
 

@@ -1,46 +1,103 @@
 """How results, warnings and errors are printed: every line of a command goes through `echo`, `print_json` or a `console`.
 
 Names, versions, file names and messages come from packages, channels and servers, so control characters are escaped here.
+What goes to stderr has a level, and `settings` says which levels are shown.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from conda2wheel.errors import Conda2WheelError
-from conda2wheel.files.escape import printable, printable_lines
+from conda2wheel.files.escape import printable, printable_lines, shortened
 
 if TYPE_CHECKING:
     from conda2wheel.files.terminal import PlainConsole
     from conda2wheel.results import ConversionWarning, Planned
 
 WIDTH = 240  # columns of a table that is not shown on a terminal
+NAMES = 3  # what a folded warning names
+LONGEST = 200  # characters of a folded warning
+_COLOURS = {"error:": "\x1b[1;31m", "warning:": "\x1b[33m"}
+_PLAIN = "\x1b[0m"
+
+
+class Level(IntEnum):
+    """How important a line on stderr is."""
+
+    ERROR = 40
+    WARNING = 30
+    INFO = 20
+
+
+class LogLevel(StrEnum):
+    """The values of --log-level: the least important lines that stderr shows."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+    DEBUG = "debug"
+
+
+@dataclass
+class Settings:
+    """What one run of the command line shows on stderr."""
+
+    level: LogLevel = LogLevel.INFO
+
+    def shows(self, level: Level) -> bool:
+        """Whether lines of a level are shown."""
+        return self.level is LogLevel.DEBUG or level >= Level[self.level.name]
+
+
+settings = Settings()
 
 
 class LinePrinter(Protocol):
     """Prints lines, such as below a progress bar."""
 
-    def echo(self, line: str, err: bool = False) -> None:
+    def echo(self, line: str, err: bool = False, level: Level = Level.INFO) -> None:
         """Print a line on stdout, or on stderr if `err`."""
 
 
-def echo(text: str = "", err: bool = False) -> None:
-    """Print text and the end of its line on stdout, or on stderr if `err`.
+def echo(text: str = "", err: bool = False, level: Level = Level.INFO) -> None:
+    """Print text and the end of its line on stdout, or on stderr if `err` and its level is shown.
 
     Raises:
         OSError: stdout is closed, full, or its reader has ended. Nothing depends on messages, so those that cannot be printed on
             stderr are dropped.
     """
+    if err and not settings.shows(level):
+        return
     stream = sys.stderr if err else sys.stdout
+    line = printable_lines(text)
+    if err and has_colour():
+        line = _PREFIX.sub(lambda match: f"{match[1]}{_COLOURS[match[2]]}{match[2]}{_PLAIN}", line)
     try:
-        stream.write(printable_lines(text) + "\n")
+        stream.write(line + "\n")
         stream.flush()
     except OSError:
         if not err:
             raise
+
+
+_PREFIX = re.compile(r"\A(conda2wheel: )(error:|warning:)")
+
+
+def has_colour() -> bool:
+    """Whether stderr is shown in colour: a terminal, unless NO_COLOR is set; FORCE_COLOR does without a terminal."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def console(err: bool = False, width: int = WIDTH, **options: Any) -> PlainConsole:
@@ -48,7 +105,8 @@ def console(err: bool = False, width: int = WIDTH, **options: Any) -> PlainConso
     from conda2wheel.files.terminal import PlainConsole
 
     stream = sys.stderr if err else sys.stdout
-    return PlainConsole(stderr=err, width=None if stream.isatty() else width, **options)
+    quiet = err and not settings.shows(Level.INFO)
+    return PlainConsole(stderr=err, width=None if stream.isatty() else width, quiet=quiet, **options)
 
 
 def print_json(document: dict[str, Any]) -> None:
@@ -59,19 +117,23 @@ def print_json(document: dict[str, Any]) -> None:
     echo(json_text(document, indent=2, ascii_only=not encoding.startswith("utf")))
 
 
-def error_line(error: Exception) -> str:
-    """Return an error as one line, with its hint."""
+def error_line(error: Exception, whole: bool = True) -> str:
+    """Return an error as one line, with its hint; unless `whole`, with shortened hashes. URLs stay: they may be to be tried."""
     line = printable(str(error).replace("\n", " "))
-    return f"conda2wheel: error: {line}"
+    return f"conda2wheel: error: {line if whole else shortened(line, urls=False)}"
 
 
 def print_error(error: Conda2WheelError, verbose: bool = False, display: LinePrinter | None = None) -> None:
     """Print an error on stderr; if `verbose`, with the traceback of the bug behind it."""
-    lines = [error_line(error)]
+    lines = [error_line(error, whole=verbose)]
     if verbose and (traceback := bug_traceback(error)) is not None:
         lines.append(traceback)
+    _print_lines(lines, Level.ERROR, display)
+
+
+def _print_lines(lines: Iterable[str], level: Level, display: LinePrinter | None) -> None:
     for line in lines:
-        echo(line, err=True) if display is None else display.echo(line, err=True)
+        echo(line, err=True, level=level) if display is None else display.echo(line, err=True, level=level)
 
 
 def bug_traceback(error: BaseException) -> str | None:
@@ -101,24 +163,54 @@ def noted_before(error: Conda2WheelError, source: str) -> list[Noted]:
 
 
 def warning_lines(noted: Sequence[Noted], verbose: bool = False) -> Iterable[str]:
-    """Yield a line for each code of warnings: the first warning, and how many more there are; if `verbose`, a line for each."""
-    counts = Counter(each.warning.code for each in noted)
+    """Yield a line for each code of warnings: how many there are, what they are about, and the first; if `verbose`, one for each.
+
+    URLs and hashes are shortened unless `verbose`.
+    """
+    if verbose:
+        yield from (f"conda2wheel: warning: {printable(_text(each))} [{each.warning.code}]" for each in noted)
+        return
+    codes: dict[str, list[Noted]] = {}
     for each in noted:
-        code = each.warning.code
-        more = 0 if verbose else counts[code] - 1
-        if more < 0:
-            continue  # folded into the line of the first one
-        about = "".join(f"{subject}: " for subject in each.subjects)
-        rest = f"; and {more} more (-v)" if more else ""
-        yield f"conda2wheel: warning: {printable(f'{about}{each.warning.message}')}{rest} [{code}]"
-        if not verbose:
-            counts[code] = 0
+        codes.setdefault(each.warning.code, []).append(each)
+    for code, those in codes.items():
+        if len(set(those)) == 1:
+            yield f"conda2wheel: warning: {printable(shortened(_text(those[0])))} [{code}]"
+            continue
+        names = _listed([_name(each) for each in those])
+        example = ", such as" if len({each.warning.message for each in those}) > 1 else ""
+        about = "".join(f"{each}: " for each in (names, f"{len(those)} warnings{example}") if each)
+        line = printable(shortened(f"{about}{those[0].warning.message}"))
+        yield f"conda2wheel: warning: {line if len(line) <= LONGEST else line[: LONGEST - 3] + '...'} [{code}; -v shows all]"
+
+
+def _text(noted: Noted) -> str:
+    return "".join(f"{subject}: " for subject in dict.fromkeys(noted.subjects)) + noted.warning.message
+
+
+def _name(noted: Noted) -> str:
+    """What a warning is about, in a word: of a wheel its distribution's name."""
+    subject = noted.subjects[0].rstrip("/").rpartition("/")[2] if noted.subjects else ""
+    return subject.partition("-")[0] if subject.endswith(".whl") else subject
+
+
+def _listed(names: Iterable[str]) -> str:
+    found = list(dict.fromkeys(filter(None, names)))
+    more = f" and {len(found) - NAMES} more" if len(found) > NAMES else ""
+    return ", ".join(found[:NAMES]) + more
 
 
 def print_warnings(noted: Sequence[Noted], verbose: bool = False, display: LinePrinter | None = None) -> None:
     """Print warnings on stderr, one line a code unless `verbose`."""
-    for line in warning_lines(noted, verbose):
-        echo(line, err=True) if display is None else display.echo(line, err=True)
+    _print_lines(warning_lines(noted, verbose), Level.WARNING, display)
+
+
+def print_summary(results: Sequence[dict[str, Any]], display: LinePrinter | None = None) -> None:
+    """Print how many of several results have which status, in the order in which the statuses come first."""
+    if len(results) > 1:
+        counts = Counter(str(each["status"]) for each in results)
+        listed = ", ".join(f"{count} {status}" for status, count in counts.items())
+        _print_lines([f"conda2wheel: {listed}"], Level.INFO, display)
 
 
 def print_evidence(display: LinePrinter, wheel: Planned) -> None:

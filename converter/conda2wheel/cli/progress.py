@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from conda2wheel.cli.messages import console, echo
+from conda2wheel.cli.messages import Level, console, echo, settings
 from conda2wheel.files.escape import printable
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class ProgressDisplay:
     """The progress of one command where stderr is no terminal: lines are printed at once, and nothing is drawn."""
 
-    def echo(self, line: str, err: bool = False) -> None:
+    def echo(self, line: str, err: bool = False, level: Level = Level.INFO) -> None:
         """Print a line on stdout, or on stderr if `err`."""
-        echo(line, err=err)
+        echo(line, err=err, level=level)
 
     def advance(self) -> None:
         """Count one more finished item."""
@@ -61,7 +61,7 @@ class _TerminalDisplay(ProgressDisplay):
         self._task = self._progress.add_task(what, total=total)
         self._downloads = _DownloadRows()
         self._drawing = True
-        self._held_back: list[tuple[str, bool]] = []
+        self._held_back: list[tuple[str, bool, Level]] = []
         # Not redirected: rich would print on stderr what goes to stdout, and stdout may be a file.
         self.live = Live(
             Group(self._progress, self._downloads.progress),
@@ -72,11 +72,11 @@ class _TerminalDisplay(ProgressDisplay):
             redirect_stderr=False,
         )
 
-    def echo(self, line: str, err: bool = False) -> None:
+    def echo(self, line: str, err: bool = False, level: Level = Level.INFO) -> None:
         if self._drawing:
-            self._held_back.append((line, err))
+            self._held_back.append((line, err, level))
         else:
-            echo(line, err=err)
+            echo(line, err=err, level=level)
 
     def advance(self) -> None:
         self._progress.advance(self._task)
@@ -92,20 +92,20 @@ class _TerminalDisplay(ProgressDisplay):
     def release(self) -> None:
         """Print the lines that were held back; later lines are printed at once."""
         self._drawing = False
-        for line, err in self._held_back:
-            echo(line, err=err)
+        for line, err, level in self._held_back:
+            echo(line, err=err, level=level)
         self._held_back.clear()
 
 
 @contextmanager
 def show_progress(total: int, what: str) -> Iterator[ProgressDisplay]:
-    """Draw the progress of a command on stderr, if stderr is a terminal, while the block runs.
+    """Draw the progress of a command on stderr, if stderr is a terminal and shows more than warnings, while the block runs.
 
     Args:
         total: how many items the command handles.
         what: what it does with them, such as "converting".
     """
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or not settings.shows(Level.INFO):
         yield ProgressDisplay()
         return
     display = _TerminalDisplay(total, what)

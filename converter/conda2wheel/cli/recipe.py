@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import echo, print_error, print_json
+from conda2wheel.cli.messages import echo, print_error, print_json, print_summary
 
 app = typer.Typer(
     name="recipe",
@@ -50,4 +50,5 @@ def check(
             echo(f"ok {path}")
     if as_json:
         print_json(document(results))
+    print_summary(results)
     raise typer.Exit(0 if good else 1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import echo, print_error, print_json
+from conda2wheel.cli.messages import echo, print_error, print_json, print_summary
 
 if TYPE_CHECKING:
     from conda2wheel.files.packagefile import Limits
@@ -70,4 +70,5 @@ def verify(
             echo(f"conda2wheel: {result.source}: {note}", err=True)
     if as_json:
         print_json(document(results))
+    print_summary(results)
     raise typer.Exit(0 if good else 1)

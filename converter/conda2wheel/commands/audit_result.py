@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,6 +27,11 @@ WORDS = {  # a verdict in the matrix, with its colour
     RunVerdict.RUNS: ("runs", "green"),
     RunVerdict.EXCEPT: ("runs except", "yellow"),
     RunVerdict.DOES_NOT_LOAD: ("does not load", "red"),
+}
+COUNTED = {  # a verdict of several inputs
+    RunVerdict.RUNS: "run",
+    RunVerdict.EXCEPT: "run except for a part",
+    RunVerdict.DOES_NOT_LOAD: "do not load",
 }
 
 
@@ -151,6 +157,13 @@ class Audited:
         """The parts that end the interpreter of its Pyodide when they are reached, if the input loads."""
         return unusable_parts(self.findings) if self.verdict is RunVerdict.EXCEPT else ()
 
+    @property
+    def as_meant(self) -> bool:
+        """Whether the input runs in every Pyodide that its tags name."""
+        return self.modules == 0 or (
+            self.pyodide is not None and self.ok and not any(row.tagged and not row.runs for row in self.matrix)
+        )
+
     def count(self, severity: Severity) -> int:
         """Return the number of findings of a severity."""
         return sum(finding.severity is severity for finding in self.findings)
@@ -223,18 +236,24 @@ class Audited:
         return "; ".join(words) or "loads on no Pyodide that is known"
 
     def tables(self, everything: bool = False) -> Iterator[RenderableType]:
-        """Yield tables for rich: the findings by severity, then the matrix. Long lists are shortened, unless `everything`."""
+        """Yield tables for rich: the findings by severity, then the matrix.
+
+        Unless `everything`, there are no notes, no matrix of an input that runs as it is meant to, and long lists are shortened.
+        """
         from rich.text import Text
 
+        severities = [severity for severity in Severity if everything or severity is not Severity.NOTE]
+        if not everything and self.as_meant and not any(map(self.count, severities)):
+            return
         if self.modules:
             yield Text(printable(self.source), style="bold")
-        for severity in Severity:
+        for severity in severities:
             found = [finding for finding in self.findings if finding.severity is severity]
             if found:
                 title, style = HEADINGS[severity]
                 yield Text(f"  {severity}: {title} ({_several(len(found), 'finding')})", style=style)
                 yield _findings(_grouped(found), None if everything else ROWS[severity])
-        if self.matrix:
+        if self.matrix and (everything or not self.as_meant):
             yield Text("  in which Pyodide does it run?", style="bold")
             yield _matrix(self.matrix, everything)
 
@@ -278,23 +297,60 @@ def _findings(groups: Sequence[tuple[Finding, list[str]]], limit: int | None) ->
     return table
 
 
+def summary_lines(audited: Sequence[Audited], unread: int, everything: bool) -> Iterator[str]:
+    """Yield where those run that run as they are meant to, and, of several inputs, how many do what."""
+    well: dict[tuple[str, ...], list[Audited]] = {}
+    for each in audited:
+        if each.modules and each.as_meant and not everything:
+            well.setdefault(tuple(row.pyodide for row in each.matrix if row.runs and row.tagged), []).append(each)
+    for runs, those in well.items():
+        what = f"{len(those)} wheels run" if len(those) > 1 else f"{those[0].source.rstrip('/').rpartition('/')[2]} runs"
+        notes = sum(each.count(Severity.NOTE) for each in those)
+        more = f"{_several(notes, 'note')} and the matrix" if notes else "the matrix"
+        yield printable(f"{what} in Pyodide {', '.join(runs)} (-v shows {more})")
+    if len(audited) + unread > 1:
+        counts = Counter("of no known Pyodide" if each.verdict is None else COUNTED[each.verdict] for each in audited)
+        counts["cannot be read"] = unread
+        yield ", ".join(f"{count} {words}" for words, count in counts.items() if count)
+
+
 def _matrix(rows: Sequence[MatrixRow], everything: bool) -> Table:
-    """Return a table with a row for each Pyodide, shortened to one line unless `everything`."""
+    """Return a table with a row for each Pyodide; unless `everything`, neighbours of one verdict share a row of one line."""
     from rich.text import Text
 
     table = _plain()
     table.expand = True  # the last column gets the remaining width, instead of narrowing the others
-    known = [(f"  {row.pyodide}", row.platform.removesuffix("_wasm32"), *WORDS[row.verdict]) for row in rows]
     for _ in range(3):
         table.add_column(no_wrap=True)
     table.add_column(no_wrap=not everything, overflow="fold" if everything else "ellipsis", ratio=1)
-    for row, (pyodide, platform, verdict, style) in zip(rows, known, strict=True):
-        note = "" if row.tagged else "but it is not tagged for this platform, so micropip does not install it"
-        if row.unusable:
-            note = listed_parts(row.unusable) + (f": {row.reason}" if everything else "")
-        elif not row.runs:
-            more = f" and {row.others} more" if row.others else ""
-            place = f"{row.module} " if everything else ""
-            note = f"{row.code}{more}: {place}{row.reason}"
-        table.add_row(pyodide, platform, Text(verdict, style=style), Text(printable(note)))
+    groups: list[list[MatrixRow]] = []
+    for row in rows:
+        if not everything and groups and _alike(groups[-1][0]) == _alike(row):
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    for group in groups:
+        first, last = group[0], group[-1]
+        pyodides = first.pyodide if first is last else f"{first.pyodide} to {last.pyodide}"
+        platform = first.platform.removesuffix("_wasm32") if first.platform == last.platform else ""
+        verdict, note = _shown(first, everything)
+        words, style = WORDS[verdict]
+        table.add_row(f"  {pyodides}", platform, Text(words, style=style), Text(printable(note)))
     return table
+
+
+def _alike(row: MatrixRow) -> tuple[object, ...]:
+    """Return what neighbours in the matrix have in common that share a row."""
+    return row.verdict, row.code, row.unusable, row.verdict is RunVerdict.DOES_NOT_LOAD or row.tagged
+
+
+def _shown(row: MatrixRow, everything: bool = False) -> tuple[RunVerdict, str]:
+    """Return the verdict of a row, and the reason for it."""
+    note = "" if row.tagged else "but it is not tagged for this platform, so micropip does not install it"
+    if row.unusable:
+        note = listed_parts(row.unusable) + (f": {row.reason}" if everything else "")
+    elif not row.runs:
+        more = f" and {row.others} more" if row.others else ""
+        place = f"{row.module} " if everything else ""
+        note = f"{row.code}{more}: {place}{row.reason}"
+    return row.verdict, note

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
+SHOWN_HASH = 12  # characters of a shortened hash
+LONG_URL = 60  # characters; longer ones are shortened
+_HASH = re.compile(r"(?<![0-9A-Za-z])[0-9a-f]{40,128}(?![0-9A-Za-z])")
+_URL = re.compile(r"\b([a-z][a-z0-9+]{1,9}://[^/\s\"'<>(),;]+/)([^\s\"'<>(),;]*)")
 _NOT_SHOWN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # they move the cursor, reverse the line or are not characters
 
 
@@ -32,6 +37,22 @@ def printable_lines(text: str) -> str:
 def _escape(character: str) -> str:
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def shortened(text: str, urls: bool = True) -> str:
+    """Cut hashes to their first characters and, if `urls`, long URLs to their host and file.
+
+    >>> shortened("sha256 " + 64 * "a" + " of https://example.org/a/long/" + 40 * "x" + "/file.conda: no")
+    'sha256 aaaaaaaaaaaa... of https://example.org/.../file.conda: no'
+    """
+    text = _HASH.sub(lambda match: f"{match[0][:SHOWN_HASH]}...", text)
+    return _URL.sub(_short_url, text) if urls and "://" in text else text
+
+
+def _short_url(match: re.Match[str]) -> str:
+    host, path = match.groups()
+    folder, slash, name = path.rpartition("/")
+    return f"{host}.../{name}" if len(match[0]) > LONG_URL and slash and folder else match[0]
 
 
 def format_size(size: float) -> str:

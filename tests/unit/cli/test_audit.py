@@ -77,9 +77,30 @@ def damaged(folder: Path, name: str = "truncated-1.0-py3-none-any.whl") -> Path:
     return path
 
 
-def test_a_good_wheel_is_a_line_on_stdout_a_matrix_on_stderr_and_status_0(tmp_path: Path) -> None:
+def test_good_wheels_are_a_line_each_and_the_pyodides_in_which_they_run(tmp_path: Path) -> None:
+    paths = [good(tmp_path), good(tmp_path, "other")]
+    done = run(paths[0])
+    assert (done.returncode, done.stdout) == (0, f"{paths[0]}: runs on Pyodide 0.29.5\n")
+    where = "in Pyodide 0.28.3, 0.29.5 (-v shows the matrix)"
+    assert done.stderr == f"conda2wheel: {paths[0].name} runs {where}\n"
+    done = run(*paths)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 2)
+    assert done.stderr == f"conda2wheel: 2 wheels run {where}\nconda2wheel: 2 run\n"
+
+
+def test_neighbours_of_one_verdict_share_a_row_of_the_matrix(tmp_path: Path) -> None:
+    shown = run(bad(tmp_path)).stderr
+    rows = re.findall(r"^  (\d\S+(?: to \S+)?) .*?(runs except|does not load)\b", shown, re.MULTILINE)
+    assert rows == [
+        (f"{symbols.known()[0]} to 0.27.7", "does not load"),
+        ("0.28.3 to 0.29.5", "runs except"),
+        (f"314.0.7 to {symbols.known()[-1]}", "does not load"),
+    ]
+
+
+def test_a_good_wheel_has_its_matrix_with_v(tmp_path: Path) -> None:
     path = good(tmp_path)
-    done = run(path)
+    done = run(path, "-v")
     assert done.returncode == 0
     assert done.stdout == f"{path}: runs on Pyodide 0.29.5\n"
     rows = re.findall(r"^  (\d\S+) +(\S+) +(runs|does not load)\b", done.stderr, re.MULTILINE)
@@ -132,8 +153,11 @@ def test_a_folder_stands_for_its_wheels_and_a_damaged_one_stops_none(tmp_path: P
         f"{paths[0]}: runs on Pyodide 0.29.5",
         f"{paths[2]}: nothing native in it, runs in any Pyodide whose Python it admits",
     ]
-    errors = [line for line in done.stderr.splitlines() if line.startswith("conda2wheel: ")]
-    assert len(errors) == 1
+    errors = done.stderr.splitlines()
+    assert errors[1:] == [
+        f"conda2wheel: {paths[0].name} runs in Pyodide 0.28.3, 0.29.5 (-v shows the matrix)",
+        "conda2wheel: 2 run, 1 cannot be read",
+    ]
     assert errors[0].startswith(f"conda2wheel: error: corrupt-archive: {paths[1]}: ")
     assert "Traceback" not in done.stderr
     results = results_of(run(tmp_path, "--json"))
@@ -386,7 +410,7 @@ def test_a_package_that_convert_refuses_is_audited_with_its_files_as_they_are() 
     done = run(package)
     assert done.returncode == 0
     assert "runs on Pyodide 0.22.1" in done.stdout
-    (warning,) = [line for line in done.stderr.splitlines() if line.startswith("conda2wheel: ")]
+    (warning,) = [line for line in done.stderr.splitlines() if line.startswith("conda2wheel: warning: ")]
     assert "[not-converted]" in warning
     assert "not-python" in warning
 

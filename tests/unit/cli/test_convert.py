@@ -105,7 +105,7 @@ def test_what_was_noticed_before_a_refusal_is_said_after_it(tmp_path: Path) -> N
     folded = run("convert", library, "-o", tmp_path).stderr.splitlines()
     assert [
         "error: static-library" in folded[0],
-        *(line.endswith("; and 1 more (-v) [link-left-out]") for line in folded[1:]),
+        *(line.endswith(" [link-left-out; -v shows all]") for line in folded[1:]),
     ] == [
         True,
         True,

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
-from conda2wheel.cli.messages import Noted, warning_lines
+from conda2wheel.cli.messages import Noted, error_line, warning_lines
+from conda2wheel.errors import Failed
 from conda2wheel.files.json_text import json_text
 from conda2wheel.files.terminal import PlainConsole
 from conda2wheel.results import ConversionWarning
@@ -51,13 +52,49 @@ def test_a_console_shows_markup_emoji_codes_and_controls_as_they_are() -> None:
 
 
 def test_warnings_of_one_code_are_one_line() -> None:
-    noted = [Noted(ConversionWarning(code, f"about {number}"), (f"{number}.whl",)) for number, code in enumerate("aabca")]
+    noted = [Noted(ConversionWarning(code, f"about {number}"), (f"{number}-1.whl",)) for number, code in enumerate("aabcaaa")]
     assert list(warning_lines(noted)) == [
-        "conda2wheel: warning: 0.whl: about 0; and 2 more (-v) [a]",
-        "conda2wheel: warning: 2.whl: about 2 [b]",
-        "conda2wheel: warning: 3.whl: about 3 [c]",
+        "conda2wheel: warning: 0, 1, 4 and 2 more: 5 warnings, such as: about 0 [a; -v shows all]",
+        "conda2wheel: warning: 2-1.whl: about 2 [b]",
+        "conda2wheel: warning: 3-1.whl: about 3 [c]",
     ]
-    assert len(list(warning_lines(noted, verbose=True))) == 5
+    assert len(list(warning_lines(noted, verbose=True))) == len(noted)
+    same = [Noted(ConversionWarning("a", "the same"), (f"/x/{name}.whl",)) for name in ("one", "two")]
+    assert list(warning_lines(same)) == ["conda2wheel: warning: one.whl, two.whl: 2 warnings: the same [a; -v shows all]"]
+    assert list(warning_lines([Noted(ConversionWarning("a", "text"))] * 2)) == ["conda2wheel: warning: text [a]"]
+
+
+def test_folded_warnings_are_short_and_all_is_there_with_v() -> None:
+    url = f"https://example.org/{'x' * 80}/some-1.0.conda"
+    noted = [Noted(ConversionWarning("a", f"{name}: {url} is {'ab' * 32} {'y' * 300}")) for name in "ab"]
+    (line,) = warning_lines(noted)
+    assert len(line) < 260
+    assert "a: https://example.org/.../some-1.0.conda is abababababab... yyy" in line
+    whole = list(warning_lines(noted, verbose=True))
+    assert all(url in each and "ab" * 32 in each and "y" * 300 in each for each in whole)
+    (one,) = warning_lines(noted[:1])
+    assert "y" * 300 in one
+
+
+def test_an_error_keeps_its_url_and_shortens_its_hash() -> None:
+    url = f"https://example.org/{'x' * 80}/some-1.0.conda"
+    error = Failed("network", f"{url}: its sha256 is {'ab' * 32}")
+    assert error_line(error, whole=False) == f"conda2wheel: error: network: {url}: its sha256 is abababababab..."
+    assert "ab" * 32 in error_line(error)
+
+
+@pytest.mark.parametrize(
+    ("environ", "coloured"),
+    [({}, False), ({"FORCE_COLOR": "1"}, True), ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False), ({"NO_COLOR": "1"}, False)],
+)
+def test_errors_and_warnings_are_coloured_where_that_is_wanted(environ: dict[str, str], coloured: bool, tmp_path: Path) -> None:
+    bare = {name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "NO_COLOR")}
+    words = ("convert", sets.pure("one"), tmp_path / f"gone{HOSTILE[0]}[31m", "-o", tmp_path)
+    done = command.run(*words, env={**bare, **environ})
+    assert ("conda2wheel: \x1b[1;31merror:\x1b[0m not-found: " in done.stderr) is coloured
+    assert done.stderr.count("\x1b") == (2 if coloured else 0)  # none of them is the name's
+    assert "\x1b" not in done.stdout
+    assert done.stderr.endswith("conda2wheel: 1 converted, 1 failed\n")
 
 
 @pytest.mark.parametrize("ascii_only", [False, True])

@@ -228,6 +228,6 @@ def test_it_is_the_same_whatever_the_order_of_hashes(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written_is_one_line_and_status_1(tmp_path: Path) -> None:
     done = run(good(tmp_path), "--sarif", tmp_path)
     assert done.returncode == 1
-    assert [line for line in done.stderr.splitlines() if line.startswith("conda2wheel: ")] == [
+    assert [line for line in done.stderr.splitlines() if line.startswith("conda2wheel: error: ")] == [
         f"conda2wheel: error: disk: cannot write {tmp_path}: Is a directory (check the folder, its permissions and free space)"
     ]
