@@ -86,11 +86,16 @@ def in_front(program: str, url: str, work: Path, scheme: str = "$scheme") -> Ite
         yield address
 
 
-@contextmanager
-def _answering(program: str, text: str, change: tuple[str, str], work: Path) -> Iterator[str]:
+def free_port() -> int:
+    """A port of loopback that nothing listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def _answering(program: str, text: str, change: tuple[str, str], work: Path) -> Iterator[str]:
+    port = free_port()
     assert text.count("listen 80;") == text.count(change[0]) == 1
     ours = text.replace("listen 80;", f"listen 127.0.0.1:{port};").replace(*change)
     user = "user root;" if os.geteuid() == 0 else ""  # else its workers may not read what only root may

@@ -125,8 +125,7 @@ class Front:
                 await problem(500, "an error of the service; it is in its log").send(scope, exchange.send)
         seconds = time.perf_counter() - started
         self.service.metrics.request(route, scope["method"], exchange.status, seconds, exchange.sent)
-        self.service.log(
-            "request",
+        self.service.log.request(
             request=exchange.id,
             method=scope["method"],
             path=scope["path"],

@@ -41,7 +41,7 @@ _QUALITY = re.compile(r"0(?:\.\d{0,3})?|1(?:\.0{0,3})?")
 
 @dataclass(frozen=True)
 class Body:
-    """Bytes with the entity tag and headers of their own; `headers` has the content's type, length and encoding."""
+    """Bytes with their entity tag and all headers of the answer, the content's type, length and encoding among them."""
 
     data: bytes
     etag: bytes
@@ -50,12 +50,16 @@ class Body:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer that any number of requests get: as it is, and compressed where that makes it smaller."""
+    """An answer that any number of requests get: as it is, and compressed where that makes it smaller.
+
+    `lasting`: the same request is answered by it until what it is made of changes. `headers` are those of a 304, too.
+    """
 
     status: int
     plain: Body
     packed: Body | None
     headers: tuple[tuple[bytes, bytes], ...]
+    lasting: bool = False
 
     @classmethod
     def of(cls, status: int, data: bytes, content_type: bytes, *headers: tuple[bytes, bytes]) -> Answer:
@@ -64,10 +68,16 @@ class Answer:
         packed = _gzip(data) if len(data) >= SHORTEST else data
         return cls(
             status,
-            _body(data, content_type, tag),
-            _body(packed, content_type, tag + b"-gzip", (b"content-encoding", b"gzip")) if len(packed) < len(data) else None,
+            _body(data, content_type, tag, *headers),
+            _body(packed, content_type, tag + b"-gzip", *headers, (b"content-encoding", b"gzip"))
+            if len(packed) < len(data)
+            else None,
             headers,
         )
+
+    def body(self, accepted: bytes | None) -> Body:
+        """The bytes for an Accept-Encoding header."""
+        return self.packed if self.packed is not None and accepted is not None and accepts_gzip(accepted) else self.plain
 
     async def send(self, scope: Scope, send: Send) -> None:
         """Answer a GET or HEAD: 304 where the client has these bytes."""
@@ -77,16 +87,16 @@ class Answer:
                 known = value
             elif name == b"accept-encoding":
                 gzip = value
-        body = self.packed if self.packed is not None and gzip is not None and accepts_gzip(gzip) else self.plain
+        body = self.body(gzip)
         if self.status == 200 and known is not None and matches(known, self.plain, self.packed):
             await respond(send, 304, (*self.headers, (b"etag", body.etag)))
             return
-        await respond(send, self.status, (*self.headers, *body.headers), body.data)
+        await respond(send, self.status, body.headers, body.data)
 
 
 async def respond(send: Send, status: int, headers: Sequence[tuple[bytes, bytes]], data: bytes = b"") -> None:
     """Send an answer whole. `headers` has Content-Length where there may be a body."""
-    await send({"type": "http.response.start", "status": status, "headers": [*headers]})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": data})
 
 

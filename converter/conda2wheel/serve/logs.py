@@ -1,16 +1,17 @@
 """Log lines: one JSON object (or one line of text) for each event, on standard error.
 
-Every line has `time` (UTC), `level` and `event`; what belongs to a request has `request`, its id, which the client gets as
-X-Request-ID. Values never contain credentials: addresses are redacted where they are made.
+Requests are written once a turn of the event loop, since each write would cost as much as an answer. Every line has `time` (UTC),
+`level` and `event`; what belongs to a request has `request`, its id, which the client gets as X-Request-ID. Values never contain
+credentials: addresses are redacted where they are made.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
 import time
-from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from conda2wheel.files.escape import printable
@@ -28,17 +29,42 @@ class EventLog:
     def __init__(self, form: LogForm = "json", stream: TextIO | None = None) -> None:
         self._text = form == "text"
         self._stream = stream or sys.stderr
+        self._second = 0, ""  # and its text
+        self._waiting: list[str] = []
 
     def __call__(self, event: str, level: str = "info", **values: Any) -> None:
         """Write an event with its values; None is left out."""
-        moment = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self._write(self._line(event, level, values))
+
+    def request(self, **values: Any) -> None:
+        """Write a request that was answered, with the others of this turn of the event loop that runs."""
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._write_waiting)
+        self._waiting.append(self._line("request", "info", values))
+
+    def _line(self, event: str, level: str, values: dict[str, Any]) -> str:
+        moment = self._moment()
         given = {key: value for key, value in values.items() if value is not None}
         if self._text:
-            line = " ".join([moment, event, *(f"{key}={printable(str(value))}" for key, value in given.items())])
-        else:
-            line = json.dumps({"time": moment, "level": level, "event": event, **given})
+            return " ".join([moment, event, *(f"{key}={printable(str(value))}" for key, value in given.items())]) + "\n"
+        return json.dumps({"time": moment, "level": level, "event": event, **given}) + "\n"
+
+    def _moment(self) -> str:
+        now = time.time()
+        second, text = self._second
+        if int(now) != second:
+            second = int(now)
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = second, text
+        return f"{text}.{int(now % 1 * 1000):03d}Z"
+
+    def _write_waiting(self) -> None:
+        lines, self._waiting = self._waiting, []
+        self._write("".join(lines))
+
+    def _write(self, lines: str) -> None:
         try:
-            self._stream.write(f"{line}\n")
+            self._stream.write(lines)
             self._stream.flush()
         except (OSError, ValueError):  # the reader of standard error has ended: that ends no service
             return

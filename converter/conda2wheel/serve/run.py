@@ -19,6 +19,7 @@ from conda2wheel.mirror.work.executors import Executor
 from conda2wheel.serve.app import create_app
 from conda2wheel.serve.config import ServeConfig
 from conda2wheel.serve.logs import LogHandler
+from conda2wheel.serve.protocol import ServiceProtocol
 from conda2wheel.serve.service import Service
 
 BACKLOG = 2048
@@ -65,6 +66,7 @@ def bind(service: Service, on_ready: Callable[[str], None] = lambda _: None) -> 
     listening = _listen(config.host, config.port)
     options = uvicorn.Config(
         create_app(service),
+        http=ServiceProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

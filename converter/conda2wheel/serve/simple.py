@@ -1,6 +1,7 @@
 """/simple/: the pages of the index by PEP 503 (HTML) and PEP 691 (JSON), with the fields of PEP 592, 658, 700, 714 and 792.
 
-A page is made once for each form and kept as bytes until its project changes, so that a request costs a look into a table.
+A page is made once for each form and kept as bytes until its project changes. What an address and headers led to is kept, too,
+until any page changes, so that a request costs a look into a table.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from packaging.utils import canonicalize_name
 from conda2wheel.files.escape import printable
 from conda2wheel.index.simple import API_VERSION, IndexFile, html_page
 from conda2wheel.mirror.publish.generation import IndexEntry, project_of
-from conda2wheel.serve.http import Answer, Receive, Scope, Send, header, negotiate, problem
+from conda2wheel.serve.http import Answer, Body, Receive, Scope, Send, header, negotiate, problem, respond
 from conda2wheel.serve.published import PublishedIndex
 
 PREFIX = "/simple/"
@@ -39,6 +40,7 @@ HOST = re.compile(r"[A-Za-z0-9.-]{1,255}(?::\d{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?:
 SETTLED = b"public, max-age=60"
 UNSETTLED = b"no-cache"
 _MOST_FORMS = 64  # of one page: each Host that a client makes up is another one
+_MOST_HOT, _HOT_BYTES, _LONGEST_KEY = 4096, 32 << 20, 1024  # requests that are answered from a table, their bytes, a key's length
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,8 @@ class ProjectPage:
         if found is None:
             if len(self.forms) >= _MOST_FORMS:
                 self.forms.clear()
-            found = self.forms[key] = _answer(self._text(*key), media, self.settled)
+            answer = _answer(self._text(*key), media, self.settled)
+            found = self.forms[key] = replace(answer, lasting=self.lasting and bool(self.entries))
         return found
 
     def _text(self, base: str, media: str, version: str) -> str:
@@ -120,7 +123,7 @@ class _RootPage:
                 text = json.dumps({"meta": {"api-version": version}, "projects": names})
             else:
                 text = html_page("Simple index", (f'<a href="{name}/">{name}</a><br>' for name in self.names))
-            found = self.forms[media, version] = _answer(text, media, settled=True)
+            found = self.forms[media, version] = replace(_answer(text, media, settled=True), lasting=True)
         return found
 
 
@@ -141,11 +144,14 @@ class SimplePages:
         self._pages: dict[str, ProjectPage] = {}
         self._root: _RootPage | None = None
         self._changes = 0
+        self._hot: dict[tuple[Any, ...], Body] = {}
+        self._hot_bytes = 0
 
     def forget(self, projects: frozenset[str] | None) -> None:
         """Make pages anew: of these projects, or all."""
         self._root = None
         self._changes += 1
+        self._cool()
         if projects is None:
             self._pages = {}
         else:
@@ -154,7 +160,39 @@ class SimplePages:
 
     async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
         """Answer a request."""
-        await (await self._answer(scope)).send(scope, send)
+        accept = encoding = host = None
+        usual = scope["method"] == "GET"
+        for name, value in scope["headers"]:
+            if name == b"accept":
+                usual, accept = usual and accept is None, value
+            elif name == b"accept-encoding":
+                usual, encoding = usual and encoding is None, value
+            elif name == b"host":
+                usual, host = usual and host is None, value
+            elif name == b"if-none-match":
+                usual = False
+        key = (scope["path"], scope["query_string"], accept, encoding, host, scope["scheme"]) if usual else None
+        if key is not None and (body := self._hot.get(key)) is not None:
+            await respond(send, 200, body.headers, body.data)
+            return
+        before = self._changes
+        answer = await self._answer(scope)
+        if key is not None and answer.lasting and self._changes == before:
+            self._heat(key, answer.body(encoding))
+        await answer.send(scope, send)
+
+    def _heat(self, key: tuple[Any, ...], body: Body) -> None:
+        """Keep what a request led to, within bounds: clients make up paths and headers."""
+        if sum(len(part) for part in key if part is not None) > _LONGEST_KEY:
+            return
+        if len(self._hot) >= _MOST_HOT or self._hot_bytes > _HOT_BYTES:
+            self._cool()
+        self._hot[key] = body
+        self._hot_bytes += len(body.data)
+
+    def _cool(self) -> None:
+        self._hot.clear()
+        self._hot_bytes = 0
 
     async def _answer(self, scope: Scope) -> Answer:
         if scope["method"] not in ("GET", "HEAD"):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from conda2wheel.mirror.publish.generation import IndexEntry
 from conda2wheel.mirror.publish.publisher import publish
 from tests.helpers.mirror_index import entry, publish_release, put, sha
 from tests.helpers.service import HTML, JSON, RunningService, configured, request, running
@@ -212,3 +213,38 @@ def test_json_says_the_same_as_the_static_index(service: RunningService) -> None
         page = service.page(name)
         assert [{**each, "url": ""} for each in page.pop("files")] == [{**each, "url": ""} for each in static.pop("files")]
         assert page == static
+
+
+def test_a_request_that_was_answered_before_is_answered_the_same_until_its_page_changes(tmp_path: Path) -> None:
+    asked: list[tuple[str, dict[str, str]]] = [
+        *((f"/simple/{name}", {"Accept": accept}) for name in ("", "one/", "two/") for accept in (JSON, HTML, BROWSER, OLD)),
+        ("/simple/one/", {"Accept": JSON, "Accept_Encoding": "gzip"}),
+        ("/simple/one/", {"Accept": JSON, "Host": "wheels.example"}),
+        ("/simple/one/", {"Accept": JSON, "X_Forwarded_Proto": "https"}),
+        ("/simple/one/?format=json", {}),
+        ("/simple/One/", {"Accept": JSON}),
+        ("/simple/no/", {"Accept": JSON}),
+        ("/simple/one/", {"Accept": JSON, "Host": "a b"}),
+    ]
+    with running(configured(tmp_path, "[serve]\non_demand = false\n")) as service:
+        store, index = service.service.store, service.service.index
+
+        def all_of_them() -> list[tuple[int, str | None, bytes]]:
+            answers = [service.get(path, **headers) for path, headers in asked]
+            return [(each.status, each.headers.get("etag"), each.body) for each in answers]
+
+        def shown(*entries: IndexEntry) -> list[tuple[int, str | None, bytes]]:
+            publish(store, put(store, *entries), {}, now=1.8e9, grace=0)
+            index.update()
+            found = all_of_them()
+            assert all_of_them() == found
+            return found
+
+        before = shown(entry("one"), entry("two"))
+        assert [status for status, _, _ in before] == [200, 200, 200, 406] * 3 + [200, 200, 200, 200, 301, 404, 400]
+        after = shown(entry("one"), entry("one", "2.0"), entry("two"))
+        changed = [path for (path, _), first, second in zip(asked, before, after, strict=True) if first != second]
+        assert set(changed) == {"/simple/one/", "/simple/one/?format=json"}
+        service.get("/simple/one/", Accept=JSON)
+        index.remove([entry("two")])
+        assert service.get("/simple/one/", Accept=JSON).headers["etag"] == after[4][1]
