@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypedDict, Unpack
 
 from conda2wheel.abi.choice import PlatformChoice, forced_platforms
@@ -30,6 +30,8 @@ class OptionKeywords(TypedDict, total=False):
     bridge: bool
     pins: Pins
     strict: bool
+    exclude: tuple[str, ...]
+    add_needed: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Options:
         bridge: whether modules with longjmp of the JavaScript kind get an unwinding bridge.
         epoch: SOURCE_DATE_EPOCH in seconds; None if it is not set.
         names: the PyPI names of dependencies that come from their own dist-info and not from the tables, by conda name.
+        exclude: patterns of NEEDED libraries that stay out of the wheel.
+        add_needed: NEEDED entries that are added, as `[MODULE:]LIBRARY`.
     """
 
     platforms: tuple[Platform, ...] = ()
@@ -63,8 +67,13 @@ class Options:
     epoch: int | None = None
     names: Names = field(default_factory=dict, hash=False)
     bridge: bool = True
+    exclude: tuple[str, ...] = ()
+    add_needed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for each in self.add_needed:
+            if not library_of(each) or "/" in library_of(each):
+                raise Failed("usage", f"--add-needed {each}: no file name of a library", "such as libz.so, or _core*.so:libz.so")
         if not 1 <= self.level <= 12:
             raise Failed("usage", f"level {self.level}: libdeflate has levels 1 to 12", "give one of them")
         if self.tags not in (None, *TAG_FORMS):
@@ -87,7 +96,8 @@ class Options:
         return cls(platforms=rows, tags=form, allow=check_allow(allow), epoch=source_date_epoch(), **choices)
 
     def json(self) -> dict[str, Any]:
-        """Return the options as `conda2wheel.json` records them."""
+        """Return the options as `conda2wheel.json` records them; those of `repair` alone only where they are given."""
+        lists = {"exclude": list(self.exclude), "add_needed": list(self.add_needed)}
         return {
             "platform": compressed_tags(self.platforms) or "auto",
             "compat_tags": self.tags == "both",
@@ -102,6 +112,7 @@ class Options:
             "recipe": dict(self.recipe.document) if self.recipe else None,
             "source_date_epoch": self.epoch,
             "names": dict(self.names),
+            **{key: value for key, value in lists.items() if value},
         }
 
     @classmethod
@@ -119,6 +130,7 @@ class Options:
         level, epoch, allow = document.get("level"), document.get("source_date_epoch"), document.get("allow")
         pins = next((each for each in PINS if each == document.get("pins")), None)
         names = document.get("names", {})
+        lists = [document.get(key, []) for key in ("exclude", "add_needed")]
         recipe = None if document.get("recipe") is None else from_document(dict(document["recipe"]))
         if not (
             all(isinstance(flag, bool) for flag in flags)
@@ -130,12 +142,15 @@ class Options:
             and document.get("tags") in (None, *TAG_FORMS)
             and isinstance(names, dict)
             and all(name is None or isinstance(name, str) for name in names.values())
+            and all(isinstance(each, list) and all(isinstance(text, str) for text in each) for each in lists)
         ):
             raise ValueError("this version does not write such options")
         strict, bridge, compat_tags, isolate, provided = map(bool, flags)
         tags = next((each for each in TAG_FORMS if each == document.get("tags")), "both" if compat_tags else None)
         platforms = forced_platforms(str(document.get("platform")))
-        return cls(platforms, tags, level, isolate, provided, check_allow(allow), pins, strict, recipe, epoch, names, bridge)
+        own = cls(platforms, tags, level, isolate, provided, check_allow(allow), pins, strict, recipe, epoch, names, bridge)
+        exclude, add_needed = map(tuple, lists)
+        return replace(own, exclude=exclude, add_needed=add_needed)
 
     def moment(self, own: float | None) -> float:
         """Return the time of a wheel's members, in seconds since 1970: SOURCE_DATE_EPOCH if it is set, else the input's own."""
@@ -152,6 +167,15 @@ def tag_form(tags: TagForm | None, compat_tags: bool | None) -> TagForm | None:
             "usage", f"--tags {tags} and {'--compat-tags' if compat_tags else '--no-compat-tags'} contradict each other", hint
         )
     return tags or ("both" if compat_tags else None)
+
+
+def library_of(add_needed: str) -> str:
+    """The library of `[MODULE:]LIBRARY`.
+
+    >>> library_of("demo/_core*.so:libz.so"), library_of("libz.so")
+    ('libz.so', 'libz.so')
+    """
+    return add_needed.rpartition(":")[2]
 
 
 def source_date_epoch() -> int | None:

@@ -202,8 +202,8 @@ def downloads(offline: bool, display: ProgressDisplay | None = None) -> Download
     return Downloads(offline=offline, watch=None if display is None else display.received, fresh=FRESH)
 
 
-def require_libdirs(libdirs: Iterable[str]) -> None:
-    """Check that every --libdir exists, even if no library will be searched for.
+def require_libdirs(libdirs: Iterable[str], option: str = "--libdir") -> None:
+    """Check that every --libdir exists, even if no library will be searched for; or every value of another such option.
 
     Raises:
         typer.BadParameter: a path does not exist.
@@ -212,7 +212,24 @@ def require_libdirs(libdirs: Iterable[str]) -> None:
 
     for path in libdirs:
         if not is_url(path) and not os.path.exists(path):
-            raise typer.BadParameter(f"{path}: no such file or folder", param_hint="--libdir")
+            raise typer.BadParameter(f"{path}: no such file or folder", param_hint=option)
+
+
+def require_add_needed(given: Iterable[str]) -> None:
+    """Check the values of --add-needed.
+
+    Raises:
+        typer.BadParameter: one names no library.
+    """
+    from conda2wheel.errors import Failed
+    from conda2wheel.options import Options
+
+    try:
+        Options(add_needed=tuple(given))
+    except Failed as error:
+        raise typer.BadParameter(
+            f"{error.message.removeprefix('--add-needed ')}; {error.hint}", param_hint="--add-needed"
+        ) from None
 
 
 def require_platform(platform: str) -> None:

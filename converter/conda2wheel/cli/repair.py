@@ -29,6 +29,31 @@ def repair(
     bridge: options.Bridge = True,
     allow: options.Allow = None,
     strict: options.Strict = False,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exclude",
+            metavar="LIBRARY",
+            help="Leave NEEDED libraries of this file name or pattern (libomp*) out of the wheel: something else brings them. "
+            "Repeatable.",
+        ),
+    ] = None,
+    add_needed: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--add-needed",
+            metavar="[MODULE:]LIBRARY",
+            help="Add a NEEDED entry to every module, or to those of this path or file name, which may be a pattern. Repeatable.",
+        ),
+    ] = None,
+    find_links: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--find-links",
+            metavar="DIR|WHEEL|URL",
+            help="Take NEEDED libraries from these wheels, which the result then requires, and do not vendor them. Repeatable.",
+        ),
+    ] = None,
     offline: options.Offline = False,
     as_json: options.Json = False,
     verbose: Annotated[
@@ -52,6 +77,8 @@ def repair(
 
     platforms = options.require_platforms(platform)
     options.require_libdirs(libdir or ())
+    options.require_libdirs(find_links or (), "--find-links")
+    options.require_add_needed(add_needed or ())
     codes = options.allowed(allow)
     results = []
     noted: list[Noted] = []
@@ -70,6 +97,9 @@ def repair(
             bridge=bridge,
             allow=codes,
             strict=strict,
+            exclude=exclude or (),
+            add_needed=add_needed or (),
+            find_links=find_links or (),
             limits=limits,
             downloads=options.downloads(offline, display),
         )

@@ -12,9 +12,11 @@ write       wheel.writer       whole or not at all; a wheel that needs no change
 from __future__ import annotations
 
 import hashlib
+import posixpath
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from packaging.tags import Tag
@@ -29,6 +31,7 @@ from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule, side_modules
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.commands.pipeline import size_warnings
 from conda2wheel.commands.verdict import Verdict, judge
+from conda2wheel.commands.wheels_beside import BesideOne, WheelsBeside
 from conda2wheel.conda.origin import MemberSource
 from conda2wheel.errors import Conda2WheelError, Failed, Refused, require_several, unexpected_as_failed
 from conda2wheel.files.packagefile import Limits
@@ -61,6 +64,9 @@ def repair(  # noqa: PLR0913 - a public function
     bridge: bool = True,
     allow: Iterable[str] = (),
     strict: bool = False,
+    exclude: Iterable[str] = (),
+    add_needed: Iterable[str] = (),
+    find_links: Iterable[str | Path] = (),
     limits: Limits | None = None,
     downloads: Downloads = DOWNLOADS,
 ) -> Repaired:
@@ -83,6 +89,11 @@ def repair(  # noqa: PLR0913 - a public function
         bridge: as for `convert`.
         allow: refusal codes that become warnings (`ALLOWABLE`).
         strict: as for `convert`.
+        exclude: patterns of file names: NEEDED libraries that stay out of the wheel, because something else brings them.
+        add_needed: NEEDED entries to add, as `LIBRARY` to every module, or as `MODULE:LIBRARY`, where MODULE is a pattern of
+            paths or file names in the wheel.
+        find_links: wheels, folders of wheels, and URLs of wheels or of pages with links to wheels, that are installed beside the
+            result: their libraries are not vendored, and the result requires the wheels.
         limits: bounds on members, sizes and ratios of archives.
         downloads: as for `convert`; libdirs may be URLs.
 
@@ -93,25 +104,47 @@ def repair(  # noqa: PLR0913 - a public function
     >>> repair("demo-1.0-cp313-cp313-pyodide_2025_0_wasm32.whl", libdirs=["prefix/lib"]).filename  # doctest: +SKIP
     'demo-1.0-cp313-cp313-pyemscripten_2025_0_wasm32.whl'
     """
-    options = Options.of(platform, allow, tags, compat_tags, isolate=isolate, provided=provided, bridge=bridge, strict=strict)
+    for name, values in (("exclude", exclude), ("add_needed", add_needed)):
+        require_several(name, values)
+    options = Options.of(
+        platform,
+        allow,
+        tags,
+        compat_tags,
+        isolate=isolate,
+        provided=provided,
+        bridge=bridge,
+        strict=strict,
+        exclude=tuple(exclude),
+        add_needed=tuple(add_needed),
+    )
     bounds = limits or Limits()
     libraries = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, bounds, downloads=downloads)
+    beside = WheelsBeside(find_links, bounds, downloads)
     with unexpected_as_failed(str(wheel)):
-        result = repair_wheel(read_wheel(Path(wheel), bounds), libraries, options, Path(out))
+        result = repair_wheel(read_wheel(Path(wheel), bounds), libraries, options, Path(out), beside)
     return replace(result, warnings=(*result.warnings, *untaken(platform, result.filename)))
 
 
 @dataclass(frozen=True)
 class _Changes:
-    """The changes to a wheel: its new tags and linked modules, with the verdict and warnings."""
+    """The changes to a wheel.
+
+    They are its new tags and linked modules, with the verdict and warnings; further Requires-Dist lines; and the wheels `beside`
+    it that it takes libraries from.
+    """
 
     tagged: Retagged
     linked: Linked
     verdict: Verdict
     warnings: tuple[ConversionWarning, ...]
+    requires: tuple[str, ...] = ()
+    beside: tuple[MemberSource, ...] = ()
 
 
-def repair_wheel(wheel: Wheel, libraries: LibraryIndex, options: Options, out: Path) -> Repaired:
+def repair_wheel(
+    wheel: Wheel, libraries: LibraryIndex, options: Options, out: Path, beside: WheelsBeside | None = None
+) -> Repaired:
     """Repair a wheel that was read. Raises as `repair`."""
     started = time.monotonic()
     record = editor.record_problem(wheel)
@@ -122,8 +155,8 @@ def repair_wheel(wheel: Wheel, libraries: LibraryIndex, options: Options, out: P
         written = _write(wheel, out, wheel.path.name, options, ())
         result = _result(wheel, written, None)
     else:
-        changes = _unlinked(wheel) if is_pure else _changes(wheel, modules, libraries, options)
-        contents, notes = _edit(wheel, changes.tagged, changes.linked, bool(modules), record)
+        changes = _unlinked(wheel) if is_pure else _changes(wheel, modules, libraries, options, beside)
+        contents, notes = _edit(wheel, changes, bool(modules), record)
         changes = replace(changes, warnings=(*changes.warnings, *notes))
         if contents:
             provenance = _provenance(wheel, changes, options)
@@ -149,16 +182,47 @@ def _moved(wheel: Wheel) -> list[ConversionWarning]:
     return [ConversionWarning("moved", why, wheel.moved[paths[0]])]
 
 
-def _changes(wheel: Wheel, modules: Mapping[str, SideModule], libraries: LibraryIndex, options: Options) -> _Changes:
+def _changes(
+    wheel: Wheel, modules: Mapping[str, SideModule], libraries: LibraryIndex, options: Options, beside: WheelsBeside | None
+) -> _Changes:
     native = {path: binary for path, binary in modules.items() if not _is_data(path)}
     elsewhere = {path: binary for path, binary in modules.items() if path not in native}
     tagged = retag(wheel, native, elsewhere, options.platforms, options.tags, "abi-conflict" in options.allow)
-    notes = (*tagged.warnings, *_not_linked(elsewhere))
-    with explained(lambda: (*notes, *libraries.notes)):
-        linked = _link(wheel, native, tagged, libraries, options)
-    with explained(lambda: (*notes, *linked.warnings)):
+    others = BesideOne(wheel, beside) if beside else None
+    asked, unasked = _asked(native, options.add_needed)
+    notes = (*tagged.warnings, *_not_linked(elsewhere), *unasked)
+
+    def noted() -> tuple[ConversionWarning, ...]:
+        return (*notes, *(beside.notes if beside else ()), *(others.warnings if others else ()))
+
+    with explained(lambda: (*noted(), *libraries.notes)):
+        linked = _link(wheel, native, tagged, libraries, options, asked, others)
+    with explained(lambda: (*noted(), *linked.warnings)):
         verdict = _judge(wheel, tagged, linked, options)
-    return _Changes(tagged, linked, verdict, (*notes, *linked.warnings, *verdict.warnings))
+    requires = others.requirements(linked.library_wheels) if others else ()
+    sources = others.sources(linked.library_wheels) if others else ()
+    return _Changes(tagged, linked, verdict, (*noted(), *linked.warnings, *verdict.warnings), requires, sources)
+
+
+def _asked(
+    native: Mapping[str, SideModule], add_needed: Iterable[str]
+) -> tuple[dict[str, tuple[str, ...]], list[ConversionWarning]]:
+    """The NEEDED entries that the caller adds, by module, and a warning for each that is for no module of this wheel."""
+    asked: dict[str, tuple[str, ...]] = {}
+    warnings = []
+    for each in add_needed:
+        pattern, _, library = each.rpartition(":")
+        fitting = [
+            path
+            for path in sorted(native)
+            if (not pattern or fnmatchcase(path, pattern) or fnmatchcase(posixpath.basename(path), pattern))
+            and posixpath.basename(path) != library
+        ]
+        for path in fitting:
+            asked[path] = tuple(dict.fromkeys((*asked.get(path, ()), library)))
+        if not fitting:
+            warnings.append(ConversionWarning("add-needed-unused", f"--add-needed {each}: the wheel has no such module"))
+    return asked, warnings
 
 
 def repair_each(  # noqa: PLR0913 - a public function
@@ -174,6 +238,9 @@ def repair_each(  # noqa: PLR0913 - a public function
     bridge: bool = True,
     allow: Iterable[str] = (),
     strict: bool = False,
+    exclude: Iterable[str] = (),
+    add_needed: Iterable[str] = (),
+    find_links: Iterable[str | Path] = (),
     limits: Limits | None = None,
     downloads: Downloads = DOWNLOADS,
 ) -> Iterator[tuple[str, Repaired | Conda2WheelError]]:
@@ -186,14 +253,28 @@ def repair_each(  # noqa: PLR0913 - a public function
         Failed: for wrong arguments (usage, not-found), never for a wheel.
     """
     require_several("wheels", wheels)
-    options = Options.of(platform, allow, tags, compat_tags, isolate=isolate, provided=provided, bridge=bridge, strict=strict)
+    for name, values in (("exclude", exclude), ("add_needed", add_needed)):
+        require_several(name, values)
+    options = Options.of(
+        platform,
+        allow,
+        tags,
+        compat_tags,
+        isolate=isolate,
+        provided=provided,
+        bridge=bridge,
+        strict=strict,
+        exclude=tuple(exclude),
+        add_needed=tuple(add_needed),
+    )
     bounds = limits or Limits()
     libraries = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, bounds, downloads=downloads)
+    beside = WheelsBeside(find_links, bounds, downloads)
     written: dict[str, str] = {}
     for wheel in map(str, wheels):
         try:
             with unexpected_as_failed(wheel):
-                result = repair_wheel(read_wheel(Path(wheel), bounds), libraries, options, Path(out))
+                result = repair_wheel(read_wheel(Path(wheel), bounds), libraries, options, Path(out), beside)
         except Conda2WheelError as error:
             yield wheel, error
         else:
@@ -240,12 +321,31 @@ def _not_linked(elsewhere: Mapping[str, SideModule]) -> list[ConversionWarning]:
     ]
 
 
-def _link(wheel: Wheel, native: Mapping[str, SideModule], tagged: Retagged, index: LibraryIndex, options: Options) -> Linked:
+def _link(
+    wheel: Wheel,
+    native: Mapping[str, SideModule],
+    tagged: Retagged,
+    index: LibraryIndex,
+    options: Options,
+    asked: Mapping[str, tuple[str, ...]],
+    beside: BesideOne | None,
+) -> Linked:
     """Link the wheel for its platforms."""
     texts = [(file.path, file.blob.read()) for file in wheel.files if file.path.endswith(".py")] if native else []
     link_options = LinkOptions(options.isolate, options.provided, options.allow, options.bridge)
     others = otherwise_named(wheel.files) if native else {}
-    modules = WheelModules(wheel, tagged.decision.platforms, native, {}, wheel.distribution, texts, others=others)
+    modules = WheelModules(
+        wheel,
+        tagged.decision.platforms,
+        native,
+        {},
+        wheel.distribution,
+        texts,
+        others=others,
+        excluded=options.exclude,
+        asked=asked,
+        beside=beside,
+    )
     return link(modules, index, link_options)
 
 
@@ -262,7 +362,7 @@ def _judge(wheel: Wheel, tagged: Retagged, linked: Linked, options: Options) -> 
         abi3=tagged.interpreter.python_tag if tagged.interpreter.abi_tag == "abi3" else None,
         undecided=linked.undecided,
     )
-    return judge(wheel.source, unit, tagged.decision.platforms, options)
+    return judge(wheel.source, unit, tagged.decision.platforms, options, linked.installed, linked.unseen)
 
 
 def _libs_too_late(wheel: Wheel, tagged: Retagged) -> bool:
@@ -274,18 +374,17 @@ def _libs_too_late(wheel: Wheel, tagged: Retagged) -> bool:
     return modules != sorted(modules, key=lambda path: not path.startswith(f"{wheel.distribution}.libs/"))
 
 
-def _edit(
-    wheel: Wheel, tagged: Retagged, linked: Linked, native: bool, problem: str
-) -> tuple[list[Member], list[ConversionWarning]]:
+def _edit(wheel: Wheel, made: _Changes, native: bool, problem: str) -> tuple[list[Member], list[ConversionWarning]]:
     """The members of the repaired wheel without RECORD; none if nothing is to be changed.
 
     `problem` is how RECORD differs from the members that the wheel had.
     """
+    tagged, linked = made.tagged, made.linked
     texts, warnings = vendored_licenses(linked)
     replaced: dict[str, editor.Change] = {
         path: (file.blob, link_changes(linked, path)) for path, file in linked.rewritten.items()
     }
-    replaced |= editor.described(wheel, tagged.tags, native, sorted(texts))
+    replaced |= editor.described(wheel, tagged.tags, native, sorted(texts), made.requires)
     added, notes = vendored_members(linked, linked.packages)
     warnings += notes
     added += [Member(f"{wheel.dist_info}/licenses/{name}", blob, origin=origin) for name, (blob, origin) in texts.items()]
@@ -328,11 +427,13 @@ def _provenance(wheel: Wheel, changes: _Changes, options: Options) -> Provenance
         options=options,
         input=_source(wheel),
         moment=options.moment(wheel.timestamp),
-        consulted=consulted_sources(linked),
+        consulted=(*consulted_sources(linked), *changes.beside),
         overrides=allowed_warnings(changes.warnings),
         unusable=changes.verdict.unusable,
         vendored=linked.vendored,
         provided=linked.provided,
+        shared=linked.shared,
+        requires=", ".join(linked.requirements) or None,
         previous=read_provenance(wheel),
     )
 
@@ -380,9 +481,10 @@ def _result(wheel: Wheel, written: _Written, changes: _Changes | None) -> Repair
         name=wheel.metadata.get("Name") or wheel.name,
         version=wheel.version,
         tags=frozenset(map(str, tags)),
-        requires=tuple(wheel.metadata.all("Requires-Dist")),
+        requires=(*wheel.metadata.all("Requires-Dist"), *(changes.requires if changes else ())),
         vendored=linked.vendored,
         provided=linked.provided,
+        shared=linked.shared,
         unusable=changes.verdict.unusable if changes else (),
         warnings=tuple(dict.fromkeys((*(changes.warnings if changes else ()), *size_warnings(written.path)))),
         evidence=changes.tagged.decision.evidence if changes else (),

@@ -8,7 +8,7 @@ audited.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from conda2wheel.abi.audit.engine import audit_units
@@ -40,7 +40,12 @@ class Verdict:
 
 
 def judge(
-    source: str, unit: AuditUnit, platforms: Sequence[Platform], options: Options, beside: Sequence[AuditUnit] = ()
+    source: str,
+    unit: AuditUnit,
+    platforms: Sequence[Platform],
+    options: Options,
+    beside: Sequence[AuditUnit] = (),
+    unseen: Mapping[str, frozenset[str]] | None = None,
 ) -> Verdict:
     """Audit a wheel for its platforms.
 
@@ -50,6 +55,8 @@ def judge(
         platforms: the platforms of the wheel.
         options: of these, `strict`, and `allow`: the refusal codes that become warnings.
         beside: modules that are installed before the wheel and are not audited.
+        unseen: names of libraries that are taken to be there and that nothing is known of, by module that NEEDs one, itself or
+            through others. What is missing in these modules may be theirs.
 
     Raises:
         Refused: the wheel does not load on one of the platforms, or a part of it does not run on one of them and does on another,
@@ -57,7 +64,7 @@ def judge(
             module, symbol and reason.
     """
     found = {
-        platform: (pyodide, audit_units([unit], pyodide, beside)[unit.name])
+        platform: (pyodide, _without_unseen(audit_units([unit], pyodide, beside)[unit.name], unseen or {}))
         for platform in platforms
         if (pyodide := newest_pyodide(platform)) is not None
     }
@@ -77,6 +84,18 @@ def judge(
     )
     unusable = dict.fromkeys(part for each in judged for part in unusable_parts(each.findings))
     return Verdict(tuple(warnings), tuple(each.pyodide for each in judged), tuple(unusable))
+
+
+def _without_unseen(findings: Sequence[Finding], unseen: Mapping[str, frozenset[str]]) -> tuple[Finding, ...]:
+    """The findings without those that are so because a library was not seen."""
+
+    def follows(finding: Finding) -> bool:
+        names = unseen.get(finding.module, frozenset())
+        if finding.code == "missing-library":
+            return any(finding.message.startswith(f"NEEDs {name}, ") for name in names)
+        return bool(names) and finding.code in ("broken-library", "unresolved-symbol", "cpython-symbol", "runtime-path-form")
+
+    return tuple(finding for finding in findings if not follows(finding))
 
 
 @dataclass(frozen=True)

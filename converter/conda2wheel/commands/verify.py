@@ -27,6 +27,7 @@ from conda2wheel._version import __version__
 from conda2wheel.channels.open import open_package
 from conda2wheel.commands.pipeline import Opened, build, prepare_package
 from conda2wheel.commands.repair import repair_wheel
+from conda2wheel.commands.wheels_beside import WheelsBeside
 from conda2wheel.conda.formats import PACKAGE_SUFFIXES
 from conda2wheel.conda.open import expand
 from conda2wheel.conda.origin import MemberSource
@@ -105,7 +106,8 @@ def verify(wheel: str | Path, packages: Iterable[str | Path], *, limits: Limits 
     Args:
         wheel: a wheel that conda2wheel wrote.
         packages: its source packages: files, folders of packages, unpacked packages, prefixes; for a repaired wheel also the
-            original wheel; for libraries that came from a folder, that folder. Archives and wheels are identified by their
+            original wheel; for libraries that came from a folder, that folder; the wheels that it
+            takes libraries from. Archives and wheels are identified by their
             sha256, so their names do not matter.
         limits: bounds on members, sizes and ratios of archives.
 
@@ -124,7 +126,7 @@ def _verify(path: Path, paths: list[str], limits: Limits) -> Verified:
     account = read_provenance(opened)
     if account is None:
         raise Failed("not-found", f"{path}: it has no {NAME}, which names its sources", "give a wheel that conda2wheel wrote")
-    if account.get("command") == SHARE or "shared" in account:
+    if account.get("command") == SHARE or ("shared" in account and account.get("command") != "repair"):
         why = "its libraries are shared by a set of wheels, whose packages it does not name"
         hint = "conda2wheel bundle --locked makes a set again, a run of its mirror a mirror's wheel"
         raise Failed("not-found", f"{path}: {why}", hint)
@@ -238,23 +240,25 @@ def _replay(
     replay_plan: _ReplayPlan, found: Mapping[MemberSource, str], paths: Iterable[str], out: Path, limits: Limits
 ) -> Planned:
     first, *others = replay_plan.sources
-    opened = [source.with_record(open_package(found[source], limits)) for source in others if source in found]
+    wheels = [source for source in others if source.kind == "wheel" and source in found]
+    packages = [source for source in others if source not in wheels and source in found]
+    opened = [source.with_record(open_package(found[source], limits)) for source in packages]
     folders = [path for path in paths if _is_plain_folder(path)] if any(each.kind == "folder" for each in others) else []
     index = LibraryIndex(folders, limits, opened)
     if replay_plan.command == "repair":
-        return repair_wheel(_read_under_name(first, found[first], out / "input", limits), index, replay_plan.options, out)
+        beside = WheelsBeside([_under_name(each, found[each], out / "beside") for each in wheels], limits)
+        wheel = read_wheel(_under_name(first, found[first], out / "input"), limits)
+        return repair_wheel(wheel, index, replay_plan.options, out, beside)
     package = first.with_record(open_package(found[first], limits))
     return build(prepare_package(Opened(package, replay_plan.options, index))).write(out)
 
 
-def _read_under_name(source: MemberSource, path: str, folder: Path, limits: Limits) -> Wheel:
-    """Read a wheel under its original name, which contains version and tags."""
+def _under_name(source: MemberSource, path: str, folder: Path) -> Path:
+    """The path of a wheel under its original name, which contains version and tags."""
     if Path(path).name == source.filename or not source.filename:
-        return read_wheel(Path(path), limits)
-    folder.mkdir()
-    copy = folder / Path(source.filename).name
-    shutil.copyfile(path, copy)
-    return read_wheel(copy, limits)
+        return Path(path)
+    folder.mkdir(exist_ok=True)
+    return Path(shutil.copyfile(path, folder / Path(source.filename).name))
 
 
 def _differences(wheel: Wheel, made: Planned, limits: Limits) -> Iterator[Difference]:

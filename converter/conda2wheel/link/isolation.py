@@ -84,7 +84,7 @@ def new_names(
     for symbol, keys in definers.items():
         is_common = main is not None and symbol in main and _pattern("common").fullmatch(symbol)
         if not (fixed.intersection(keys) or is_common):
-            names[symbol] = f"{symbol}.{_mark(sorted(modules[key].tag or '' for key in keys))}"
+            names[symbol] = f"{symbol}.{mark_of(modules[key].tag or '' for key in keys)}"
     names |= {symbol: name for symbol, name in (given or {}).items() if symbol in definers}
     choices: dict[str, set[str]] = {}
     for owner, own_names in (owned or {}).items():
@@ -156,10 +156,10 @@ def used_by_name(
     return found
 
 
-def _mark(tags: list[str]) -> str:
-    if len(tags) == 1:
-        return tags[0]
-    return hashlib.sha256("\n".join(tags).encode()).hexdigest()[:HASH_LENGTH]
+def mark_of(tags: Iterable[str]) -> str:
+    """What the name of a symbol gets that the libraries with these hashes define: the hash of one, or a hash of several."""
+    ordered = sorted(tags)
+    return ordered[0] if len(ordered) == 1 else hashlib.sha256("\n".join(ordered).encode()).hexdigest()[:HASH_LENGTH]
 
 
 def _symbols(module: Module) -> set[str]:

@@ -79,6 +79,17 @@ class LibraryWheels(Protocol):
         """The library wheel that has this library; None if each wheel brings its own."""
 
 
+class LibrariesBeside(Protocol):
+    """The libraries in wheels that are installed beside the one that is linked: those of `--find-links`."""
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """What was searched, for a message."""
+
+    def find(self, needed: str, platforms: Sequence[Platform]) -> tuple[str, LibraryWheel] | None:
+        """The content of the library that a NEEDED entry means, and the wheel that has it; None if no wheel has one."""
+
+
 def with_required(wheels: Sequence[LibraryWheel]) -> tuple[LibraryWheel, ...]:
     """These wheels and all that they require, directly or not, each once; the required ones last."""
     found: dict[str, LibraryWheel] = {}

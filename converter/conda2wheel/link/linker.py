@@ -31,6 +31,8 @@ from conda2wheel.link.resolution import Resolution, WheelModules, resolve
 from conda2wheel.link.rewrite import Renamed, added_entries, isolate, libraries_used_by_name, library_paths, rewrite
 from conda2wheel.results import ConversionWarning, Provided, TakenLibrary, Vendored
 
+OUTSIDE = "the libraries that stay out of the wheel"
+
 
 @dataclass(frozen=True)
 class LinkOptions:
@@ -88,6 +90,9 @@ class Linked:
         library_wheels: the library wheels that it takes libraries from directly.
         taken: the libraries of other packages that it needs, wherever they are.
         undecided: the libraries of which each could define a symbol that a module takes without NEEDing any of them.
+        outside: the libraries that stay out of the wheel, and what they NEED, by file name.
+        unseen: those that were found nowhere, so that what is taken from them is not known: names, by module that NEEDs one,
+            itself or through others.
         warnings: what to tell the user.
     """
 
@@ -104,6 +109,8 @@ class Linked:
     library_wheels: tuple[LibraryWheel, ...] = ()
     taken: tuple[TakenLibrary, ...] = ()
     undecided: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    outside: Mapping[str, SideModule] = field(default_factory=dict)
+    unseen: Mapping[str, frozenset[str]] = field(default_factory=dict)
     warnings: tuple[ConversionWarning, ...] = ()
 
     @property
@@ -114,8 +121,9 @@ class Linked:
 
     @property
     def installed(self) -> tuple[AuditUnit, ...]:
-        """The modules of the wheels that it takes libraries from, and of those that these require."""
+        """The modules of the wheels that it takes libraries from, and of those that these require; libraries that stay out."""
         own = [self.common.unit] if self.common else []
+        own += [AuditUnit(OUTSIDE, self.outside)] if self.outside else []
         return (*own, *(each.unit for each in with_required(self.library_wheels)))
 
 
@@ -204,6 +212,10 @@ def _link(
         given |= common.names_for([resolution.side(content) for content in shared]) if common else {}
         by_name = libraries_used_by_name(resolution)
         symbols, kept_names = isolate(resolution, paths, shared.keys(), given, by_name, owned)
+    elif resolution.shared:  # other wheels have new names all the same
+        owned, given = _names_in(resolution.shared)
+        kept = dict.fromkeys(resolution.vendored.keys() - shared.keys(), "")
+        symbols, _ = isolate(resolution, paths, shared.keys(), given, kept, owned)
     rewritten = {path: new for path in wheel.native if (new := rewrite(resolution, path, path, paths, symbols.get(path, {})))}
     libraries: dict[str, PackageFile] = {}
     origins: dict[str, Library] = {}
@@ -227,17 +239,20 @@ def _link(
         vendored=_users(resolution, {content: path for content, path in paths.items() if content not in shared}, paths),
         provided=tuple(resolution.provided),
         packages=_packages(origins.values(), wheel.package),
-        consulted=tuple(library for _, library in sorted(resolution.found.items())),
+        consulted=tuple(found for content, found in sorted(resolution.found.items()) if _is_source(resolution, content)),
         shared=_users(resolution, shared, paths),
         common=common if shared else None,
         library_wheels=direct(resolution.shared, _taken_directly(resolution)),
         taken=_taken(resolution, by_name),
         undecided={symbol: names for (_, symbol), names in resolution.undecided.items()},
+        outside={name: library.side for name, library in sorted(resolution.outside.items())},
+        unseen=_unseen(resolution, paths),
         warnings=(
             *index.notes,
             *resolution.warnings,
             *missing,
             *kept_names,
+            *_excluded(resolution),
             *_unused(resolution),
             *_unreachable(resolution),
             *_cycles(resolution, paths),
@@ -342,6 +357,11 @@ def _packages(libraries: Iterable[Library], own: LibraryUser | None = None) -> t
     return tuple(found[stem] for stem in sorted(found))
 
 
+def _is_source(resolution: Resolution, content: str) -> bool:
+    """Whether a library that was found came from a package or folder, and not from a wheel that another tool built."""
+    return resolution.found[content].package is not None or content not in resolution.shared
+
+
 def _users(resolution: Resolution, libraries: Mapping[str, str], paths: Mapping[str, str]) -> tuple[Vendored, ...]:
     """Libraries (content -> path) by path, with the members that NEED them."""
     found = []
@@ -364,6 +384,43 @@ def _change(before: SideModule, new: PackageFile, renamed: int, added: Mapping[s
         renamed=renamed,
         added=added or {},
     )
+
+
+def _excluded(resolution: Resolution) -> list[ConversionWarning]:
+    """A warning for each library that stays out of the wheel, about the first module that NEEDs it."""
+    users: dict[str, list[str]] = {}
+    for user, needed in sorted(resolution.excluded):
+        users.setdefault(needed, []).append(resolution.label(user))
+    return [
+        ConversionWarning(
+            "excluded-library",
+            f"NEEDs {needed}, which stays out of the wheel: it has to be in /usr/lib or site-packages of the Pyodide, or where "
+            f"RUNTIME_PATH leads{_others(found)}{_not_seen(resolution, needed)}",
+            found[0],
+        )
+        for needed, found in users.items()
+    ]
+
+
+def _others(users: Sequence[str]) -> str:
+    return f"; so do {len(users) - 1} more" if len(users) > 1 else ""
+
+
+def _not_seen(resolution: Resolution, needed: str) -> str:
+    seen = any(library is not None for (_, entry), library in resolution.excluded.items() if entry == needed)
+    return "" if seen else "; what is taken from it was not compared with it, since it was found nowhere"
+
+
+def _unseen(resolution: Resolution, paths: Mapping[str, str]) -> dict[str, frozenset[str]]:
+    """The names of excluded libraries that were found nowhere, by the path of each module that reaches one."""
+    absent: dict[str, set[str]] = {}
+    for (user, needed), library in resolution.excluded.items():
+        if library is None:
+            absent.setdefault(user, set()).add(needed)
+    reached = {key: resolution.closure(key) & absent.keys() for key in resolution.keys} if absent else {}
+    return {
+        paths.get(key, key): frozenset(name for user in below for name in absent[user]) for key, below in reached.items() if below
+    }
 
 
 def _unused(resolution: Resolution) -> list[ConversionWarning]:

@@ -23,10 +23,12 @@ BY_THE_LOADER = frozenset({"memory", "__indirect_function_table", "__memory_base
 def without_provided(resolution: Resolution, keep: Collection[str] = ()) -> Resolution:
     """A resolution without the libraries of which the main module has every symbol that is taken, and what only they NEED.
 
-    `keep` are the contents of libraries that stay in any case. Those of library wheels stay, too, and what one is made for.
+    `keep` are the contents of libraries that stay in any case. Those of library wheels stay, too, what one is made for, and what
+    the caller asks for (`--add-needed`).
     """
     result = resolution.copy()
-    keep = {*keep, *result.shared, *(library.content for library in result.wheel.roots)}
+    asked = (result.targets[entry] for entry, symbols in result.added.items() if not symbols and entry in result.targets)
+    keep = {*keep, *result.shared, *(library.content for library in result.wheel.roots), *asked}
     main = main_symbols(*resolution.wheel.platforms)
     if not main or not (result.vendored or result.missing):
         return result
@@ -40,7 +42,8 @@ def _drop_missing(resolution: Resolution, main: Mapping[str, Symbol]) -> None:
     """Leave out entries whose library is missing and not used: everything that the user imports is defined elsewhere."""
     by_user: dict[str, list[str]] = {}
     for user, needed in resolution.missing:
-        by_user.setdefault(user, []).append(needed)
+        if (user, needed) not in resolution.added:  # whoever asks for an entry wants it
+            by_user.setdefault(user, []).append(needed)
     for user, libraries in by_user.items():
         others = [resolution.side(key) for key in resolution.closure(user) if key != user]
         if _is_complete(main, resolution.side(user), others, all(row.unwinding == "js" for row in resolution.wheel.platforms)):

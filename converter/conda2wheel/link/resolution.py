@@ -11,6 +11,7 @@ import posixpath
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from itertools import islice
 
 from conda2wheel.abi.audit.findings import listed
@@ -24,7 +25,7 @@ from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import PackageFile
 from conda2wheel.link.library import Library, LibraryUser, libraries_by_name, otherwise_named
 from conda2wheel.link.library_index import LibraryIndex
-from conda2wheel.link.library_wheel import LibraryWheel, LibraryWheels
+from conda2wheel.link.library_wheel import LibrariesBeside, LibraryWheel, LibraryWheels
 from conda2wheel.link.missing_needed import Definer, Unmet, definers_of, defines, unmet_imports
 from conda2wheel.results import ALLOWED, ConversionWarning, Provided
 
@@ -47,6 +48,9 @@ class WheelModules:
         roots: the libraries that a library wheel is made for; what they NEED is found for them as for any module.
         others: the files of the package whose names no loader takes for a library, by name: a NEEDED entry may mean one.
         kept: why roots (by content) must keep the names of their symbols: users look them up by name.
+        excluded: patterns (fnmatch) of the NEEDED libraries that stay out of the wheel, wherever they are.
+        asked: further NEEDED entries of `native`, by path, that the caller asks for.
+        beside: the wheels that are installed beside it, and whose libraries are taken from them.
     """
 
     package: LibraryUser
@@ -58,6 +62,13 @@ class WheelModules:
     roots: tuple[Library, ...] = ()
     kept: Mapping[str, str] = field(default_factory=dict)
     others: Mapping[str, PackageFile] = field(default_factory=dict)
+    excluded: tuple[str, ...] = ()
+    asked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    beside: LibrariesBeside | None = None
+
+    def is_excluded(self, needed: str) -> bool:
+        """Whether a NEEDED library stays out of the wheel."""
+        return any(fnmatchcase(posixpath.basename(needed), pattern) for pattern in self.excluded)
 
 
 @dataclass
@@ -75,7 +86,10 @@ class Resolution:
         found: every library that was considered, vendored or not, by content.
         shared: the library wheel that has a library, by content; what such a library NEEDs is as that wheel says.
         provided: the libraries that the main module provides.
-        added: the symbols for which an entry of `targets` was added that the module itself does not have.
+        added: the symbols for which an entry of `targets` was added that the module itself does not have; none where the caller
+            asks for the entry.
+        excluded: entries whose library stays out of the wheel, with that library; None where it was found nowhere.
+        outside: those libraries that were found, and what they NEED, by file name.
         bridge: the unwinding bridge among `vendored`; None without one.
         undecided: the libraries outside of the wheel that define a symbol (user, symbol), of which none was chosen.
         warnings: what to tell the user, in order.
@@ -90,6 +104,8 @@ class Resolution:
     shared: dict[str, LibraryWheel] = field(default_factory=dict)
     provided: list[Provided] = field(default_factory=list)
     added: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    excluded: dict[tuple[str, str], Library | None] = field(default_factory=dict)
+    outside: dict[str, Library] = field(default_factory=dict)
     bridge: str | None = None
     undecided: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     warnings: list[ConversionWarning] = field(default_factory=list)
@@ -115,7 +131,8 @@ class Resolution:
         other.vendored, other.targets, other.missing = dict(self.vendored), dict(self.targets), dict(self.missing)
         other.dropped, other.found, other.shared = dict(self.dropped), dict(self.found), dict(self.shared)
         other.provided, other.warnings = list(self.provided), list(self.warnings)
-        other.added, other.undecided = dict(self.added), dict(self.undecided)
+        other.added, other.undecided, other.excluded = dict(self.added), dict(self.undecided), dict(self.excluded)
+        other.outside = dict(self.outside)
         return other
 
     def side(self, key: str) -> SideModule:
@@ -265,26 +282,57 @@ class _Resolver:
             user, side, via = todo.pop(0)
             if user in result.shared:
                 continue
-            for needed in side.needed:
-                target = self._in_wheel(user, needed) if via is None else None
-                if target is not None:
-                    result.targets[user, needed] = target
-                    continue
-                library = self._find(needed, via)
-                if library is None:
-                    fallback = self._in_wheel(user, needed)
-                    if fallback is None:
-                        result.missing[user, needed] = self._missing(user, needed, via)
-                    else:
-                        result.targets[user, needed] = fallback
-                    continue
-                result.targets[user, needed] = library.content
-                if self._take_shared(library):
-                    continue
-                result.found.setdefault(library.content, library)
-                if library.content not in result.vendored:
-                    result.vendored[library.content] = library
-                    todo.append((library.content, library.side, library))
+            for needed in (*self._asked(user, side), *side.needed):
+                todo += self._look_up(user, needed, via)
+
+    def _asked(self, user: str, side: SideModule) -> tuple[str, ...]:
+        """The entries that the caller asks for and that the module does not have; they are noted as added."""
+        asked = tuple(needed for needed in self.wheel.asked.get(user, ()) if needed not in side.needed)
+        self.result.added |= {(user, needed): () for needed in asked}
+        return asked
+
+    def _look_up(self, user: str, needed: str, via: Library | None) -> _Todo:
+        """Decide what one NEEDED entry means. Returns the library, if it is a new one that has to be followed."""
+        result = self.result
+        target = self._in_wheel(user, needed) if via is None else None
+        if target is not None:
+            result.targets[user, needed] = target
+            return []
+        if self.wheel.is_excluded(needed):
+            result.excluded[user, needed] = self._find(needed, via)
+            self._note_outside(needed, result.excluded[user, needed])
+            return []
+        if self.wheel.beside is not None and (there := self.wheel.beside.find(needed, self.wheel.platforms)) is not None:
+            content, owner = there
+            result.targets[user, needed] = content
+            self._take(content, owner)
+            return []
+        library = self._find(needed, via)
+        if library is None:
+            fallback = self._in_wheel(user, needed)
+            if fallback is None:
+                result.missing[user, needed] = self._missing(user, needed, via)
+            else:
+                result.targets[user, needed] = fallback
+            return []
+        result.targets[user, needed] = library.content
+        if self._take_shared(library):
+            return []
+        result.found.setdefault(library.content, library)
+        if library.content in result.vendored:
+            return []
+        result.vendored[library.content] = library
+        return [(library.content, library.side, library)]
+
+    def _note_outside(self, needed: str, library: Library | None) -> None:
+        """Note a library that stays out of the wheel, and all that it NEEDs, under the names by which a loader finds them."""
+        todo = [(needed, library)]
+        while todo:
+            entry, found = todo.pop()
+            name = posixpath.basename(entry)
+            if found is not None and name not in self.result.outside:
+                self.result.outside[name] = found
+                todo += [(each, self._find(each, found)) for each in found.side.needed]
 
     def _add_needed(self) -> _Todo:
         """Add an entry where a module takes symbols from exactly one library that it does not NEED.
@@ -296,7 +344,7 @@ class _Resolver:
         """
         result, new = self.result, _Todo()
         main = _names_of_all(self.wheel.platforms)
-        incomplete = {user for user, _ in result.missing}
+        incomplete = {user for user, _ in (*result.missing, *result.excluded)}
         result.undecided.clear()
         for user in (*sorted(self.wheel.native), *result.vendored) if main is not None else ():
             while user not in incomplete and user not in result.shared:
@@ -394,7 +442,13 @@ class _Resolver:
         first = wheels.of(library, platforms[0]) if wheels is not None else None
         if first is None or library.content not in first.libraries:
             return False
-        todo = [library.content]
+        self._take(library.content, first)
+        return True
+
+    def _take(self, wanted: str, first: LibraryWheel) -> None:
+        """Take a library, and all that it NEEDs, from a library wheel and those that it requires."""
+        result = self.result
+        todo = [wanted]
         while todo:
             content = todo.pop(0)
             if content in result.shared:
@@ -405,7 +459,6 @@ class _Resolver:
             for entries, into in ((owner.targets, result.targets), (owner.dropped, result.dropped)):
                 into.update({entry: target for entry, target in entries.items() if entry[0] == content})
             todo += result.needs(content)
-        return True
 
     def _in_wheel(self, user: str, needed: str) -> str | None:
         """A side module of the wheel itself by that name: the first where its user's loader looks, else any.
@@ -468,7 +521,7 @@ class _Resolver:
     def _missing(self, user: str, needed: str, via: Library | None) -> str:
         """The message about a library that was found nowhere."""
         who = user if via is None else f"{via.side.file.path} of {via.origin}"
-        searched = ["the package", *self.index.searched]
+        searched = ["the package", *(self.wheel.beside.searched if self.wheel.beside else ()), *self.index.searched]
         _, rejected = self.index.find(posixpath.basename(needed), self.wheel.package, self.wheel.platforms)
         passed = f" (passed over: {'; '.join(rejected)})" if rejected else ""
         return f"{who} NEEDs {needed}, which is not in {', '.join(searched)}{passed}"

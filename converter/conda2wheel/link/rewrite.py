@@ -139,7 +139,10 @@ def rewrite(resolution: Resolution, user: str, path: str, paths: Paths, symbols:
     # module that needs no other change is left alone.
     if any(row.runtime_path for row in platforms) or dylink is not before:
         files = {*resolution.wheel.native, *paths.values()}
-        dylink = dylink.with_runtime_path(_runtime_path(side.runtime_path, posixpath.dirname(path), wanted, files, platforms))
+        paths_read = _runtime_path(side.runtime_path, posixpath.dirname(path), wanted, files, platforms)
+        if any(key == user for key, _ in resolution.excluded):  # an entry may lead to a library that stays out
+            paths_read += [each for each in side.runtime_path if each not in paths_read]
+        dylink = dylink.with_runtime_path(paths_read)
     data = dylink_section.write(module, dylink)
     if data == side.module.data:
         return None

@@ -72,8 +72,10 @@ def dropped(wheel: Wheel) -> list[ConversionWarning]:
     return found
 
 
-def described(wheel: Wheel, tags: Iterable[Tag], native: bool, license_files: Sequence[str]) -> dict[str, Change]:
-    """WHEEL and METADATA, by path, if they must change.
+def described(
+    wheel: Wheel, tags: Iterable[Tag], native: bool, license_files: Sequence[str], requires: Sequence[str] = ()
+) -> dict[str, Change]:
+    """WHEEL and METADATA, by path, if they must change; `requires` are further Requires-Dist lines.
 
     Raises:
         Refused: corrupt-archive, if there is no WHEEL file.
@@ -82,9 +84,10 @@ def described(wheel: Wheel, tags: Iterable[Tag], native: bool, license_files: Se
     if wheel_info is None or core is None:
         raise corrupt(wheel.source, f"not a wheel: it has no {wheel.dist_info}/WHEEL")
     text = wheel_info.blob.read().decode("utf-8", "surrogateescape")
+    metadata = with_license_files(core.blob.read(), wheel.metadata.get("Metadata-Version"), license_files)
     new = {
         wheel_info.path: wheel_file(text, tags, native).encode("utf-8", "surrogateescape"),
-        core.path: with_license_files(core.blob.read(), wheel.metadata.get("Metadata-Version"), license_files),
+        core.path: with_fields(metadata, "Requires-Dist", requires),
     }
     before = {wheel_info.path: wheel_info.blob, core.path: core.blob}
     return {path: (BytesBlob(data), {"mended": True}) for path, data in new.items() if data != before[path].read()}
@@ -112,11 +115,27 @@ def wheel_file(text: str, tags: Iterable[Tag], native: bool) -> str:
 def with_license_files(metadata: bytes, version: str | None, names: Sequence[str]) -> bytes:
     """METADATA with more License-File fields, at the end of its header; unchanged if its version has no such field."""
     own = parse_pep440(version or "0")
-    if own is None or own < LICENSE_FILES_SINCE or not names:
+    if own is None or own < LICENSE_FILES_SINCE:
+        return metadata
+    return with_fields(metadata, "License-File", names)
+
+
+def with_fields(metadata: bytes, name: str, values: Sequence[str]) -> bytes:
+    r"""METADATA with more fields of one name at the end of its header.
+
+        >>> with_fields(b"Name: a
+
+    body", "Requires-Dist", ["b==1"])
+        b'Name: a
+    Requires-Dist: b==1
+
+    body'
+    """
+    if not values:
         return metadata
     newline = b"\r\n" if b"\r\n" in metadata else b"\n"
     header, blank, body = metadata.partition(newline * 2)
-    fields = newline.join(b"License-File: " + name.encode() for name in names)
+    fields = newline.join(f"{name}: {value}".encode() for value in values)
     return header.rstrip(b"\r\n") + newline + fields + (blank + body if blank else newline)
 
 
