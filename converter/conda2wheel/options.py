@@ -40,7 +40,7 @@ class Options:
 
     Attributes:
         platforms: the platforms, oldest first; none to determine one by evidence.
-        tags: which names of the platform the wheel's tag has. None: those of PEP 783; `repair` leaves a tag that has them as it is.
+        tags: which names of the platform the wheel's tag has. None: those of PEP 783; `repair` leaves a tag that has them.
         level: the level of compression, 1 to 12.
         isolate: whether the symbols of vendored libraries are renamed.
         provided: whether libraries that Pyodide provides are left out.

@@ -189,8 +189,7 @@ def integrity(pyodide: str) -> str | None:
 
 
 def parse(text: str) -> Platform | None:
-    """The platform that `--platform` names: by a tag, with or without `_wasm32`, an alias of one, or a Pyodide version
-    or series.
+    """The platform that `--platform` names: by a tag, with or without `_wasm32`, an alias, or a Pyodide version or series.
 
     >>> parse("pyodide_2025_0_wasm32").name
     'pyemscripten_2025_0'

@@ -79,8 +79,8 @@ Tags = Annotated[
     typer.Option(
         "--tags",
         metavar="pep783|both|pyodide",
-        help="The names of the platform in the tag: pep783, which PyPI wants; pyodide, the older ones; or both, for micropip before "
-        "0.11.1.",
+        help="The names of the platform in the tag: pep783, which PyPI wants; pyodide, the older ones; or both, for micropip "
+        "before 0.11.1.",
     ),
 ]
 CompatTags = Annotated[

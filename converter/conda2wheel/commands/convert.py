@@ -81,8 +81,8 @@ def convert(  # noqa: PLR0913 - a public function
             there, too.
         platform: "auto" (by evidence), a platform tag, a Pyodide version, a `Platform`, or several of these: then the wheel gets
             the tags of all, and is refused if it does not run on each.
-        tags: which names of the platform the tag has: "pep783" (the default), which PyPI wants; "pyodide", the older ones, where the
-            platform has any; or "both", for micropip before 0.11.1 and an index of your own.
+        tags: which names of the platform the tag has: "pep783" (the default), which PyPI wants; "pyodide", the older ones, where
+            the platform has any; or "both", for micropip before 0.11.1 and an index of your own.
         compat_tags: True is `tags` "both".
         level: the level of compression, 1 to 12 (libdeflate).
         dry_run: plan, link and audit, but write nothing; the result has no path and no hash.

@@ -81,8 +81,8 @@ def repair(  # noqa: PLR0913 - a public function
         libdirs: where NEEDED libraries are looked up, as for `convert`; or a `LibraryIndex` to share between calls of one thread.
         platform: "auto" (its tag, else suffixes and binaries), a platform tag, a Pyodide version, a `Platform`, or several of
             these, as for `convert`.
-        tags: which names of the platform the tag has: "pep783", "both", or "pyodide". None: "pep783", and a tag that has that name
-            beside others of the platform stays as it is.
+        tags: which names of the platform the tag has: "pep783", "both", or "pyodide". None: "pep783", and a tag that has that
+            name beside others of the platform stays as it is.
         compat_tags: True is `tags` "both".
         isolate: as for `convert`.
         provided: as for `convert`.

@@ -40,7 +40,8 @@ class CheckOptions:
     """How wheels are checked.
 
     Attributes:
-        pyodide: a version of Pyodide, or a series (0.29) for its newest known one; None chooses by each wheel's platform tags: the newest of each platform.
+        pyodide: a version of Pyodide, or a series (0.29) for its newest known one; None chooses by each wheel's platform
+            tags: the newest of each platform.
         find_links: folders of wheels, and wheels, in which requirements are looked up before Pyodide's own packages.
         imports: the modules to import instead of a wheel's top-level modules.
         script: a Python file that runs afterwards, instead of the test of the wheel's conversion recipe.

@@ -356,8 +356,8 @@ def _filename_parts(filename: str) -> tuple[str, str, str, str]:
 def _platform_part(before: str, rows: Sequence[Platform], form: TagForm | None) -> str:
     """The platform part of the tag.
 
-    It is unchanged if it has the wanted tags alone, in any order; without a form or with both, if it has no tag of another platform
-    beside them.
+    It is unchanged if it has the wanted tags alone, in any order; without a form or with both, if it has no tag of another
+    platform beside them.
     """
     current = before.split(".")
     wanted = compressed_tags(rows, form)
