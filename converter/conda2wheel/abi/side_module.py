@@ -88,10 +88,13 @@ class SideModule:
             entry.field for entry in flags if entry.weak
         }  # the loader looks at the name alone; wasm-ld writes env for the GOT
         try:
-            exports = {entry.name: TypedExport(entry.kind, module.signature(entry)) for entry in module.exports}
+            exports = {
+                entry.name: TypedExport(entry.kind, signature)
+                for entry, signature in zip(module.exports, module.export_signatures(), strict=True)
+            }
             imports = tuple(
-                TypedImport(entry.module, entry.field, entry.kind, module.signature(entry), entry.field in weak)
-                for entry in module.imports
+                TypedImport(entry.module, entry.field, entry.kind, signature, entry.field in weak)
+                for entry, signature in zip(module.imports, module.import_signatures(), strict=True)
             )
         except WasmError as error:
             return _Symbols(problem=str(error))

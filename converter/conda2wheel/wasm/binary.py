@@ -105,7 +105,7 @@ class Section:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # not frozen: a module has thousands, and freezing makes each three times slower to make
 class Import:
     """An import.
 
@@ -129,7 +129,7 @@ class Import:
     maximum: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Export:
     """An export and its index in the index space of its kind, which begins with the imports of that kind."""
 
@@ -166,8 +166,18 @@ class Module:
     @cached_property
     def imports(self) -> tuple[Import, ...]:
         """Every import, in order. Raises `WasmError`."""
+        return self._imports[0]
+
+    @property
+    def import_features(self) -> frozenset[Feature]:
+        """The features that the types of the imports need. Raises `WasmError`."""
+        return self._imports[1]
+
+    @cached_property
+    def _imports(self) -> tuple[tuple[Import, ...], frozenset[Feature]]:
+        found: set[Feature] = set()
         with damage():
-            return tuple(entry for s in self.sections if s.id == IMPORT for entry in _imports(self.reader(s)))
+            return tuple(e for s in self.sections if s.id == IMPORT for e in _imports(self.reader(s), found)), frozenset(found)
 
     @cached_property
     def exports(self) -> tuple[Export, ...]:
@@ -175,7 +185,7 @@ class Module:
         with damage():
             return tuple(entry for s in self.sections if s.id == EXPORT for entry in _exports(self.reader(s)))
 
-    @cached_property
+    @property
     def types(self) -> tuple[str, ...]:
         """Return every function type as `PARAMETERS>RESULTS` (see `signature`).
 
@@ -184,15 +194,25 @@ class Module:
         Raises:
             WasmError: the section is damaged.
         """
+        return self._types[0]
+
+    @property
+    def type_features(self) -> frozenset[Feature]:
+        """The features that the types need, up to one of a proposal that is not known. Raises `WasmError`."""
+        return self._types[1]
+
+    @cached_property
+    def _types(self) -> tuple[tuple[str, ...], frozenset[Feature]]:
+        found: set[Feature] = set()
         with damage():
-            return tuple(entry for s in self.sections if s.id == TYPE for entry in _types(self.reader(s)))
+            return tuple(text for s in self.sections if s.id == TYPE for text in _types(self.reader(s), found)), frozenset(found)
 
     @cached_property
     def _functions(self) -> tuple[int, ...]:
         """The type index of every function, imported ones first."""
         imported = tuple(entry.index for entry in self.imports if entry.kind == Kind.FUNC)
         with damage():
-            return imported + tuple(entry for s in self.sections if s.id == FUNCTION for entry in _indices(self.reader(s)))
+            return imported + tuple(index for s in self.sections if s.id == FUNCTION for index in _indices(self.reader(s)))
 
     @cached_property
     def _tags(self) -> tuple[int, ...]:
@@ -225,6 +245,22 @@ class Module:
             name = entry.field if isinstance(entry, Import) else entry.name
             raise WasmError(f"{name} has a type that does not exist") from None
 
+    def import_signatures(self) -> list[str]:
+        """The type of each import, as `signature` returns it. Raises `WasmError`."""
+        types = self.types
+        try:
+            return [types[e.index] if e.kind is Kind.FUNC or e.kind is Kind.TAG else e.type for e in self.imports]
+        except IndexError:
+            return [self.signature(entry) for entry in self.imports]
+
+    def export_signatures(self) -> list[str]:
+        """The type of each export, as `signature` returns it. Raises `WasmError`."""
+        types, functions = self.types, self._functions
+        try:
+            return [types[functions[e.index]] if e.kind is Kind.FUNC else self.signature(e) for e in self.exports]
+        except IndexError:
+            return [self.signature(entry) for entry in self.exports]
+
     def exports_named(self, prefix: str) -> tuple[str, ...]:
         """The names of the exports that start with `prefix`, such as `PyInit_`."""
         return tuple(e.name for e in self.exports if e.name.startswith(prefix))
@@ -252,9 +288,42 @@ def _sections(data: bytes, spend: Spend) -> Iterator[Section]:
         reader.pos = end
 
 
-def _imports(reader: Reader) -> Iterator[Import]:
+def _imports(reader: Reader, found: set[Feature]) -> list[Import]:
+    """Read the import section. The most frequent forms are read here, all others and what is damaged by `read_import`."""
+    data, end = reader.data, reader.end
+    func, global_ = Kind.FUNC, Kind.GLOBAL
+    modules: dict[bytes, str] = {}
+    entries = []
     for _ in range(reader.count(smallest=4, weight=NAMED)):
-        yield read_import(reader)
+        start = reader.pos + 1
+        after = start + data[reader.pos]
+        if after + 1 < end and after - start < 0x80:
+            first, begin = data[after], after + 1
+            if first >= 0x80:
+                first, begin = first & 0x7F | data[begin] << 7, begin + 1
+            # Two bytes of a length whose second has the high bit give 2^14 or more.
+            if first < 0x4000 and (at := begin + first) + 3 <= end:
+                raw, kind, index = data[start:after], data[at], data[at + 1]
+                if raw not in modules:
+                    modules[raw] = Reader(data, reader.pos, end).name()
+                if kind == 0 and (index < 0x80 or data[at + 2] < 0x80):
+                    reader.pos = at + 2 if index < 0x80 else at + 3
+                    index = index if index < 0x80 else index & 0x7F | data[at + 2] << 7
+                    entries.append(Import(modules[raw], _text(data, begin, at), func, False, False, index))
+                    continue
+                if kind == 3 and index == 0x7F and data[at + 2] < 2:
+                    reader.pos = at + 3
+                    entries.append(Import(modules[raw], _text(data, begin, at), global_, type="i*" if data[at + 2] else "i"))
+                    continue
+        entries.append(read_import(reader, found))
+    return entries
+
+
+def _text(data: bytes, start: int, end: int) -> str:
+    try:
+        return data[start:end].decode()
+    except UnicodeDecodeError:
+        raise WasmError(f"name at byte {start} is not UTF-8") from None
 
 
 def read_import(reader: Reader, found: set[Feature] | None = None) -> Import:
@@ -280,27 +349,53 @@ def read_import(reader: Reader, found: set[Feature] | None = None) -> Import:
     return Import(module, field, Kind(kind), shared, is64, index, type_, minimum, maximum)
 
 
-def _exports(reader: Reader) -> Iterator[Export]:
+def _exports(reader: Reader) -> list[Export]:
+    """Read the export section; most entries here, longer ones and what is damaged one by one."""
+    data, end = reader.data, reader.end
+    kinds = tuple(Kind)
+    entries = []
     for _ in range(reader.count(smallest=3, weight=NAMED)):
-        name, kind = reader.name(), reader.u8()
-        if kind > Kind.TAG:
-            raise WasmError(f"export {name} is of unknown kind {kind}")
-        yield Export(name, Kind(kind), reader.uleb())
+        begin = reader.pos + 1
+        size = data[reader.pos]
+        if size >= 0x80 and begin < end:
+            size, begin = size & 0x7F | data[begin] << 7, begin + 1
+        # Two bytes of a length whose second has the high bit give 2^14 or more.
+        if size < 0x4000 and (at := begin + size) + 4 <= end and data[at] <= Kind.TAG:
+            index, second, third = data[at + 1 : at + 4]
+            if index < 0x80:
+                reader.pos = at + 2
+            elif second < 0x80:
+                reader.pos, index = at + 3, index & 0x7F | second << 7
+            elif third < 0x80:
+                reader.pos, index = at + 4, index & 0x7F | (second & 0x7F) << 7 | third << 14
+            else:
+                entries.append(_export(reader))
+                continue
+            entries.append(Export(_text(data, begin, at), kinds[data[at]], index))
+        else:
+            entries.append(_export(reader))
+    return entries
 
 
-def _types(reader: Reader) -> Iterator[str]:
+def _export(reader: Reader) -> Export:
+    name, kind = reader.name(), reader.u8()
+    if kind > Kind.TAG:
+        raise WasmError(f"export {name} is of unknown kind {kind}")
+    return Export(name, Kind(kind), reader.uleb())
+
+
+def _types(reader: Reader, found: set[Feature]) -> Iterator[str]:
     """Yield the types. One of a proposal that is not known makes it and the rest unknown."""
     for left in range(reader.count(), 0, -1):
         try:
-            yield from read_recursive_type(reader)
+            yield from read_recursive_type(reader, found)
         except UnknownEncodingError:
             yield from [UNKNOWN] * left
             return
 
 
-def _indices(reader: Reader) -> Iterator[int]:
-    for _ in range(reader.count()):
-        yield reader.uleb()
+def _indices(reader: Reader) -> list[int]:
+    return reader.ulebs(reader.count())
 
 
 def _tag_indices(reader: Reader) -> Iterator[int]:

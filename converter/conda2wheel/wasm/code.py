@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from conda2wheel.wasm.binary import Module, Spend
-from conda2wheel.wasm.encoding import Reader, WasmError, damage
+from conda2wheel.wasm.encoding import LEB, Reader, WasmError, damage
 from conda2wheel.wasm.signature import Feature, value_type
 
 
@@ -28,7 +28,7 @@ class CodeFeatures:
 
 
 CODE = 10
-_LEB = rb"[\x80-\xff]{0,9}+[\x00-\x7f]"  # at most the 10 bytes of 64 bits, so that a search in other bytes is linear
+_LEB = LEB
 _INDEX = rb"[\x80-\xff]{0,9}+[\x00-\x3f]"  # a type's index among heap types and block types, which are signed
 _MEMARG = rb"(?:[\x00-\x3f]|[\x40-\x7f]" + _LEB + rb")" + _LEB  # bit 6 of the alignment: a memory's index follows
 _SIMD = (
@@ -105,47 +105,43 @@ _SIGHT = {Feature.STRINGREF: re.compile(rb"\xfb[\x80-\xb7]\x01"), Feature.STACK_
 # What an instruction of a feature looks like, for those whose opcodes are rare among other bytes: a function without such bytes
 # has none, one with them is read. Alignments, lanes and result types are bounded as validation bounds them. An exnref comes from
 # a try_table in the end; one without clauses catches nothing, and no compiler makes it. A tail call ends its block. References
-# that are typed come from ref.func or a table, else from a type that the module declares, which is found there.
+# that are typed come from ref.func or a table, else from a type that the module declares, which is found there. So do vectors,
+# which come from a load, a constant or a number.
 _ALIGNED = rb"(?:[\x00-\x04]|[\x40-\x44]" + _LEB + rb")" + _LEB
 _CLAUSE = rb"(?:[\x00\x01]" + _LEB + _LEB + rb"|[\x02\x03]" + _LEB + rb")"
 _RESULT = rb"(?:[\x40\x69-\x74\x7b-\x7f]|[\x63\x64]" + _LEB + rb"|" + _INDEX + rb")"
 _AFTER_TAIL_CALL = rb"[\x00\x05\x0b]"
+# Each pattern begins with one byte, which the `re` module then looks for as fast as memchr(3).
 _MARKS = {
-    Feature.SIMD: rb"\xfd(?:[\x00-\x0b\x5c\x5d]"
-    + _ALIGNED
-    + rb"|\x0c|\x0d[\x00-\x1f]{16}|[\x15-\x22][\x00-\x0f]|[\x54-\x5b]"
-    + _ALIGNED
-    + rb"[\x00-\x0f]|[\x0e-\x14\x23-\x53\x5e-\x7f]|[\x80-\xff]\x01)",
-    Feature.EXNREF: rb"\x1f" + _RESULT + rb"(?:\x01" + _CLAUSE + rb"|[\x02-\xff]" + _CLAUSE + _CLAUSE + rb")",
-    Feature.TAIL_CALLS: rb"\x12" + _LEB + _AFTER_TAIL_CALL + rb"|\x13" + _LEB + _LEB + _AFTER_TAIL_CALL,
-    Feature.TYPED_REFERENCES: rb"\xd2" + _LEB + rb"[\x14\x15\xd4-\xd6]|\x25" + _LEB + rb"[\xd4-\xd6]",
-    Feature.GC: rb"\xfb[\x14-\x1e]",  # those without a type that the module declares
-    Feature.RELAXED_SIMD: rb"\xfd[\x80-\x93]\x02",
-    Feature.WIDE_ARITHMETIC: rb"\xfc[\x13-\x16]",
-    Feature.STRINGREF: rb"\xfb[\x80-\xb7]\x01",
+    Feature.SIMD: (rb"\xfd(?:[\x00-\x0a\x5c\x5d]" + _ALIGNED + rb"|\x0c|[\x0f-\x14])",),
+    Feature.EXNREF: (rb"\x1f" + _RESULT + rb"(?:\x01" + _CLAUSE + rb"|[\x02-\xff]" + _CLAUSE + _CLAUSE + rb")",),
+    Feature.TAIL_CALLS: (rb"\x12" + _LEB + _AFTER_TAIL_CALL, rb"\x13" + _LEB + _LEB + _AFTER_TAIL_CALL),
+    Feature.TYPED_REFERENCES: (rb"\xd2" + _LEB + rb"[\x14\x15\xd4-\xd6]", rb"\x25" + _LEB + rb"[\xd4-\xd6]"),
+    Feature.GC: (rb"\xfb[\x14-\x1e]",),  # those without a type that the module declares
+    Feature.RELAXED_SIMD: (rb"\xfd[\x80-\x93]\x02",),
+    Feature.WIDE_ARITHMETIC: (rb"\xfc[\x13-\x16]",),
+    Feature.STRINGREF: (rb"\xfb[\x80-\xb7]\x01",),
 }
 NEWER = frozenset(_MARKS)  # the features of instructions that not every engine of a Pyodide has
 _BR_TABLE, _SELECT, _TRY_TABLE = 0x0E, 0x1C, 0x1F
 _RUNS: dict[frozenset[Feature], re.Pattern[bytes]] = {}
 MOST_RUNS = 256  # patterns that are kept
 COMPILED = 20_000  # the weight of a pattern that is compiled, beside that of a number that is read
+# The variables of most functions: up to four groups of numbers.
+_VARIABLES = re.compile(rb"\x00|" + b"|".join(rb"\x%02x(?:%s[\x7c-\x7f]){%d}" % (n, LEB, n) for n in range(1, 5)), re.DOTALL)
 UNUSUAL = 8  # the weight of an instruction that no pattern matches, and of a function
 
 
 @cache
-def _marks(wanted: frozenset[Feature]) -> re.Pattern[bytes] | None:
-    """Compile a pattern of which every function with an instruction of these features has a match; None: there is none."""
-    return re.compile(b"|".join(_MARKS[feature] for feature in sorted(wanted)), re.DOTALL) if wanted <= NEWER else None
+def _marks(wanted: frozenset[Feature]) -> tuple[re.Pattern[bytes], ...]:
+    """Compile patterns of which every function with an instruction of these features has a match; empty: there are none."""
+    patterns = [each for feature in sorted(wanted) for each in _MARKS[feature]] if wanted <= NEWER else []
+    return tuple(re.compile(each, re.DOTALL) for each in patterns)
 
 
 @cache
 def _of(feature: Feature) -> re.Pattern[bytes]:
     return re.compile(_OF[feature], re.DOTALL)
-
-
-@cache
-def _numbers(count: int) -> re.Pattern[bytes]:
-    return re.compile(rb"(?:" + _LEB + rb"){%d}+" % count, re.DOTALL)
 
 
 def _run(seen: frozenset[Feature], spend: Spend) -> re.Pattern[bytes]:
@@ -177,10 +173,7 @@ def _scan(module: Module, wanted: frozenset[Feature]) -> CodeFeatures:
     run = _run(frozenset(), module.spend)
     unknown = -1
     data = module.data
-    marks = _marks(wanted)
-    for start, end in _bodies(module, others):
-        if marks is not None and marks.search(data, start, end) is None:
-            continue
+    for start, end in _bodies(module, _marks(wanted), others):
         pos = start
         while (pos := _after(run, data, pos, end)) < end:
             module.spend(UNUSUAL)
@@ -212,7 +205,7 @@ def _after_vector(reader: Reader, found: set[Feature]) -> int | None:
     """Return the end of an instruction with a vector, and add the features that it needs; None for an unknown instruction."""
     code = reader.u8()
     if code == _BR_TABLE:
-        _skip_numbers(reader, reader.uleb() + 1)
+        reader.skip_numbers(reader.uleb() + 1)
         return reader.pos
     if code == _SELECT:
         for _ in range(reader.count()):
@@ -230,31 +223,62 @@ def _after_vector(reader: Reader, found: set[Feature]) -> int | None:
     return None
 
 
-def _skip_numbers(reader: Reader, count: int) -> None:
-    """Skip so many numbers, by powers of two. Raises `WasmError` if they are not there."""
-    if count > reader.end - reader.pos:
-        raise WasmError(f"{count} elements announced at byte {reader.pos}, no room for them")
-    for bit in range(count.bit_length()):
-        if count >> bit & 1:
-            found = _numbers(1 << bit).match(reader.data, reader.pos, reader.end)
-            if found is None:
-                raise WasmError(f"truncated at byte {reader.end}")
-            reader.pos = found.end()
+def _bodies(module: Module, marks: tuple[re.Pattern[bytes], ...], found: set[Feature]) -> Iterator[tuple[int, int]]:
+    """Yield the offsets where the instructions of each function start and end; add the features of its variables' types.
 
-
-def _bodies(module: Module, found: set[Feature]) -> Iterator[tuple[int, int]]:
-    """Yield the offsets where the instructions of each function start and end; add the features of its variables' types."""
+    Of functions without a match of `marks` none is yielded, unless there are no marks.
+    """
+    data = module.data
     for section in module.sections:
         if section.id != CODE:
             continue
         reader = module.reader(section)
-        for _ in range(reader.count(weight=UNUSUAL)):
+        left = reader.count(weight=UNUSUAL)
+        candidates = _Candidates(marks, data, section.end)
+        variables = 0  # not spent yet
+        while left:
+            left -= 1
             size = reader.uleb()
             start = reader.pos
-            if size > reader.end - start:
+            end = start + size
+            if end > section.end:
                 raise WasmError(f"the function at byte {start} is cut")
-            for _ in range(reader.count(2)):
-                reader.uleb()
-                value_type(reader, found)
-            yield reader.pos, start + size
-            reader.pos = start + size
+            plain = _VARIABLES.match(data, start, end)
+            if plain is not None:
+                variables += data[start]
+                start = plain.end()
+            else:
+                for _ in range(reader.count(2)):
+                    reader.uleb()
+                    value_type(reader, found)
+                start = reader.pos
+            if not marks or (candidates.first < end and candidates.has(start, end)):
+                yield start, end
+            reader.pos = end
+        module.spend(variables)
+
+
+class _Candidates:
+    """Finds which functions of a code section have a match of a pattern; they are asked for in order.
+
+    Each pattern is looked for in the whole section, not in one function after the other: most functions have no match.
+    """
+
+    def __init__(self, patterns: tuple[re.Pattern[bytes], ...], data: bytes, end: int) -> None:
+        self._patterns = patterns
+        self._data = data
+        self._end = end
+        self._next = [-1] * len(patterns)  # where the next match of each may start
+        self.first = -1  # the least of these
+
+    def has(self, start: int, end: int) -> bool:
+        """Whether the function from `start` to `end` has a match."""
+        for number, pattern in enumerate(self._patterns):
+            if self._next[number] < start:
+                found = pattern.search(self._data, start, self._end)
+                self._next[number] = found.start() if found else self._end
+        self.first = min(self._next, default=self._end)
+        # A match that begins in the function may end behind it, and hide one that ends in it.
+        return any(
+            at < end and pattern.search(self._data, at, end) for at, pattern in zip(self._next, self._patterns, strict=True)
+        )

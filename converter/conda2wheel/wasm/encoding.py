@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 
+LEB = rb"[\x80-\xff]{0,9}+[\x00-\x7f]"  # at most the 10 bytes of 64 bits, so that a search in other bytes is linear
 LONGEST_NAME = 100_000  # bytes; V8's kV8MaxWasmStringSize, and the same in SpiderMonkey and JavaScriptCore
 
 
@@ -29,6 +32,11 @@ def damage() -> Iterator[None]:
         raise
     except (IndexError, KeyError, OverflowError, RecursionError, MemoryError, UnicodeError, struct.error) as error:
         raise WasmError(f"cannot be read ({type(error).__name__})") from error
+
+
+@cache
+def _numbers(count: int) -> re.Pattern[bytes]:
+    return re.compile(rb"(?:" + LEB + rb"){%d}+" % count, re.DOTALL)
 
 
 class Reader:
@@ -78,6 +86,43 @@ class Reader:
                 return result - (1 << shift) if byte & 0x40 else result
             if shift > 70:
                 raise WasmError(f"number too long at byte {self.pos}")
+
+    def ulebs(self, count: int) -> list[int]:
+        """So many unsigned LEB128 numbers of 32 bits."""
+        found = list(self.data[self.pos : min(self.pos + count, self.end)])
+        if len(found) == count and (not count or max(found) < 0x80):  # each of them is small
+            self.pos += count
+            return found
+        data, end, pos = self.data, self.end, self.pos
+        found = []
+        for _ in range(count):
+            if pos + 1 < end:
+                value = data[pos]
+                if value < 0x80:
+                    pos += 1
+                    found.append(value)
+                    continue
+                second = data[pos + 1]
+                if second < 0x80:
+                    pos += 2
+                    found.append(value & 0x7F | second << 7)
+                    continue
+            self.pos = pos
+            found.append(self.uleb())
+            pos = self.pos
+        self.pos = pos
+        return found
+
+    def skip_numbers(self, count: int) -> None:
+        """Skip so many LEB128 numbers, by powers of two. Raises `WasmError` if they are not there."""
+        if count > self.end - self.pos:
+            raise WasmError(f"{count} elements announced at byte {self.pos}, no room for them")
+        for bit in range(count.bit_length()):
+            if count >> bit & 1:
+                found = _numbers(1 << bit).match(self.data, self.pos, self.end)
+                if found is None:
+                    raise WasmError(f"truncated at byte {self.end}")
+                self.pos = found.end()
 
     def take(self, size: int) -> bytes:
         """The next `size` bytes."""

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from conda2wheel.wasm.binary import DATA, GLOBAL, IMPORT, TAG, TYPE, Kind, Module, Section, read_import
+from conda2wheel.wasm.binary import DATA, GLOBAL, TAG, Kind, Module, Section
 from conda2wheel.wasm.encoding import Reader, damage
 from conda2wheel.wasm.signature import (
     Feature,
     UnknownEncodingError,
     element_type,
     read_limits,
-    read_recursive_type,
     skip_constant,
     value_type,
 )
@@ -54,12 +53,19 @@ class _Declarations:
         self.imported = len(self.mutable)
         if any(self.mutable):
             self.found.add(Feature.MUTABLE_GLOBALS)
+        self.found |= module.import_features
+        for entry in module.imports:
+            if entry.kind is Kind.TABLE:
+                self.tables += 1
+            elif entry.kind is Kind.MEMORY:
+                self.memories += 1
+            elif entry.kind is Kind.TAG:
+                self.found.add(Feature.LEGACY_EXCEPTIONS)
+        self.found |= module.type_features
 
     def read(self, section: Section) -> None:
         """Add the features of one section. Raises `WasmError`."""
         entries = {
-            TYPE: (1, self._type),
-            IMPORT: (4, self._import),
             TABLE: (2, self._table),
             MEMORY: (2, self._memory),
             TAG: (2, self._tag),
@@ -85,16 +91,6 @@ class _Declarations:
         if self.memories > 1:
             self.found.add(Feature.MULTI_MEMORY)
         return self.found
-
-    def _type(self, reader: Reader) -> None:
-        read_recursive_type(reader, self.found)
-
-    def _import(self, reader: Reader) -> None:
-        kind = read_import(reader, self.found).kind
-        self.tables += kind == Kind.TABLE
-        self.memories += kind == Kind.MEMORY
-        if kind == Kind.TAG:
-            self.found.add(Feature.LEGACY_EXCEPTIONS)
 
     def _table(self, reader: Reader) -> None:
         self.tables += 1
@@ -133,11 +129,12 @@ class _Declarations:
             self._constant(reader)
         if flags & (PASSIVE | INDEXED):
             _ = element_type(reader, self.found) if flags & EXPRESSIONS else reader.u8()
-        for _ in range(reader.count()):
-            if flags & EXPRESSIONS:
-                self._constant(reader)
-            else:
-                reader.uleb()
+        count = reader.count()
+        if not flags & EXPRESSIONS:
+            reader.skip_numbers(count)
+            return
+        for _ in range(count):
+            self._constant(reader)
 
     def _data(self, reader: Reader) -> None:
         flags = reader.uleb()
