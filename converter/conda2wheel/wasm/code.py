@@ -234,7 +234,7 @@ def _bodies(module: Module, marks: tuple[re.Pattern[bytes], ...], found: set[Fea
             continue
         reader = module.reader(section)
         left = reader.count(weight=UNUSUAL)
-        candidates = _Candidates(marks, data, section.end)
+        candidates = _Marked(marks, data, section.end)
         variables = 0  # not spent yet
         while left:
             left -= 1
@@ -258,7 +258,7 @@ def _bodies(module: Module, marks: tuple[re.Pattern[bytes], ...], found: set[Fea
         module.spend(variables)
 
 
-class _Candidates:
+class _Marked:
     """Finds which functions of a code section have a match of a pattern; they are asked for in order.
 
     Each pattern is looked for in the whole section, not in one function after the other: most functions have no match.
