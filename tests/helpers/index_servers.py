@@ -71,7 +71,14 @@ def environment(peer: str) -> Path:
 
     def make(folder: Path) -> None:
         subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
-        command: list[str | Path] = [folder / "venv" / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        command: list[str | Path] = [
+            folder / "venv" / "bin" / "python",
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]
         done = subprocess.run([*command, *PEERS[peer]], capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"pip install {peer}: {done.stderr.strip()[-2000:]}")
