@@ -7,6 +7,7 @@ A page has a marker of its own line, and the site has the table:
     <!-- failures -->               the failure codes, what they mean and what to do
     <!-- retries -->                the classes of a mirror's failures, with their pauses
     <!-- engines -->                the WebAssembly features, with the first version of each engine that has them
+    <!-- keys -->                   the options that have a variable and a key, by name
     <!-- api -->                    every name that `conda2wheel` exports
 """
 
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-MARKER = re.compile(r"^<!-- (options|refusals|failures|retries|engines|api)(?:: ([^>]+?))? -->$", re.MULTILINE)
+MARKER = re.compile(r"^<!-- (options|refusals|failures|retries|engines|keys|api)(?:: ([^>]+?))? -->$", re.MULTILINE)
 sys.path.insert(0, str(ROOT / "converter"))
 
 
@@ -86,6 +87,28 @@ def engines(_: str) -> str:
     return "\n".join([head, "| --- | --- |" + " ---: |" * len(every), *rows])
 
 
+def keys(_: str) -> str:
+    """The table of options, with the commands that have them."""
+    import typer.main
+
+    from conda2wheel.cli import app
+    from conda2wheel.cli.defaults import may_be_found
+    from conda2wheel.cli.habits import leaves, option_name, options_of
+
+    having: dict[str, list[tuple[str, bool]]] = {}
+    every = list(leaves(typer.main.get_command(app)))
+    for words, command in every:
+        for option in options_of(command):
+            having.setdefault(option_name(option), []).append((" ".join(words), may_be_found(words, option)))
+    rows = []
+    for name, commands in sorted(having.items()):
+        shown = "all" if len(commands) == len(every) else ", ".join(f"`{words}`" for words, _ in commands)
+        by_project = [words for words, allowed in commands if allowed]
+        allowed = "yes" if len(by_project) == len(commands) else f"of {', '.join(by_project)}" if by_project else "no"
+        rows.append(_row(f"`{name}`", shown, allowed if len(commands) < len(every) else "yes, but for `mirror` and `serve`"))
+    return "\n".join(["| key | commands | in a file that is found |", "| --- | --- | --- |", *rows])
+
+
 def api(_: str) -> str:
     """mkdocstrings' directive for every exported name."""
     import conda2wheel
@@ -105,4 +128,12 @@ def _row(*cells: str) -> str:
     return f"| {' | '.join(' '.join(cell.replace('|', chr(92) + '|').split()) for cell in cells)} |"
 
 
-_TABLES = {"options": options, "refusals": refusals, "failures": failures, "retries": retries, "engines": engines, "api": api}
+_TABLES = {
+    "options": options,
+    "refusals": refusals,
+    "failures": failures,
+    "retries": retries,
+    "engines": engines,
+    "keys": keys,
+    "api": api,
+}

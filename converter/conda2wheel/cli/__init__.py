@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -20,6 +21,7 @@ from conda2wheel.cli.audit import audit
 from conda2wheel.cli.bundle import bundle
 from conda2wheel.cli.check import check
 from conda2wheel.cli.convert import convert
+from conda2wheel.cli.habits import PREFIX, RootGroup
 from conda2wheel.cli.inspect import inspect
 from conda2wheel.cli.messages import echo, print_error
 from conda2wheel.cli.mirror import app as mirror
@@ -33,6 +35,7 @@ from conda2wheel.errors import Conda2WheelError, failed_unexpectedly
 
 app = typer.Typer(
     name="conda2wheel",
+    cls=RootGroup,
     help="Turn emscripten-forge conda packages into wheels that install and run in Pyodide.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -59,13 +62,31 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(
+    epilog=f"Each option has a variable, such as {PREFIX}_LEVEL or {PREFIX}_CONVERT_LEVEL, and a key in conda2wheel.toml and in "
+    "[tool.conda2wheel] of pyproject.toml. The command line comes before the environment, and that before the file."
+)
 def _root(
+    context: typer.Context,
+    defaults: Annotated[
+        Path | None,
+        typer.Option(
+            "--defaults",
+            metavar="FILE",
+            help="Take defaults of options from this file, instead of one in this folder or above it. An empty one has none.",
+        ),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Turn emscripten-forge conda packages into wheels that install and run in Pyodide."""
+    from conda2wheel.cli import defaults as files
+
+    file = files.find() if defaults is None else files.read(defaults)
+    if file is not None:
+        context.meta["defaults"] = str(file.path)
+        context.default_map = files.default_map(context.command, file)
 
 
 def _exit_on_sigterm(_signal: int, _frame: FrameType | None) -> None:

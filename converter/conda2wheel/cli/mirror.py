@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from conda2wheel.cli.messages import console, echo, print_error, print_json
+from conda2wheel.cli.messages import Level, console, echo, print_error, print_json, settings
 from conda2wheel.cli.options import Json
 
 app = typer.Typer(
@@ -92,7 +92,7 @@ def run(
             publish=not no_publish,
             accept_vanished=accept_vanished,
             log=_log,
-            show_progress=lambda total: show_progress(total, stamps=stamps),
+            show_progress=lambda total: show_progress(total, stamps=stamps, quiet=not settings.shows(Level.INFO)),
         )
         report = mirror(loaded, options)
     if json:

@@ -31,10 +31,17 @@ ServedConfig = Annotated[
 class ServeCommand(TyperCommand):
     """`serve [CONFIG]`, and `serve token ...`: a group of commands has no optional argument of its own."""
 
+    def __init__(self, *positional: Any, **attributes: Any) -> None:
+        super().__init__(*positional, **attributes)
+        self.groups = {"token": typer.main.get_command(token)}
+
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Parse the arguments; those after `token` are the other group's."""
         if args[:1] == ["token"]:
-            return typer.main.get_command(token).make_context(f"{info_name} token", args[1:], parent, **extra)
+            context = self.groups["token"].make_context(f"{info_name} token", args[1:], parent, **extra)
+            if parent is not None and parent.default_map:
+                context.default_map = (parent.default_map.get(info_name) or {}).get("token")
+            return context
         return super().make_context(info_name, args, parent, **extra)
 
 
