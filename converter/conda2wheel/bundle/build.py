@@ -1,5 +1,6 @@
 """Bundles: match specs become a folder of wheels that micropip, pip, uv and Pyodide's loadPackage install from.
 
+    read      bundle.sources        match specs, package files, requirements.txt and environment.yml
     choose    bundle.solver         packages of the channels that work together on one platform, by conda's depends
     convert   bundle.convert        each through the pipeline, with the libraries of the bundle as libdirs
     compare   bundle.requirements   METADATA's requirements with what was chosen; on a conflict, choose again with its limits
@@ -38,7 +39,9 @@ from conda2wheel.bundle.requirements import (
     solver_constraints,
 )
 from conda2wheel.bundle.solver import solve
+from conda2wheel.bundle.sources import BundleSources, conda_specs, read_sources, solver_limits
 from conda2wheel.bundle.target import BundleTarget, choose_target
+from conda2wheel.bundle.unsatisfied import RequestCheck, UnsatisfiedRequest, nothing_to_write
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.channels.records import left_out_warnings
 from conda2wheel.channels.repodata import channel_url
@@ -67,10 +70,13 @@ def bundle_specs(
 ) -> Bundle:
     """Build a folder of wheels that work together in one Pyodide.
 
+    What was requested and has no wheel is in `unsatisfied` of the result.
+
     `tags` is "both" by default, since a bundle has an index of its own.
 
     Args:
-        specs: match specs, such as "numpy=2.4" or "emscripten-forge-4x::scipy".
+        specs: match specs, such as "numpy=2.4" or "emscripten-forge-4x::scipy"; package files, folders of them, requirements
+            files (.txt) and environment files of conda's (.yml), whose channels count if `channels` has none.
         out: the folder of the bundle. An older bundle is replaced; a folder that is neither empty nor a bundle is refused.
         complete: include pure Python dependencies: noarch packages of the channels, and wheels of PyPI for what no channel has.
             Without it, installers get them from another index.
@@ -84,7 +90,7 @@ def bundle_specs(
             platform that the channels are built for.
 
     Raises:
-        Refused: a package of the bundle cannot become a wheel.
+        Refused: a package of the bundle cannot become a wheel, or none has a wheel.
         Failed: conflict (no packages work together), and as `convert`. Nothing is written in either case.
 
     >>> bundle_specs(["scipy", "shapely"], complete=True).folder  # doctest: +SKIP
@@ -96,25 +102,37 @@ def bundle_specs(
     folder = Path(out)
     require_replaceable(folder)
     given: dict[str, Any] = dict(keywords)
-    given["tags"] = tag_form(given.get("tags"), given.get("compat_tags", given.get("tags") is None))
-    given.pop("compat_tags", None)
+    form, compat = given.get("tags"), given.pop("compat_tags", None)
+    given["tags"] = "both" if form is compat is None else tag_form(form, compat)
     platform = _one_platform(given.pop("platform", "auto"))
-    preferred = tuple(map(source_of, given.pop("channels", ()))) or DEFAULT_CHANNELS
+    sources = read_sources(specs, given.get("limits") or Limits())
+    preferred = tuple(map(source_of, given.pop("channels", ()))) or tuple(map(source_of, sources.channels)) or DEFAULT_CHANNELS
     names = ("tags", "level", "isolate", "provided", "bridge", "allow", "pins", "strict")
     flags = {name: given.pop(name) for name in names if name in given}
-    own_channels = [source_of(spec.rpartition("::")[0]) for spec in specs if "::" in spec]
+    own_channels = [source_of(spec.rpartition("::")[0]) for spec in sources.specs if "::" in spec]
     named = platform.tag if isinstance(platform, Platform) else platform
     target = choose_target(named, [*own_channels, *preferred], with_pyodide)
     options = Options.of("auto" if platform == "auto" else target.platform, **flags)
     context = Context.of(channels=dict.fromkeys([*own_channels, *preferred]), **given)
     with staging_folder(folder) as staging:
         converter = BundleConverter(staging, options, context)
-        solved, wheels = _choose(specs, preferred, target, converter, complete)
+        sources = _with_projects(sources.on(target.environment), (*own_channels, *preferred), target, context.downloads)
+        solved, wheels = _choose(sources, preferred, target, converter, complete)
         wheels, common = _shared(share_libs, target, converter, wheels, _libraries(solved))
         context.progress("completing the requirements")
-        pypi = PyPIDownloader(target.tags, str(target.platform.python), context.downloads) if complete else None
-        members = [*_members(wheels, common), *_shipped(solved)]
-        completed = complete_requirements(members, target.environment, target.shipped_versions, pypi, staging)
+        pypi = PyPIDownloader(target.tags, str(target.platform.python), context.downloads)
+        members = [*_members(wheels, common), *_shipped(solved), *sources.roots]
+        completed = complete_requirements(
+            members,
+            target.environment,
+            target.shipped_versions,
+            pypi,
+            staging,
+            lambda project: complete or project in sources.projects,
+        )
+        unsatisfied = _unsatisfied(solved, wheels, common, completed, converter)
+        if not (wheels or completed.pypi or completed.shipped or solved.shipped):
+            raise nothing_to_write(unsatisfied, solved.requested)
         lock = replace(
             _lock(solved, wheels, completed),
             requested=tuple(map(_shown, specs)),
@@ -127,11 +145,15 @@ def bundle_specs(
             url=url,
             pyodide_url=pyodide_url,
             wheels=_hashes(wheels, common),
+            notes=(
+                *left_out_warnings(context.downloads.left_out(map(channel_url, context.channels))),
+                *(warning for each in wheels for warning in untaken(platform, each.wheel.filename)),
+                *sources.warnings,
+            ),
+            unsatisfied=unsatisfied,
         )
-        bundle = _bundle(staging, wheels, common, lock, completed.members)
-        left_out = left_out_warnings(context.downloads.left_out(map(channel_url, context.channels)))
-        named_tags = [warning for each in wheels for warning in untaken(platform, each.wheel.filename)]
-        bundle = replace(bundle, warnings=(*bundle.warnings, *left_out, *named_tags))
+        roots = {each.name for each in sources.roots}
+        bundle = _bundle(staging, wheels, common, lock, tuple(each for each in completed.members if each.name not in roots))
         remove_other_wheels(staging, {*lock.wheels, *(each.filename for each in lock.pypi)})
         context.progress("writing the index")
         bundle = write_bundle(staging, bundle, target)
@@ -181,21 +203,48 @@ def bundle_locked(
     return replace(bundle, folder=folder, wheels=_moved(bundle.wheels, folder), seconds=time.monotonic() - started)
 
 
+def _with_projects(sources: BundleSources, channels: Sequence[str], target: BundleTarget, downloads: Downloads) -> BundleSources:
+    """Return the sources with a match spec for each project of PyPI that a channel has.
+
+    Raises:
+        Failed: usage, if nothing is left whose marker holds.
+    """
+    found, _ = conda_specs(sources, channels, downloads, target.shipped_versions)
+    if not sources.specs and not sources.requirements:
+        raise Failed("usage", f"nothing that was given is for {target.platform.tag}", "give a package, or look at the markers")
+    return replace(sources, specs=(*sources.specs, *found.values()))
+
+
+def _unsatisfied(
+    solved: SolvedBundle,
+    wheels: Sequence[BundledWheel],
+    common: Converted | None,
+    completed: CompletedRequirements,
+    converter: BundleConverter,
+) -> tuple[UnsatisfiedRequest, ...]:
+    """Return what was requested and is not in the bundle."""
+    pairs = [(each.step.package.url, each.wheel) for each in wheels] + ([] if common is None else [("", common)])
+    projects = {each.project for each in wheels} | {str(canonicalize_name(each.name)) for each in completed.pypi}
+    projects |= {each.pypi for each in (*completed.shipped, *solved.shipped)}
+    return RequestCheck(solved, pairs, frozenset(projects), converter.without_wheel).unsatisfied()
+
+
 def _choose(
-    specs: Sequence[str], channels: Sequence[str], target: BundleTarget, converter: BundleConverter, complete: bool
+    sources: BundleSources, channels: Sequence[str], target: BundleTarget, converter: BundleConverter, complete: bool
 ) -> tuple[SolvedBundle, list[BundledWheel]]:
     """Choose and convert packages until the METADATA of all wheels admits what conda's depends chose."""
     progress, downloads = converter.context.progress, converter.context.downloads
-    constraints: dict[str, str] = {}
+    constraints = solver_limits(sources)
     for _ in range(ROUNDS):
         progress("choosing packages that work together")
         solved = solve(
-            specs,
+            sources.specs,
             channels,
             target.platform,
             downloads,
             shipped_versions=target.shipped_versions,
             constraints=constraints,
+            local=sources.packages,
         )
         packages = _with_wheels(solved, complete)
         progress(f"downloading {len(packages)} packages")
@@ -206,7 +255,7 @@ def _choose(
             progress(f"converted {each.wheel.filename}")
             wheels.append(each)
         require_one_each(wheels)
-        found = check_requirements([*_members(wheels), *_shipped(solved)], target.environment)
+        found = check_requirements([*_members(wheels), *_shipped(solved), *sources.roots], target.environment)
         if not found.conflicts:
             return solved, wheels
         constraints |= _new_constraints(found, wheels, constraints)
@@ -336,7 +385,7 @@ def _bundle(
     if lock.share is not None and common is None:
         warnings.append(ConversionWarning("nothing-shared", f"no two wheels need the same library, so there is no {lock.share}"))
     results = [each.wheel for each in wheels] + ([] if common is None else [common])
-    return Bundle(folder, tuple(results), lock, members, tuple(warnings))
+    return Bundle(folder, tuple(results), lock, members, (*warnings, *lock.notes))
 
 
 def _moved(wheels: Iterable[Converted], folder: Path) -> tuple[Converted, ...]:

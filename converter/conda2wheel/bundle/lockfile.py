@@ -11,6 +11,7 @@ from typing import Any
 from conda2wheel._version import __version__
 from conda2wheel.bundle.packages import AbsentDependency, ChosenPackage, ExternalRequirement, ShippedPackage
 from conda2wheel.bundle.pypi import PyPIWheel
+from conda2wheel.bundle.unsatisfied import UnsatisfiedRequest
 from conda2wheel.conda.names import Names
 from conda2wheel.errors import Failed
 from conda2wheel.files.documents import parse_json
@@ -87,6 +88,8 @@ class BundleLock:
         pyodide_url: where Pyodide's own packages are.
         wheels: the sha256 of every converted wheel, by file name.
         made_by: the version of conda2wheel that wrote those wheels.
+        notes: warnings about the choice, which a locked build repeats, since it does not choose.
+        unsatisfied: requested packages that have no wheel.
     """
 
     requested: tuple[str, ...] = ()
@@ -107,6 +110,8 @@ class BundleLock:
     pyodide_url: str | None = None
     wheels: Mapping[str, str] = field(default_factory=dict)
     made_by: str = __version__
+    notes: tuple[ConversionWarning, ...] = ()
+    unsatisfied: tuple[UnsatisfiedRequest, ...] = ()
 
     def text(self) -> str:
         """Return the content of the file."""
@@ -129,6 +134,8 @@ class BundleLock:
             "absent": [each.json() for each in self.absent],
             "folded": [{"conda": conda, "project": project} for conda, project in self.folded],
             "left": [each.json() for each in self.external],
+            "notes": [each.json() for each in self.notes],
+            "unsatisfied": [each.json() for each in self.unsatisfied],
             "wheels": dict(sorted(self.wheels.items())),
         }
         return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
@@ -172,6 +179,8 @@ def read_bundle_lock(path: Path) -> BundleLock:
             pyodide_url=document["pyodide_url"],
             wheels={str(name): str(sha256) for name, sha256 in document["wheels"].items()},
             made_by=str(document["made_by"]["version"]),
+            notes=tuple(ConversionWarning(**each) for each in document.get("notes", ())),
+            unsatisfied=tuple(UnsatisfiedRequest(**each) for each in document.get("unsatisfied", ())),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Failed("unreadable", f"{path}: not a bundle.lock: {error}", "write it again with conda2wheel bundle") from None

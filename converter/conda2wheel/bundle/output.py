@@ -17,6 +17,7 @@ from conda2wheel.bundle.lockfile import LOCK_NAME, BundleLock
 from conda2wheel.bundle.pypi import PyPIWheel
 from conda2wheel.bundle.requirements import BundleMember
 from conda2wheel.bundle.target import BundleTarget
+from conda2wheel.bundle.unsatisfied import UnsatisfiedRequest
 from conda2wheel.errors import Failed
 from conda2wheel.files.escape import printable
 from conda2wheel.files.pypa import parse_requirement
@@ -51,6 +52,11 @@ class Bundle:
     seconds: float = field(default=0.0, compare=False)
 
     @property
+    def unsatisfied(self) -> tuple[UnsatisfiedRequest, ...]:
+        """The requested packages that have no wheel in the folder."""
+        return self.lock.unsatisfied
+
+    @property
     def pypi(self) -> tuple[PyPIWheel, ...]:
         """The wheels of PyPI in the folder."""
         return self.lock.pypi
@@ -81,6 +87,7 @@ class Bundle:
             "left": [each.json() for each in lock.external],
             "absent": [each.json() for each in lock.absent],
             "folded": [{"conda": conda, "project": project} for conda, project in lock.folded],
+            "unsatisfied": [each.json() for each in self.unsatisfied],
             "warnings": [each.json() for each in self.warnings],
         }
 

@@ -6,7 +6,7 @@ wheel is evaluated for the target Pyodide and compared with the bundle before an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -152,8 +152,9 @@ def complete_requirements(
     members: Iterable[BundleMember],
     environment: Mapping[str, str],
     shipped_versions: Mapping[str, str],
-    pypi: PyPIDownloader | None,
+    pypi: PyPIDownloader,
     folder: Path,
+    wanted: Callable[[str], bool] = lambda _: True,
 ) -> CompletedRequirements:
     """Satisfy the missing projects: with Pyodide's package where its version is admitted, else with a wheel of PyPI.
 
@@ -161,8 +162,9 @@ def complete_requirements(
         members: the converted wheels.
         environment: the values of PEP 508's marker variables.
         shipped_versions: the packages of the Pyodide distribution, version by normalised name.
-        pypi: where wheels are downloaded from; None to leave them to the installer.
+        pypi: where wheels are downloaded from.
         folder: where downloaded wheels are written.
+        wanted: whether a project is downloaded, by its normalised name; the others are left to the installer.
 
     Raises:
         Failed: conflict (the requirements contradict each other), and as `PyPIDownloader.newest`.
@@ -186,14 +188,15 @@ def complete_requirements(
                 by_name[each.name] = BundleMember(each.name, version)
             else:
                 missing.append(each)
-        if pypi is None or not missing:
+        downloads = [each for each in missing if wanted(each.name)]
+        if not downloads:
             return CompletedRequirements(
                 tuple(wheel for wheel, _ in downloaded.values()),
                 tuple(shipped.values()),
                 tuple(missing),
                 tuple(by_name.values()),
             )
-        for each in missing:
+        for each in downloads:
             try:
                 wheel, path, requires = pypi.newest(str(each), folder)
             except Failed as error:
@@ -222,12 +225,18 @@ def solver_constraints(found: RequirementCheck, conda_names: Mapping[str, Sequen
         The match specs, each with the reason.
     """
     return {
-        f"{name} {','.join(map(_conda_clause, project.specifier))}": project.why
+        f"{name} {conda_clauses(project.specifier)}": project.why
         for project, member in found.conflicts
         for name in conda_names.get(member.name, ())
     }
 
 
+def conda_clauses(specifiers: SpecifierSet) -> str:
+    """Translate version specifiers of PEP 440 into the version part of a match spec."""
+    return ",".join(sorted(map(_conda_clause, specifiers)))
+
+
 def _conda_clause(specifier: object) -> str:
-    """Translate one clause of PEP 440: `===` is `==` in conda, the other operators are the same."""
-    return str(next(iter(SpecifierSet(str(specifier))))).replace("===", "==")
+    """Translate one clause of PEP 440: `===` is `==` in conda, `==2.*` is `2.*`; the other operators are the same."""
+    clause = str(next(iter(SpecifierSet(str(specifier))))).replace("===", "==")
+    return clause.removeprefix("==") if clause.endswith(".*") else clause

@@ -53,6 +53,7 @@ def solve(
     *,
     shipped_versions: Mapping[str, str] | None = None,
     constraints: Mapping[str, str] | None = None,
+    local: Sequence[RepoDataRecord] = (),
 ) -> SolvedBundle:
     """Return the newest packages that satisfy all specs and work together.
 
@@ -64,21 +65,32 @@ def solve(
         shipped_versions: the packages of the Pyodide distribution, version by normalised PyPI name. They are chosen instead of
             those of the channels.
         constraints: match specs that the chosen packages must satisfy, each with the reason to show where they cannot.
+        local: records of packages on disk. Their names are taken from them alone.
 
     Raises:
         Failed: usage (a spec is not valid), not-found (no channel has a package), conflict (with the solver's reason), network.
     """
     parsed, own_channels = _parse_specs(specs)
     urls = list(dict.fromkeys(channel_url(name) for name in (*own_channels, *channels)))
-    records = query_recursive(urls, [str(spec) for spec in parsed], downloads)
+    at_hand = {record.name.normalized for record in local}
+    needed = [spec_name(str(spec)) for record in local for spec in record.depends]
+    wanted = [str(spec) for spec in parsed if spec_name(str(spec)) not in at_hand]
+    wanted += [name for name in dict.fromkeys(needed) if name and name not in at_hand and not name.startswith("__")]
+    records = query_recursive(urls, wanted, downloads)
     candidates = _Candidates(platform, dict(shipped_versions or {}))
-    candidates.add(records, urls, {spec_name(spec): channel_url(channel) for spec, channel in _spec_channels(specs).items()})
+    candidates.add(
+        [*(each for each in records if each.name.normalized not in at_hand), *local],
+        urls,
+        {spec_name(spec): channel_url(channel) for spec, channel in _spec_channels(specs).items()},
+    )
     for spec in parsed:
         name = spec.name.normalized if spec.name is not None and hasattr(spec.name, "normalized") else str(spec.name)
         if name not in candidates.known:
             where = ", ".join(map(redacted, urls))
             where += unusable_of([name], urls, downloads)
             raise Failed("not-found", f"{spec}: no such package in {where}", "check its name, and --channel")
+    if not parsed:
+        return candidates.solved([], frozenset())
     solution = _run(candidates, [str(spec) for spec in parsed], {**(constraints or {}), **candidates.constraints})
     return candidates.solved(solution, frozenset(spec_name(str(spec)) for spec in parsed))
 

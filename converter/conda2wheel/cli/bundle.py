@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 @options.with_limits
 def bundle(
-    specs: Annotated[list[str] | None, typer.Argument(metavar="SPEC", help="Match specs.", show_default=False)] = None,
+    specs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SOURCE",
+            help="Match specs, package files, folders of packages, requirements.txt, environment.yml.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="DIR", help="Write the bundle to this folder; an older bundle is replaced.")
     ] = Path("bundle"),
@@ -70,11 +77,11 @@ def bundle(
     """
     from conda2wheel.bundle.build import bundle_locked, bundle_specs
     from conda2wheel.cli.progress import show_progress
-    from conda2wheel.errors import Conda2WheelError, unexpected_as_failed
+    from conda2wheel.errors import Conda2WheelError, Refused, unexpected_as_failed
     from conda2wheel.results import document, error_json
 
     if bool(specs) == bool(locked):
-        raise typer.BadParameter("give match specs, or a lock with --locked", param_hint="SPEC")
+        raise typer.BadParameter("give match specs or files, or a lock with --locked", param_hint="SOURCE")
     options.require_libdirs(libdir or ())
     options.require_recipes(recipes or ())
     options.require_platform(platform)
@@ -127,6 +134,9 @@ def bundle(
     else:
         echo(str(result.folder))
         _print_summary(result, verbose)
+    for each in result.unsatisfied:
+        print_error(Refused(each.code, f"no wheel for {each.name}: {each.message}", "the rest of the set is complete"))
+    raise typer.Exit(1 if result.unsatisfied else 0)
 
 
 def _print_summary(result: Bundle, verbose: bool) -> None:

@@ -150,6 +150,28 @@ def _from_tables(name: str) -> NameMapping:
     return NameMapping(name, name, "identity")
 
 
+@cache
+def _by_project() -> Mapping[str, tuple[str, ...]]:
+    """The conda names in the tables of each project, by its normalised name."""
+    found: dict[str, list[str]] = {}
+    for conda, project in [*_rows()["pypi"].items(), *_conda_forge().items()]:
+        if project and map_name(conda).pypi == project:
+            found.setdefault(canonicalize_name(project), []).append(conda)
+    return {project: tuple(dict.fromkeys(names)) for project, names in found.items()}
+
+
+def conda_names(project: str) -> tuple[str, ...]:
+    """The names that the conda package of a PyPI project may have: its own, as conda may write it, and those of the tables.
+
+    >>> conda_names("msgpack"), conda_names("duckdb")[-1], conda_names("zlib")
+    (('msgpack', 'msgpack-python'), 'python-duckdb', ())
+    """
+    name = canonicalize_name(project)
+    spellings = dict.fromkeys((name, name.replace("-", "_"), name.replace("-", ".")))
+    own = [each for each in spellings if (found := map_name(each).pypi) is not None and canonicalize_name(found) == name]
+    return tuple(dict.fromkeys((*own, *_by_project().get(name, ()))))
+
+
 def pypi_name(conda_name: str, names: Names = NO_NAMES) -> str | None:
     """The PyPI name of a conda package, None if no project on PyPI is this package; `names` take precedence.
 

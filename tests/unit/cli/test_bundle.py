@@ -55,7 +55,7 @@ def test_a_failure_is_a_line_and_a_document(channel: str, tmp_path: Path) -> Non
 def test_specs_or_a_lock_and_not_both(arguments: tuple[str, ...], tmp_path: Path) -> None:
     done = run(*arguments, folder=tmp_path)
     assert done.returncode == 2
-    assert "give match specs, or a lock with --locked" in " ".join(done.stderr.replace("│", " ").split())
+    assert "give match specs or files, or a lock with --locked" in " ".join(done.stderr.replace("│", " ").split())
 
 
 def test_a_lock_is_made_again(channel: str, tmp_path: Path) -> None:
