@@ -14,6 +14,7 @@ from conda2wheel.mirror.store.base import Store
 from conda2wheel.mirror.store.open import open_store
 from conda2wheel.net.cache import cache_folder
 from tests.helpers.seaweed import S3, WEED, seaweed
+from tests.helpers.systems import HAS_LINKS
 
 # A shell without job control starts what it runs in the background with SIGINT ignored, and so are the processes of tests then.
 if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -27,7 +28,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     own = tmp_path_factory.mktemp("cache")
     for shared in ("pyodide", "packages"):
         (users / shared).mkdir(parents=True, exist_ok=True)
-        (own / shared).symlink_to(users / shared)
+        if HAS_LINKS:
+            (own / shared).symlink_to(users / shared)
     monkeypatch.setenv("CONDA2WHEEL_CACHE", str(own))
 
 

@@ -11,7 +11,6 @@ any time.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -20,13 +19,15 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from conda2wheel.channels.lists import PackageList
 from conda2wheel.channels.records import LeftOutRecord
 from conda2wheel.errors import Failed
+from conda2wheel.files.locks import file_lock
+from conda2wheel.files.writing import replace_file
 from conda2wheel.net.cache import cache_folder
 from conda2wheel.net.download import ProgressCallback, RemoteFile, download
 from conda2wheel.net.urls import redacted
@@ -192,20 +193,13 @@ class Downloads:
         """Download a file into the cache, unless another process did while this one waited for the lock."""
         try:
             self._remove_stale()
-            with self._locked(sha256):
+            with file_lock(self._parts / f"{sha256}.lock"):
                 if (kept := self._cached(sha256)) is not None:
                     return kept
                 with tempfile.TemporaryDirectory(prefix="part-", dir=self._parts) as folder:
                     return self._store(download(wanted, Path(folder), max_bytes, self.watch), sha256)
         except OSError as error:
             raise _disk_error(error) from None
-
-    @contextmanager
-    def _locked(self, sha256: str) -> Iterator[None]:
-        """Hold the lock of a file; the kernel releases it when the process ends."""
-        with (self._parts / f"{sha256}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
 
     def _remove_stale(self) -> None:
         """Remove partial downloads of killed processes, and old lock files."""
@@ -218,14 +212,16 @@ class Downloads:
             if left.is_dir(follow_symlinks=False):
                 shutil.rmtree(left.path, ignore_errors=True)
             else:
-                Path(left.path).unlink(missing_ok=True)
+                with suppress(PermissionError):  # on Windows: another process has it open
+                    Path(left.path).unlink(missing_ok=True)
 
     def _store(self, path: Path, sha256: str) -> Path:
         place = self._path(sha256)
         place.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("rb") as stream:
+        with path.open("r+b") as stream:  # Windows syncs only what is open for writing
             os.fsync(stream.fileno())
-        return path.replace(place)
+        replace_file(path, place)
+        return place
 
 
 def _disk_error(error: OSError) -> Failed:

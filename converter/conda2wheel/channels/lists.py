@@ -28,6 +28,7 @@ from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from conda2wheel.errors import Failed, Refused
+from conda2wheel.files.writing import replace_file
 from conda2wheel.net.download import CONNECTIONS, FileRequests, UnreachableError, Validators
 from conda2wheel.net.urls import Address, secret_url, steered
 
@@ -320,14 +321,14 @@ class ChannelLists:
             return
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=place.parent, prefix=".part-", delete=False) as out:
-                try:
+            out = tempfile.NamedTemporaryFile(dir=place.parent, prefix=".part-", delete=False)  # noqa: SIM115 - closed below
+            try:
+                with out:
                     out.write(data)
-                    out.flush()
-                    os.replace(out.name, place)
-                except BaseException:
-                    Path(out.name).unlink(missing_ok=True)
-                    raise
+                replace_file(Path(out.name), place)
+            except BaseException:
+                Path(out.name).unlink(missing_ok=True)
+                raise
         except OSError as error:
             why = f"{place}: cannot save a list of packages: {error.strerror}"
             raise Failed("disk", why, "set CONDA2WHEEL_CACHE to a folder with free space") from None

@@ -6,6 +6,7 @@ names of files of the same package (`links`). Devices, pipes and the like are re
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -156,6 +157,15 @@ class SpoolBlob:
         return self.spool.read(self.offset, self.size)
 
 
+def _open_no_link(path: Path) -> int:
+    """Open a file for reading. Raises `OSError`, also if it is a link."""
+    if hasattr(os, "O_NOFOLLOW"):
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+
+
 @dataclass(frozen=True)
 class FileBlob:
     """A regular file on disk, which must not change while it is converted."""
@@ -171,8 +181,7 @@ class FileBlob:
     def read(self) -> bytes:
         """The bytes. Raises `Failed` if the file is unreadable, gone, replaced by a link or of another size."""
         try:
-            fd = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW)
-            with os.fdopen(fd, "rb") as stream:
+            with os.fdopen(_open_no_link(self.path), "rb") as stream:
                 data = stream.read()
         except OSError as error:
             raise unreadable(self.path, error) from error

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from conda2wheel.errors import Failed
+
+LONGEST_PAUSE = 1.0  # seconds; two in all
 
 
 def write_file(target: Path, chunks: Callable[[], Iterator[bytes]], mode: int = 0o644) -> str:
@@ -37,14 +40,17 @@ def write_file(target: Path, chunks: Callable[[], Iterator[bytes]], mode: int = 
                 digest.update(chunk)
                 out.write(chunk)
             out.flush()
-            os.fchmod(out.fileno(), mode)
+            if hasattr(os, "fchmod"):
+                os.fchmod(out.fileno(), mode)
             os.fsync(out.fileno())
-            name().replace(target)
-        folder = os.open(target.parent, os.O_RDONLY)
+            complete = name()
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            replace_file(complete, target)
+        except BaseException:
+            with suppress(OSError):
+                complete.unlink()
+            raise
+        sync_folder(target.parent)
     except OSError as error:
         raise Failed(
             "disk", f"cannot write {target}: {error.strerror or error}", "check the folder, its permissions and free space"
@@ -52,17 +58,47 @@ def write_file(target: Path, chunks: Callable[[], Iterator[bytes]], mode: int = 
     return digest.hexdigest()
 
 
+def replace_file(source: Path, target: Path) -> None:
+    """Rename a file, that is not open, over another one. Raises `OSError`.
+
+    Windows renames over no file that another process has open, such as a reader or a virus scanner; it is tried for some time.
+    """
+    pause = 0.01
+    while True:
+        try:
+            source.replace(target)
+        except PermissionError:
+            if os.name != "nt" or pause > LONGEST_PAUSE or target.is_dir():
+                raise
+            time.sleep(pause)
+            pause *= 2
+        else:
+            return
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power failure; Windows opens no folder, and does that by itself. Raises `OSError`."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
 @contextmanager
 def _temporary_file(target: Path) -> Iterator[tuple[IO[bytes], Callable[[], Path]]]:
     """Provide a new file in the target's folder, and a function that names it when it is complete; removed on failure."""
     folder = target.parent
     unique = folder / f".conda2wheel-{os.getpid()}-{os.urandom(6).hex()}.part"  # two threads may write the same wheel
-    unnamed = True
-    try:
-        fd = os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600)
-    except (AttributeError, OSError):  # not on this system, not on this file system
-        unnamed = False
-        fd = os.open(unique, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+    unnamed = False
+    if hasattr(os, "O_TMPFILE"):
+        with suppress(OSError):  # not on this file system
+            fd = os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600)
+            unnamed = True
+    if not unnamed:
+        fd = os.open(unique, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0), 0o600)
 
     def name() -> Path:
         if unnamed:

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from conda2wheel.errors import Failed
+from conda2wheel.net.folders import home_folder
 
 KEYRING_SERVICE = "rattler"
 _KINDS = {"BearerToken", "CondaToken", "OAuth", "BasicHTTP"}
@@ -83,8 +84,8 @@ def _stores(environ: Mapping[str, str]) -> Iterator[_CredentialStore]:
     if named := environ.get("RATTLER_AUTH_FILE"):
         yield _file(Path(named))
     yield _keyring
-    home = Path(environ.get("HOME") or Path.home())
-    yield _file(home / ".rattler" / "credentials.json")
+    if (home := home_folder(environ)) is not None:
+        yield _file(home / ".rattler" / "credentials.json")
 
 
 def _file(path: Path) -> _CredentialStore:
@@ -146,7 +147,10 @@ def _token(value: Any) -> str | None:
 def _netrc(host: str, environ: Mapping[str, str]) -> Credentials:
     import netrc
 
-    path = Path(environ.get("NETRC") or Path(environ.get("HOME") or Path.home()) / ".netrc")
+    home = home_folder(environ)
+    path = Path(environ["NETRC"]) if environ.get("NETRC") else home / ".netrc" if home else None
+    if path is None:
+        return NO_CREDENTIALS
     try:
         found = netrc.netrc(path).hosts.get(host)
     except (OSError, netrc.NetrcParseError, UnicodeError):

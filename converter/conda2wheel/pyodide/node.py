@@ -13,6 +13,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -29,7 +30,11 @@ TAIL = 8192  # bytes of stdout and stderr that are reported
 POLL = 0.02
 GRACE = 5.0  # seconds between the event `done` and the end of the process
 # The environment variables that node gets: the code under test can read them, and others may hold credentials.
-PASSED_ON = re.compile(r"PATH|HOME|TMPDIR|LANG|LC_\w+|TZ|NODE_EXTRA_CA_CERTS|SSL_CERT_\w+|(HTTPS?|NO|ALL)_PROXY", re.IGNORECASE)
+PASSED_ON = re.compile(
+    r"PATH|HOME|TMPDIR|LANG|LC_\w+|TZ|NODE_EXTRA_CA_CERTS|SSL_CERT_\w+|(HTTPS?|NO|ALL)_PROXY"
+    r"|SYSTEMROOT|WINDIR|COMSPEC|PATHEXT|TEMP|TMP|USERPROFILE",  # without these, programs do not start on Windows
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -136,8 +141,12 @@ def run(node: Node, script: Path, job: Mapping[str, Any], folder: Path, timeout:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)  # start_new_session: the group's number is the process's
+    if sys.platform != "win32":
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)  # start_new_session: the group's number is the process's
+    elif process.poll() is None:
+        with suppress(OSError):  # Windows: with what it started
+            subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], capture_output=True, check=False)
     with suppress(ProcessLookupError):
         process.kill()
     process.wait()

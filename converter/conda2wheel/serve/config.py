@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from conda2wheel.channels.search import DEFAULT_CHANNELS
 from conda2wheel.files.toml import Problem, check_table, parse_duration, parse_size, suggestion
 from conda2wheel.mirror.config import MirrorConfig, from_document, read_config
+from conda2wheel.net.folders import data_base
 from conda2wheel.net.urls import is_url
 from conda2wheel.serve.tokens import SCOPES, Scope
 
@@ -126,12 +127,14 @@ def with_store(config: ServeConfig, store: str) -> ServeConfig:
 
 
 def data_folder(environ: Mapping[str, str] | None = None) -> Path:
-    """Return `$CONDA2WHEEL_DATA`, else `$XDG_DATA_HOME/conda2wheel`, else `~/.local/share/conda2wheel`."""
+    """Return `$CONDA2WHEEL_DATA`, else `conda2wheel` in the user's folder for data.
+
+    That is `$XDG_DATA_HOME`, else `~/.local/share`, on macOS `~/Library/Application Support`, on Windows `%LOCALAPPDATA%`.
+    """
     environ = os.environ if environ is None else environ
     if named := environ.get("CONDA2WHEEL_DATA"):
         return Path(named).absolute()
-    base = environ.get("XDG_DATA_HOME", "")
-    return (Path(base) if base.startswith("/") else Path.home() / ".local" / "share") / "conda2wheel"
+    return data_base(environ) / "conda2wheel"
 
 
 def _mistakes(document: Mapping[str, Any]) -> Iterator[Problem]:

@@ -159,7 +159,7 @@ class Files:
                 yield piece
                 start += len(piece)
             return
-        handle = await asyncio.to_thread(os.open, Path(self._store.root, file.path), os.O_RDONLY | os.O_CLOEXEC)
+        handle = await asyncio.to_thread(os.open, Path(self._store.root, file.path), os.O_RDONLY | getattr(os, "O_BINARY", 0))
         try:
             while start < end:
                 piece = await _read(handle, min(PIECE, end - start), start)
@@ -173,7 +173,7 @@ class Files:
 
 async def _read(handle: int, count: int, offset: int) -> bytes:
     """Read from the kernel's cache without waiting, else in a thread."""
-    if _NOWAIT is not None:
+    if _NOWAIT is not None and hasattr(os, "preadv"):
         buffer = bytearray(count)
         try:
             read = os.preadv(handle, [buffer], offset, _NOWAIT)
@@ -181,7 +181,12 @@ async def _read(handle: int, count: int, offset: int) -> bytes:
             read = 0
         if read:
             return bytes(buffer) if read == count else bytes(buffer[:read])
-    return await asyncio.to_thread(os.pread, handle, count, offset)
+    return await asyncio.to_thread(os.pread if hasattr(os, "pread") else _seek_and_read, handle, count, offset)
+
+
+def _seek_and_read(handle: int, count: int, offset: int) -> bytes:
+    os.lseek(handle, offset, os.SEEK_SET)
+    return os.read(handle, count)
 
 
 def byte_range(asked: bytes, size: int) -> tuple[int, int] | None:

@@ -8,7 +8,7 @@ import math
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
@@ -118,7 +118,10 @@ def serve(
         except Failed as error:
             service.log("reload", "error", message=error.message)
 
-    with _signals_are_no_errors(), _handled(signal.SIGHUP, reload):
+    with ExitStack() as handlers:
+        handlers.enter_context(_signals_are_no_errors())
+        if hasattr(signal, "SIGHUP"):  # not on Windows
+            handlers.enter_context(_handled(signal.SIGHUP, reload))
         bound.run()
 
 

@@ -35,7 +35,7 @@ from conda2wheel.errors import Conda2WheelError, Failed, Refused, unexpected_as_
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.link.library_index import LibraryIndex
 from conda2wheel.mirror.config import MirrorConfig
-from conda2wheel.mirror.work.executors import Workers, address_space
+from conda2wheel.mirror.work.executors import Workers, memory_limit
 from conda2wheel.options import Options
 from conda2wheel.results import Converted, document, error_json
 from conda2wheel.serve.jobs import ServiceJob
@@ -396,17 +396,14 @@ def main() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     values = json.loads(line)
     job = UploadJob(**{**values, "channels": tuple(values["channels"]), "limits": Limits(**values["limits"])})
-    if job.memory:
-        import resource
-
-        bound = address_space() + job.memory
-        resource.setrlimit(resource.RLIMIT_AS, (bound, bound))
 
     def say(**message: Any) -> None:
         sys.stdout.write(json.dumps(message) + "\n")
         sys.stdout.flush()
 
-    say(result=work_upload(job, lambda stage: say(stage=stage)))
+    with memory_limit(job.memory):
+        result = work_upload(job, lambda stage: say(stage=stage))
+    say(result=result)
 
 
 def _end_with_parent() -> None:

@@ -1,8 +1,8 @@
 """Serve a generation: put its pages, lock files and reports at the store's top.
 
 In a folder these are links: `simple -> current/simple`. `current -> generations/...` is replaced by a rename, so that all change
-at once. A bucket has no links: changed pages are copied, each whole, and the root page last; `served.json` records what was
-copied, so that an interrupted copy is repeated.
+at once. A bucket has no links, nor has a folder of some systems: changed pages are copied, each whole, and the root page last;
+`served.json` records what was copied, so that an interrupted copy is repeated.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ def serve(
     if store.set_link(f"{GENERATIONS}/{generation.name}/blobs", "../../blobs"):
         _link(store, generation)
     else:
+        for name in store.links():  # of a system that has them: what is written to their names would change a generation
+            store.set_link(name, None)
         _copy(store, generation, before_step, pages or {})
 
 

@@ -1,27 +1,26 @@
-"""A file lock that admits one run at a time to a state; the kernel releases it when its process ends.
+"""A file lock that admits one run at a time to a state; the system releases it when its process ends.
 
-It is a POSIX record lock on PATH.lock: it ends with its process however that ends, forked workers do not inherit it, and NFS
-shares it between machines. The file names the holder, for the messages of others. It is never removed: if it were, two processes
-could lock two files of one name.
+It is the lock of PATH.lock (`files.locks`), a file that is never removed. The file names the holder, for the messages of others,
+from its second byte: Windows lets nobody else read the first one while it is locked. Who releases the lock blanks that, so that
+others rarely need to try the lock to see whether it is free.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import os
 import socket
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from conda2wheel.errors import Failed
+from conda2wheel.files.locks import BINARY, acquire, open_lock_file, release
 from conda2wheel.mirror.state.database import DISK_HINT
 
-_FLOCK = "hhqqi4x"  # struct flock of 64-bit Linux: type, whence, start, length, pid (fcntl(2), F_GETLK)
+HOLDER = 512  # bytes that name the holder
+WAIT = 0.2  # seconds: `lock_holder` has the lock for a moment where a holder was killed
 
 
 @contextmanager
@@ -35,46 +34,73 @@ def process_lock(path: Path, now: float) -> Iterator[None]:
     Raises:
         Failed: "busy" where another process holds it, "disk".
     """
-    lock = path.with_name(f"{path.name}.lock")
+    lock = _lock_file(path)
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = open_lock_file(lock)
     except OSError as error:
         raise Failed("disk", f"{lock}: {error.strerror}", DISK_HINT) from None
     try:
         try:
-            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            got = acquire(descriptor, WAIT)
         except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EAGAIN):
-                raise Failed("disk", f"{lock}: cannot be locked: {error.strerror}", "put the state on another disk") from None
-            raise Failed("busy", f"{path}: {_describe(handle)}", "wait until it ends, or end it") from None
-        holder = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": now}).encode()
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, holder, 0)
-        yield
+            raise Failed("disk", f"{lock}: cannot be locked: {error.strerror}", "put the state on another disk") from None
+        if not got:
+            raise Failed("busy", f"{path}: {_describe(_holder(lock))}", "wait until it ends, or end it")
+        _write_holder(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()[:100], "since": now}))
+        try:
+            yield
+        finally:
+            _write_holder(descriptor, "")
+            release(descriptor)
     finally:
-        os.close(handle)
+        os.close(descriptor)
 
 
 def lock_holder(path: Path) -> str | None:
-    """Describe the process that holds the lock of the state at `path`; None if it is free. Locks nothing."""
+    """Describe the process that holds the lock of the state at `path`; None if it is free."""
+    lock = _lock_file(path)
+    holder = _holder(lock)
+    if not holder:
+        return None
     try:
-        handle = os.open(path.with_name(f"{path.name}.lock"), os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(lock, os.O_RDONLY | BINARY)
     except OSError:
         return None
     try:
-        query = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        answer = struct.unpack(_FLOCK, fcntl.fcntl(handle, fcntl.F_GETLK, query))
-        return None if answer[0] == fcntl.F_UNLCK else _describe(handle)
+        if not acquire(descriptor, 0):
+            return _describe(holder)
+        release(descriptor)  # its holder was killed, and blanked nothing
     except OSError:
+        return None
+    else:
         return None
     finally:
-        os.close(handle)
+        os.close(descriptor)
 
 
-def _describe(handle: int) -> str:
+def _lock_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
+
+
+def _write_holder(descriptor: int, text: str) -> None:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    os.write(descriptor, b" " + text.encode().ljust(HOLDER) + b"\n")
+
+
+def _holder(lock: Path) -> str:
+    """Read what names the holder; nothing where the lock is free."""
     try:
-        holder = json.loads(os.pread(handle, 4096, 0))
+        with lock.open("rb", buffering=0) as file:
+            file.seek(1)
+            return file.read(HOLDER).decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
+
+
+def _describe(text: str) -> str:
+    try:
+        holder = json.loads(text)
         since = datetime.fromtimestamp(holder["since"], UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         return f"process {holder['pid']} on {holder['host']} has had it since {since}"
     except (OSError, ValueError, KeyError, TypeError, OverflowError):

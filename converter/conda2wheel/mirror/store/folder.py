@@ -1,26 +1,28 @@
 """A folder as a store: its files can be served by any web server.
 
 Every file is written under a temporary name in its folder, synced and renamed; then the folder is synced, and so are new folders.
-Conditional writes hold a file lock (flock) on one file of the folder, which the kernel releases when a process dies.
+Conditional writes hold the lock of one file of the folder, which the system releases when a process dies.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from conda2wheel.errors import Failed
-from conda2wheel.files.writing import write_file
+from conda2wheel.files.locks import file_lock
+from conda2wheel.files.writing import replace_file, sync_folder, write_file
 from conda2wheel.mirror.store.base import ObjectInfo, Store, StoredObject, store_error
 
 LOCK_FILE = ".conda2wheel.lock"
 CHUNK = 1 << 20
+NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}  # symlink(2) on file systems without links, such as FAT
+NO_PRIVILEGE = 1314  # ERROR_PRIVILEGE_NOT_HELD: a user of Windows makes links only in its developer mode
 HINTS = {
     errno.ENOSPC: "free some space; the published index is unchanged",
     errno.EDQUOT: "free some space; the published index is unchanged",
@@ -89,15 +91,11 @@ class FolderStore(Store):
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with _errors(f"lock {self.root / LOCK_FILE}"):
-            _make_folder(self.root)
-            handle = os.open(self.root / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
+        with ExitStack() as held:
             with _errors(f"lock {self.root / LOCK_FILE}"):
-                fcntl.flock(handle, fcntl.LOCK_EX)
+                _make_folder(self.root)
+                held.enter_context(file_lock(self.root / LOCK_FILE))
             yield
-        finally:
-            os.close(handle)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         for folder, _, names in os.walk(self.root / prefix, onerror=_unless_missing):
@@ -145,9 +143,14 @@ class FolderStore(Store):
                 return True
             _make_folder(path.parent)
             temporary.unlink(missing_ok=True)
-            temporary.symlink_to(target)
-            temporary.replace(path)
-            _sync(path.parent)
+            try:
+                temporary.symlink_to(target)
+            except OSError as error:
+                if error.errno in NO_LINKS or getattr(error, "winerror", None) == NO_PRIVILEGE:
+                    return False
+                raise
+            replace_file(temporary, path)
+            sync_folder(path.parent)
         return True
 
     def links(self) -> dict[str, str]:
@@ -202,15 +205,7 @@ def _make_folder(folder: Path) -> None:
         return
     _make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    _sync(folder.parent)
-
-
-def _sync(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
+    sync_folder(folder.parent)
 
 
 def _chunks(source: bytes | Path) -> Callable[[], Iterator[bytes]]:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
 from conda2wheel.errors import Failed
@@ -110,9 +112,9 @@ class ProcessExecutor:
         except ImportError:
             hint = "pip install 'conda2wheel-wasm[mirror]'"
             raise Failed("dependency", "the mirror's worker processes need pebble", hint) from None
-        workers = self.workers or len(os.sched_getaffinity(0))
+        workers = self.workers or processors()
         # Spawned, not forked: a lock that one of rattler's threads holds would stay locked in a forked process.
-        context = multiprocessing.get_context("spawn")
+        context: Any = multiprocessing.get_context("spawn")
         pool: Any = ProcessPool(workers, JOBS_PER_PROCESS, _initialise, (self.nice,), context=context)
 
         def call(function: Callable[[Any], Any], argument: Any, memory: int = 0, timeout: float = 0.0) -> Future[Any]:
@@ -224,35 +226,63 @@ def _initialise(nice: int) -> None:
     Ctrl-C is for the parent, which then ends it. If the parent is killed, nothing enforces the timeout any more, so the worker
     ends itself.
     """
+    import multiprocessing
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(nice)
-    threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
+    if hasattr(os, "nice"):
+        os.nice(nice)
+    if (parent := multiprocessing.parent_process()) is not None:
+        threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
 
 
-def _exit_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(TICK)
+def _exit_with(parent: BaseProcess) -> None:
+    parent.join()
     os._exit(1)
 
 
 def _with_memory_limit(function: Callable[[Any], Any], argument: Any, memory: int) -> Any:
-    """Call with as much memory as the call may have beyond what the process has now (RLIMIT_AS; beyond it, MemoryError)."""
+    """Call with as much memory as the call may have beyond what the process has now (beyond it, MemoryError)."""
+    with memory_limit(memory):
+        return function(argument)
+
+
+@contextlib.contextmanager
+def memory_limit(memory: int) -> Iterator[None]:
+    """Let this process have as much more address space for the block as it has now (RLIMIT_AS); 0 for no limit.
+
+    Linux alone has both the limit and /proc, which says how much a process has; elsewhere there is none.
+    """
+    used = address_space() if memory else None
+    if used is None or sys.platform != "linux":
+        yield
+        return
     import resource
 
-    if not memory:
-        return function(argument)
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (address_space() + memory, hard))
+    resource.setrlimit(resource.RLIMIT_AS, (used + memory, hard))
     try:
-        return function(argument)
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def address_space() -> int:
-    """The address space of this process in bytes: /proc/PID/statm, proc(5)."""
-    with open("/proc/self/statm", encoding="ascii") as stream:
-        return int(stream.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+def address_space() -> int | None:
+    """The address space of this process in bytes: /proc/PID/statm, proc(5); None without /proc."""
+    if sys.platform != "linux":
+        return None
+    try:
+        with open("/proc/self/statm", encoding="ascii") as stream:
+            pages = int(stream.read().split()[0])
+    except OSError:
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def result_of(job: ConversionJob, future: Future[ItemResult]) -> ItemResult:
@@ -279,5 +309,6 @@ def _crash(job: ConversionJob, error: BaseException) -> ItemResult:
         message = f"{label}: its worker was lost: {type(error).__name__}: {line}"
         return ItemResult(job.key, "failed", "lost", message, "it will be tried again")
     ending = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
-    hint = "out of memory?" if status == -signal.SIGKILL else "a bug of conda2wheel or of one of its dependencies"
+    killed = hasattr(signal, "SIGKILL") and status == -signal.SIGKILL
+    hint = "out of memory?" if killed else "a bug of conda2wheel or of one of its dependencies"
     return ItemResult(job.key, "failed", "crash", f"{label}: its worker died {ending}", hint)
