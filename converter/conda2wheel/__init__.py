@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from conda2wheel.commands.repair import repair, repair_each
     from conda2wheel.commands.verify import Difference, Verified, verify
     from conda2wheel.files.packagefile import Limits
+    from conda2wheel.index.folder import WheelEntry, WheelIndex, index_wheels
     from conda2wheel.link.library_index import LibraryIndex
     from conda2wheel.options import ALLOWABLE
     from conda2wheel.recipes.model import RecipeBook
@@ -60,6 +61,8 @@ __all__ = [
     "UnusablePart",
     "Vendored",
     "Verified",
+    "WheelEntry",
+    "WheelIndex",
     "__version__",
     "audit",
     "audit_each",
@@ -67,6 +70,7 @@ __all__ = [
     "bundle_specs",
     "convert",
     "convert_each",
+    "index_wheels",
     "inspect",
     "repair",
     "repair_each",
@@ -87,6 +91,7 @@ _LAZY = {
     "Inspection": "commands.inspect",
     "LibraryIndex": "link.library_index",
     "Limits": "files.packagefile",
+    "WheelEntry": "index.folder",
     "MatrixRow": "commands.audit_result",
     "ModuleReport": "commands.inspect",
     "PipelineKeywords": "commands.pipeline",
@@ -100,6 +105,7 @@ _LAZY = {
     "UnusablePart": "results",
     "Vendored": "results",
     "Verified": "commands.verify",
+    "WheelIndex": "index.folder",
     "ConversionWarning": "results",
     "audit": "commands.audit",
     "audit_each": "commands.audit",
@@ -107,6 +113,7 @@ _LAZY = {
     "bundle_specs": "bundle.build",
     "convert": "commands.convert",
     "convert_each": "commands.convert",
+    "index_wheels": "index.folder",
     "inspect": "commands.inspect",
     "repair": "commands.repair",
     "repair_each": "commands.repair",

@@ -143,8 +143,8 @@ CODES: dict[str, ErrorCode] = {
     ),
     "conflict": ErrorCode(
         "failed",
-        "the requested packages cannot be installed together",
-        "loosen one of the specs",
+        "the requested packages cannot be installed together, or two different wheels have one file name",
+        "loosen one of the specs; give one of the wheels",
     ),
     "store": ErrorCode(
         "failed",

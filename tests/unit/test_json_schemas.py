@@ -15,6 +15,7 @@ from conda2wheel.cli import app
 from conda2wheel.pyodide.report import Checked, Crash, Imported, Ran
 from conda2wheel.results import ConversionWarning, document
 from tests.helpers import catalogues, mirror_reports, schemas, sets, zig
+from tests.helpers.family import pure
 from tests.helpers.foreign import Foreign
 from tests.helpers.mirror_runs import Mirror, small_mirror
 
@@ -74,6 +75,15 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_schemas_are_valid_and_named_in_the_manual(name: str) -> None:
     schemas.problems(schema(name), None)
     assert f"schemas/{name}.json" in (FOLDER.parent / "json.md").read_text(encoding="utf-8")
+
+
+def test_index(tmp_path: Path) -> None:
+    pure("ham", "1.0", tmp_path / "dist")
+    (tmp_path / "dist" / "bad-1.0-py3-none-any.whl").write_bytes(b"")
+    found = run("index", "index", tmp_path / "dist")
+    assert (statuses(found), found["index"]["projects"]) == (["indexed", "refused"], ["ham"])
+    assert run("index", "index", tmp_path / "gone")["index"] is None
+    assert statuses(run("index", "index", tmp_path / "dist", "--url", "x")) == ["failed"]
 
 
 def test_a_key_more_or_less_is_found() -> None:

@@ -22,6 +22,7 @@ from conda2wheel.cli.bundle import bundle
 from conda2wheel.cli.check import check
 from conda2wheel.cli.convert import convert
 from conda2wheel.cli.habits import PREFIX, RootGroup
+from conda2wheel.cli.index import index
 from conda2wheel.cli.inspect import inspect
 from conda2wheel.cli.messages import echo, print_error
 from conda2wheel.cli.mirror import app as mirror
@@ -51,6 +52,7 @@ app.command()(check)
 app.command()(names)
 app.command()(search)
 app.command()(bundle)
+app.command()(index)
 app.command(cls=ServeCommand)(serve)
 app.add_typer(recipe)
 app.add_typer(mirror)

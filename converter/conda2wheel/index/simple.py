@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,10 +23,15 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from conda2wheel.errors import Failed
+from conda2wheel.files.pypa import parse_pep440
+from conda2wheel.files.reading import corrupt
 from conda2wheel.files.writing import write_file
+from conda2wheel.files.zips import BUILD_AGAIN
 from conda2wheel.wheel.reader import read_wheel
 
-API_VERSION = "1.4"
+API_VERSION = "1.4"  # the latest that is known here
+BASE_VERSION = "1.1"  # the latest that micropip 0.11.1 knows without a warning
+_NOTHING = re.compile("(?!)")
 Status = Literal["active", "archived", "quarantined", "deprecated"]
 
 
@@ -93,41 +99,52 @@ class Project:
     status: Status = "active"
     reason: str | None = None
 
+    @property
+    def api_version(self) -> str:
+        """The lowest version of the API with its fields: 1.4 for a state (PEP 792), 1.3 for provenance (PEP 740), else 1.1."""
+        if self.status != "active":
+            return "1.4"
+        return "1.3" if any(file.provenance is not None for file in self.files) else BASE_VERSION
+
     def json(self) -> dict[str, Any]:
-        """As PEP 691 has it."""
-        versions = sorted({file.version for file in self.files}, key=Version)
-        state: dict[str, Any] = {"status": self.status}
-        if self.reason:
-            state["reason"] = self.reason
-        return {
-            "meta": {"api-version": API_VERSION},
-            "name": self.name,
-            "project-status": state,
-            "versions": versions,
-            "files": [file.json() for file in self.files],
-        }
+        """As PEP 691 has it; a project that is active says nothing of its state."""
+        document: dict[str, Any] = {"meta": {"api-version": self.api_version}, "name": self.name}
+        if self.status != "active":
+            document["project-status"] = {"status": self.status}
+            if self.reason:
+                document["project-status"]["reason"] = self.reason
+        document["versions"] = sorted({file.version for file in self.files}, key=Version)
+        return {**document, "files": [file.json() for file in self.files]}
 
     def html(self, comments: Iterable[str] = ()) -> str:
         """As PEP 503 has it; `comments` are lines of HTML after the files."""
-        state = f'<meta name="pypi:project-status" content="{self.status}">\n'
-        if self.reason:
-            state += f'<meta name="pypi:project-status-reason" content="{escape(self.reason)}">\n'
-        return html_page(f"Links for {self.name}", [*(file.html() for file in self.files), *comments], state)
+        state = ""
+        if self.status != "active":
+            state = f'<meta name="pypi:project-status" content="{self.status}">\n'
+            if self.reason:
+                state += f'<meta name="pypi:project-status-reason" content="{escape(self.reason)}">\n'
+        lines = [*(file.html() for file in self.files), *comments]
+        return html_page(f"Links for {self.name}", lines, state, self.api_version)
 
 
 def index_file(wheel: Path, url: str, uploaded: float | None = None) -> tuple[str, IndexFile, bytes]:
     """A wheel's project, its entry under `url`, and its METADATA. Raises `Refused` and `Failed` as `read_wheel` does."""
-    opened = read_wheel(wheel)
+    opened = read_wheel(wheel, only=_NOTHING)
     core = opened.info("METADATA")
     if core is None:
         raise Failed("internal", f"{wheel}: a wheel without METADATA was read")
     metadata = core.blob.read()
-    data = wheel.read_bytes()
+    said = opened.metadata.get("Name") or "", opened.metadata.get("Version") or ""
+    if canonicalize_name(said[0]) != canonicalize_name(opened.name) or parse_pep440(said[1]) != parse_pep440(opened.version):
+        why = f"METADATA says {' '.join(said).strip() or 'no name'}, which installers refuse under this file name"
+        raise corrupt(str(wheel), why, BUILD_AGAIN)
+    with wheel.open("rb") as stream:
+        sha256, size = hashlib.file_digest(stream, "sha256").hexdigest(), stream.tell()
     entry = IndexFile(
         filename=wheel.name,
         url=url,
-        sha256=hashlib.sha256(data).hexdigest(),
-        size=len(data),
+        sha256=sha256,
+        size=size,
         version=opened.version,
         metadata_sha256=hashlib.sha256(metadata).hexdigest(),
         requires_python=opened.metadata.get("Requires-Python"),
@@ -152,13 +169,18 @@ def write_index(folder: Path, wheels: Iterable[Path], base: str | None = None) -
         name, entry, metadata = index_file(wheel, f"{above}/{quote(path)}")
         write_file(wheel.with_name(f"{wheel.name}.metadata"), lambda data=metadata: iter([data]))  # type: ignore[misc]
         found.setdefault(name, []).append(entry)
-    projects = tuple(
-        Project(name, tuple(sorted(files, key=lambda file: (Version(file.version), file.filename))))
-        for name, files in sorted(found.items())
-    )
+    projects = projects_of(found)
     for path, text in pages(projects).items():
         write_file(folder / "simple" / path, lambda text=text: iter([text.encode()]))  # type: ignore[misc]
     return projects
+
+
+def projects_of(files: Mapping[str, Iterable[IndexFile]]) -> tuple[Project, ...]:
+    """The projects of files by normalised name, in order, with the oldest version first."""
+    return tuple(
+        Project(name, tuple(sorted(each, key=lambda file: (Version(file.version), file.filename))))
+        for name, each in sorted(files.items())
+    )
 
 
 def pages(projects: Iterable[Project]) -> Mapping[str, str]:
@@ -169,7 +191,7 @@ def pages(projects: Iterable[Project]) -> Mapping[str, str]:
         found[f"{project.name}/index.html"] = project.html()
         found[f"{project.name}/index.json"] = _json(project.json())
     names = [{"name": project.name} for project in projects]
-    found["index.json"] = _json({"meta": {"api-version": API_VERSION}, "projects": names})
+    found["index.json"] = _json({"meta": {"api-version": BASE_VERSION}, "projects": names})
     found["index.html"] = html_page("Simple index", (f'<a href="{p.name}/">{p.name}</a><br>' for p in projects))
     return found
 
@@ -178,8 +200,8 @@ def _json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, indent=1) + "\n"
 
 
-def html_page(title: str, lines: Iterable[str], head: str = "") -> str:
+def html_page(title: str, lines: Iterable[str], head: str = "", version: str = BASE_VERSION) -> str:
     """A page of an index: its lines, with the version of the API (PEP 629) in its head."""
-    meta = f'<meta charset="utf-8">\n<meta name="pypi:repository-version" content="{API_VERSION}">\n'
+    meta = f'<meta charset="utf-8">\n<meta name="pypi:repository-version" content="{version}">\n'
     top = f"<!DOCTYPE html>\n<html>\n<head>\n{meta}{head}<title>{escape(title)}</title>\n</head>\n<body>\n"
     return top + "".join(f"{line}\n" for line in lines) + "</body>\n</html>\n"

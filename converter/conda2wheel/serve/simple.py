@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, quote
 from packaging.utils import canonicalize_name
 
 from conda2wheel.files.escape import printable
-from conda2wheel.index.simple import API_VERSION, IndexFile, html_page
+from conda2wheel.index.simple import API_VERSION, BASE_VERSION, IndexFile, html_page
 from conda2wheel.mirror.publish.generation import IndexEntry, project_of
 from conda2wheel.serve.http import Answer, Body, Receive, Scope, Send, header, negotiate, problem, respond
 from conda2wheel.serve.published import PublishedIndex
@@ -99,9 +99,10 @@ class ProjectPage:
         project = project_of(self.name, self.entries, file)
         if media != JSON_V1:
             return project.html([note.comment() for note in self.notes])
-        document = {**project.json(), "meta": {"api-version": version}}
+        document = project.json()
         if version == MICROPIP_VERSION:
             document = {key: value for key, value in document.items() if key not in _LATER_FIELDS}
+            document["meta"] = {"api-version": version}
             document["files"] = [{key: each[key] for key in each if key not in _LATER_FIELDS} for each in document["files"]]
         if self.notes:
             document["_conda2wheel"] = {"packages": [note.json() for note in self.notes]}
@@ -120,7 +121,7 @@ class _RootPage:
         if found is None:
             if media == JSON_V1:
                 names = [{"name": name} for name in self.names]
-                text = json.dumps({"meta": {"api-version": version}, "projects": names})
+                text = json.dumps({"meta": {"api-version": BASE_VERSION}, "projects": names})
             else:
                 text = html_page("Simple index", (f'<a href="{name}/">{name}</a><br>' for name in self.names))
             found = self.forms[media, version] = replace(_answer(text, media, settled=True), lasting=True)

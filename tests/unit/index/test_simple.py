@@ -86,7 +86,8 @@ def test_a_file_that_is_not_what_the_index_says_is_refused_by_pip(served: str, f
 
 def test_the_json_says_what_the_html_says(folder: Path) -> None:
     page = json.loads((folder / "simple" / "demo" / "index.json").read_text())
-    assert (page["name"], page["versions"], page["project-status"]) == ("demo", ["1.0", "1.10"], {"status": "active"})
+    assert (page["name"], page["versions"], page["meta"]) == ("demo", ["1.0", "1.10"], {"api-version": "1.1"})
+    assert "project-status" not in page
     html = (folder / "simple" / "demo" / "index.html").read_text()
     for file in page["files"]:
         wheel = (folder / "simple" / "demo" / file["url"]).resolve()
@@ -106,6 +107,8 @@ def test_yanked_files_times_and_states_are_told() -> None:
     attested = replace(file, yanked="", provenance="https://host/d.provenance")
     project = Project("d", (file, attested), "deprecated", "use <e>")
     told = project.json()
+    assert told["meta"] == {"api-version": "1.4"}
+    assert Project("d", (attested,)).json()["meta"] == {"api-version": "1.3"}
     assert [each.get("provenance") for each in told["files"]] == [None, "https://host/d.provenance"]
     assert [each["yanked"] for each in told["files"]] == ['bad "one"', True]
     assert told["files"][0]["upload-time"] == "2001-09-09T01:46:40Z"

@@ -105,7 +105,7 @@ def test_what_is_refused_has_a_page_without_files_that_says_why(config: ServeCon
     with start(config) as service:
         for name, code in (("bzip2", "static-library"), ("r-arrow", "not-python")):
             page = service.page(name)
-            assert (page["files"], page["meta"]["api-version"]) == ([], "1.4")
+            assert (page["files"], page["meta"]["api-version"]) == ([], "1.1")
             [package] = page["_conda2wheel"]["packages"]
             assert (package["state"], package["code"]) == ("refused", code)
             html = service.get(f"/simple/{name}/").text
