@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import command
-from tests.helpers.cache import REPOSITORY
+from tests.helpers.cache import REPOSITORY, pypi, unzipped
 from tests.helpers.family import family
-from tests.helpers.installers import micropip_from
+from tests.helpers.installers import PIP, micropip_from
 from tests.helpers.serve import served
 
 SCRIPT = "import aunt\nfrom pkg import _top\nassert _top.bump() == 1\naunt.version"
@@ -52,20 +52,19 @@ def test_pip_and_uv_install_from_a_plain_server_as_the_manual_says(site: Path, t
     pip, uv = (re.search(rf"^{words} (.+?[^\\])$", manual, re.M | re.S) for words in ("pip install", "uv pip install"))
     assert pip
     assert uv
+    pip_26 = str(unzipped(pypi("pip", *PIP)) / "pip")  # pip before 25.3 compares Requires-Python with the Python that it runs in
+    tools = {
+        "pip": ([sys.executable, pip_26, "--isolated", "install", "--no-cache-dir"], pip[1]),
+        "uv": ([sys.executable, "-m", "uv", "--no-config", "pip", "install", "--no-cache"], uv[1]),
+    }
     with http_server(site) as address:
-        for words, number in (
-            ([sys.executable, "-m", "pip", "--isolated", "install", "--no-cache-dir"], pip[1]),
-            (
-                [sys.executable, "-m", "uv", "--no-config", "pip", "install", "--no-cache"],
-                uv[1],
-            ),
-        ):
-            out = tmp_path / str(len(list(tmp_path.iterdir())))
-            rest = number.replace("\\\n", " ").replace("https://me.example.org/", address)
-            arguments = [{"OUT": str(out), "NAME": WANTED[0]}.get(word, word) for word in rest.split()]
-            done = subprocess.run([*words, *arguments], capture_output=True, text=True, check=False)
+        for tool, (program, rest) in tools.items():
+            out = tmp_path / tool
+            words = rest.replace("\\\n", " ").replace("https://me.example.org/", address).split()
+            arguments = [{"OUT": str(out), "NAME": WANTED[0]}.get(word, word) for word in words]
+            done = subprocess.run([*program, *arguments], capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr
-            assert (out / "pkg" / "_top.cpython-313-wasm32-emscripten.so").is_file() or list((out / "pkg").glob("_top*.so"))
+            assert list((out / "pkg").glob("_top*.so"))
             assert (out / "aunt.py").read_text() == "version = '2.0'\n"
 
 
