@@ -10,6 +10,7 @@ import pytest
 
 import conda2wheel.index.folder as module
 from conda2wheel import Failed, WheelIndex, index_wheels
+from conda2wheel.index.memo import now
 from conda2wheel.index.simple import index_file
 from tests.helpers import command
 from tests.helpers.family import pure
@@ -129,7 +130,7 @@ def test_other_bytes_with_the_same_size_and_date_are_noticed(dist: Path) -> None
 def settle(folder: Path) -> None:
     """Wait until a change of a file there gets another time than its last one had."""
     newest = max(max(path.stat().st_ctime_ns, path.stat().st_mtime_ns) for path in folder.iterdir())
-    while module.now() <= newest + 60_000_000:
+    while now() <= newest + 60_000_000:
         pass
 
 
