@@ -42,7 +42,8 @@ def test_the_severities_are_those_that_are_found() -> None:
         ("private-api", "note"),
         ("symbol-clash", "note"),
     }
-    promised = {(code, word) for code, words in ROWS.items() for word in words}
+    # those about an upload are in tests/unit/wheel/test_pypi.py
+    promised = {(code, word) for code, words in ROWS.items() for word in words if not code.startswith("pypi-")}
     assert promised - {(code, word) for code, words in found.items() for word in words} == elsewhere
 
 

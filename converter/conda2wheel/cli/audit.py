@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -27,6 +27,12 @@ class FailOn(StrEnum):
     SUSPICIOUS = "suspicious"
 
 
+class ForIndex(StrEnum):
+    """The values of --for."""
+
+    PYPI = "pypi"
+
+
 WIDTH = 130  # columns of a table where stderr is no terminal
 
 
@@ -39,6 +45,12 @@ def audit(
     platform: options.TargetPlatform = "auto",
     find_links: options.FindLinks = None,
     libdir: options.Libdirs = None,
+    for_index: Annotated[
+        ForIndex | None,
+        typer.Option(
+            "--for", metavar="pypi", help="Also say what PyPI would refuse of the wheels, and exit with status 1 if it does."
+        ),
+    ] = None,
     sarif: Annotated[
         str | None, typer.Option(metavar="FILE", help="Also write the findings as SARIF 2.1.0 to this file; - is stdout.")
     ] = None,
@@ -57,7 +69,7 @@ def audit(
     """Say whether wheels run in Pyodide, run except for some functions, or do not load, and every reason why.
 
     The wheels are not run. Prints one verdict per line on stdout; the findings go to stderr. Exit status: 0 all run, 1 one has a
-    finding of the severity of --fail-on or a worse one, 2 wrong command line.
+    finding of the severity of --fail-on or a worse one or would be refused by the index of --for, 2 wrong command line.
     """
     from conda2wheel.abi.audit.findings import Severity
     from conda2wheel.cli.progress import show_progress
@@ -77,7 +89,10 @@ def audit(
     with show_progress(len(paths), "auditing") as display:
         results = []
         downloads = options.downloads(offline, display)
-        for outcome in audit_each(paths, platform, find_links or (), libdirs=libdir or (), limits=limits, downloads=downloads):
+        index: Literal["pypi"] | None = "pypi" if for_index else None
+        for outcome in audit_each(
+            paths, platform, find_links or (), libdirs=libdir or (), index=index, limits=limits, downloads=downloads
+        ):
             results.append(outcome)
             display.advance()
     entries = []

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from conda2wheel.abi import symbols
 from conda2wheel.abi.audit.engine import audit_units, findings_if_ignored
@@ -28,12 +28,15 @@ from conda2wheel.commands.audit_result import Audited, MatrixRow
 from conda2wheel.commands.audit_subjects import Subject, newest, open_subjects, wheels_in
 from conda2wheel.errors import Conda2WheelError, Failed, require_several, unexpected_as_failed
 from conda2wheel.files.packagefile import Limits
+from conda2wheel.files.reading import unreadable
 from conda2wheel.results import ConversionWarning
 
 if TYPE_CHECKING:
     from conda2wheel.commands.pipeline import Context
     from conda2wheel.link.library_index import LibraryIndex
 
+Index = Literal["pypi"]
+INDEXES: tuple[Index, ...] = ("pypi",)
 CONSEQUENCES = frozenset({"broken-library"})  # findings that follow from another one, which explains more
 
 
@@ -43,6 +46,7 @@ def audit(
     find_links: Iterable[str | Path] = (),
     *,
     libdirs: Iterable[str | Path] | LibraryIndex = (),
+    index: Index | None = None,
     limits: Limits | None = None,
     downloads: Downloads = DOWNLOADS,
 ) -> Audited:
@@ -54,6 +58,7 @@ def audit(
             the newest Pyodide of its platform.
         find_links: folders of wheels that are installed beside it. Wheels for other platforms are ignored.
         libdirs: where a package's NEEDED libraries are looked up, as for `convert`.
+        index: "pypi": also say of a wheel what PyPI would refuse.
         limits: bounds on members, sizes and ratios of archives.
         downloads: as for `convert`.
 
@@ -65,7 +70,10 @@ def audit(
     True
     """
     results = [
-        result for _, result in audit_each([path], platform, find_links, libdirs=libdirs, limits=limits, downloads=downloads)
+        result
+        for _, result in audit_each(
+            [path], platform, find_links, libdirs=libdirs, index=index, limits=limits, downloads=downloads
+        )
     ]
     if len(results) != 1:
         raise Failed("usage", f"{path}: contains {len(results)} inputs", "audit_each takes several")
@@ -80,6 +88,7 @@ def audit_each(
     find_links: Iterable[str | Path] = (),
     *,
     libdirs: Iterable[str | Path] | LibraryIndex = (),
+    index: Index | None = None,
     limits: Limits | None = None,
     downloads: Downloads = DOWNLOADS,
 ) -> Iterator[tuple[str, Audited | Conda2WheelError]]:
@@ -96,7 +105,9 @@ def audit_each(
     for name, values in (("paths", paths), ("find_links", find_links), ("libdirs", libdirs)):
         require_several(name, values)
     bounds = limits or Limits()
-    request = _request(platform)
+    if index not in (None, *INDEXES):
+        raise Failed("usage", f"index {index!r}: unknown", f"one of {', '.join(INDEXES)}")
+    request = replace(_request(platform), index=index)
     places = tuple(libdirs) if isinstance(libdirs, Iterable) else libdirs
     installed, notes = wheels_in(find_links, bounds)
 
@@ -118,11 +129,15 @@ def audit_each(
 
 @dataclass(frozen=True)
 class _Request:
-    """The platform that the caller names, and the Pyodide that represents it. Both are None if each input determines its own."""
+    """The platform that the caller names, and the Pyodide that represents it. Both are None if each input determines its own.
+
+    `index` is the index for which it is judged, too.
+    """
 
     platform: Platform | None = None
     pyodide: str | None = None
     warnings: tuple[ConversionWarning, ...] = ()
+    index: Index | None = None
 
 
 def _request(text: str | Platform) -> _Request:
@@ -192,9 +207,25 @@ def _audit_or_error(
     started = time.monotonic()
     try:
         with unexpected_as_failed(subject.source):
-            return _audit_subject(subject, request, joint, notes, started)
+            result = _audit_subject(subject, request, joint, notes, started)
+            return result if request.index is None else _for_pypi(subject, result)
     except Conda2WheelError as error:
         return error
+
+
+def _for_pypi(subject: Subject, audited: Audited) -> Audited:
+    """The result with what PyPI would say of the upload."""
+    from conda2wheel.wheel.pypi import pypi_findings
+
+    if subject.kind != "wheel":
+        why = "PyPI takes wheels: convert it, and audit the wheel"
+        return replace(audited, warnings=(*audited.warnings, ConversionWarning("not-for-pypi", why)))
+    try:
+        found = pypi_findings(Path(subject.source))
+    except OSError as error:
+        raise unreadable(subject.source, error) from None
+    findings = sorted((*audited.findings, *found), key=lambda finding: finding.severity.rank)
+    return replace(audited, findings=tuple(findings), index="pypi")
 
 
 def _audit_subject(

@@ -18,10 +18,17 @@ if TYPE_CHECKING:
 HEADINGS = {  # meaning and colour of each severity
     Severity.LOAD: ("does not load", "bold red"),
     Severity.FATAL: ("loads, and ends the interpreter when it is reached", "bold red"),
+    Severity.UPLOAD: ("runs, and the index refuses it", "bold red"),
     Severity.SUSPICIOUS: ("runs, perhaps with wrong results", "yellow"),
     Severity.NOTE: ("worth knowing", "cyan"),
 }
-ROWS = {Severity.LOAD: 12, Severity.FATAL: 12, Severity.SUSPICIOUS: 8, Severity.NOTE: 3}  # of one severity, without -v
+ROWS = {
+    Severity.LOAD: 12,
+    Severity.FATAL: 12,
+    Severity.UPLOAD: 12,
+    Severity.SUSPICIOUS: 8,
+    Severity.NOTE: 3,
+}  # of one severity, without -v
 PLACES = 3  # modules that one row names, without -v
 WORDS = {  # a verdict in the matrix, with its colour
     RunVerdict.RUNS: ("runs", "green"),
@@ -110,6 +117,7 @@ class Audited:
         matrix: a row for each known Pyodide; empty without side modules.
         warnings: what limits the result.
         pyodides: the versions that `findings` are about: several for a wheel that is tagged for several platforms.
+        index: the index that it was judged for, too ("pypi"); None for none.
         seconds: how long it took.
     """
 
@@ -122,18 +130,28 @@ class Audited:
     matrix: tuple[MatrixRow, ...] = ()
     warnings: tuple[ConversionWarning, ...] = ()
     pyodides: tuple[str, ...] = ()
+    index: str | None = None
     seconds: float = field(default=0.0, compare=False)
 
     @property
     def ok(self) -> bool:
-        """Whether the whole input runs in its Pyodide; without one, in any."""
+        """Whether the whole input runs in its Pyodide, or without one in any, and the index that was asked for takes it."""
         return self.passes(Severity.FATAL)
 
     def passes(self, fail_on: Severity) -> bool:
         """Whether the input has no finding of this severity or a worse one in its Pyodide; without one, in any.
 
-        An input for a platform that no Pyodide has is not installed by any, whatever the matrix says.
+        An input for a platform that no Pyodide has is not installed by any, whatever the matrix says. One that the index refuses
+        for which it was judged never passes.
         """
+        return self.accepted is not False and self._runs_well(fail_on)
+
+    @property
+    def accepted(self) -> bool | None:
+        """Whether the index takes it that it was judged for; None for none."""
+        return None if self.index is None else not self.count(Severity.UPLOAD)
+
+    def _runs_well(self, fail_on: Severity) -> bool:
         if any(finding.severity.rank <= fail_on.rank for finding in self.findings):
             return False
         if self.pyodide is not None or self.modules == 0:
@@ -161,7 +179,9 @@ class Audited:
     def as_meant(self) -> bool:
         """Whether the input runs in every Pyodide that its tags name."""
         return self.modules == 0 or (
-            self.pyodide is not None and self.ok and not any(row.tagged and not row.runs for row in self.matrix)
+            self.pyodide is not None
+            and self._runs_well(Severity.FATAL)
+            and not any(row.tagged and not row.runs for row in self.matrix)
         )
 
     def count(self, severity: Severity) -> int:
@@ -172,7 +192,7 @@ class Audited:
         """Return one entry of `results`.
 
         It is `{"source", "status" ("audited"), "ok", "verdict", "unusable", "kind", "platform", "pyodide", "pyodides", "modules",
-        "findings", "matrix", "warnings", "seconds"}`.
+        "findings", "matrix", "warnings", "index", "accepted", "seconds"}`.
         """
         return {
             "source": self.source,
@@ -188,12 +208,15 @@ class Audited:
             "findings": [finding.json() for finding in self.findings],
             "matrix": [row.json() for row in self.matrix],
             "warnings": [warning.json() for warning in self.warnings],
+            "index": self.index,
+            "accepted": self.accepted,
             "seconds": round(self.seconds, 3),
         }
 
     def line(self) -> str:
         """Return the verdict as one line."""
-        return printable(self._line())
+        taken = {None: "", True: "; PyPI takes it", False: f"; PyPI refuses it ({self.count(Severity.UPLOAD)} upload)"}
+        return printable(self._line() + taken[self.accepted])
 
     def _line(self) -> str:
         if self.modules == 0:
@@ -310,6 +333,7 @@ def summary_lines(audited: Sequence[Audited], unread: int, everything: bool) -> 
         yield printable(f"{what} in Pyodide {', '.join(runs)} (-v shows {more})")
     if len(audited) + unread > 1:
         counts = Counter("of no known Pyodide" if each.verdict is None else COUNTED[each.verdict] for each in audited)
+        counts["are refused by PyPI"] = sum(each.accepted is False for each in audited)
         counts["cannot be read"] = unread
         yield ", ".join(f"{count} {words}" for words, count in counts.items() if count)
 

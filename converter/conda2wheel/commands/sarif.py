@@ -22,7 +22,13 @@ from conda2wheel.errors import Conda2WheelError
 from conda2wheel.net.urls import is_url
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json"
-LEVELS = {Severity.LOAD: "error", Severity.FATAL: "error", Severity.SUSPICIOUS: "warning", Severity.NOTE: "note"}
+LEVELS = {
+    Severity.LOAD: "error",
+    Severity.FATAL: "error",
+    Severity.UPLOAD: "error",
+    Severity.SUSPICIOUS: "warning",
+    Severity.NOTE: "note",
+}
 NOWHERE = "runs-nowhere"  # concerns no single module
 MEANINGS = {**{code: rule.meaning for code, rule in RULES.items()}, NOWHERE: "no known Pyodide would run it"}
 CODES = sorted(MEANINGS)

@@ -22,7 +22,7 @@ from conda2wheel.errors import Failed, Refused
 from tests.unit.cli.test_audit import bad, damaged, good, run, user
 
 URI = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-F]{2})+")  # RFC 3986: path characters, all else in percent
-LEVELS = {"load": "error", "fatal": "error", "suspicious": "warning", "note": "note"}
+LEVELS = {"load": "error", "fatal": "error", "upload": "error", "suspicious": "warning", "note": "note"}
 EVERY = tuple(
     Finding(code, severity, f"pkg/_{code}.so", f"{code} happened", symbol="f")
     for code in RULES
@@ -99,7 +99,7 @@ def test_every_code_and_severity_has_its_rule_and_level() -> None:
     assert found == [(each.code, str(each.severity), LEVELS[each.severity]) for each in EVERY]
     assert {str(severity) for severity in Severity} == LEVELS.keys()
     one = one_run(sarif([judged("x-1-py3-none-any.whl", *(Finding("simd", each, "m.so", "x") for each in Severity))]))
-    assert [result["level"] for result in one["results"]] == ["error", "error", "warning", "note"]
+    assert [result["level"] for result in one["results"]] == ["error", "error", "error", "warning", "note"]
 
 
 def test_a_result_names_the_wheel_the_module_and_the_symbols() -> None:

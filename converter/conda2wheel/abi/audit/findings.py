@@ -23,6 +23,7 @@ class Severity(StrEnum):
 
     LOAD = "load"  # the module cannot be loaded at all
     FATAL = "fatal"  # it loads; the interpreter ends when that code is reached
+    UPLOAD = "upload"  # it runs, and the index that it is meant for refuses it
     SUSPICIOUS = "suspicious"  # it runs, perhaps with wrong results
     NOTE = "note"  # worth knowing, nothing to do
 
@@ -91,6 +92,22 @@ RULES: dict[str, FindingRule] = {
     "library-clash": FindingRule("a NEEDED library that another wheel brings under the same file name: that one is taken"),
     "runtime-path-form": FindingRule("a RUNTIME_PATH entry that the loader does not read as it was meant"),
     "needed-path": FindingRule("a NEEDED entry with a slash, which is not searched for", "missing-library"),
+    "pypi-filename": FindingRule("PyPI: a file name that is not the normalised name and the version of METADATA"),
+    "pypi-tag": FindingRule("PyPI: a platform tag that it does not take"),
+    "pypi-size": FindingRule("PyPI: larger than a project's files may be without asking for more"),
+    "pypi-ratio": FindingRule("PyPI: unpacks to so much more that it counts as a bomb"),
+    "pypi-compression": FindingRule("PyPI: a member that is compressed in another way than deflate"),
+    "pypi-zip": FindingRule("PyPI: a zip that readers see differently"),
+    "pypi-dist-info": FindingRule("PyPI: WHEEL, METADATA or RECORD is missing or cannot be read"),
+    "pypi-record": FindingRule("PyPI: RECORD does not list what is in the wheel; it takes it, and writes to the owners"),
+    "pypi-entry-points": FindingRule("PyPI: entry_points.txt cannot be read, or has a script of an impossible name"),
+    "pypi-metadata": FindingRule("PyPI: a field of METADATA that it does not take"),
+    "pypi-classifier": FindingRule("PyPI: a classifier that it does not know, or that is deprecated"),
+    "pypi-local-version": FindingRule("PyPI: a local version"),
+    "pypi-direct-reference": FindingRule("PyPI: a requirement with a URL"),
+    "pypi-license-file": FindingRule("PyPI: a License-File that is not in the wheel"),
+    "pypi-description": FindingRule("PyPI: a description that cannot be rendered"),
+    "pypi-name": FindingRule("PyPI: the name of a module of the standard library, of which it makes no project"),
     "weak-missing": FindingRule("a weak import that is not defined anywhere: it is null, which the code is expected to check"),
 }
 
