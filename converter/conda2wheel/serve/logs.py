@@ -12,10 +12,13 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, TextIO
 
 from conda2wheel.files.escape import printable
 from conda2wheel.serve.config import LogForm
+
+_quoted: Callable[[str], str] = json.encoder.encode_basestring_ascii  # type: ignore[assignment]
 
 
 class EventLog:
@@ -37,10 +40,16 @@ class EventLog:
         self._write(self._line(event, level, values))
 
     def request(self, **values: Any) -> None:
-        """Write a request that was answered, with the others of this turn of the event loop that runs."""
+        """Write a request that was answered, with the others of this turn of the event loop. Values are text and numbers."""
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._write_waiting)
-        self._waiting.append(self._line("request", "info", values))
+        if self._text:
+            line = self._line("request", "info", values)
+        else:  # json.dumps makes an encoder each time, which would be an eighth of an answer's work
+            given = ((key, value) for key, value in values.items() if value is not None)
+            inside = ", ".join(f'"{key}": {_quoted(value) if isinstance(value, str) else value}' for key, value in given)
+            line = f'{{"time": "{self._moment()}", "level": "info", "event": "request", {inside}}}\n'
+        self._waiting.append(line)
 
     def _line(self, event: str, level: str, values: dict[str, Any]) -> str:
         moment = self._moment()

@@ -17,6 +17,7 @@ from conda2wheel.serve.logs import EventLog
 from conda2wheel.serve.state import ServiceState
 
 LOOK = 1.0  # seconds between two looks at the queue, for jobs of other processes
+NICE = 10  # worker processes give way to requests
 PAUSE = 5.0  # seconds before what failed is tried again: to reach the workers, to write to the state
 
 

@@ -29,7 +29,7 @@ from conda2wheel.serve.metrics import ServiceMetrics
 from conda2wheel.serve.ondemand import ChannelConverter, Demand, record_results
 from conda2wheel.serve.pages import ServicePages, service_record
 from conda2wheel.serve.published import PublishedIndex
-from conda2wheel.serve.runner import Handler, JobOutcome, JobRunner
+from conda2wheel.serve.runner import NICE, Handler, JobOutcome, JobRunner
 from conda2wheel.serve.simple import ProjectPage, SimplePages
 from conda2wheel.serve.state import ServiceState
 from conda2wheel.serve.tokens import Scope as TokenScope
@@ -39,7 +39,6 @@ from conda2wheel.serve.uploads import UploadConverter, Uploads
 WATCH = 2.0  # seconds between two looks at the store's pointer
 CLEAN = 600.0  # seconds between two removals of old uploads
 SYNC = 30.0  # seconds between two looks at the results that other services share
-NICE = 10  # worker processes give way to requests
 T = TypeVar("T")
 
 

@@ -39,7 +39,7 @@ from conda2wheel.mirror.work.executors import Workers, memory_limit
 from conda2wheel.options import Options
 from conda2wheel.results import Converted, document, error_json
 from conda2wheel.serve.jobs import ServiceJob
-from conda2wheel.serve.runner import JobOutcome
+from conda2wheel.serve.runner import NICE, JobOutcome
 from conda2wheel.serve.state import ServiceState
 from conda2wheel.wheel.reader import read_wheel
 
@@ -47,6 +47,8 @@ WHEEL = ".whl"
 SUFFIXES = (*PACKAGE_SUFFIXES, WHEEL)
 KEEP = 86400.0  # seconds for which what an upload became can be fetched
 LINE = 32 << 20  # bytes of a result
+# It gives way before it imports anything. There is no nice on Windows.
+WORKER = f"import os; getattr(os, 'nice', int)({NICE}); from conda2wheel.serve.uploads import main; main()"
 SHARE = 8  # of the largest upload: what all uploads together may take on disk
 _FILENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,200}")
 _FOLDER = re.compile(r"[0-9a-f]{32}")
@@ -356,7 +358,7 @@ async def run_worker(job: UploadJob, on_stage: Callable[[str], Awaitable[None]])
         UploadWorkerError: where it took too long, or its process died.
     """
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", __name__, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=LINE
+        sys.executable, "-c", WORKER, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=LINE
     )
     try:
         async with asyncio.timeout(job.timeout or None):
@@ -409,7 +411,3 @@ def main() -> None:
 def _end_with_parent() -> None:
     sys.stdin.buffer.read()
     os._exit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -47,6 +47,10 @@ def test_requests_are_counted_and_logged_with_their_ids(tmp_path: Path) -> None:
         assert found["conda2wheel_serve_requests_total", "/simple/", "GET", "404"] == 3
         assert found["conda2wheel_serve_requests_total", "/healthz", "GET", "200"] == 2
         assert found["conda2wheel_serve_request_seconds_count", "/simple/"] == 3
+        strange = service.get("/simple/%22%0a%7b%c3%a9/", X_Request_ID="strange")
+        assert strange.status == 404
+        until(lambda: service.events("request")[-1]["request"] == "strange")
+        assert service.events("request")[-1]["path"] == '/simple/"\n{é/'
         logged = {each["request"]: each for each in service.events("request")}
         assert {"from-a-proxy.1", made} <= logged.keys()
         assert (logged[made]["path"], logged[made]["status"]) == ("/healthz", 200)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
 import shutil
 import time
 from collections.abc import AsyncIterator
@@ -14,6 +16,7 @@ import pytest
 
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.options import Options
+from conda2wheel.serve.runner import NICE
 from conda2wheel.serve.uploads import KEEP, Upload, UploadError, UploadJob, Uploads, UploadWorkerError, run_worker
 from tests.helpers import conda
 
@@ -139,6 +142,22 @@ def test_a_package_becomes_a_wheel_in_a_process_of_its_own(tmp_path: Path, packa
     assert audit["ok"]
     assert (tmp_path / "out" / result["wheel"]["filename"]).stat().st_size == result["wheel"]["size"]
     assert str(tmp_path) not in json.dumps(result)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="/proc says who a process's children are")
+def test_the_process_of_an_upload_gives_way_to_requests(package: Path) -> None:
+    found = set()
+
+    async def look(_: str) -> None:
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # it has ended
+                if int(path.read_text().rpartition(")")[2].split()[1]) == os.getpid():
+                    found.add(os.getpriority(os.PRIO_PROCESS, int(path.parent.name)))
+
+    options = json.dumps(Options.of().json())
+    job = UploadJob("convert", str(package), str(package.parent / "out"), options, "auto", (), Limits())
+    asyncio.run(run_worker(job, look))
+    assert max(found) == os.getpriority(os.PRIO_PROCESS, 0) + NICE
 
 
 def test_a_refusal_names_the_upload_and_no_folder_of_the_service(tmp_path: Path) -> None:
