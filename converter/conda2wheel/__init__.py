@@ -28,7 +28,16 @@ if TYPE_CHECKING:
     from conda2wheel.link.library_index import LibraryIndex
     from conda2wheel.options import ALLOWABLE
     from conda2wheel.recipes.model import RecipeBook
-    from conda2wheel.results import ConversionWarning, Converted, Planned, Provided, Repaired, UnusablePart, Vendored
+    from conda2wheel.results import (
+        ConversionWarning,
+        Converted,
+        Planned,
+        Provided,
+        Repaired,
+        UnusablePart,
+        Vendored,
+        WheelProgram,
+    )
 
 __all__ = [
     "ALLOWABLE",
@@ -63,6 +72,7 @@ __all__ = [
     "Verified",
     "WheelEntry",
     "WheelIndex",
+    "WheelProgram",
     "__version__",
     "audit",
     "audit_each",
@@ -104,6 +114,7 @@ _LAZY = {
     "Severity": "abi.audit.findings",
     "UnusablePart": "results",
     "Vendored": "results",
+    "WheelProgram": "results",
     "Verified": "commands.verify",
     "WheelIndex": "index.folder",
     "ConversionWarning": "results",

@@ -38,7 +38,7 @@ CODES: dict[str, ErrorCode] = {
     ),
     "executable": ErrorCode(
         "refused",
-        "a command line program (.js with .wasm), which Pyodide cannot start",
+        "a command line program, which Pyodide cannot start, and that no launcher can start (or `--no-programs`)",
         "leave it out",
     ),
     "static-library": ErrorCode(

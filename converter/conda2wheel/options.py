@@ -32,6 +32,7 @@ class OptionKeywords(TypedDict, total=False):
     strict: bool
     exclude: tuple[str, ...]
     add_needed: tuple[str, ...]
+    programs: bool | None
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Options:
         names: the PyPI names of dependencies that come from their own dist-info and not from the tables, by conda name.
         exclude: patterns of NEEDED libraries that stay out of the wheel.
         add_needed: NEEDED entries that are added, as `[MODULE:]LIBRARY`.
+        programs: whether the programs of a package are brought along; None: of a package that has nothing for Python.
     """
 
     platforms: tuple[Platform, ...] = ()
@@ -69,6 +71,7 @@ class Options:
     bridge: bool = True
     exclude: tuple[str, ...] = ()
     add_needed: tuple[str, ...] = ()
+    programs: bool | None = None
 
     def __post_init__(self) -> None:
         for each in self.add_needed:
@@ -113,6 +116,8 @@ class Options:
             "source_date_epoch": self.epoch,
             "names": dict(self.names),
             **{key: value for key, value in lists.items() if value},
+            # A wheel without programs would have the same bytes with None and with False.
+            **({"programs": True} if self.programs else {}),
         }
 
     @classmethod
@@ -125,7 +130,9 @@ class Options:
         """
         if not isinstance(document, Mapping):
             raise ValueError("no options")  # noqa: TRY004 - the document is wrong, not an argument
-        newer = (document.get(key, False) for key in ("strict", "bridge"))  # wheels of earlier versions do not have them
+        newer = (
+            document.get(key, False) for key in ("programs", "strict", "bridge")
+        )  # wheels of earlier versions do not have them
         flags = [*newer, *(document.get(key) for key in ("compat_tags", "isolate", "provided"))]
         level, epoch, allow = document.get("level"), document.get("source_date_epoch"), document.get("allow")
         pins = next((each for each in PINS if each == document.get("pins")), None)
@@ -145,12 +152,12 @@ class Options:
             and all(isinstance(each, list) and all(isinstance(text, str) for text in each) for each in lists)
         ):
             raise ValueError("this version does not write such options")
-        strict, bridge, compat_tags, isolate, provided = map(bool, flags)
+        programs, strict, bridge, compat_tags, isolate, provided = map(bool, flags)
         tags = next((each for each in TAG_FORMS if each == document.get("tags")), "both" if compat_tags else None)
         platforms = forced_platforms(str(document.get("platform")))
         own = cls(platforms, tags, level, isolate, provided, check_allow(allow), pins, strict, recipe, epoch, names, bridge)
         exclude, add_needed = map(tuple, lists)
-        return replace(own, exclude=exclude, add_needed=add_needed)
+        return replace(own, exclude=exclude, add_needed=add_needed, programs=programs or None)
 
     def moment(self, own: float | None) -> float:
         """Return the time of a wheel's members, in seconds since 1970: SOURCE_DATE_EPOCH if it is set, else the input's own."""

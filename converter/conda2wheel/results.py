@@ -78,6 +78,27 @@ class Vendored:
 
 
 @dataclass(frozen=True)
+class WheelProgram:
+    """A program that a wheel has as a command.
+
+    Attributes:
+        name: the command.
+        kind: "wasi" or "emscripten".
+        file: its file in the wheel.
+        files: how it sees files: "folders" (WASI), "noderawfs", "nodefs", "fs" (both mounted by the launcher) or "none".
+    """
+
+    name: str
+    kind: str
+    file: str
+    files: str
+
+    def json(self) -> dict[str, Any]:
+        """`{"name", "kind", "file", "files"}`."""
+        return {"name": self.name, "kind": self.kind, "file": self.file, "files": self.files}
+
+
+@dataclass(frozen=True)
 class TakenLibrary:
     """A library of another conda package that a wheel needs, in the wheel or beside it.
 
@@ -122,7 +143,7 @@ class Planned:
     `vendored` are the libraries in the wheel, `provided` those that Pyodide's main module replaces, `shared` those that it takes
     from other wheels, which are among `requires`. `taken` are the libraries of other packages that it needs, wherever they are.
     `unusable` are the parts that end the interpreter when they are reached.
-    `evidence` says why it has its `platform`.
+    `evidence` says why it has its `platform`. `programs` are its commands that are WebAssembly.
     """
 
     source: str
@@ -142,6 +163,7 @@ class Planned:
     evidence: tuple[str, ...] = ()
     seconds: float = field(default=0.0, compare=False)
     taken: tuple[TakenLibrary, ...] = field(default=(), repr=False)
+    programs: tuple[WheelProgram, ...] = ()
 
     def json(self) -> dict[str, Any]:
         """Return the entry of `results` in the JSON document."""
@@ -162,6 +184,7 @@ class Planned:
             "provided": [lib.json() for lib in self.provided],
             "shared": [lib.json() for lib in self.shared],
             "unusable": [part.json() for part in self.unusable],
+            "programs": [program.json() for program in self.programs],
             "warnings": [warning.json() for warning in self.warnings],
             "evidence": list(self.evidence),
             "seconds": round(self.seconds, 3),
@@ -206,6 +229,7 @@ def error_json(source: str, error: Conda2WheelError, seconds: float) -> dict[str
         "provided": [],
         "shared": [],
         "unusable": [],
+        "programs": [],
         "warnings": [warning.json() for warning in error.warnings],
         "evidence": [],
         "seconds": round(seconds, 3),

@@ -27,6 +27,7 @@ ROOMS = {
     "channels": "repodata, search, the files of a channel's packages",
     "recipes": "conversion recipes",
     "link": "libraries: finding, vendoring, isolation, NEEDED and RUNTIME_PATH",
+    "programs": "programs of packages: finding them, reading their JavaScript, the launcher",
     "options": "what a wheel's bytes depend on, as one value",
     "wheel": "wheels: reader, writer, layout, plan, metadata, tags, provenance",
     "commands": "the pipeline, and one module for each command",

@@ -112,7 +112,7 @@ def bundle_specs(
     own_channels = [source_of(spec.rpartition("::")[0]) for spec in sources.specs if "::" in spec]
     named = platform.tag if isinstance(platform, Platform) else platform
     target = choose_target(named, [*own_channels, *preferred], with_pyodide)
-    options = Options.of("auto" if platform == "auto" else target.platform, **flags)
+    options = Options.of("auto" if platform == "auto" else target.platform, **flags, programs=False)
     context = Context.of(channels=dict.fromkeys([*own_channels, *preferred]), **given)
     with staging_folder(folder) as staging:
         converter = BundleConverter(staging, options, context)

@@ -121,6 +121,14 @@ Allow = Annotated[
     typer.Option("--allow", metavar="CODE", help="Turn this refusal into a warning, and record it in the wheel. Repeatable."),
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Refuse a wheel of which a part ends the interpreter when it is reached.")]
+Programs = Annotated[
+    bool | None,
+    typer.Option(
+        "--programs/--no-programs",
+        help="Bring the WebAssembly programs of a package along as commands; by default those of a package without Python alone.",
+        show_default=False,
+    ),
+]
 Pins = Annotated[
     PinsChoice,
     typer.Option(

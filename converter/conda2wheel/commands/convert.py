@@ -33,6 +33,7 @@ class ConvertKeywords(PipelineKeywords, total=False):
     """The keyword arguments of `convert` and `convert_each` beside `dry_run`."""
 
     out: str | Path
+    programs: bool | None
 
 
 @overload
@@ -60,6 +61,7 @@ def convert(  # noqa: PLR0913 - a public function
     allow: Iterable[str] = (),
     pins: Pins = "metadata",
     strict: bool = False,
+    programs: bool | None = None,
     recipes: Iterable[str | Path] | RecipeBook = (),
     limits: Limits | None = None,
     downloads: Downloads = DOWNLOADS,
@@ -94,6 +96,8 @@ def convert(  # noqa: PLR0913 - a public function
         pins: whose version limits hold where METADATA and conda's depends differ: "metadata", or "conda" too.
         strict: refuse a wheel of which a part ends the interpreter when it is reached. Otherwise such parts are in `warnings` and
             in `unusable`, and the wheel records them.
+        programs: bring the WebAssembly programs of a package along as commands; None: only of a package that has nothing for
+            Python; False: refuse such a package (executable).
         recipes: folders of conversion recipes that take precedence over the built-in ones; or a `RecipeBook` to share.
         limits: bounds on members, sizes and ratios of archives.
         downloads: the download cache, and whether the network may be used.
@@ -120,6 +124,7 @@ def convert(  # noqa: PLR0913 - a public function
         bridge=bridge,
         pins=pins,
         strict=strict,
+        programs=programs,
     )
     context = Context.of(libdirs, channels, recipes, limits, downloads, progress)
     with unexpected_as_failed(redacted(str(source)) if is_url(str(source)) else str(source)):
@@ -197,6 +202,7 @@ def convert_each(  # noqa: PLR0913 - a public function
     allow: Iterable[str] = (),
     pins: Pins = "metadata",
     strict: bool = False,
+    programs: bool | None = None,
     recipes: Iterable[str | Path] | RecipeBook = (),
     limits: Limits | None = None,
     downloads: Downloads = DOWNLOADS,
@@ -223,6 +229,7 @@ def convert_each(  # noqa: PLR0913 - a public function
         bridge=bridge,
         pins=pins,
         strict=strict,
+        programs=programs,
     )
     shared = Context.of(libdirs, channels, recipes, limits, downloads, progress)
     with prefetch([str(source) for source in sources], shared.channels, downloads, shared.limits.download) as prefetched:

@@ -21,6 +21,7 @@ from conda2wheel.wasm.dylink import Dylink
 
 if TYPE_CHECKING:
     from conda2wheel.conda.package import CondaPackage
+    from conda2wheel.results import WheelProgram
     from conda2wheel.wheel.layout import Placed
 
 GOT = ("GOT.mem", "GOT.func")
@@ -111,6 +112,7 @@ def _module(path: Path, limits: Limits) -> Inspection:
 
 
 def _wheel(path: Path, limits: Limits) -> Inspection:
+    from conda2wheel.wheel.programs import programs_of
     from conda2wheel.wheel.provenance import read_provenance, summarize
     from conda2wheel.wheel.reader import read_wheel
 
@@ -125,6 +127,7 @@ def _wheel(path: Path, limits: Limits) -> Inspection:
         ("license", wheel.metadata.get("License-Expression") or wheel.metadata.get("License")),
         ("members", len(wheel.files)),
         ("size", sum(file.blob.size for file in wheel.files)),
+        ("programs", _programs(programs_of(wheel))),
         ("sboms", tuple(file.path for file in wheel.files if file.path.startswith(f"{wheel.dist_info}/sboms/"))),
     )
     if account is None:
@@ -161,11 +164,16 @@ def _package(source: str, limits: Limits, downloads: Downloads) -> Inspection:
         facts += [
             ("distribution", plan.distribution.folder if plan.distribution else None),
             ("wheel", plan.filename),
+            ("programs", _programs(plan.programs.results() if plan.programs else ())),
             ("evidence", plan.decision.evidence if plan.decision else ()),
             ("requires", tuple(plan.metadata.all("Requires-Dist"))),
             ("warnings", tuple(f"{w.code}: {w.message}" for w in plan.warnings)),
         ]
     return Inspection(source, "package", tuple(facts), _modules(package.files), files)
+
+
+def _programs(programs: Iterable[WheelProgram]) -> tuple[str, ...]:
+    return tuple(f"{program.name} ({program.kind})" for program in programs)
 
 
 def _layout(package: CondaPackage) -> tuple[tuple[tuple[str, str], ...], list[tuple[str, Any]]]:

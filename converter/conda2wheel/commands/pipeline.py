@@ -44,6 +44,7 @@ from conda2wheel.link.linker import Linked, LinkOptions, link
 from conda2wheel.link.resolution import WheelModules
 from conda2wheel.net.urls import source_of
 from conda2wheel.options import Options, Pins
+from conda2wheel.programs.libraries import link_programs, merged
 from conda2wheel.recipes.model import RecipeBook
 from conda2wheel.results import ConversionWarning, Converted, Planned, explained
 from conda2wheel.wheel.apply_recipe import AddedFile, added_files
@@ -172,6 +173,14 @@ class Prepared:
             Refused: missing-library, unless the options allow it.
         """
         plan = self.plan
+        linked = self._link_modules(common, library_wheels)
+        if plan.programs is None or not plan.programs.mains:
+            return linked
+        folder = plan.programs.member_path("lib")
+        return merged(linked, link_programs(plan.package, plan.programs.mains, self.libraries, folder, self.options.allow))
+
+    def _link_modules(self, common: CommonWheel | None, library_wheels: LibraryWheels | None) -> Linked:
+        plan = self.plan
         if plan.decision is None:
             return Linked()
         others = otherwise_named(plan.package.files)
@@ -250,6 +259,7 @@ class Built:
             warnings=tuple(dict.fromkeys(self.warnings)),
             evidence=plan.decision.evidence if plan.decision else (),
             taken=linked.taken,
+            programs=plan.programs.results() if plan.programs is not None else (),
         )
 
 

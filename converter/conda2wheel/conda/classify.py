@@ -80,9 +80,16 @@ def _without_files(package: CondaPackage) -> Refused:
     return Refused("metapackage", where, EMPTIED if emptied else "leave it out")
 
 
+def is_for_r(package: CondaPackage) -> bool:
+    """Whether a package is one for R."""
+    if package.name == "r-base":
+        return False
+    return foreign_pattern(package.name) is not None or any(_R.match(file.path) for file in package.files)
+
+
 def _without_python(package: CondaPackage, files: Sequence[PackageFile]) -> Refused:
     where, paths = f"{package.source}: {package.name}", [file.path for file in files]
-    if package.name != "r-base" and (foreign_pattern(package.name) is not None or any(_R.match(path) for path in paths)):
+    if is_for_r(package):
         return Refused("not-python", f"{where} is a package for R", "leave it out")
     if standard := standard_modules(paths):
         some = ", ".join(standard[:3]) + (", ..." if len(standard) > 3 else "")

@@ -30,6 +30,7 @@ _AFFIXES = re.compile(r"^(?:python-|py-?)(?=\w)|-(?:base|core|python|py)$")
 # PyPI names by conda name, None for packages that are not on PyPI; they take precedence over the tables.
 Names = Mapping[str, str | None]
 NO_NAMES: Names = {}
+PROGRAM_SUFFIX = "-wasm"  # of wheels of programs whose conda name is another project's on PyPI
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,19 @@ def pypi_name(conda_name: str, names: Names = NO_NAMES) -> str | None:
     name = conda_name.lower()
     found = names[name] if name in names else map_name(name).pypi
     return found if found is not None and is_valid_name(found) else None
+
+
+def program_name(conda_name: str) -> str | None:
+    """The name of a wheel with the programs of a conda package: its own, with `-wasm` where PyPI's namesake is another project.
+
+    A package of programs has no metadata that could say which project it is. Where the tables say that it is none on PyPI, its
+    name may be anybody's there, now or later; `-wasm` says in what the wheel differs from any such project.
+
+    >>> program_name("graphviz"), program_name("gap"), program_name("wordcount")
+    ('graphviz-wasm', 'gap-wasm', 'wordcount')
+    """
+    name = pypi_name(conda_name) or f"{conda_name.lower()}{PROGRAM_SUFFIX}"
+    return name if is_valid_name(name) else None
 
 
 def is_valid_name(name: str) -> bool:

@@ -227,6 +227,7 @@ class MirrorConfig:
             bridge=table.bridge,
             pins=table.pins,
             strict=table.strict,
+            programs=False,
         )
 
 

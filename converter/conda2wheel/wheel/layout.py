@@ -67,6 +67,11 @@ def _rule(where: str, path: str) -> Mapping[str, Any] | None:
     return next((rule for origin, pattern, rule in _rules() if origin == where and pattern.fullmatch(path)), None)
 
 
+def program_rule(path: str) -> Mapping[str, Any] | None:
+    """The rule for a file of a package whose programs are brought along; None if it travels with them."""
+    return _rule("program", path)
+
+
 def plan_layout(package: CondaPackage) -> Layout:
     """Lay out every file of a package.
 

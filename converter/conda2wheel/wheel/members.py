@@ -25,6 +25,7 @@ from conda2wheel.wheel.layout import Placed
 from conda2wheel.wheel.metadata import Document
 from conda2wheel.wheel.plan import Plan
 from conda2wheel.wheel.prefix import is_python_script, relocate, with_python_shebang
+from conda2wheel.wheel.programs import PREFIX
 from conda2wheel.wheel.provenance import NAME as PROVENANCE_NAME
 from conda2wheel.wheel.provenance import Provenance, provenance_file
 from conda2wheel.wheel.writer import Member
@@ -64,6 +65,10 @@ def wheel_members(plan: Plan, linked: Linked, others: Iterable[AddedFile] = ()) 
     for item in plan.placed:
         member, notes = _member(plan, item, source, linked)
         warnings += notes
+        _add(plan, out, member)
+    program_members, notes = _programs(plan, source)
+    warnings += notes
+    for member in program_members:
         _add(plan, out, member)
     libraries, notes = vendored_members(linked, (plan.package, *linked.packages))
     warnings += notes
@@ -158,12 +163,28 @@ def _written(plan: Plan, source: MemberSource, name: str, blob: Blob) -> MemberO
     return MemberOrigin.copied(source, file.path, file.blob, blob, {"mended": True}) if file else GENERATED
 
 
-def _without_prefix(blob: Blob, packages: Iterable[CondaPackage], names: tuple[str, ...]) -> tuple[Blob, list[ConversionWarning]]:
-    """Remove the build prefix from a file if one of `packages` lists a placeholder for one of its `names`."""
+def _programs(plan: Plan, source: MemberSource) -> tuple[list[Member], list[ConversionWarning]]:
+    """The members of the programs of a wheel, with the prefix that the launcher gives them."""
+    if plan.programs is None:
+        return [], []
+    members = list(plan.programs.generated())
+    warnings: list[ConversionWarning] = []
+    for path, file in plan.programs.files.items():
+        blob, notes = _without_prefix(file.blob, (plan.package,), (path, file.path), PREFIX)
+        warnings += [note for note in notes if note.code != "prefix-in-binary"]  # the programs have that prefix
+        origin = MemberOrigin.copied(source, path, file.blob, blob, {"prefix": PREFIX})
+        members.append(Member(plan.programs.member_path(path), blob, origin=origin))
+    return members, warnings
+
+
+def _without_prefix(
+    blob: Blob, packages: Iterable[CondaPackage], names: tuple[str, ...], to: str = ""
+) -> tuple[Blob, list[ConversionWarning]]:
+    """Replace the build prefix by `to`, or by the root, if one of `packages` lists a placeholder for one of a file's `names`."""
     warnings: list[ConversionWarning] = []
     found = {package.placeholders[name] for package in packages for name in names if name in package.placeholders}
     for placeholder in sorted(found, key=lambda p: (p.prefix, p.mode)):
-        data, done, left = relocate(blob.read(), placeholder)
+        data, done, left = relocate(blob.read(), placeholder, to)
         if done:
             blob = BytesBlob(data)
         if left:

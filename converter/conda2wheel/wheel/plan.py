@@ -13,12 +13,13 @@ from conda2wheel.abi.choice import Decision, decide
 from conda2wheel.abi.platforms import Platform, marker_environment, platforms, release
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule, side_modules
 from conda2wheel.conda.abi_evidence import claims
-from conda2wheel.conda.classify import refuse_unless_python
-from conda2wheel.conda.names import is_valid_name, pypi_name
+from conda2wheel.conda.classify import is_for_r, refuse_unless_python
+from conda2wheel.conda.names import is_valid_name, map_name, program_name, pypi_name
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
 from conda2wheel.link.library import file_part
 from conda2wheel.options import Options
+from conda2wheel.programs.find import find_programs
 from conda2wheel.recipes.model import Recipe
 from conda2wheel.results import ConversionWarning
 from conda2wheel.wheel.apply_recipe import AddedFile, with_license, with_recipe_data, with_requirements, without_excluded
@@ -28,8 +29,10 @@ from conda2wheel.wheel.entry_points import SCRIPT_GROUPS, EntryPoints, read_entr
 from conda2wheel.wheel.layout import Layout, Placed, plan_layout
 from conda2wheel.wheel.metadata import Document, corrected, egg_requirements, generated, with_provides_extra
 from conda2wheel.wheel.prefix import interpreter_of
+from conda2wheel.wheel.programs import REQUIRES_PYTHON, ProgramPlan, plan_programs
 from conda2wheel.wheel.requirements import from_depends, reconcile
 from conda2wheel.wheel.tags import (
+    PURE,
     Interpreter,
     abi3_fits,
     check_claims,
@@ -52,6 +55,7 @@ class Plan:
         native: the side modules in site-packages, by path below it.
         libraries: the package's own shared libraries outside of site-packages.
         dropped: (path, reason) of each file that is left out.
+        programs: the programs that it has as commands; None without any.
     """
 
     package: CondaPackage
@@ -69,6 +73,7 @@ class Plan:
     dropped: tuple[tuple[str, str], ...]
     warnings: tuple[ConversionWarning, ...]
     recipe: Recipe | None = None
+    programs: ProgramPlan | None = None
 
     @property
     def file_part(self) -> str:
@@ -116,7 +121,10 @@ def plan_wheel(package: CondaPackage, options: Options, added: Iterable[AddedFil
     if recipe is not None and recipe.refuse is not None:
         raise Refused(recipe.refuse[0], f"{package.source}: {recipe.refuse[1]}", "its conversion recipe says so")
     whole, package = package, without_excluded(package, recipe)
-    refuse_unless_python(package)
+    try:
+        refuse_unless_python(package)
+    except Refused as refusal:
+        return _plan_of_programs(package, options, refusal)
     layout = with_recipe_data(plan_layout(package), package, recipe)
     contents_warnings = (*require_complete(whole, layout), *require_pyodides(package, layout.placed))
     modules = _side_modules(package, layout)
@@ -127,9 +135,14 @@ def plan_wheel(package: CondaPackage, options: Options, added: Iterable[AddedFil
     name, version, identity_warnings = _identity(package, layout.distribution, recipe)
     entry_points, entry_point_warnings = read_entry_points(package, layout.distribution)
     placed, dropped, script_warnings = _without_scripts(modules.placed, entry_points)
+    brought = _brought(package, options, name, version, entry_points)
     requirements = _requirements(package, layout.distribution, interp, decision, options)
     metadata, metadata_warnings = corrected(requirements.document, package, name, version, requirements.requires)
     metadata = with_license(with_requirements(with_provides_extra(metadata), recipe), recipe)
+    if brought is not None:
+        metadata, entry_points = _requiring(metadata, brought.requires), brought.entry_points(entry_points)
+        own = {program.path for program in brought.programs}
+        layout = replace(layout, dropped=tuple(each for each in layout.dropped if each[0] not in own))
     rows = decision.platforms if decision else ()
     require_admitted(package.source, metadata.get("Requires-Python"), rows)
     python_warnings = excluded_python(metadata.get("Requires-Python"), interp, rows)
@@ -152,9 +165,10 @@ def plan_wheel(package: CondaPackage, options: Options, added: Iterable[AddedFil
         entry_points=entry_points,
         dropped=(*layout.dropped, *dropped),
         recipe=recipe,
+        programs=brought,
         warnings=(
             *package.warnings,
-            *layout.warnings,
+            *_without_programs(layout.warnings, brought),
             *contents_warnings,
             *_recipe_warnings(recipe),
             *modules.warnings,
@@ -162,12 +176,76 @@ def plan_wheel(package: CondaPackage, options: Options, added: Iterable[AddedFil
             *check_claims(interp, wheel_file),
             *identity_warnings,
             *entry_point_warnings,
-            *script_warnings,
+            *_without_programs(script_warnings, brought),
+            *(brought.warnings if brought is not None else ()),
             *requirements.warnings,
             *metadata_warnings,
             *python_warnings,
         ),
     )
+
+
+def _plan_of_programs(package: CondaPackage, options: Options, refusal: Refused) -> Plan:
+    """Plan the wheel of a package that has nothing for Python but programs. Raises its refusal if there is none to start."""
+    if refusal.code not in ("executable", "not-python", "static-library") or options.programs is False or is_for_r(package):
+        raise refusal
+    found = find_programs(package)
+    if not found.programs:
+        if refusal.code != "executable" or not found.problems:
+            raise refusal
+        shown = "; ".join(f"{path}: {why}" for path, why in found.problems[:3])
+        raise Refused("executable", f"{refusal.message}, and no launcher can: {shown}", refusal.hint)
+    recipe = options.recipe
+    name, version, identity_warnings = _identity(package, None, recipe, of_programs=True)
+    programs = plan_programs(package, found, name, version, {})
+    metadata, metadata_warnings = corrected(generated(package, REQUIRES_PYTHON), package, name, version, ())
+    metadata = with_license(with_requirements(_requiring(metadata, programs.requires), recipe), recipe)
+    body = f"{programs.readme()}\n{metadata.body}".rstrip() + "\n"
+    metadata = replace(metadata, body=body).replaced("Description-Content-Type", ["text/markdown"])
+    interp = Interpreter(*PURE, None, None)
+    return Plan(
+        package=package,
+        name=name,
+        version=version,
+        interpreter=interp,
+        decision=None,
+        tags=wheel_tags(interp, (), options.tags),
+        placed=(),
+        native={},
+        libraries={},
+        distribution=None,
+        metadata=metadata,
+        entry_points=programs.entry_points({}),
+        dropped=programs.dropped,
+        recipe=recipe,
+        programs=programs,
+        warnings=(
+            *package.warnings,
+            *_recipe_warnings(recipe),
+            *identity_warnings,
+            *programs.warnings,
+            *metadata_warnings,
+        ),
+    )
+
+
+def _brought(package: CondaPackage, options: Options, name: str, version: str, entry_points: EntryPoints) -> ProgramPlan | None:
+    """The programs that a wheel with Python brings along; None unless it should and has some."""
+    if not options.programs:
+        return None
+    found = find_programs(package)
+    return plan_programs(package, found, name, version, entry_points) if found.programs else None
+
+
+def _requiring(metadata: Document, lines: Iterable[str]) -> Document:
+    """The metadata with more requirements, and their extras."""
+    return with_provides_extra(metadata.replaced("Requires-Dist", [*metadata.all("Requires-Dist"), *lines]))
+
+
+def _without_programs(warnings: Iterable[ConversionWarning], brought: ProgramPlan | None) -> Iterator[ConversionWarning]:
+    """The warnings, but for those about files that the programs bring along."""
+    files = brought.files if brought is not None else {}
+    return (each for each in warnings if each.code != "left-out" or each.file not in files)
 
 
 def _recipe_warnings(recipe: Recipe | None) -> Iterator[ConversionWarning]:
@@ -250,7 +328,7 @@ def _decide(package: CondaPackage, interp: Interpreter, modules: Mapping[str, Si
 
 
 def _identity(
-    package: CondaPackage, distribution: Distribution | None, recipe: Recipe | None
+    package: CondaPackage, distribution: Distribution | None, recipe: Recipe | None, *, of_programs: bool = False
 ) -> tuple[str, str, tuple[ConversionWarning, ...]]:
     """Name and version of the wheel.
 
@@ -263,7 +341,7 @@ def _identity(
     own = (recipe.name if recipe else None) or (distribution.name if distribution else None)
     if own is None and distribution is not None and is_valid_name(distribution.folder_name):
         own = distribution.folder_name
-    name = own or pypi_name(package.name)
+    name = own or (program_name(package.name) if of_programs else pypi_name(package.name))
     if name is None or not is_valid_name(name):
         why = "PyPI's project of that name is another one" if name is None else "that is no distribution name"
         raise Refused(
@@ -275,6 +353,11 @@ def _identity(
     if version is None:
         raise Refused("bad-version", f"{package.source}: {package.version} has no PEP 440 form", "a recipe can give it a version")
     warnings = []
+    if of_programs and own is None and map_name(package.name).source == "identity":
+        why = (
+            f"no table says whether PyPI's project {name} is this program; if it is another one, a recipe gives the wheel a name"
+        )
+        warnings.append(ConversionWarning("program-name", why, "METADATA"))
     claimed = distribution.document.get("Version") if distribution else None
     if claimed and Version(pep440(claimed) or "0+none") != Version(version):
         warnings.append(

@@ -16,8 +16,8 @@ _CONTROL = re.compile(rb"[\x01-\x1f]")
 MAX_STRING = 8192  # bytes in which the terminating NUL is searched; paths are shorter
 
 
-def relocate(data: bytes, placeholder: Placeholder) -> tuple[bytes, int, int]:
-    """Replace a placeholder in a file; the length of a binary file never changes.
+def relocate(data: bytes, placeholder: Placeholder, to: str = "") -> tuple[bytes, int, int]:
+    """Replace a placeholder in a file by the prefix `to`, or by the root; the length of a binary file never changes.
 
     An occurrence without a terminating NUL, or with control characters before it, is left: it is a string with a stored length.
     A placeholder that no build tool writes, empty or with a NUL, is in no file.
@@ -28,9 +28,15 @@ def relocate(data: bytes, placeholder: Placeholder) -> tuple[bytes, int, int]:
     old = placeholder.prefix.encode("utf-8", "surrogatepass")
     if not old or b"\0" in old:
         return data, 0, 0
+    new_prefix = to.encode()
+
+    def replaced(text: bytes) -> bytes:
+        return text.replace(old, new_prefix) if to else text.replace(old + b"/", b"/").replace(old, b"/")
+
     if placeholder.mode != "binary":
-        count = data.count(old)
-        return data.replace(old + b"/", b"/").replace(old, b"/"), count, 0
+        return replaced(data), data.count(old), 0
+    if len(old) < len(new_prefix):
+        return data, 0, data.count(old)
     out = bytearray(data)
     done = left = 0
     at = data.find(old)
@@ -45,7 +51,7 @@ def relocate(data: bytes, placeholder: Placeholder) -> tuple[bytes, int, int]:
             at = data.find(old, at + len(old))
             continue
         string = data[at:end]
-        new = string.replace(old + b"/", b"/").replace(old, b"/")
+        new = replaced(string)
         out[at:end] = new + b"\0" * (len(string) - len(new))
         done += string.count(old)
         at = data.find(old, end)
