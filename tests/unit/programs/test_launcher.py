@@ -161,12 +161,10 @@ def test_what_arguments_name(arguments: list[str], named: list[str]) -> None:
 
 
 def test_windows_paths_have_slashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(template.os, "sep", "\\")
-    assert [template.posix(path) for path in ("C:\\data\\x", "sub\\x", "\\\\server\\share")] == [
-        "/C:/data/x",
-        "sub/x",
-        "//server/share",
-    ]
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "sep", "\\")
+        found = [template.posix(path) for path in ("C:\\data\\x", "sub\\x", "\\\\server\\share")]
+    assert found == ["/C:/data/x", "sub/x", "//server/share"]
 
 
 def test_what_is_missing_is_said(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
