@@ -394,7 +394,9 @@ def _is_own(status: os.stat_result, kind: Any) -> bool:
     """Whether a file or folder is of this kind, of this user, and writable for nobody else."""
     if not kind(status.st_mode):
         return False
-    return os.name == "nt" or (status.st_uid == os.geteuid() and not status.st_mode & 0o022)
+    if sys.platform == "win32":
+        return True
+    return status.st_uid == os.geteuid() and not status.st_mode & 0o022
 
 
 def _write_cache(path: str, code: bytes) -> None:
