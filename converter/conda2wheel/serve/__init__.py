@@ -20,6 +20,7 @@
     service     `Service`: all of the above, opened and closed together
     app         the ASGI application: `Service` on FastAPI, and the two hot paths in front of it
     protocol    uvicorn's protocol, with fewer writes
+    connections bounds of it: of time, size and number
     run         uvicorn, signals, the end
 
 Requests go through `app.Front`, which gives each an id, counts and logs it, answers /simple/ and /files/ itself, and

@@ -30,8 +30,8 @@ from conda2wheel.serve.uploads import UploadError
 PREFIX = "/api/v1"
 MAX_DOCUMENT = 1 << 16  # bytes of a JSON body
 MAX_WAITING = 1000  # jobs of all clients that wait, beyond which none is taken
-CHUNK_WAIT = 30.0  # seconds that an upload may pause
-UPLOAD_WAIT = 900.0  # seconds that an upload may take
+PAUSE = 30.0  # seconds that a body may pause, and have before it needs a rate
+SLOWEST = 1000  # bytes a second of a body, on average
 POLL = 0.5  # seconds between two looks at a job that another process runs
 JobId = Annotated[str, Path(pattern="^[0-9a-f]{24}$", description="The job's id.")]
 PlatformName = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9._]+$")]
@@ -120,7 +120,7 @@ def create_router(service: Service) -> APIRouter:  # noqa: PLR0915 - one route a
         service.access.require(client, scope)
         service.access.count(client, "convert")
         mine = await service.state(lambda _, queue: queue.jobs(client.key, service.config.jobs))
-        if sum(job.is_live for job in mine) >= service.config.jobs:
+        if sum(job.is_live for job in mine) + service.uploads.open_of(client.key) >= service.config.jobs:
             raise DeniedError(429, f"{service.config.jobs} of your jobs have not ended", {"Retry-After": "10"})
         counts = await service.state(lambda _, queue: queue.counts())
         if counts["queued"] >= MAX_WAITING:
@@ -151,7 +151,7 @@ def create_router(service: Service) -> APIRouter:  # noqa: PLR0915 - one route a
         """Convert a package of the channels, by a JSON body with a match spec; or convert or audit the file that is the body."""
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
             client = await admit(request, "convert")
-            requests = await _channel_requests(service, await _wish(request), client)
+            requests = await _channel_requests(service, await _wish(request, service.config.upload_wait), client)
         else:
             client = await admit(request, "audit" if kind == "audit" else "upload")
             _check_platform(service, platform)
@@ -232,9 +232,9 @@ class JobSubject:
     platform: str
 
 
-async def _wish(request: Request) -> JobWish:
+async def _wish(request: Request, wait: float) -> JobWish:
     body = bytearray()
-    async for chunk in _timed(request.stream()):
+    async for chunk in _timed(request.stream(), wait):
         body += chunk
         if len(body) > MAX_DOCUMENT:
             raise HTTPException(413, f"a JSON body has at most {MAX_DOCUMENT:,} bytes")
@@ -266,12 +266,10 @@ async def _upload_request(service: Service, request: Request, subject: JobSubjec
     length = request.headers.get("content-length", "")
     announced = int(length) if length.isascii() and length.isdigit() and len(length) < 20 else None
     try:
-        async with asyncio.timeout(UPLOAD_WAIT):
-            upload = await service.uploads.receive(subject.filename, announced, _timed(request.stream()))
+        body = _timed(request.stream(), service.config.upload_wait)
+        upload = await service.uploads.receive(subject.filename, announced, body, client.key)
     except UploadError as error:
-        raise HTTPException(error.status, error.detail) from None
-    except TimeoutError:
-        raise HTTPException(408, f"an upload pauses at most {CHUNK_WAIT:g} s and takes at most {UPLOAD_WAIT:g} s") from None
+        raise HTTPException(error.status, error.detail, error.headers) from None
     document = {
         "source": "upload",
         "folder": upload.folder,
@@ -289,13 +287,21 @@ def _check_platform(service: Service, platform: str) -> None:
         raise HTTPException(422, error.message) from None
 
 
-async def _timed(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The chunks of a body; `TimeoutError` if one takes too long."""
+async def _timed(stream: AsyncIterator[bytes], wait: float) -> AsyncIterator[bytes]:
+    """The chunks of a body; 408 if it takes longer than `wait` seconds, pauses for too long, or is too slow."""
+    clock = asyncio.get_running_loop().time
+    began, received = clock(), 0
     while True:
-        async with asyncio.timeout(CHUNK_WAIT):
-            chunk = await anext(stream, None)
+        slow = began + PAUSE + received / SLOWEST
+        try:
+            async with asyncio.timeout_at(min(began + wait, clock() + PAUSE, slow)):
+                chunk = await anext(stream, None)
+        except TimeoutError:
+            words = f"a body takes at most {wait:g} s, pauses at most {PAUSE:g} s, and has {SLOWEST:,} bytes a second"
+            raise HTTPException(408, words) from None
         if chunk is None:
             return
+        received += len(chunk)
         yield chunk
 
 

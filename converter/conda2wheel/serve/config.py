@@ -38,8 +38,10 @@ KEYS: dict[str, type] = {
     "rate": str,
     "jobs": int,
     "upload": str,
+    "upload_wait": str,
+    "uploads": int,
 }
-_DURATIONS = ("wait", "refresh", "stop")
+_DURATIONS = ("wait", "refresh", "stop", "upload_wait")
 VERSIONS = 3  # of each package, without a configuration: as in the template of mirror.toml
 
 
@@ -60,6 +62,8 @@ class ServeConfig:
         rate: how often a client may add a job, such as "60/minute"; "" for no limit.
         jobs: the number of jobs that a client may have waiting or running.
         upload: the number of bytes that an upload may have.
+        upload_wait: the seconds that an upload may take.
+        uploads: the number of uploads that may be received at a time.
     """
 
     mirror: MirrorConfig
@@ -77,6 +81,8 @@ class ServeConfig:
     rate: str = "60/minute"
     jobs: int = 20
     upload: int = 1 << 30
+    upload_wait: float = 900.0
+    uploads: int = 32
 
     @property
     def token_folder(self) -> Path:
@@ -154,8 +160,8 @@ def _values(key: str, value: Any) -> Iterator[str]:
         yield f"url is {value!r}; it is http:// or https://, a host, and perhaps a path"
     if key == "log" and value not in LOG_FORMS:
         yield f"log is {value!r}; {suggestion(value, LOG_FORMS)}"
-    if key == "jobs" and value < 1:
-        yield f"jobs is {value}; it is at least 1"
+    if key in ("jobs", "uploads") and value < 1:
+        yield f"{key} is {value}; it is at least 1"
     if key == "open":
         yield from (f"open has {each!r}; {suggestion(each, SCOPES)}" for each in value if each not in SCOPES)
     parse = parse_duration if key in _DURATIONS else {"upload": parse_size, "rate": _parse_rate}.get(key)

@@ -79,6 +79,11 @@ class Answer:
         """The bytes for an Accept-Encoding header."""
         return self.packed if self.packed is not None and accepted is not None and accepts_gzip(accepted) else self.plain
 
+    @property
+    def size(self) -> int:
+        """The bytes of its bodies."""
+        return len(self.plain.data) + (0 if self.packed is None else len(self.packed.data))
+
     async def send(self, scope: Scope, send: Send) -> None:
         """Answer a GET or HEAD: 304 where the client has these bytes."""
         known = gzip = None

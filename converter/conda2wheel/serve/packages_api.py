@@ -6,7 +6,6 @@ catalogue-package.json), and have keys besides: addresses, and what is known abo
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
@@ -30,7 +29,6 @@ from conda2wheel.index.pages.ranking import SearchQuery, Sort, search_json
 from conda2wheel.serve.api import PREFIX, ApiProblem
 from conda2wheel.serve.files import PREFIX as FILES
 from conda2wheel.serve.http import JSON, Answer
-from conda2wheel.serve.pages import AnswerResponse
 from conda2wheel.serve.service import Service
 from conda2wheel.serve.simple import request_base
 
@@ -172,9 +170,7 @@ def packages_router(service: Service) -> APIRouter:
         return (service.config.url or request_base(request.scope) or "").rstrip("/")
 
     async def answer(key: tuple[str, ...], make: Callable[[PackageCatalogue], Mapping[str, Any]]) -> Response:
-        current = await service.pages.current()
-        catalogue = current.pages.catalogue
-        return AnswerResponse(await asyncio.to_thread(current.answer, key, lambda: _answer(make(catalogue))))
+        return await service.pages.answer(key, lambda pages: _answer(make(pages.catalogue)))
 
     @router.get("/packages", operation_id="list_packages", response_model=PackageListing)
     async def list_packages(request: Request, view: Annotated[PackageView, Query()]) -> Response:

@@ -7,10 +7,10 @@ They are made when one is asked for, in a thread, while the ones before are serv
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -35,7 +35,7 @@ from conda2wheel.serve.http import Answer, Receive, Scope, Send
 
 FRESH = 10.0  # seconds for which pages are not made again
 PAUSE = 20.0  # times the seconds that they took to make
-KEPT = 512  # answers in memory
+KEPT = 64 << 20  # bytes of answers in memory: any words are a search, and a search of a large channel has some MB
 HTML = b"text/html; charset=utf-8"
 IMMUTABLE = "public, max-age=31536000, immutable"
 ReadRecord = Callable[[], Awaitable[MirrorRecord]]
@@ -55,22 +55,24 @@ class AnswerResponse(Response):
 
 @dataclass(frozen=True)
 class _Made:
-    """Pages, until when they are fresh (monotonic clock), and their answers so far."""
+    """Pages, until when they are fresh (monotonic clock), and their answers so far, which one thread makes."""
 
     pages: Pages
     until: float
     answers: OrderedDict[tuple[str, ...], Answer] = field(default_factory=OrderedDict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    sizes: list[int] = field(default_factory=list)
 
-    def answer(self, key: tuple[str, ...], make: Callable[[], Answer]) -> Answer:
-        """The answer of a key; made once, one at a time, since a search renders every package."""
-        with self.lock:
-            if key not in self.answers:
-                self.answers[key] = make()
-                while len(self.answers) > KEPT:
-                    self.answers.popitem(last=False)
-            self.answers.move_to_end(key)
+    def answer(self, key: tuple[str, ...], make: Callable[[Pages], Answer]) -> Answer:
+        """The answer of a key, made once; the oldest ones are forgotten."""
+        if key in self.answers:
             return self.answers[key]
+        answer = make(self.pages)
+        self.answers[key] = answer
+        self.sizes.append(answer.size)
+        while sum(self.sizes) > KEPT:
+            self.answers.popitem(last=False)
+            self.sizes.pop(0)
+        return answer
 
 
 class ServicePages:
@@ -98,6 +100,8 @@ class ServicePages:
         self._details: dict[str, StoredDetails] = {}
         self._runtimes: tuple[frozenset[str], tuple[Runtime, ...]] | None = None
         self._own: Mapping[str, Path] = {}  # of the files below pyodide/
+        # Of its own, so that searches of a large channel, which take a while each, keep no thread from the files.
+        self._renderer = ThreadPoolExecutor(1, "pages")
 
     def reload(self, base: str | None) -> None:
         """Make the pages anew, with another address."""
@@ -116,6 +120,14 @@ class ServicePages:
         if made is None:
             raise RuntimeError("no pages, and none under way")
         return made
+
+    async def answer(self, key: tuple[str, ...], make: Callable[[Pages], Answer]) -> Response:
+        """The answer of a key for the pages as they are."""
+        current = await self.current()
+        found = current.answers.get(key)
+        if found is None:
+            found = await asyncio.get_running_loop().run_in_executor(self._renderer, current.answer, key, make)
+        return AnswerResponse(found)
 
     def _end(self, update: asyncio.Task[_Made]) -> None:
         self._update = None
@@ -193,9 +205,7 @@ def pages_router(service: ServicePages) -> APIRouter:
     """The routes of the pages."""
     router = APIRouter(include_in_schema=False)
 
-    async def made(key: tuple[str, ...], make: Callable[[Pages], Answer]) -> Response:
-        current = await service.current()
-        return AnswerResponse(await asyncio.to_thread(current.answer, key, lambda: make(current.pages)))
+    made = service.answer
 
     @router.get("/")
     async def search(request: Request) -> Response:

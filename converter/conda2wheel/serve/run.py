@@ -18,8 +18,8 @@ from conda2wheel.errors import Failed
 from conda2wheel.mirror.work.executors import Executor
 from conda2wheel.serve.app import create_app
 from conda2wheel.serve.config import ServeConfig
+from conda2wheel.serve.connections import bounded_protocol
 from conda2wheel.serve.logs import LogHandler
-from conda2wheel.serve.protocol import ServiceProtocol
 from conda2wheel.serve.service import Service
 
 BACKLOG = 2048
@@ -66,7 +66,8 @@ def bind(service: Service, on_ready: Callable[[str], None] = lambda _: None) -> 
     listening = _listen(config.host, config.port)
     options = uvicorn.Config(
         create_app(service),
-        http=ServiceProtocol,
+        http=bounded_protocol(),
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

@@ -63,7 +63,7 @@ class Service:
         self.state = ServiceState(config.mirror, self.store, lambda line: self.log("state", message=line))
         self.catalogue = Catalogue(config.mirror)
         self.access = Access(*_access(config))
-        self.uploads = Uploads(config.mirror.state.parent / "uploads", config.upload)
+        self.uploads = Uploads(config.mirror.state.parent / "uploads", config.upload, config.uploads)
         self.converter = ChannelConverter(self.catalogue, self.state, self.store, self._on_result)
         upload = UploadConverter(lambda: self.config.mirror, self.uploads, self.state)
         self.handlers: dict[tuple[str, str], Handler] = {
@@ -170,7 +170,7 @@ class Service:
         self.config = after
         self.catalogue.config = after.mirror
         self.access.configure(*_access(after))
-        self.uploads.limit = after.upload
+        self.uploads.limit, self.uploads.most = after.upload, after.uploads
         self.pages.reload(_page_base(after))
         self.demand.wait = after.wait
         self.simple.url = after.url

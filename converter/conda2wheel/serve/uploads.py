@@ -19,7 +19,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -74,11 +74,11 @@ class Upload:
 
 
 class UploadError(Exception):
-    """An upload that is not taken. `status` is that of the answer: 400, 413, 415 or 503."""
+    """An upload that is not taken. `status` and `headers` are those of the answer: 400, 413, 415 or 503."""
 
-    def __init__(self, status: int, detail: str) -> None:
+    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(detail)
-        self.status, self.detail = status, detail
+        self.status, self.detail, self.headers = status, detail, headers
 
 
 class Uploads:
@@ -87,18 +87,25 @@ class Uploads:
     Args:
         folder: made if it does not exist.
         limit: the number of bytes that one may have.
+        most: how many may be received at a time.
     """
 
-    def __init__(self, folder: Path, limit: int) -> None:
-        self.folder, self.limit = folder, limit
+    def __init__(self, folder: Path, limit: int, most: int = 32) -> None:
+        self.folder, self.limit, self.most = folder, limit, most
+        self._open: dict[str, tuple[str, int]] = {}  # folders that are being filled: whose, and how much they may take
 
-    async def receive(self, filename: str, announced: int | None, body: AsyncIterator[bytes]) -> Upload:
+    def open_of(self, owner: str) -> int:
+        """How many uploads of a client are being received."""
+        return sum(each == owner for each, _ in self._open.values())
+
+    async def receive(self, filename: str, announced: int | None, body: AsyncIterator[bytes], owner: str = "") -> Upload:
         """Write a request's body to a new folder.
 
         Args:
             filename: the client's name for it.
             announced: Content-Length.
             body: the bytes as they come.
+            owner: the client's key.
 
         Raises:
             UploadError: for a name that is no package's or wheel's, too many bytes, none, or a full disk.
@@ -106,9 +113,13 @@ class Uploads:
         check_filename(filename)
         if announced is not None and announced > self.limit:
             raise self._too_large()
-        if self.used() > SHARE * self.limit:
-            raise UploadError(503, "too many uploads are kept; try again later")
+        size = self.limit if announced is None else announced
+        if len(self._open) >= self.most:
+            raise UploadError(503, "too many uploads are being received; try again later", {"Retry-After": "10"})
+        if self.used(without=self._open) + sum(each for _, each in self._open.values()) + size > SHARE * self.limit:
+            raise UploadError(503, "too many uploads are kept; try again later", {"Retry-After": "60"})
         name = secrets.token_hex(16)
+        self._open[name] = owner, size
         try:
             digest, size = await self._write(self.folder / name, filename, body)
         except OSError as error:
@@ -117,6 +128,8 @@ class Uploads:
         except BaseException:  # also a client that left
             self.remove(name)
             raise
+        finally:
+            del self._open[name]
         return Upload(name, filename, size, digest)
 
     async def _write(self, target: Path, filename: str, body: AsyncIterator[bytes]) -> tuple[str, int]:
@@ -157,11 +170,12 @@ class Uploads:
                 removed += 1
         return removed
 
-    def used(self) -> int:
-        """The number of bytes in all folders."""
+    def used(self, without: Container[str] = ()) -> int:
+        """The number of bytes in all folders but some."""
         return sum(
-            (Path(parent) / name).lstat().st_size
+            _size(Path(parent) / name)
             for folder in self._folders()
+            if folder.name not in without
             for parent, _, names in os.walk(folder)
             for name in names
         )
@@ -174,6 +188,13 @@ class Uploads:
 
     def _too_large(self) -> UploadError:
         return UploadError(413, f"an upload has at most {self.limit:,} bytes")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except FileNotFoundError:  # a worker writes beside, and renames
+        return 0
 
 
 def check_filename(filename: str) -> None:

@@ -91,7 +91,7 @@ def test_a_client_that_leaves_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_all_uploads_together_have_a_bound(tmp_path: Path) -> None:
     uploads = Uploads(tmp_path / "uploads", 10)
-    for _ in range(9):
+    for _ in range(8):
         _receive(uploads, b"x" * 10)
     with pytest.raises(UploadError) as caught:
         _receive(uploads, b"x")
