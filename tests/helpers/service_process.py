@@ -51,9 +51,9 @@ class ServiceProcess:
 
 
 @contextmanager
-def started(*arguments: object, log: Path, **environ: str) -> Iterator[ServiceProcess]:
-    """Start the service on a free port; whatever runs at the end of the block is killed."""
-    command = [sys.executable, "-m", "conda2wheel", "serve", *map(str, arguments), "--port", "0"]
+def started(*arguments: object, log: Path, port: int = 0, **environ: str) -> Iterator[ServiceProcess]:
+    """Start the service on a port, a free one by default; whatever runs at the end of the block is killed."""
+    command = [sys.executable, "-m", "conda2wheel", "serve", *map(str, arguments), "--port", str(port)]
     with log.open("a", encoding="utf-8") as errors:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **environ})
     assert process.stdout is not None
