@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from conda2wheel.abi.audit.findings import Finding, RunVerdict, Severity
     from conda2wheel.abi.platforms import Platform
     from conda2wheel.bundle.build import bundle_locked, bundle_specs
+    from conda2wheel.bundle.lock import Locked, lock
     from conda2wheel.bundle.output import Bundle
+    from conda2wheel.bundle.unsatisfied import UnsatisfiedRequest
     from conda2wheel.channels.downloads import Downloads
     from conda2wheel.commands.audit import audit, audit_each
     from conda2wheel.commands.audit_result import Audited, MatrixRow
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from conda2wheel.commands.verify import Difference, Verified, verify
     from conda2wheel.files.packagefile import Limits
     from conda2wheel.index.folder import WheelEntry, WheelIndex, index_wheels
+    from conda2wheel.index.pyodide_lock import LockEntry
     from conda2wheel.link.library_index import LibraryIndex
     from conda2wheel.options import ALLOWABLE
     from conda2wheel.recipes.model import RecipeBook
@@ -56,6 +59,8 @@ __all__ = [
     "Inspection",
     "LibraryIndex",
     "Limits",
+    "LockEntry",
+    "Locked",
     "MatrixRow",
     "ModuleReport",
     "PipelineKeywords",
@@ -67,6 +72,7 @@ __all__ = [
     "Repaired",
     "RunVerdict",
     "Severity",
+    "UnsatisfiedRequest",
     "UnusablePart",
     "Vendored",
     "Verified",
@@ -82,6 +88,7 @@ __all__ = [
     "convert_each",
     "index_wheels",
     "inspect",
+    "lock",
     "repair",
     "repair_each",
     "verify",
@@ -101,7 +108,9 @@ _LAZY = {
     "Inspection": "commands.inspect",
     "LibraryIndex": "link.library_index",
     "Limits": "files.packagefile",
+    "LockEntry": "index.pyodide_lock",
     "WheelEntry": "index.folder",
+    "Locked": "bundle.lock",
     "MatrixRow": "commands.audit_result",
     "ModuleReport": "commands.inspect",
     "PipelineKeywords": "commands.pipeline",
@@ -112,6 +121,7 @@ _LAZY = {
     "Repaired": "results",
     "RunVerdict": "abi.audit.findings",
     "Severity": "abi.audit.findings",
+    "UnsatisfiedRequest": "bundle.unsatisfied",
     "UnusablePart": "results",
     "Vendored": "results",
     "WheelProgram": "results",
@@ -126,6 +136,7 @@ _LAZY = {
     "convert_each": "commands.convert",
     "index_wheels": "index.folder",
     "inspect": "commands.inspect",
+    "lock": "bundle.lock",
     "repair": "commands.repair",
     "repair_each": "commands.repair",
     "verify": "commands.verify",

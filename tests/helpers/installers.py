@@ -165,10 +165,56 @@ def uv_from(source: str | Path, requirements: Sequence[str], *, platform: str, p
     return Resolved({canonicalize_name(name): version for name, version in rows}, {}, done.stderr, done.returncode == 0)
 
 
+def uv_pylock(lock: Path, target: Path, *, platform: str, python: str, sync: bool = False) -> subprocess.CompletedProcess[str]:
+    """`uv pip install -r` or `uv pip sync` of a pylock.toml, for a platform tag that uv knows, into a folder."""
+    words = ["sync", str(lock)] if sync else ["install", "-r", str(lock)]
+    command = [
+        sys.executable,
+        "-m",
+        "uv",
+        "--no-config",
+        "pip",
+        *words,
+        "--no-cache",
+        "--no-index",
+        "--preview-features",
+        "pylock",
+    ]
+    return _run([*command, "--python-platform", UV_PLATFORMS[platform], "--python-version", python, "--target", str(target)])
+
+
+def uv_compile(project: Path, extra_index: str, *, platform: str, python: str) -> subprocess.CompletedProcess[str]:
+    """pywrangler's `uv pip compile` of a project into its pylock.toml, with a platform in the place of a Pyodide interpreter."""
+    command = [sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "--no-cache", "--no-build"]
+    command += ["--extra-index-url", extra_index, "--index-strategy", "unsafe-best-match", "--no-header"]
+    command += ["--python-platform", UV_PLATFORMS[platform], "--python-version", python]
+    return _run([*command, "--no-python-downloads", "-o", "pylock.toml"], project)
+
+
+def pip_pylock(lock: Path | str, target: Path, here: Runtime) -> subprocess.CompletedProcess[str]:
+    """`pip install -r` of a pylock.toml by a pip that takes itself to be in that Pyodide: it takes no --platform with a lock."""
+    order = {
+        "pip": str(unzipped(pypi("pip", *PIP))),
+        "markers": dict(here.markers),
+        "tags": [str(tag) for tag in here.tags],
+        "words": [
+            "--isolated",
+            "--disable-pip-version-check",
+            "install",
+            "--no-cache-dir",
+            "--target",
+            str(target),
+            "-r",
+            str(lock),
+        ],
+    }
+    return _run([sys.executable, str(Path(__file__).with_name("pip_inside.py")), json.dumps(order)])
+
+
 def _source(source: str | Path) -> list[str]:
     return ["--no-index", "--find-links", str(source)] if isinstance(source, Path) else ["--index-url", source]
 
 
-def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+def _run(command: Sequence[str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environ, cwd=cwd)

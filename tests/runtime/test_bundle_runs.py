@@ -5,15 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
+from conda2wheel import convert, lock
+from conda2wheel.abi.platforms import for_pyodide
 from conda2wheel.bundle.build import bundle_specs
 from conda2wheel.bundle.output import Bundle
+from conda2wheel.index.simple import write_index
+from conda2wheel.pyodide.lock import runtime_of_platform
 from tests.helpers import sets
-from tests.helpers.installers import load_from_lock, micropip_from, pip_from, uv_from
+from tests.helpers.installers import load_from_lock, micropip_from, pip_from, pip_pylock, uv_compile, uv_from, uv_pylock
+from tests.helpers.judges import UV_PLATFORMS
 from tests.helpers.serve import served
 
 pytestmark = pytest.mark.runtime
 
+PLATFORM = "pyemscripten_2025_0_wasm32"
 SPECS = ["shapes-one", "shapes-two", "matplotlib", "python-duckdb", "wants-sixish", "picky"]
 PROJECTS = {
     "shapes-one": "1.0",
@@ -65,6 +72,61 @@ def test_load_package_loads_the_set_by_its_lock_file(made: tuple[str, Bundle], t
         answer = load_from_lock(url, sorted(PROJECTS), version, base=site.url, packages=tmp_path, script=SCRIPT)
     assert (answer.errors, answer.refused, answer.result) == ((), (), "2.2.5"), "".join(answer.errors)
     assert dict(answer.distributions) == PROJECTS
+
+
+def test_pip_and_uv_install_the_set_from_its_pylock(made: tuple[str, Bundle], tmp_path: Path) -> None:
+    version, result = made
+    row = for_pyodide(version)
+    assert row is not None
+    lock = result.folder / "pylock.toml"
+    ended = {"pip": pip_pylock(lock, tmp_path / "pip", runtime_of_platform(row, version))}
+    if row.tag in UV_PLATFORMS:
+        ended["uv"] = uv_pylock(lock, tmp_path / "uv", platform=row.tag, python=str(row.python))
+        ended["sync"] = uv_pylock(lock, tmp_path / "sync", platform=row.tag, python=str(row.python), sync=True)
+    for name, done in ended.items():
+        assert done.returncode == 0, done.stderr
+        found = {each.name.removesuffix(".dist-info") for each in (tmp_path / name).glob("*.dist-info")}
+        assert {canonicalize_name(each.partition("-")[0]): each.partition("-")[2] for each in found} == PROJECTS
+
+
+def test_a_worker_takes_wheels_of_an_index_beside_pyodides_own(made: tuple[str, Bundle], tmp_path: Path) -> None:
+    """What pywrangler 1.17 runs: `uv pip compile` of pyproject.toml for Pyodide into pylock.toml, and its installation."""
+    version, result = made
+    if version != "0.29.5":
+        pytest.skip("uv 0.13 knows the platforms of Python 3.12 and 3.13")
+    pyodides = tmp_path / "pyodides"
+    convert(sets.pure("sixish", "1.99"), out=pyodides)
+    write_index(pyodides, sorted(pyodides.glob("*.whl")))
+    project = tmp_path / "worker"
+    project.mkdir()
+    with served(result.folder) as ours, served(pyodides) as theirs:
+        text = '[project]\nname = "worker"\nversion = "0"\nrequires-python = ">=3.11"\n'
+        text += 'dependencies = ["shapes-one", "sixish>=1.20"]\n'
+        index = f'[[tool.uv.index]]\nname = "forge"\nurl = "{ours.url}simple"\ndefault = true\n'
+        (project / "pyproject.toml").write_text(text + index)
+        compiled = uv_compile(project, f"{theirs.url}simple", platform=PLATFORM, python="3.13")
+        assert compiled.returncode == 0, compiled.stderr
+        flat = text + f'[[tool.uv.index]]\nname = "forge"\nurl = "{result.folder.as_uri()}"\nformat = "flat"\ndefault = true\n'
+        (project / "pyproject.toml").write_text(flat)
+        assert "shapes_one" in uv_compile(project, f"{theirs.url}simple", platform=PLATFORM, python="3.13").stdout
+        (project / "pyproject.toml").write_text(text + index)
+        assert uv_compile(project, f"{theirs.url}simple", platform=PLATFORM, python="3.13").returncode == 0
+        compiled_lock = project / "pylock.toml"
+        # uv compares what it wrote here with the interpreter that it runs on; pywrangler's is a Pyodide with Python 3.13.
+        compiled_lock.write_text(compiled_lock.read_text().replace('requires-python = ">=3.13"', ""))
+        done = uv_pylock(compiled_lock, tmp_path / "modules", platform=PLATFORM, python="3.13")
+    assert done.returncode == 0, done.stderr
+    found = {each.name for each in (tmp_path / "modules").glob("*.dist-info")}
+    assert found == {"shapes_one-1.0.dist-info", "numeric-2.2.5.dist-info", "sixish-1.99.dist-info"}
+
+
+@pytest.mark.long
+def test_load_package_finds_wheels_relative_to_a_lock_file_elsewhere(made: tuple[str, Bundle]) -> None:
+    version, result = made
+    locks = result.folder.parent / "locks"
+    assert lock([result.folder], out=locks, pyodide=version).missing == ()
+    answer = load_from_lock(locks / "pyodide-lock.json", sorted(PROJECTS), version, packages=locks, script=SCRIPT)
+    assert (answer.errors, answer.refused, answer.result) == ((), (), "2.2.5"), "".join(answer.errors)
 
 
 SHARING = """

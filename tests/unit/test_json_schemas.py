@@ -133,6 +133,12 @@ def test_bundle(channel: str, tmp_path: Path) -> None:
     assert statuses(run("bundle", "bundle", "nobody", "--channel", channel, "-o", tmp_path / "other")) == ["failed"]
 
 
+def test_lock(tmp_path: Path) -> None:
+    made = Foreign("py3-none-any", {"demo.py": "", "_demo.py": ""}, name="demo").write(tmp_path)
+    assert statuses(run("lock", "lock", made, "-o", tmp_path)) == ["locked"]
+    assert statuses(run("lock", "lock", tmp_path / MISSING)) == ["failed"]
+
+
 def test_names_and_recipes(tmp_path: Path) -> None:
     run("names", "names", "matplotlib-base", "graphviz", "libpng")
     bad = tmp_path / "bad.toml"

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from packaging.utils import canonicalize_name
-
 from conda2wheel.bundle.lockfile import LOCK_NAME, BundleLock
 from conda2wheel.bundle.pypi import PyPIWheel
 from conda2wheel.bundle.requirements import BundleMember
@@ -20,15 +18,14 @@ from conda2wheel.bundle.target import BundleTarget
 from conda2wheel.bundle.unsatisfied import UnsatisfiedRequest
 from conda2wheel.errors import Failed
 from conda2wheel.files.escape import printable
-from conda2wheel.files.pypa import parse_requirement
 from conda2wheel.files.writing import write_file
-from conda2wheel.index.pyodide_lock import LockEntry, merged_lock, standalone_lock
+from conda2wheel.index.locks import lock_files, project_of
+from conda2wheel.index.pyodide_lock import LockEntry
 from conda2wheel.index.simple import write_index
 from conda2wheel.results import ConversionWarning, Converted
 
 REPORT = "report.json"
 REQUIREMENTS = "requirements.txt"
-PYODIDE_LOCK = "pyodide-lock.json"
 
 
 @dataclass(frozen=True)
@@ -136,7 +133,7 @@ def write_bundle(folder: Path, bundle: Bundle, target: BundleTarget) -> Bundle:
     """Write index, lock files, requirements and report beside the wheels in `folder`.
 
     Returns:
-        The bundle, with warnings about its `pyodide-lock.json`.
+        The bundle, with warnings about its lock files.
 
     Raises:
         Failed: disk.
@@ -146,26 +143,16 @@ def write_bundle(folder: Path, bundle: Bundle, target: BundleTarget) -> Bundle:
     write_index(folder, wheels, lock.url)
     digests = {**lock.wheels, **{each.filename: each.sha256 for each in lock.pypi}}
     entries = [LockEntry.of_file(wheel, wheel.name, digests[wheel.name], target.runtime.python_version) for wheel in wheels]
-    pyodide_lock = (
-        merged_lock(entries, target.runtime, lock.pyodide_url) if target.pyodide else standalone_lock(entries, target.runtime)
+    files = lock_files(
+        entries,
+        target.runtime,
+        merge=target.pyodide is not None,
+        base=lock.url,
+        own=lock.pyodide_url,
+        known={project_of(each.requirement) for each in lock.external},
     )
-    write_file(folder / PYODIDE_LOCK, lambda: iter([pyodide_lock.data]))
-    warnings = [
-        ConversionWarning("not-locked", f"is not in {PYODIDE_LOCK}: {why}", name)
-        for name, why in sorted(pyodide_lock.left_out.items())
-    ]
-    warnings += [ConversionWarning("replaces-pyodide", str(each)) for each in pyodide_lock.replaced]
-    warnings += [
-        ConversionWarning("not-locked", f"{user} does not depend on {name} in {PYODIDE_LOCK}: the dependency is circular")
-        for user, name in pyodide_lock.cut
-    ]
-    external = {_project(each.requirement) for each in lock.external}
-    warnings += [
-        ConversionWarning("not-locked", f"{PYODIDE_LOCK} has nothing for this: {each}")
-        for each in pyodide_lock.missing
-        if _project(each.requirement) not in external
-    ]
-    bundle = replace(bundle, warnings=(*bundle.warnings, *warnings))
+    files.write(folder)
+    bundle = replace(bundle, warnings=(*bundle.warnings, *files.warnings))
     _write(folder / LOCK_NAME, lock.text())
     _write(folder / REQUIREMENTS, requirements_text(bundle))
     report = {"schema": 1, **bundle.report()}
@@ -195,12 +182,6 @@ def requirements_text(bundle: Bundle) -> str:
 
 def _write(path: Path, text: str) -> None:
     write_file(path, lambda: iter([text.encode()]))
-
-
-def _project(requirement: str) -> str:
-    """The normalised name in a requirement; the text itself where it is not valid."""
-    parsed = parse_requirement(requirement)
-    return requirement if parsed is None else str(canonicalize_name(parsed.name))
 
 
 def remove_other_wheels(folder: Path, filenames: set[str]) -> None:

@@ -24,6 +24,7 @@ from conda2wheel.cli.convert import convert
 from conda2wheel.cli.habits import PREFIX, RootGroup
 from conda2wheel.cli.index import index
 from conda2wheel.cli.inspect import inspect
+from conda2wheel.cli.lock import lock
 from conda2wheel.cli.messages import echo, print_error
 from conda2wheel.cli.mirror import app as mirror
 from conda2wheel.cli.names import names
@@ -53,6 +54,7 @@ app.command()(names)
 app.command()(search)
 app.command()(bundle)
 app.command()(index)
+app.command()(lock)
 app.command(cls=ServeCommand)(serve)
 app.add_typer(recipe)
 app.add_typer(mirror)

@@ -19,10 +19,9 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
 from conda2wheel.abi import platforms
-from conda2wheel.errors import Failed
 from conda2wheel.files.pypa import parse_requirement
 from conda2wheel.index.requirements import acyclic
-from conda2wheel.pyodide.lock import LOCK_NAMES, Runtime
+from conda2wheel.pyodide.lock import Runtime, read_lock
 from conda2wheel.pyodide.requirements import fits_python, holds
 from conda2wheel.pyodide.wheelfile import modules, open_wheel, requirements_of
 
@@ -49,6 +48,7 @@ class LockEntry:
     imports: tuple[str, ...] = ()
     requires_python: str | None = None
     is_library: bool = False
+    size: int | None = None
 
     @classmethod
     def of_file(cls, wheel: Path, url: str, sha256: str, python: str) -> LockEntry:
@@ -64,6 +64,7 @@ class LockEntry:
             wanted.requires,
             modules(opened, python),
             wanted.python,
+            size=wheel.stat().st_size,
         )
 
     @property
@@ -109,7 +110,7 @@ class PyodideLock:
     """A lock file, and what a report says about it.
 
     `left_out` has, by file name, why a wheel is not in it. `cut` has the pairs (who, what) that are not in `depends`, since they
-    closed a circle.
+    closed a circle. `shipped` are Pyodide's own packages that the wheels require.
     """
 
     data: bytes
@@ -118,6 +119,7 @@ class PyodideLock:
     missing: tuple[MissingRequirement, ...]
     replaced: tuple[ReplacedPackage, ...] = ()
     cut: tuple[tuple[str, str], ...] = ()
+    shipped: frozenset[str] = frozenset()
 
 
 def standalone_lock(entries: Iterable[LockEntry], runtime: Runtime) -> PyodideLock:
@@ -137,7 +139,7 @@ def merged_lock(entries: Iterable[LockEntry], runtime: Runtime, own: str | None 
     `own` is the URL of the folder that has Pyodide's own packages; None leaves their file names as they are, relative to where
     wheels are looked for. Raises `Failed("unreadable")` where the runtime's lock file cannot be read.
     """
-    lock = _read(runtime)
+    lock = read_lock(runtime.folder)
     chosen, left_out = choose_wheels(entries, runtime)
     pyodide_packages = {
         key: row
@@ -159,7 +161,8 @@ def merged_lock(entries: Iterable[LockEntry], runtime: Runtime, own: str | None 
         **_rows(chosen, opened, runtime),
     }  # of packages with the same module Pyodide loads the last: the new one
     data = _json(lock["info"], rows, {key: lock[key] for key in lock if key not in ("info", "packages")})
-    return PyodideLock(data, tuple(chosen.values()), left_out, missing, _replaced(chosen, lock["packages"]), cut)
+    used = frozenset(name for project in chosen for name in depends[project] if name not in chosen)
+    return PyodideLock(data, tuple(chosen.values()), left_out, missing, _replaced(chosen, lock["packages"]), cut, used)
 
 
 def choose_wheels(entries: Iterable[LockEntry], runtime: Runtime) -> tuple[dict[str, LockEntry], dict[str, str]]:
@@ -334,15 +337,6 @@ def _info(runtime: Runtime) -> dict[str, Any]:
         "version": runtime.version,
     }
     return info if runtime.abi is None else {"abi_version": runtime.abi, **info}
-
-
-def _read(runtime: Runtime) -> dict[str, Any]:
-    file = runtime.folder / LOCK_NAMES[0]
-    try:
-        lock: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise Failed("unreadable", f"{file} is not what Pyodide's lock files are: {error}") from error
-    return lock
 
 
 def _json(info: Mapping[str, Any], rows: Mapping[str, Any], more: Mapping[str, Any] | None = None) -> bytes:

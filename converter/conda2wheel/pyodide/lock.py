@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import canonicalize_name
@@ -89,30 +90,55 @@ class Runtime:
         return tuple(found.values())
 
 
-def runtime_of_platform(row: platforms.Platform) -> Runtime:
-    """The newest Pyodide of a platform as the table knows it, without its npm package: markers, tags, and no packages.
+def runtime_of_platform(row: platforms.Platform, version: str | None = None) -> Runtime:
+    """A Pyodide of a platform, the newest by default, as the table knows it without its npm package: markers, tags, no packages.
 
     Raises ValueError for a platform that no Pyodide has.
     """
     if not row.pyodide or row.cpython is None:
         raise ValueError(f"no Pyodide has the platform {row.name}")
     abi = row.name.removeprefix("pyemscripten_") if row.on_pypi else None
-    return Runtime(row.pyodide[-1][0], Path(os.devnull), row.cpython, row.emscripten, abi, {})
+    return Runtime(version or row.pyodide[-1][0], Path(os.devnull), row.cpython, row.emscripten, abi, {})
+
+
+def read_lock(folder: Path) -> dict[str, Any]:
+    """Read the lock file of an unpacked npm package: its `info`, and the row of each package under `packages`.
+
+    Raises:
+        Failed: unreadable.
+    """
+    file = lock_path(folder)
+    try:
+        lock = json.loads(file.read_text(encoding="utf-8"))
+        lock["info"] = dict(lock["info"])
+        for row in lock["packages"].values():
+            for key in ("version", "file_name", "sha256"):
+                _text(row[key])
+            for name in row["depends"]:
+                _text(name)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Failed("unreadable", f"{file} is not what Pyodide's lock files are: {error!r}", f"remove {folder}") from error
+    found: dict[str, Any] = lock
+    return found
+
+
+def lock_path(folder: Path) -> Path:
+    """The lock file of an unpacked npm package, by the name that it has in this Pyodide."""
+    return next((folder / name for name in LOCK_NAMES if (folder / name).is_file()), folder / LOCK_NAMES[0])
 
 
 def read_runtime(version: str, folder: Path) -> Runtime:
-    """Read the lock file of an unpacked npm package. Raises `Failed("unreadable")`."""
-    file = next((folder / name for name in LOCK_NAMES if (folder / name).is_file()), folder / LOCK_NAMES[0])
+    """Read what the lock file of an unpacked npm package says of a Pyodide. Raises `Failed("unreadable")`."""
+    lock = read_lock(folder)
     try:
-        lock = json.loads(file.read_text(encoding="utf-8"))
         info = lock["info"]
         packages: dict[str, LockedPackage] = {
             canonicalize_name(row.get("name", key)): LockedPackage(
                 name=canonicalize_name(row.get("name", key)),
-                version=_text(row["version"]),
-                file_name=_text(row["file_name"]),
-                sha256=_text(row["sha256"]),
-                depends=tuple(map(_text, row["depends"])),
+                version=row["version"],
+                file_name=row["file_name"],
+                sha256=row["sha256"],
+                depends=tuple(row["depends"]),
             )
             for key, row in lock["packages"].items()
         }
@@ -124,8 +150,9 @@ def read_runtime(version: str, folder: Path) -> Runtime:
             abi=None if info.get("abi_version") is None else _text(info["abi_version"]),
             packages=packages,
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise Failed("unreadable", f"{file} is not what Pyodide's lock files are: {error!r}", f"remove {folder}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        why = f"{lock_path(folder)} is not what Pyodide's lock files are: {error!r}"
+        raise Failed("unreadable", why, f"remove {folder}") from error
 
 
 def _text(value: object) -> str:
