@@ -102,7 +102,7 @@ def seen(wheel: Path, pyodide: str, initialise: bool = False) -> dict[str, Seen]
     """What the Pyodide does with each module of a wheel, which are opened one after the other; with `initialise`, extension
     modules are initialised as well, as `import` does it."""
     node = find_node()
-    runtime = fetch.pyodide(pyodide, node, cache_folder())
+    runtime = fetch.pyodide(pyodide, cache_folder())
     found: dict[str, Seen] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from conda2wheel.pyodide.fetch import npm, verify
+from conda2wheel.net.npm import download_package, npm_package
 from conda2wheel.pyodide.node import find_node
 from tests.helpers.cache import cached
 
@@ -37,9 +37,7 @@ def package(name: str, version: str, integrity: str) -> Path:
     """The folder of an npm package that needs no other."""
 
     def make(folder: Path) -> None:
-        npm(find_node(), "pack", f"{name}@{version}", "--ignore-scripts", "--pack-destination", str(folder))
-        (archive,) = folder.glob("*.tgz")
-        verify(archive, integrity, archive.name)
+        archive = download_package(npm_package(name, version), folder, 64 << 20, integrity)
         with tarfile.open(archive) as tar:
             tar.extractall(folder, filter="data")
         archive.unlink()

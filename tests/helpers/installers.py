@@ -57,7 +57,7 @@ class Resolved:
 
 def runtime(version: str) -> Runtime:
     """A Pyodide, from npm or from the cache."""
-    return fetch.pyodide(version, find_node(), cache_folder())
+    return fetch.pyodide(version, cache_folder())
 
 
 def micropip_from(

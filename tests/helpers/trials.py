@@ -38,7 +38,7 @@ def played(pyodide: str, cases: Sequence[Mapping[str, Any]], at_once: int = 1) -
     """What load.mjs says of cases, in its words and their order. With `at_once` processes each has every so many-th case, and
     the order is theirs."""
     node = find_node()
-    runtime = fetch.pyodide(pyodide, node, cache_folder())
+    runtime = fetch.pyodide(pyodide, cache_folder())
     parts = [cases[first::at_once] for first in range(at_once)]
     with ThreadPoolExecutor(at_once) as pool:
         return [result for part in pool.map(partial(_play, node.path, runtime.folder), parts) for result in part]

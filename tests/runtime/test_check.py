@@ -18,6 +18,9 @@ from conda2wheel.cli.check import check
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.terminal import PlainConsole
 from conda2wheel.net.cache import cache_folder
+from conda2wheel.net.download import FileRequests
+from conda2wheel.net.npm import NpmPackage
+from conda2wheel.net.urls import Address
 from conda2wheel.pyodide import Checked, CheckOptions, check_each, check_wheels, fetch, pyodide_for
 from conda2wheel.pyodide.check import pyodides_for
 from conda2wheel.pyodide.lock import LockedPackage, Runtime
@@ -318,18 +321,20 @@ def test_a_cached_package_that_the_lock_file_does_not_vouch_for_is_thrown_away(t
 
 
 def test_a_damaged_download_is_refused_and_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def damaged(_version: str, _node: object, folder: Path) -> Path:
-        (folder / "pyodide.tgz").write_bytes(b"\x1f\x8b not what npm promised")
-        return folder / "pyodide.tgz"
-
-    monkeypatch.setattr(fetch, "download", damaged)
+    damaged = tmp_path / "damaged.tgz"
+    damaged.write_bytes(b"\x1f\x8b not what npm promised")
+    package = NpmPackage("pyodide", PYODIDE, Address(damaged.as_uri()), "sha512-")
+    monkeypatch.setattr(fetch, "npm_package", lambda *_: package)
+    monkeypatch.setattr(FileRequests, "get", lambda _self, _url, out, _max: out.write(damaged.read_bytes()))
     with pytest.raises(Failed, match=r"damaged") as caught:
         check_wheels([make(tmp_path, "any", {"a.py": ""})], pyodide=PYODIDE, cache=tmp_path / "cache")
     assert caught.value.code == "network"
     assert list((tmp_path / "cache" / "pyodide").iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["package/../../evil", "elsewhere/evil", "/package/evil"])
+@pytest.mark.parametrize(
+    "name", ["package/../../evil", "elsewhere/evil", "/package/evil", "package/..\\evil", "package/C:evil", "package/nul.js"]
+)
 def test_an_archive_that_points_outside_is_not_unpacked(name: str, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "bad.tgz", "w:gz") as archive:
         archive.addfile(tarfile.TarInfo(name))

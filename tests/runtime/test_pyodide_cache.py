@@ -9,7 +9,6 @@ import pytest
 
 from conda2wheel.net.cache import cache_folder
 from conda2wheel.pyodide import fetch
-from conda2wheel.pyodide.node import find_node
 
 pytestmark = [pytest.mark.runtime, pytest.mark.cold]
 PYODIDE = "0.29.5"
@@ -17,9 +16,8 @@ PYODIDE = "0.29.5"
 
 @pytest.mark.parametrize("spoil", ["cut", pytest.param("robbed", marks=pytest.mark.long)])
 def test_a_pyodide_that_was_cut_or_robbed_in_the_cache_is_fetched_again(spoil: str, tmp_path: Path) -> None:
-    node = find_node()
     folder = tmp_path / "pyodide" / PYODIDE
-    shutil.copytree(fetch.pyodide(PYODIDE, node, cache_folder()).folder, folder)
+    shutil.copytree(fetch.pyodide(PYODIDE, cache_folder()).folder, folder)
     assert fetch.is_complete(folder)
     if spoil == "cut":
         with (folder / "pyodide.asm.wasm").open("rb+") as file:
@@ -27,5 +25,5 @@ def test_a_pyodide_that_was_cut_or_robbed_in_the_cache_is_fetched_again(spoil: s
     else:
         (folder / "pyodide.mjs").unlink()
     assert not fetch.is_complete(folder)
-    assert fetch.is_complete(fetch.pyodide(PYODIDE, node, tmp_path).folder)
+    assert fetch.is_complete(fetch.pyodide(PYODIDE, tmp_path).folder)
     assert [path.name for path in folder.parent.iterdir()] == [PYODIDE]

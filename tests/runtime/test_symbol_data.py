@@ -53,7 +53,7 @@ def running(version: str, folder: Path) -> dict[str, Any]:
     script, told = folder / "tell.mjs", folder / "told.json"
     script.write_text(TELL)
     node = find_node()
-    package = fetch.pyodide(version, node, cache_folder(None)).folder
+    package = fetch.pyodide(version, cache_folder(None)).folder
     subprocess.run([node.path, str(script), str(package), str(told)], check=True, capture_output=True, timeout=600)
     read: dict[str, Any] = json.loads(told.read_text())
     return read
@@ -76,7 +76,7 @@ def is_what_npm_gives(version: str) -> None:
     assert found == symbols(version)
     assert len(data) < 100_000
     shipped = DATA / f"{version}{SUFFIX}"
-    wasm = Module.parse((fetch.pyodide(version, find_node(), cache_folder(None)).folder / "pyodide.asm.wasm").read_bytes())
+    wasm = Module.parse((fetch.pyodide(version, cache_folder(None)).folder / "pyodide.asm.wasm").read_bytes())
     assert declared(wasm) | scan(wasm).features == main_features(version)  # abi/engines.toml
     assert text(data) == text(shipped.read_bytes())  # not the compressed bytes: those change with the version of libzstd
 

@@ -1,24 +1,29 @@
-"""Wheels of PyPI for requirements that no channel satisfies. pip downloads them; the cache and `bundle.lock` name them by sha256.
+"""Wheels of PyPI for requirements that no channel satisfies; the cache and `bundle.lock` name them by sha256.
 
-The index, proxies and credentials are those of pip's configuration.
+The indexes, their logins and certificates are those of the settings of pip and uv; neither needs to be installed.
 """
 
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
-import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import Requirement
+from packaging.tags import Tag, compatible_tags, cpython_tags
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.errors import Failed
+from conda2wheel.files.pypa import parse_specifiers
+from conda2wheel.net.registry_settings import package_indexes
+from conda2wheel.net.simple_index import IndexFile, PackageIndexClient
 from conda2wheel.pyodide.wheelfile import open_wheel, requirements_of
 
-TIMEOUT = 600.0  # seconds for one wheel
+MAX_BYTES = 1 << 30  # of one wheel
 
 
 @dataclass(frozen=True)
@@ -68,9 +73,24 @@ class PyPIDownloader:
             The wheel, its path in `folder`, and its Requires-Dist lines.
 
         Raises:
-            Failed: not-found (PyPI has no such wheel), network, dependency (pip is missing).
+            Failed: not-found (no index has such a wheel), network, disk.
         """
-        return self._identified(self._download([requirement], requirement, folder))
+        parsed = Requirement(requirement)
+        pinned = any(each.operator in ("==", "===") and "*" not in each.version for each in parsed.specifier)
+        with self._client(requirement) as client:
+            candidates = [
+                each for each in self._candidates(client.files(canonicalize_name(parsed.name))) if pinned or not each.file.yanked
+            ]
+            admitted = set(parsed.specifier.filter({each.version for each in candidates}))
+            fitting = [each for each in candidates if each.version in admitted]
+            if not fitting:
+                raise Failed(
+                    "not-found",
+                    f"{requirement}: PyPI has no wheel that fits",
+                    "add a --channel that has it, --with-pyodide if Pyodide ships it, or a recipe that drops it",
+                )
+            chosen = min(fitting, key=lambda each: (-sorted(admitted).index(each.version), each.rank))
+            return self._identified(client.download(chosen.file, folder, MAX_BYTES))
 
     def exact(self, wheel: PyPIWheel, folder: Path) -> Path:
         """Download the wheel that a lock names, or copy it from the cache, to `folder`. Raises as `newest`."""
@@ -79,12 +99,41 @@ class PyPIDownloader:
             path.write_bytes(cached.read_bytes())
             return path
         pin = f"{wheel.name}=={wheel.version}"
-        with tempfile.NamedTemporaryFile("w", suffix=".txt", prefix="conda2wheel-") as requirements:
-            requirements.write(f"{pin} --hash=sha256:{wheel.sha256}\n")
-            requirements.flush()
-            path = self._download(["--require-hashes", "-r", requirements.name], pin, folder)
+        with self._client(pin) as client:
+            files = [each for each in client.files(canonicalize_name(wheel.name)) if each.filename == wheel.filename]
+            file = next((each for each in files if each.sha256 in (None, wheel.sha256)), None)
+            if file is None:
+                why = "has another sha256 there" if files else "is in no index"
+                raise Failed("not-found", f"{pin}: {wheel.filename} {why}", "make the bundle anew, without --locked")
+            path = client.download(replace(file, sha256=wheel.sha256), folder, MAX_BYTES)
         self._identified(path)
         return path
+
+    def _client(self, requirement: str) -> PackageIndexClient:
+        if self.downloads.offline:
+            raise Failed(
+                "network", f"{requirement}: not in the cache, and --offline allows no download", "run it once without --offline"
+            )
+        return PackageIndexClient(package_indexes())
+
+    def _candidates(self, files: Iterable[IndexFile]) -> Iterator[_Candidate]:
+        """Yield the wheels that fit this Python and these platforms."""
+        ranks = {tag: rank for rank, tag in enumerate(self._tags())}
+        for each in files:
+            try:
+                _, version, _, tags = parse_wheel_filename(each.filename)
+            except (InvalidWheelFilename, InvalidVersion):
+                continue
+            rank = min((ranks[tag] for tag in tags if tag in ranks), default=None)
+            if rank is not None and _allows(each.requires_python, self.python):
+                yield _Candidate(version, rank, each)
+
+    def _tags(self) -> Iterator[Tag]:
+        """Yield the tags that a wheel may have, the best first."""
+        major, minor = map(int, self.python.split("."))
+        interpreter, platforms = f"cp{major}{minor}", [*self.tags, "any"]
+        yield from cpython_tags((major, minor), [interpreter, "abi3", "none"], platforms)
+        yield from compatible_tags((major, minor), interpreter, platforms)
 
     def _identified(self, path: Path) -> tuple[PyPIWheel, Path, tuple[str, ...]]:
         """Read a downloaded wheel, and add it to the cache."""
@@ -93,43 +142,16 @@ class PyPIDownloader:
         self.downloads.add(path, digest)
         return PyPIWheel(str(wheel.name), str(wheel.version), path.name, digest), path, requirements_of(wheel).requires
 
-    def _download(self, arguments: Sequence[str], requirement: str, folder: Path) -> Path:
-        """Run `pip download` for one wheel; messages name it by `requirement`."""
-        if self.downloads.offline:
-            raise Failed(
-                "network", f"{requirement}: not in the cache, and --offline allows no download", "run it once without --offline"
-            )
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"]
-        command += ["--only-binary", ":all:", "--python-version", self.python, "--implementation", "cp"]
-        command += ["--abi", f"cp{self.python.replace('.', '')}", "--abi", "abi3", "--abi", "none"]
-        command += [part for tag in (*self.tags, "any") for part in ("--platform", tag)]
-        with tempfile.TemporaryDirectory(prefix=".pip-", dir=folder) as temporary:
-            try:
-                done = subprocess.run(
-                    [*command, "--dest", temporary, *arguments],
-                    capture_output=True,
-                    encoding="utf-8",
-                    errors="replace",
-                    timeout=TIMEOUT,
-                    check=False,
-                )
-            except (OSError, subprocess.TimeoutExpired) as error:
-                raise Failed("network", f"{requirement}: pip download: {error}", "try again later") from None
-            wheels = sorted(Path(temporary).glob("*.whl"))
-            if done.returncode == 0 and len(wheels) == 1:
-                return wheels[0].replace(folder / wheels[0].name)
-        raise _pip_failure(requirement, done.stderr)
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A wheel that fits, and the place of its best tag."""
+
+    version: Version
+    rank: int
+    file: IndexFile
 
 
-def _pip_failure(requirement: str, stderr: str) -> Failed:
-    lines = [line.strip() for line in stderr.splitlines() if line.strip() and not line.startswith("WARNING")]
-    why = next((line.removeprefix("ERROR: ") for line in reversed(lines)), "it downloaded no wheel")
-    if "No module named pip" in stderr:
-        return Failed("dependency", f"{requirement}: pip is needed to download it", "install pip beside conda2wheel")
-    if "No matching distribution" in stderr:
-        return Failed(
-            "not-found",
-            f"{requirement}: PyPI has no wheel that fits",
-            "add a --channel that has it, --with-pyodide if Pyodide ships it, or a recipe that drops it",
-        )
-    return Failed("network", f"{requirement}: pip download: {why}", "check pip's configuration and the network")
+def _allows(requires_python: str | None, python: str) -> bool:
+    bounds = parse_specifiers(requires_python) if requires_python else None
+    return bounds is None or bounds.contains(python, prereleases=True)  # pip ignores an invalid one, too

@@ -88,7 +88,6 @@ def choose_target(text: str, channels: Iterable[str], with_pyodide: bool) -> Bun
     from conda2wheel.net.cache import cache_folder
     from conda2wheel.pyodide.fetch import pyodide
     from conda2wheel.pyodide.lock import runtime_of_platform
-    from conda2wheel.pyodide.node import find_node
 
     row = choose_platform(text, channels)
     if not row.pyodide or row.python is None:
@@ -98,7 +97,7 @@ def choose_target(text: str, channels: Iterable[str], with_pyodide: bool) -> Bun
     if not with_pyodide:
         return BundleTarget(row, runtime_of_platform(row))
     version = whole_version(text) or max((version for version, _ in row.pyodide), key=Version)
-    return BundleTarget(row, pyodide(version, find_node(), cache_folder()), version)
+    return BundleTarget(row, pyodide(version, cache_folder()), version)
 
 
 def _is_version(text: str) -> bool:

@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from conda2wheel.errors import Failed, Refused
+from conda2wheel.files.file_names import is_portable
 from conda2wheel.net.credentials import Credentials, credentials
 from conda2wheel.net.urls import (
     fragment_sha256,
@@ -81,7 +82,8 @@ def download(wanted: RemoteFile, folder: Path, max_bytes: int, watch: ProgressCa
     require_secure(wanted.url)
     expected = wanted.sha256 or fragment_sha256(wanted.url)
     last = urlsplit(secret_url(wanted.url)).path.rpartition("/")[2]
-    target = folder / (last if re.fullmatch(r"\w[\w.+~!=-]{0,200}", last, re.ASCII) else "package")
+    plain = re.fullmatch(r"\w[\w.+~!=-]{0,200}", last, re.ASCII) is not None and is_portable(last)
+    target = folder / (last if plain else "package")
     shown = redacted(wanted.url)
     with _network_errors(shown), _disk_errors(shown, folder), _session() as session, target.open("w+b") as out:
         partial = _Partial(out, max_bytes, wanted.size, watch)
@@ -112,10 +114,18 @@ class Validators:
 
 
 class FileRequests:
-    """Requests for many files under the rules of `download`, on connections that stay open; for several threads."""
+    """Requests for many files under the rules of `download`, on connections that stay open; for several threads.
 
-    def __init__(self) -> None:
+    Args:
+        headers: sent with each request; Authorization not after a redirect to another host.
+        certificates: a file of certificate authorities; None for those of requests.
+    """
+
+    def __init__(self, headers: Mapping[str, str] | None = None, certificates: str | None = None) -> None:
         self._session = _session()
+        self._session.headers.update(headers or {})
+        if certificates is not None:
+            self._session.verify = certificates
 
     def get(self, url: str, out: IO[bytes], max_bytes: int, known: Validators = Validators()) -> Validators | None:
         """Write a file to `out`, if it is another version than the one that is known.

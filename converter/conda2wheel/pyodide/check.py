@@ -217,7 +217,7 @@ class _Checker:
     def check(self, path: Path, wheel: WheelFile, version: str) -> Checked:
         self.node = self.node or find_node()
         if version not in self.runtimes:
-            self.runtimes[version] = fetch.pyodide(version, self.node, self.cache)
+            self.runtimes[version] = fetch.pyodide(version, self.cache)
         runtime = self.runtimes[version]
         started = time.monotonic()
         plan = plan_installation(wheel, self.pool, runtime)

