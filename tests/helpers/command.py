@@ -58,7 +58,7 @@ def run(
         }
         out.touch()
         status = _ask(_server(os.getpid()), request)
-        return subprocess.CompletedProcess(words, status, out.read_text(), err.read_text())
+        return subprocess.CompletedProcess(words, status, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
 
 
 @functools.cache

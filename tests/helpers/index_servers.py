@@ -142,19 +142,19 @@ def _read(url: str) -> str:
 @contextmanager
 def _running(name: str, command: Sequence[object], simple: str, log: Path) -> Iterator[IndexServer]:
     environ: Mapping[str, str] = {**os.environ, "WEB_CONCURRENCY": "1"}
-    with log.open("w") as lines:
+    with log.open("w", encoding="utf-8") as lines:
         process = subprocess.Popen(list(map(str, command)), stdout=lines, stderr=lines, text=True, env=environ)
     try:
         end = time.monotonic() + WAIT
         while True:
-            assert process.poll() is None, log.read_text()
+            assert process.poll() is None, log.read_text(encoding="utf-8")
             with contextlib.suppress(OSError):
                 _read(simple)
                 break
-            assert time.monotonic() < end, log.read_text()
+            assert time.monotonic() < end, log.read_text(encoding="utf-8")
             time.sleep(0.05)
         yield IndexServer(name, simple, process)
-        assert process.poll() is None, log.read_text()
+        assert process.poll() is None, log.read_text(encoding="utf-8")
     finally:
         process.terminate()
         process.wait(WAIT)

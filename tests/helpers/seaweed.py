@@ -100,4 +100,4 @@ def _wait(server: S3, log: Path) -> None:
             time.sleep(0.2)
         else:
             return
-    raise AssertionError(f"no S3 server: {log.read_text(errors='replace')[-2000:]}")
+    raise AssertionError(f"no S3 server: {log.read_text(encoding='utf-8', errors='replace')[-2000:]}")

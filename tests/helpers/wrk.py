@@ -60,8 +60,8 @@ def load(urls: Sequence[str], accept: str, seconds: int, process: int, pause: fl
     parts = [urlsplit(url) for url in urls]
     with tempfile.TemporaryDirectory() as name:
         script, paths = Path(name, "requests.lua"), Path(name, "paths")
-        script.write_text(SCRIPT + (f"delay = function() return {pause:g} end\n" if pause else ""))
-        paths.write_text("".join(f"{each.path}\n" for each in parts))
+        script.write_text(SCRIPT + (f"delay = function() return {pause:g} end\n" if pause else ""), encoding="utf-8")
+        paths.write_text("".join(f"{each.path}\n" for each in parts), encoding="utf-8")
         command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", script, "-H", f"Accept: {accept}"]
         before = processor_time(process)
         done = subprocess.run(

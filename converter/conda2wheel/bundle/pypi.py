@@ -116,7 +116,7 @@ class PyPIDownloader:
             )
         return PackageIndexClient(package_indexes())
 
-    def _candidates(self, files: Iterable[IndexFile]) -> Iterator[_Candidate]:
+    def _candidates(self, files: Iterable[IndexFile]) -> Iterator[_FittingWheel]:
         """Yield the wheels that fit this Python and these platforms."""
         ranks = {tag: rank for rank, tag in enumerate(self._tags())}
         for each in files:
@@ -126,7 +126,7 @@ class PyPIDownloader:
                 continue
             rank = min((ranks[tag] for tag in tags if tag in ranks), default=None)
             if rank is not None and _allows(each.requires_python, self.python):
-                yield _Candidate(version, rank, each)
+                yield _FittingWheel(version, rank, each)
 
     def _tags(self) -> Iterator[Tag]:
         """Yield the tags that a wheel may have, the best first."""
@@ -144,7 +144,7 @@ class PyPIDownloader:
 
 
 @dataclass(frozen=True)
-class _Candidate:
+class _FittingWheel:
     """A wheel that fits, and the place of its best tag."""
 
     version: Version

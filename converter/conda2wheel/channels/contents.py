@@ -18,7 +18,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from conda2wheel.abi.side_module import SHARED_OBJECT
 from conda2wheel.channels.downloads import AT_ONCE, Downloads
@@ -27,7 +27,7 @@ from conda2wheel.conda.import_roots import import_paths
 from conda2wheel.conda.match_spec import run_export_specs
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.busy import WAIT, while_busy
-from conda2wheel.net.urls import redacted
+from conda2wheel.net.urls import file_path, redacted
 from conda2wheel.results import ConversionWarning
 
 FILE = "contents.sqlite"
@@ -160,7 +160,7 @@ def _listed(build: Build, downloads: Downloads, max_bytes: int) -> PackageInfo |
     shown = redacted(build.url)
     parts = urlsplit(build.url)
     if parts.scheme == "file":
-        return read_local_info(Path(unquote(parts.path)), shown)
+        return read_local_info(file_path(build.url), shown)
     if build.sha256 and (path := downloads.cached(build.sha256)) is not None:
         return read_local_info(path, shown)
     if downloads.offline:

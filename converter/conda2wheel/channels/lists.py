@@ -25,12 +25,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import unquote, urlsplit
 
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.writing import replace_file
 from conda2wheel.net.download import CONNECTIONS, FileRequests, UnreachableError, Validators
-from conda2wheel.net.urls import Address, secret_url, steered
+from conda2wheel.net.urls import Address, file_path, secret_url, steered
 
 Subdir = Literal["emscripten-wasm32", "noarch"]
 SHARDS = "repodata_shards.msgpack.zst"
@@ -181,7 +180,7 @@ class ChannelLists:
     def _body(self, requests: FileRequests, subdir: Subdir, form: str) -> bytes | None:
         """Return a list as it is served; None if the channel does not have that form."""
         if self._is_folder:
-            return _file(Path(unquote(urlsplit(secret_url(self.channel)).path)) / subdir / form)
+            return _file(file_path(self.channel) / subdir / form)
         kept = self._kept(subdir, form)
         if self.offline:
             if kept is None:
@@ -280,7 +279,7 @@ class ChannelLists:
     def _request_shard(self, requests: FileRequests, base: Address, sha256: str) -> bytes:
         url = base.child(f"{sha256}.msgpack.zst")
         if secret_url(url).startswith("file:"):
-            body = _file(Path(unquote(urlsplit(secret_url(url)).path)))
+            body = _file(file_path(url))
             if body is None:
                 raise DamagedListError(f"{url}: no such file")
         elif self.offline:

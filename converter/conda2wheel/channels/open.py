@@ -12,7 +12,7 @@ from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Failed
 from conda2wheel.files.packagefile import FileBlob, Limits
 from conda2wheel.net.download import require_sha256
-from conda2wheel.net.urls import fragment_sha256, is_url, redacted, secret_url, source_of
+from conda2wheel.net.urls import file_path, fragment_sha256, is_url, redacted, secret_url, source_of
 
 
 def open_package(source: str | Path, limits: Limits = DEFAULT_LIMITS, downloads: Downloads = DOWNLOADS) -> CondaPackage:
@@ -40,7 +40,7 @@ def _open_url(url: str, limits: Limits, downloads: Downloads) -> CondaPackage:
     if parts.scheme == "file":
         if parts.netloc not in ("", "localhost"):
             raise Failed("not-found", f"{url}: a file URL names a file of this machine", "write file:///path")
-        path = Path(unquote(parts.path))
+        path = file_path(url)
         if (expected := fragment_sha256(url)) is not None and path.is_file():
             require_sha256(url, FileBlob(path, path.stat().st_size).sha256, expected)
         return open_local(str(path), limits)

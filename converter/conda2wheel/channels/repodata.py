@@ -16,7 +16,7 @@ from conda2wheel.channels.records import LeftOutRecord, RecordsRead
 from conda2wheel.conda.match_spec import spec_name
 from conda2wheel.conda.parsing import parse_match_spec
 from conda2wheel.errors import Failed
-from conda2wheel.net.urls import Address, require_secure, secret_url
+from conda2wheel.net.urls import Address, is_path, require_secure, secret_url
 
 if TYPE_CHECKING:
     from rattler import MatchSpec, RepoDataRecord
@@ -31,7 +31,7 @@ def channel_url(channel: str) -> Address:
     """Return a channel's address: the URL itself, that of a local folder, or that of the name on prefix.dev."""
     if "://" in channel or channel.startswith("file:"):
         return Address(channel)
-    if os.path.isdir(channel) or channel.startswith((".", "/", "~")):
+    if os.path.isdir(channel) or is_path(channel):
         return Address(Path(channel).expanduser().absolute().as_uri())
     return Address(CHANNEL_ALIAS + channel)
 

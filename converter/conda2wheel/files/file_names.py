@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import PurePath, PureWindowsPath
 
 MAX_BYTES = 255  # of a name, on the usual file systems
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')  # of Windows; `:` begins a stream of a file there
@@ -21,3 +22,15 @@ def is_portable(name: str) -> bool:
         and not name.endswith((".", " "))
         and not _DEVICES.fullmatch(name)
     )
+
+
+def extended(path: PurePath) -> str:
+    r"""Return an absolute path so that Windows takes it as it is: longer than 260 characters, with folders such as `con`.
+
+    >>> print(extended(PureWindowsPath("C:/store")), extended(PureWindowsPath("//host/share/store")))
+    \\?\C:\store \\?\UNC\host\share\store
+    """
+    text = str(path)
+    if not isinstance(path, PureWindowsPath) or text.startswith("\\\\?\\"):
+        return text
+    return "\\\\?\\UNC" + text[1:] if text.startswith("\\\\") else "\\\\?\\" + text

@@ -37,7 +37,7 @@ class Problem(NamedTuple):
 def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
     """Return a file's text and document. Raises `Failed`: not-found, unreadable, or usage with the line that is not TOML."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise not_found(path) from None
     except OSError as error:

@@ -22,7 +22,7 @@ from conda2wheel.files.packagefile import Limits
 from conda2wheel.files.toml import Problem, check_table, invalid_document, parse_duration, parse_size, read_toml, suggestion
 from conda2wheel.mirror.state.match_specs import parse_pattern
 from conda2wheel.mirror.state.model import ItemKey, with_tuples
-from conda2wheel.net.urls import is_secure, is_url
+from conda2wheel.net.urls import is_path, is_secure, is_url
 from conda2wheel.options import ALLOWABLE, DEFAULT_LEVEL, PINS, Options, Pins, tag_form
 from conda2wheel.recipes.model import RecipeBook
 
@@ -306,7 +306,7 @@ def _config(path: Path, document: Mapping[str, Any]) -> MirrorConfig:
 
 def _channel(base: Path, channel: str) -> str:
     """Resolve a channel's folder relative to the configuration; names and URLs stay."""
-    return str(base / Path(channel).expanduser()) if channel.startswith((".", "/", "~")) else channel
+    return str(base / Path(channel).expanduser()) if is_path(channel) else channel
 
 
 def _digest(value: Any) -> str:

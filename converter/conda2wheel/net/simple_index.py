@@ -16,13 +16,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
-from urllib.request import url2pathname
 
 from conda2wheel.errors import Failed
 from conda2wheel.files.file_names import is_portable
 from conda2wheel.net.download import FileRequests, require_sha256
 from conda2wheel.net.registry_settings import PackageIndexes
-from conda2wheel.net.urls import Address, fragment_sha256, is_url, secret_url, steered
+from conda2wheel.net.urls import Address, file_path, fragment_sha256, is_url, secret_url, steered
 
 ACCEPT = {"Accept": "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"}
 MAX_PAGE = 128 << 20  # bytes; the largest projects of PyPI have some 20 MB
@@ -102,7 +101,7 @@ class PackageIndexClient:
 
     def _get(self, url: Address, out: IO[bytes], max_bytes: int) -> None:
         if secret_url(url).startswith("file:"):
-            path = Path(url2pathname(urlsplit(secret_url(url)).path))
+            path = file_path(url)
             try:
                 out.write(path.read_bytes())
             except (FileNotFoundError, NotADirectoryError):
@@ -113,7 +112,7 @@ class PackageIndexClient:
     def _page(self, page: Address) -> Iterator[IndexFile]:
         url = page
         if secret_url(page).startswith("file:"):
-            folder = Path(url2pathname(urlsplit(secret_url(page)).path))
+            folder = file_path(page)
             name = next((each for each in ("index.json", "index.html") if (folder / each).is_file()), None)
             if name is None:
                 return
@@ -129,7 +128,7 @@ class PackageIndexClient:
 
     def _links(self, place: str) -> Iterator[IndexFile]:
         """Yield the files of a folder or a page of links."""
-        folder = Path(url2pathname(urlsplit(place).path)) if place.startswith("file:") else Path(place).expanduser()
+        folder = file_path(place) if place.startswith("file:") else Path(place).expanduser()
         if is_url(place) and not place.startswith("file:"):
             yield from self._page(Address(place))
         elif folder.is_dir():
@@ -142,7 +141,7 @@ def _parsed(page: Address, data: bytes) -> Iterator[IndexFile]:
         if data.lstrip()[:1] == b"{":
             entries = [_of_json(each) for each in json.loads(data)["files"]]
         else:
-            parser = _Links()
+            parser = _IndexLinks()
             parser.feed(data.decode("utf-8", "replace"))
             entries = parser.found
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -166,7 +165,7 @@ def _of_json(file: dict[str, Any]) -> _Entry:
     return str(file["filename"]), str(file["url"]), sha256 and str(sha256), python and str(python), yanked is not False
 
 
-class _Links(HTMLParser):
+class _IndexLinks(HTMLParser):
     """The links of a page."""
 
     def __init__(self) -> None:

@@ -6,8 +6,11 @@ redacted URL, so that messages, JSON documents, logs and databases have nothing 
 
 from __future__ import annotations
 
+import os
 import re
-from urllib.parse import urljoin, urlsplit
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit
+from urllib.request import url2pathname
 
 from conda2wheel.errors import Failed
 
@@ -120,6 +123,25 @@ def redact_text(text: str) -> str:
 def source_of(text: str) -> str:
     """Return what a user names: a URL as an address, anything else unchanged."""
     return Address(text) if is_url(text) else text
+
+
+def file_path(url: str) -> Path:
+    """Return the path of a file URL on this machine.
+
+    >>> file_path("file:///srv/my%20channel").as_posix()
+    '/srv/my channel'
+    """
+    path = urlsplit(secret_url(url)).path
+    return Path(url2pathname(path) if os.name == "nt" else unquote(path))
+
+
+def is_path(text: str) -> bool:
+    """Whether a text that may be a name is the path of a folder or file.
+
+    >>> is_path("./x"), is_path("~/x"), is_path("emscripten-forge")
+    (True, True, False)
+    """
+    return text.startswith((".", "/", "~")) or os.path.isabs(text)
 
 
 def is_url(source: str) -> bool:

@@ -353,7 +353,7 @@ def test_a_bug_is_an_internal_error_with_a_traceback_under_v(tmp_path: Path) -> 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
 @pytest.mark.parametrize("options", [(), ("--json",)])
 def test_a_result_that_cannot_be_written_is_one_line(options: tuple[str, ...], tmp_path: Path) -> None:
-    with Path("/dev/full").open("w") as full:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
         command = [*CLI, "convert", str(demo()), "-o", str(tmp_path), *options]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1

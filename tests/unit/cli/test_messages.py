@@ -30,7 +30,7 @@ HOSTILE = "\x1b[31mred\x1b]0;title\x07\x9b2J\u202e\u2066[bold]b[/bold][link=x:]l
 def test_the_command_line_prints_in_one_place_only(path: Path) -> None:
     if path.stem == "messages":
         return
-    calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    calls = [node.func for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
     names = {node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "") for node in calls}
     assert not names & {"secho", "Console", "print_exception"}, names
     assert not [node for node in calls if isinstance(node, ast.Name) and node.id == "print"]

@@ -111,7 +111,7 @@ def test_a_killed_service_ends_what_was_queued(config: Path, channel: Served, tm
 
 def test_two_servers_and_a_run_of_the_mirror_leave_a_consistent_index(config: Path, channel: Served, tmp_path: Path) -> None:
     other = tmp_path / "other.toml"
-    other.write_text(config.read_text() + '[state]\npath = "other.sqlite"\n', encoding="utf-8")
+    other.write_text(config.read_text(encoding="utf-8") + '[state]\npath = "other.sqlite"\n', encoding="utf-8")
     names = [f"pure-{number}" for number in range(6)] + ["numpy", "one", "two"]
     with started(config, log=tmp_path / "a.log") as first, started(other, log=tmp_path / "b.log") as second:
         threads = [thread for service in (first, second) for thread in ask(service, *names)]

@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from conda2wheel.errors import Failed
+from conda2wheel.files.file_names import extended
 from conda2wheel.files.locks import file_lock
 from conda2wheel.files.writing import replace_file, sync_folder, write_file
 from conda2wheel.mirror.store.base import ObjectInfo, Store, StoredObject, store_error
@@ -38,11 +39,11 @@ class FolderStore(Store):
     """A store in a folder, which the first write creates."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root.absolute()
-        self.url = str(self.root)
+        self.root = Path(extended(root.absolute()))
+        self.url = str(root.absolute())
 
     def __reduce__(self) -> tuple[type[FolderStore], tuple[Path]]:
-        return (type(self), (self.root,))
+        return (type(self), (Path(self.url),))
 
     def fetch(self, path: str) -> StoredObject | None:
         with _errors(f"read {self.root / path}"):

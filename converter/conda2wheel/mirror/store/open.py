@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.mirror.store.folder import FolderStore
+from conda2wheel.net.urls import file_path
 
 
 def open_store(url: str, **options: Any) -> Store:
@@ -24,4 +26,4 @@ def open_store(url: str, **options: Any) -> Store:
         from conda2wheel.mirror.store.bucket import BucketStore  # obstore is an optional dependency, and slow to import
 
         return BucketStore(url, **options)
-    return FolderStore(Path(url.removeprefix("file://")))
+    return FolderStore(file_path(url) if os.name == "nt" and url.startswith("file://") else Path(url.removeprefix("file://")))
