@@ -20,7 +20,7 @@ from conda2wheel.channels.downloads import Downloads
 from conda2wheel.errors import Failed
 from conda2wheel.files.pypa import parse_specifiers
 from conda2wheel.net.registry_settings import package_indexes
-from conda2wheel.net.simple_index import IndexFile, PackageIndexClient
+from conda2wheel.net.simple_index import PackageIndexClient, ProjectFile
 from conda2wheel.pyodide.wheelfile import open_wheel, requirements_of
 
 MAX_BYTES = 1 << 30  # of one wheel
@@ -116,7 +116,7 @@ class PyPIDownloader:
             )
         return PackageIndexClient(package_indexes())
 
-    def _candidates(self, files: Iterable[IndexFile]) -> Iterator[_FittingWheel]:
+    def _candidates(self, files: Iterable[ProjectFile]) -> Iterator[_FittingWheel]:
         """Yield the wheels that fit this Python and these platforms."""
         ranks = {tag: rank for rank, tag in enumerate(self._tags())}
         for each in files:
@@ -149,7 +149,7 @@ class _FittingWheel:
 
     version: Version
     rank: int
-    file: IndexFile
+    file: ProjectFile
 
 
 def _allows(requires_python: str | None, python: str) -> bool:

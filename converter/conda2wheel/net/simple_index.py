@@ -29,7 +29,7 @@ _HINT = "check the network, and the index in the settings of pip or uv"
 
 
 @dataclass(frozen=True)
-class IndexFile:
+class ProjectFile:
     """A file of a project.
 
     Attributes:
@@ -60,7 +60,7 @@ class PackageIndexClient:
     def __exit__(self, *_: object) -> None:
         self._requests.close()
 
-    def files(self, project: str) -> tuple[IndexFile, ...]:
+    def files(self, project: str) -> tuple[ProjectFile, ...]:
         """Return the files of a project in all indexes, those of the first index first.
 
         Args:
@@ -70,7 +70,7 @@ class PackageIndexClient:
             Failed: network; an index that does not have the project is none.
             Refused: too-large.
         """
-        found: dict[str, IndexFile] = {}
+        found: dict[str, ProjectFile] = {}
         for index in self.indexes.urls:
             page = Address(secret_url(index).rstrip("/") + f"/{project}/")
             for each in self._page(page):
@@ -80,7 +80,7 @@ class PackageIndexClient:
                 found.setdefault(each.filename, each)
         return tuple(found.values())
 
-    def download(self, file: IndexFile, folder: Path, max_bytes: int) -> Path:
+    def download(self, file: ProjectFile, folder: Path, max_bytes: int) -> Path:
         """Download a file into a folder.
 
         Raises:
@@ -109,7 +109,7 @@ class PackageIndexClient:
             return
         self._requests.get(url, out, max_bytes)
 
-    def _page(self, page: Address) -> Iterator[IndexFile]:
+    def _page(self, page: Address) -> Iterator[ProjectFile]:
         url = page
         if secret_url(page).startswith("file:"):
             folder = file_path(page)
@@ -126,17 +126,17 @@ class PackageIndexClient:
                 raise Failed(error.code, error.message, _HINT) from None
             yield from _parsed(page, out.getvalue())
 
-    def _links(self, place: str) -> Iterator[IndexFile]:
+    def _links(self, place: str) -> Iterator[ProjectFile]:
         """Yield the files of a folder or a page of links."""
         folder = file_path(place) if place.startswith("file:") else Path(place).expanduser()
         if is_url(place) and not place.startswith("file:"):
             yield from self._page(Address(place))
         elif folder.is_dir():
             for each in sorted(folder.iterdir()):
-                yield IndexFile(each.name, Address(each.absolute().as_uri()))
+                yield ProjectFile(each.name, Address(each.absolute().as_uri()))
 
 
-def _parsed(page: Address, data: bytes) -> Iterator[IndexFile]:
+def _parsed(page: Address, data: bytes) -> Iterator[ProjectFile]:
     try:
         if data.lstrip()[:1] == b"{":
             entries = [_of_json(each) for each in json.loads(data)["files"]]
@@ -153,7 +153,7 @@ def _parsed(page: Address, data: bytes) -> Iterator[IndexFile]:
             continue
         named = name or unquote(urlsplit(secret_url(url)).path.rpartition("/")[2])
         if is_portable(named):
-            yield IndexFile(named, url.without_fragment(), sha256 or fragment_sha256(href), python, yanked)
+            yield ProjectFile(named, url.without_fragment(), sha256 or fragment_sha256(href), python, yanked)
 
 
 _Entry = tuple[str, str, str | None, str | None, bool]  # name, href, sha256, Requires-Python, yanked
