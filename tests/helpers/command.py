@@ -19,6 +19,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 PRELOADED = (
     "rattler",
     "conda2wheel.cli",
@@ -45,6 +47,8 @@ def run(
     has ended). `user` is the number of an unprivileged user.
     """
     words = [str(each) for each in arguments]
+    if not hasattr(os, "fork"):
+        return _fresh(words, cwd, env, stdout, user)
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
         request = {
@@ -59,6 +63,17 @@ def run(
         out.touch()
         status = _ask(_server(os.getpid()), request)
         return subprocess.CompletedProcess(words, status, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
+
+
+def _fresh(
+    words: list[str], cwd: str | Path | None, env: Mapping[str, str] | None, stdout: str, user: int | None
+) -> subprocess.CompletedProcess[str]:
+    """The same in a fresh interpreter, where processes are not forked."""
+    if stdout not in ("file", "ascii") or user is not None:
+        pytest.skip("needs the file descriptors and users of POSIX")
+    environ = {"PYTHONIOENCODING": "utf-8", **(os.environ if env is None else env)}
+    command = [sys.executable, "-m", "conda2wheel", *words]
+    return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, encoding="utf-8", check=False)
 
 
 @functools.cache
