@@ -51,7 +51,7 @@ class ServiceProcess:
 
 
 @contextmanager
-def started(*arguments: object, log: Path, port: int = 0, **environ: str) -> Iterator[ServiceProcess]:
+def started(*arguments: object, log: Path, port: str | int = 0, **environ: str) -> Iterator[ServiceProcess]:
     """Start the service on a port, a free one by default; whatever runs at the end of the block is killed."""
     command = [sys.executable, "-m", "conda2wheel", "serve", *map(str, arguments), "--port", str(port)]
     with log.open("a", encoding="utf-8") as errors:

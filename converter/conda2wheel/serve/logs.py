@@ -18,7 +18,7 @@ from typing import Any, TextIO
 from conda2wheel.files.escape import printable
 from conda2wheel.serve.config import LogForm
 
-_quoted: Callable[[str], str] = json.encoder.encode_basestring_ascii  # type: ignore[assignment]
+_quoted: Callable[[str], str] = json.encoder.encode_basestring_ascii
 
 
 class EventLog:
