@@ -23,7 +23,6 @@ from conda2wheel.index.pyodide_lock import LockEntry
 from conda2wheel.net.cache import cache_folder
 from conda2wheel.pyodide.fetch import pyodide as fetch_pyodide
 from conda2wheel.pyodide.lock import Runtime, runtime_of_platform
-from conda2wheel.pyodide.node import find_node
 from conda2wheel.pyodide.wheelfile import WheelFile, open_wheel
 from conda2wheel.results import ConversionWarning
 
@@ -235,7 +234,7 @@ def _runtime(version: str | None, wheels: Sequence[WheelFile], target: Platform 
         row = _platform(wheels)
     newest = version or max((known for known, _ in row.pyodide), key=Version)
     if merge:
-        return fetch_pyodide(newest, find_node(), cache_folder())
+        return fetch_pyodide(newest, cache_folder())
     return runtime_of_platform(row, newest)
 
 
