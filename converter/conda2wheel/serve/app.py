@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.exceptions import HTTPException
 
 from conda2wheel._version import __version__
 from conda2wheel.errors import Failed
@@ -75,6 +77,15 @@ def create_app(service: Service) -> Front:
     @api.exception_handler(DeniedError)
     async def denied(_: Request, error: DeniedError) -> Response:
         return JSONResponse({"detail": error.detail}, error.status, error.headers)
+
+    @api.exception_handler(HTTPException)
+    async def wrong(request: Request, error: HTTPException) -> Response:
+        """An error in JSON; to a browser that asks for a page that is not there, a page."""
+        path = request.url.path
+        wants_page = "text/html" in request.headers.get("accept", "") and not path.startswith("/api/")
+        if error.status_code == 404 and wants_page:
+            return await service.pages.missing("../" * (path.count("/") - 1))
+        return await http_exception_handler(request, error)
 
     @api.exception_handler(Failed)
     async def failed(_: Request, error: Failed) -> Response:

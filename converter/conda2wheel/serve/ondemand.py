@@ -65,7 +65,8 @@ class DemandedItem:
             return PageNote(label, "queued")
         if self.status == "done" or result is None:
             return None
-        return PageNote(label, self.status, result.code, result.message, result.hint)
+        why = None if result.message is None else result.message.removeprefix(f"{label}: ")
+        return PageNote(label, self.status, result.code, why, result.hint)
 
 
 class Demand:

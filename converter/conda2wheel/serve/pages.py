@@ -129,6 +129,10 @@ class ServicePages:
             found = await asyncio.get_running_loop().run_in_executor(self._renderer, current.answer, key, make)
         return AnswerResponse(found)
 
+    async def missing(self, root: str, message: str = "There is no such page.") -> Response:
+        """The page of what is not there, with the relative path to the top."""
+        return AnswerResponse(_html((await self.current()).pages.error(404, message, root), 404))
+
     def _end(self, update: asyncio.Task[_Made]) -> None:
         self._update = None
         if not update.cancelled() and (error := update.exception()) is not None:
@@ -244,8 +248,7 @@ def pages_router(service: ServicePages) -> APIRouter:
         current = await service.current()
         found = current.pages.catalogue.find(name)
         if found is None or found.page is None:
-            page = current.pages.error(404, "There is no such package in the channel.", "../../")
-            return AnswerResponse(_html(page, 404))
+            return await service.missing("../../", "There is no such package in the channel.")
         if found.page != name:
             return RedirectResponse(f"../{found.page}/{'' if file == 'index.html' else file}", 302)
         return await made(("package", found.name, file), lambda pages: _package_file(pages, found, file))
@@ -254,7 +257,7 @@ def pages_router(service: ServicePages) -> APIRouter:
     async def static(name: str) -> Response:
         data = assets().get(name)
         if data is None:
-            return AnswerResponse(_html((await service.current()).pages.error(404, "There is no such file.", "../"), 404))
+            return await service.missing("../", "There is no such file.")
         return await made((STATIC, name), lambda _: _file(name, data))
 
     @router.get(f"/{PYODIDE}/{{version}}/{{name}}")
@@ -262,7 +265,7 @@ def pages_router(service: ServicePages) -> APIRouter:
         await service.current()
         path = service.pyodide_file(version, name)
         if path is None:
-            return AnswerResponse(_html((await service.current()).pages.error(404, "There is no such file.", "../../"), 404))
+            return await service.missing("../../", "There is no such file.")
         return FileResponse(path, media_type=content_type(name), headers={"Cache-Control": IMMUTABLE})
 
     return router

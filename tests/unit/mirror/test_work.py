@@ -98,7 +98,9 @@ def test_source_date_epoch_is_that_of_the_job_and_not_of_the_worker(
 
 def test_failures_and_refusals_have_their_codes(listed: dict[str, ChannelPackage], config: MirrorConfig, tmp_path: Path) -> None:
     good = make_job(listed["numpy"], config)
-    assert work(make_job(listed["bzip2"], config)).status == "refused"
+    refused = work(make_job(listed["bzip2"], config))
+    assert refused.status == "refused"
+    assert (refused.message or "").startswith(f"{listed['bzip2'].subdir}/{listed['bzip2'].stem}: ")  # and no address
     assert work(dataclasses.replace(good, url="https://127.0.0.1:9/x.conda")).code == "network"
     (tmp_path / "file").write_text("")
     assert work(dataclasses.replace(good, store=str(tmp_path / "file" / "store"))).code in ("store", "disk")

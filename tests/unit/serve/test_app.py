@@ -69,3 +69,14 @@ def test_an_error_of_the_service_is_logged_and_is_no_page(tmp_path: Path) -> Non
 def test_the_openapi_document_has_the_operations(tmp_path: Path) -> None:
     with running(configured(tmp_path, OFF)) as service:
         assert {"/healthz", "/readyz", "/metrics"} <= service.get("/openapi.json").json()["paths"].keys()
+
+
+def test_a_browser_gets_a_page_of_what_is_not_there_and_a_program_json(tmp_path: Path) -> None:
+    with running(configured(tmp_path, OFF)) as service:
+        for path in ("/nothing", "/packages/", "/a/b/c"):
+            page = service.get(path, Accept="text/html,*/*;q=0.8")
+            assert (page.status, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
+            top = "../" * (path.count("/") - 1)
+            assert f'href="{top}static/pages.css' in page.text
+            assert service.get(path).json() == {"detail": "Not Found"}
+        assert service.get("/api/v1/nothing", Accept="text/html").json() == {"detail": "Not Found"}

@@ -13,6 +13,8 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 from urllib.parse import urlencode
 
+from packaging.utils import canonicalize_name
+
 from conda2wheel.index.pages.catalogue import STATES, CataloguePackage, PackageCatalogue
 
 WHOLE, NAME, IMPORT, BEGINS, PART, INSIDE, WORD, TEXT = 1000, 100, 80, 60, 40, 25, 10, 3
@@ -161,8 +163,9 @@ def fits(package: CataloguePackage, query: SearchQuery) -> bool:
 
 
 def names_of(package: CataloguePackage) -> tuple[str, ...]:
-    """Its conda name, and its project's if it is another one."""
-    return (package.name,) if package.project in (None, package.name) else (package.name, str(package.project))
+    """Its conda name, and its project's if it is another one, not only another spelling."""
+    same = package.project is None or canonicalize_name(package.name) == package.project
+    return (package.name,) if same else (package.name, str(package.project))
 
 
 def imports_of(package: CataloguePackage) -> tuple[str, ...]:

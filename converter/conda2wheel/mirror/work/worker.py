@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import re
 import tempfile
 import time
 import traceback
@@ -142,7 +143,8 @@ def work(job: ConversionJob) -> ItemResult:
     except (KeyboardInterrupt, SystemExit):
         raise
     except Refused as refusal:
-        result = ItemResult(job.key, "refused", refusal.code, refusal.message, refusal.hint, warnings=_noted(refusal.warnings))
+        message = _labelled(job, refusal.message)
+        result = ItemResult(job.key, "refused", refusal.code, message, refusal.hint, warnings=_noted(refusal.warnings))
     except BaseException as error:  # noqa: BLE001 - panics of Rust code are no Exception
         result = failure_of(job, error)
     return replace(result, seconds=measures.seconds, downloaded=sum(measures.received.values()))
@@ -154,7 +156,7 @@ def failure_of(job: ConversionJob, error: BaseException) -> ItemResult:
     if isinstance(error, Conda2WheelError):
         code = _CLASSES.get(error.code, error.code)
         code = code if code in retries() else "internal"
-        return ItemResult(job.key, "failed", code, error.message, error.hint, warnings=_noted(error.warnings))
+        return ItemResult(job.key, "failed", code, _labelled(job, error.message), error.hint, warnings=_noted(error.warnings))
     if isinstance(error, MemoryError):
         message = f"{label}: it needs more than {job.memory >> 20} MiB" if job.memory else f"{label}: out of memory"
         return ItemResult(job.key, "failed", "memory", message, "raise [work] memory, or exclude it")
@@ -165,6 +167,13 @@ def failure_of(job: ConversionJob, error: BaseException) -> ItemResult:
     line = next(iter(str(error).splitlines()), "")
     message = f"{label}: {type(error).__name__}: {line}{where}"
     return ItemResult(job.key, "failed", "internal", message, "this is a bug of conda2wheel")
+
+
+def _labelled(job: ConversionJob, message: str) -> str:
+    """A message that names the package as the channel does, not by the address or path that the job opened."""
+    name = re.escape(job.url.rpartition("/")[2])
+    label = f"{job.package.subdir}/{job.package.stem}"
+    return re.sub(rf"^.*?[/\\]{name}(?:#sha256=\w*)?(?=: )", lambda _: label, message, count=1)
 
 
 def _noted(warnings: Iterable[ConversionWarning]) -> tuple[tuple[str, str], ...]:
