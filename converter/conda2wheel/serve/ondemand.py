@@ -35,7 +35,7 @@ from conda2wheel.serve.catalogue import Catalogue, CatalogueItem
 from conda2wheel.serve.http import Answer, Scope, header, problem
 from conda2wheel.serve.jobs import AHEAD, ASKED, NEWER, OLDER, JobRequest, ServiceJob
 from conda2wheel.serve.published import PublishedIndex
-from conda2wheel.serve.runner import JobOutcome, JobRunner
+from conda2wheel.serve.runner import JobOutcome, JobRunner, WorkersGoneError
 from conda2wheel.serve.simple import PageNote, ProjectPage
 from conda2wheel.serve.state import ServiceState
 
@@ -344,6 +344,18 @@ class ChannelConverter:
         return found if found is not None and is_stored(self._store, found.entries) else None
 
     async def _convert(self, job: ConversionJob, workers: Workers) -> ItemResult:
+        """Convert with a worker. Raises `WorkersGoneError` where the workers cannot be reached, so that nothing is known."""
+        try:
+            result = await self._called(job, workers)
+        except Exception as error:
+            if (gone := workers.problem()) is not None:
+                raise WorkersGoneError(gone) from error
+            raise
+        if result.code == "lost" and (gone := workers.problem()) is not None:
+            raise WorkersGoneError(gone)
+        return result
+
+    async def _called(self, job: ConversionJob, workers: Workers) -> ItemResult:
         future = await asyncio.to_thread(workers.submit, job)
         wrapped = asyncio.wrap_future(future)
         try:

@@ -32,6 +32,10 @@ class JobOutcome:
 Handler = Callable[[ServiceJob, Workers], Awaitable[JobOutcome]]
 
 
+class WorkersGoneError(Exception):
+    """The workers of a job cannot be reached: it is queued again."""
+
+
 class JobRunner:
     """Claims jobs while workers are free.
 
@@ -69,22 +73,36 @@ class JobRunner:
 
     async def run(self) -> None:
         """Run jobs until `stop`."""
-        async with contextlib.AsyncExitStack() as stack:
-            workers = await self._open(stack)
-            beat = asyncio.create_task(self._beat())
-            stack.callback(beat.cancel)
+        beat = asyncio.create_task(self._beat())
+        try:
             while not self._stopping:
-                while len(self._running) < workers.number and not self._stopping:
-                    job = await self._claim()
-                    if job is None:
-                        break
-                    task = asyncio.create_task(self._work(job, workers))
-                    self._running[task] = job
-                    task.add_done_callback(self._forget)
-                self._wake.clear()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), LOOK)
-            await self._drained()
+                async with contextlib.AsyncExitStack() as stack:
+                    workers = await self._open(stack)
+                    await self._use(workers)
+                    await self._drained()
+        finally:
+            beat.cancel()
+
+    async def _use(self, workers: Workers) -> None:
+        """Run jobs until `stop`, or until the workers have to be opened again."""
+        while not self._stopping and not workers.is_closed():
+            self._set_problem(workers.problem())
+            while self.problem is None and len(self._running) < workers.number and not self._stopping:
+                job = await self._claim()
+                if job is None:
+                    break
+                task = asyncio.create_task(self._work(job, workers))
+                self._running[task] = job
+                task.add_done_callback(self._forget)
+                self._set_problem(workers.problem())
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), LOOK)
+
+    def _set_problem(self, problem: str | None) -> None:
+        if problem != self.problem:
+            self._log("workers", "info" if problem is None else "error", message=problem or "they can be reached")
+        self.problem = problem
 
     def begin_stop(self) -> None:
         """Claim no more jobs."""
@@ -120,13 +138,10 @@ class JobRunner:
                 if error.code == "dependency" or self._stopping:
                     self.problem = error.message
                     raise
-                if self.problem != error.message:
-                    self._log("workers", "error", message=error.message)
-                self.problem = error.message
+                self._set_problem(error.message)
                 await asyncio.sleep(PAUSE)
             else:
-                self.problem = None
-
+                self._set_problem(None)
                 stack.push_async_callback(asyncio.to_thread, opened.__exit__, None, None, None)
                 return workers
 
@@ -152,7 +167,7 @@ class JobRunner:
         handler = self._handlers.get((job.request.kind, str(job.request.document.get("source"))))
         try:
             outcome = await handler(job, workers) if handler is not None else _unknown(job)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, WorkersGoneError):
             outcome = JobOutcome(None, {})
         except Failed as error:
             outcome = JobOutcome("failed", {"code": error.code, "message": error.message, "hint": error.hint})

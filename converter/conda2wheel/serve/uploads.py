@@ -332,6 +332,7 @@ class UploadConverter:
 
     def __init__(self, config: Callable[[], MirrorConfig], uploads: Uploads, state: ServiceState) -> None:
         self._config, self._uploads, self._state = config, uploads, state
+        self._turns = asyncio.Semaphore(os.cpu_count() or 1)  # a cluster's workers may be many more
 
     async def __call__(self, job: ServiceJob, _: Workers) -> JobOutcome:
         """Convert or audit the upload of a job; the upload itself is then removed."""
@@ -358,7 +359,8 @@ class UploadConverter:
             await self._state(lambda _, queue: queue.add_event(job, {"event": "stage", "stage": stage}, time.time()))
 
         try:
-            result = await run_worker(work, on_stage)
+            async with self._turns:
+                result = await run_worker(work, on_stage)
         except UploadWorkerError as error:
             outcome = JobOutcome("failed", {"code": error.code, "message": error.message, "hint": ""})
         else:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,12 @@ import pytest
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.mirror.store.open import open_store
 from tests.helpers import killed, sets
+from tests.helpers.dask_cluster import cluster
 from tests.helpers.mirror_index import continuous_reader
 from tests.helpers.mirror_index import served as pages
 from tests.helpers.mirror_runs import Mirror, small_mirror
 from tests.helpers.seaweed import S3
 
-PATIENCE = 600.0  # seconds for a cluster
 RUN = [sys.executable, "-m", "conda2wheel", "mirror", "run", "--json"]
 
 
@@ -42,45 +41,6 @@ def report_of(run: subprocess.Popen[str]) -> Any:
     out, err = run.communicate()
     assert run.returncode == 0, err + out[-2000:]
     return json.loads(out)
-
-
-@contextmanager
-def cluster_process(folder: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of a cluster, with a working folder, a home and a cache of its own."""
-    folder.mkdir()
-    environ = {**os.environ, "HOME": str(folder), "TMPDIR": str(folder), "CONDA2WHEEL_CACHE": str(folder / "cache")}
-    command = [sys.executable, "-m", f"distributed.cli.dask_{words[0]}", *words[1:], "--no-dashboard"]
-    with (
-        (folder / "log").open("wb") as log,
-        subprocess.Popen(command, cwd=folder, env=environ, stdout=log, stderr=log) as process,
-    ):
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-@contextmanager
-def cluster(folder: Path, workers: int) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """The address of a scheduler, and its workers, which are not restarted."""
-    known = folder / "scheduler.json"
-    with ExitStack() as stack:
-        scheduler = ("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(known))
-        stack.enter_context(cluster_process(folder / "scheduler", *scheduler))
-        deadline = time.monotonic() + PATIENCE
-        while not known.exists():
-            assert time.monotonic() < deadline, (folder / "scheduler" / "log").read_text()
-            time.sleep(0.1)
-        address = json.loads(known.read_text())["address"]
-        single = ("--nthreads", "1", "--no-nanny", "--host", "127.0.0.1")
-        made = [
-            stack.enter_context(cluster_process(folder / f"worker-{each}", "worker", address, *single)) for each in range(workers)
-        ]
-        from distributed import Client
-
-        with Client(address) as client:  # type: ignore[no-untyped-call]
-            client.wait_for_workers(workers, timeout=PATIENCE)
-        yield address, made
 
 
 def test_three_dask_workers_of_which_one_is_killed_make_the_same_index(

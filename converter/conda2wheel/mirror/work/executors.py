@@ -37,11 +37,15 @@ class Workers:
         call: runs `function(argument)` in a worker, in limits of `memory` (bytes) and `timeout` (seconds), 0 for none.
         number: how many there are.
         enforce_timeout: whether the caller must give up calls that take too long, since the workers cannot.
+        problem: says why they cannot be reached now, or None; what ran on them is then lost.
+        is_closed: whether they will not be reached any more, and have to be opened again.
     """
 
     call: Call
     number: int
     enforce_timeout: bool = False
+    problem: Callable[[], str | None] = lambda: None
+    is_closed: Callable[[], bool] = lambda: False
 
     def submit(self, job: ConversionJob) -> Future[ItemResult]:
         """Convert a job's package in a worker; `result_of` reads the result."""
@@ -166,7 +170,17 @@ class DaskExecutor:
         try:
             executor = client.get_executor(pure=False, retries=2)
             at_once = max(1, sum(client.nthreads().values()))
-            yield Workers(lambda function, argument, **_: executor.submit(function, argument), at_once, enforce_timeout=True)
+
+            def problem() -> str | None:
+                return None if client.status == "running" else f"the Dask scheduler at {self.address} does not answer"
+
+            yield Workers(
+                lambda function, argument, **_: executor.submit(function, argument),
+                at_once,
+                enforce_timeout=True,
+                problem=problem,
+                is_closed=lambda: client.status in ("closing", "closed"),
+            )
         finally:
             client.close()
 
