@@ -19,7 +19,7 @@ from tests.helpers import conda
 from tests.helpers.cache import cached
 from tests.helpers.zig import Chain
 
-CIBUILDWHEEL = "4.3.3"
+CIBUILDWHEEL = "4.3.5"
 MOMENT = (2025, 3, 4, 5, 6, 8)
 SETUPTOOLS = "setuptools (80.9.0)"
 MATURIN = "maturin (1.9.6)"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.helpers import conda, judges, zig
-from tests.helpers.foreign import cibuildwheel, unvendored
+from tests.helpers.foreign import CIBUILDWHEEL, Foreign, cibuildwheel, unvendored
 
 # What docs/how-to/cibuildwheel.md tells people to write.
 PROJECT = """
@@ -18,13 +19,22 @@ version = "1.0"
 
 [tool.cibuildwheel.pyodide]
 repair-wheel-command = "conda2wheel repair {wheel} -o {dest_dir} --libdir {project}/native"
+audit-command = "conda2wheel audit {wheel} --for pypi"
 """
-# Instead of a download of Python, pyodide-build and Emscripten: the environment as it is.
+HERE = {"CIBW_AUDIT_REQUIRES": ""}  # the audit finds this project's command line on PATH
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "cibuildwheel.md"
+# Instead of a download of Python, pyodide-build and Emscripten: the environment as it is. The audit's environment is made by venv
+# and not by a virtualenv.pyz from GitHub.
 DRIVER = """
-import os, sys
+import os, subprocess, sys
 sys.path.insert(0, {folder!r})
 from cibuildwheel.__main__ import main
+from cibuildwheel import audit, venv
 from cibuildwheel.platforms import pyodide
+def made(version, python, path, **_):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", path], check=True)
+    return venv.activate_virtualenv(path)
+audit.virtualenv = made
 pyodide.setup_python = lambda environment, **_: environment.as_dictionary(prev_environment=dict(os.environ))
 main()
 """
@@ -41,7 +51,7 @@ BUILDS = {
 }
 
 
-def build(folder: Path, builds: str) -> subprocess.CompletedProcess[str]:
+def build(folder: Path, builds: str, more: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """`cibuildwheel --platform pyodide` in `folder`, whose project has its libraries in native/."""
     conda.lay(folder, {"project/pyproject.toml": PROJECT, "bin/pyodide": PYODIDE})
     (folder / "bin" / "pyodide").chmod(0o755)
@@ -51,6 +61,8 @@ def build(folder: Path, builds: str) -> subprocess.CompletedProcess[str]:
         "PATH": os.pathsep.join([str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]),
         "BUILT": str(folder / "built"),
         "CIBW_BUILD": builds,
+        **HERE,
+        **(more or {}),
         "CIBW_ENABLE": "pyodide-eol",
         "CIBW_CACHE_PATH": str(folder / "cache"),
     }
@@ -76,6 +88,23 @@ def test_every_build_is_repaired_and_moved_to_the_output(tmp_path: Path) -> None
     assert [wheel.name for wheel in wheels] == [f"pkg-1.0-cp{p}-cp{p}-{tag}.whl" for p, _, tag in BUILDS.values()]
     for wheel in wheels:
         judges.judge(wheel)
+    assert done.stdout.count("; PyPI takes it\n") == len(BUILDS)
+
+
+def test_the_manual_says_what_is_run_here() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert [line for line in PROJECT.splitlines() if "-command" in line and line not in text] == []
+    assert f"cibuildwheel {CIBUILDWHEEL}" in text
+
+
+def test_an_audit_stops_the_build_and_says_why(tmp_path: Path) -> None:
+    """Without a repair the older tag stays, which PyPI does not take."""
+    files = {"pkg/__init__.py": "", f"pkg/_x{zig.suffix('313')}": zig.side_module("_x", zig.extension("_x", {}))}
+    Foreign("cp313-cp313-pyodide_2025_0_wasm32", files).write(tmp_path / "built" / "cp313-pyodide_wasm32")
+    done = build(tmp_path, "cp313-*", {"CIBW_REPAIR_WHEEL_COMMAND": ""})
+    assert done.returncode != 0
+    assert "has the platform tag pyodide_2025_0_wasm32, which PyPI does not take" in " ".join((done.stdout + done.stderr).split())
+    assert not list((tmp_path / "wheelhouse").glob("*.whl"))
 
 
 def test_a_refusal_stops_the_build_and_says_why(tmp_path: Path) -> None:
