@@ -17,14 +17,16 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from conda2wheel.bundle.packages import INTERPRETER, ChosenPackage
+from conda2wheel.bundle.packages import INTERPRETER
 from conda2wheel.bundle.requirements import BundleMember, conda_clauses
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.channels.repodata import channel_url, query
+from conda2wheel.conda.classify import refuse_unless_python
 from conda2wheel.conda.formats import PACKAGE_SUFFIXES, format_named
 from conda2wheel.conda.match_spec import spec_name
 from conda2wheel.conda.names import conda_names, is_marker
 from conda2wheel.conda.open import open_local
+from conda2wheel.conda.package import CondaPackage
 from conda2wheel.conda.parsing import InvalidSpecError, channel_record, package_record
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.documents import DocumentError, parse_yaml
@@ -156,26 +158,42 @@ def _folder(path: Path, limits: Limits) -> BundleSources:
         raise Failed(
             "not-found", f"{path}: has no conda packages ({', '.join(PACKAGE_SUFFIXES)})", "name the folder that has them"
         )
-    records = [_record(file, limits) for file in files]
-    wanted = [record for record in records if not _accompanies(record)]
-    return BundleSources(specs=tuple(dict.fromkeys(each.name.normalized for each in wanted)), packages=tuple(records))
+    records: list[RepoDataRecord] = []
+    wanted: dict[str, None] = {}
+    skipped: list[Refused] = []
+    for file in files:
+        try:
+            package = open_local(str(file), limits)
+            records.append(_record(file, package))
+        except Refused as error:
+            skipped.append(error)
+        else:
+            wanted |= {} if _accompanies(package) else {package.name.lower(): None}
+    if not records:
+        raise skipped[0]
+    notes = tuple(ConversionWarning("package-skipped", f"is not used: {each.message}") for each in skipped)
+    return BundleSources(specs=tuple(wanted), packages=tuple(records), warnings=notes)
 
 
-def _accompanies(record: RepoDataRecord) -> bool:
+def _accompanies(package: CondaPackage) -> bool:
     """Whether a package of a folder is there for others: an interpreter, a marker, a library."""
-    name = record.name.normalized
-    return name in (*INTERPRETER, *TOOLS) or is_marker(name) or ChosenPackage.from_record(record).is_library
+    if package.name in (*INTERPRETER, *TOOLS) or is_marker(package.name):
+        return True
+    try:
+        refuse_unless_python(package)
+    except Refused as error:
+        return error.code != "metapackage"
+    return False
 
 
 def _package(path: Path, limits: Limits) -> BundleSources:
-    record = _record(path, limits)
+    record = _record(path, open_local(str(path), limits))
     spec = f"{record.name.normalized} =={record.version} {record.build}"
     return BundleSources(specs=(spec,), packages=(record,))
 
 
-def _record(path: Path, limits: Limits) -> RepoDataRecord:
+def _record(path: Path, package: CondaPackage) -> RepoDataRecord:
     """A package file as a channel would list it."""
-    package = open_local(str(path), limits)
     index: Mapping[str, Any] = package.index
     subdir = "noarch" if index.get("noarch") else package.subdir or "emscripten-wasm32"
     number = index.get("build_number")
@@ -197,7 +215,9 @@ def _record(path: Path, limits: Limits) -> RepoDataRecord:
             size=size,
             **more,
         )
-        return channel_record(record, path.name, file.as_uri(), file.parent.as_uri())
+        # A name as channels have it: rattler knows neither empack's .tar.gz nor a file that was renamed.
+        filename = f"{package.name}-{package.version}-{package.build}.conda"
+        return channel_record(record, filename, file.as_uri(), file.parent.as_uri())
     except InvalidSpecError as error:
         raise Refused("corrupt-archive", f"{path}: no solver can read its index.json: {error}", "take another build") from None
 

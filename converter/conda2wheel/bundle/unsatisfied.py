@@ -87,7 +87,7 @@ class RequestCheck:
         for name in parts:
             if name in self._chosen and (reason := self._reason(self._chosen[name], seen)) is not None:
                 return reason
-        return None if parts else (refused.code, f"{package.stem}: is a metapackage of nothing")
+        return None if parts else (refused.code, f"{package.stem}: {refused.message.partition(': ')[2]}")
 
 
 def nothing_to_write(unsatisfied: Iterable[UnsatisfiedRequest], requested: Iterable[str]) -> Refused:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -90,6 +93,25 @@ def test_packages_on_disk_are_taken_with_libraries_of_the_folder_or_the_channel(
     assert projects(single) == {"numeric": "1.0", "shapes-two": "1.0"}
     again = bundle_locked(single.folder / "bundle.lock", out=tmp_path / "again")
     assert contents(again.folder) == contents(single.folder)
+
+
+def test_a_folder_of_any_archives_is_read_and_what_is_no_package_is_named(channels: list[str], tmp_path: Path) -> None:
+    """empack's archives and files with names of their own are in no channel, so rattler does not know them by name."""
+    folder = tmp_path / "packages"
+    folder.mkdir()
+    packed = sets.native("mine")
+    with bz2.open(packed) as file, gzip.open(folder / "mine-1.0-py313h1234567_0.tar.gz", "wb") as other:
+        shutil.copyfileobj(file, other)
+    shutil.copy(sets.native("yours"), folder / "renamed.tar.bz2")
+    (folder / "junk-1.0-0.conda").write_bytes(b"PK\x03\x04 no zip file")
+    result = build([folder], channels, tmp_path)
+    assert projects(result) == {"mine": "1.0", "yours": "1.0"}
+    [warning] = [each for each in result.warnings if each.code == "package-skipped"]
+    assert "junk-1.0-0.conda" in warning.message
+    for path in folder.glob("*.tar.*"):
+        path.unlink()
+    with pytest.raises(Refused, match="junk"):
+        build([folder], channels, tmp_path)
 
 
 def test_a_request_without_a_wheel_is_an_error(channels: list[str], tmp_path: Path) -> None:
