@@ -17,6 +17,7 @@ from conda2wheel.bundle.unsatisfied import UnsatisfiedRequest
 from conda2wheel.commands.pipeline import PipelineKeywords
 from conda2wheel.errors import Failed, Refused, require_several
 from conda2wheel.files.packagefile import FileBlob
+from conda2wheel.files.writing import write_file
 from conda2wheel.index.locks import PYODIDE_LOCK, LockFiles, lock_files
 from conda2wheel.index.pylock import NAME as PYLOCK
 from conda2wheel.index.pyodide_lock import LockEntry
@@ -139,6 +140,8 @@ def lock(
         target = parse(bundle.lock.target)
         runtime = _runtime(version or bundle.lock.pyodide, [], target, with_pyodide)
         files = _locked(sorted(folder.glob("*.whl")), folder, runtime, with_pyodide, None, pyodide_url)
+        # A bundle is for a platform, and its lock file for the newest Pyodide of it; some compare their version with the file's.
+        write_file(folder / PYODIDE_LOCK, lambda: iter([files.pyodide.data]))
         return _result(texts, folder, runtime, files, bundle.warnings, bundle.unsatisfied, started)
     if len(wheels) < len(texts):
         other = next(each for each in texts if each not in wheels)
@@ -242,8 +245,7 @@ def _platform(wheels: Sequence[WheelFile]) -> Platform:
     """The platform of wheels; the newest one that is released for wheels of pure Python."""
     named = [{row.name for tag in wheel.tags if (row := parse(tag.platform)) is not None} for wheel in wheels]
     candidates = [row for row in platforms() if row.pyodide and all(row.name in names for names in named if names)]
-    native = any(named)
     if not candidates:
         tags = ", ".join(sorted({tag.platform for wheel in wheels for tag in wheel.tags} - {"any"}))
         raise Failed("usage", f"the wheels are for {tags}, and no Pyodide takes all of them", "give --pyodide")
-    return candidates[-1] if native else [row for row in candidates if not row.prerelease][-1]
+    return ([row for row in candidates if not row.prerelease] or candidates)[-1]

@@ -49,7 +49,9 @@ def search(
         ),
     ] = None,
     state: Annotated[StateChoice | None, typer.Option(metavar="STATE", help="Only packages of this state.")] = None,
-    pyodide: Annotated[str | None, typer.Option(metavar="VERSION", help="Only what runs in this Pyodide.")] = None,
+    pyodide: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="Only what runs in this Pyodide, such as 0.29.5 or 0.29.")
+    ] = None,
     platform: Annotated[str | None, typer.Option(metavar="TAG", help="Only what has a wheel for this platform, or any.")] = None,
     lacks: Annotated[
         list[LacksChoice] | None,
@@ -69,6 +71,7 @@ def search(
     Prints one line for each package, the best match first: name, version, the Pyodides in which it runs or what became of it,
     and its summary or the reason. Exit status: 0 something was found, 1 nothing.
     """
+    from conda2wheel.abi.platforms import whole_version
     from conda2wheel.errors import Conda2WheelError, Failed
     from conda2wheel.index.pages.ranking import COLUMNS, SearchQuery, search_json
     from conda2wheel.index.pages.ranking import search as find
@@ -76,8 +79,14 @@ def search(
 
     if sort.removeprefix("-") not in ("", *COLUMNS):
         raise typer.BadParameter(f"{sort!r} is none of {', '.join(COLUMNS)}", param_hint="--sort")
+    options.require_pyodide(pyodide)
     query = SearchQuery(
-        " ".join(words or ()), state or "", pyodide or "", platform or "", ",".join(dict.fromkeys(lacks or ())), sort
+        " ".join(words or ()),
+        state or "",
+        whole_version(pyodide or "") or "",
+        platform or "",
+        ",".join(dict.fromkeys(lacks or ())),
+        sort,
     )
     try:
         if index is None and not CONFIG.is_file():

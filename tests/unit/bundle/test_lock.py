@@ -114,6 +114,7 @@ def test_a_bundle_is_made_of_packages_and_has_both_files(tmp_path: Path) -> None
     assert (set(rows(found)), found.pyodide) == ({"numeric", "picky"}, "0.28.3")
     assert set(selected(found, "0.28.3").values()) == {path.name for path in found.folder.glob("*.whl")}
     assert rows(found)["picky"]["depends"] == ["numeric"]
+    assert json.loads(found.files[0].read_text())["info"]["version"] == "0.28.3"
 
 
 def test_what_cannot_be_locked_is_an_error(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ def test_words_filters_and_order_are_those_of_the_page(store: Path) -> None:
     assert names("scientific", "--index", store) == ["scipy"]
     assert names("--index", store, "--state", "refused", "--sort", "-name") == ["lost", "libpure", "clib"]
     assert names("--index", store, "--pyodide", "0.28.3", "--sort", "-size") == ["scipy", "numpy", "kept"]
+    assert names("--index", store, "--pyodide", "0.28", "--sort", "-size") == ["scipy", "numpy", "kept"]
     assert names("--index", store, "--pyodide", "0.29.5", "--lacks", "pyodide") == ["kept", "scipy"]
     assert names("--index", store, "--limit", 2) == ["kept", "numpy"]
     done = search("--index", store, "--limit", 2)
