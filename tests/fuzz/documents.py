@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,10 @@ from typing import Any
 
 from conda2wheel.bundle.lockfile import BundleLock, read_bundle_lock
 from conda2wheel.channels.contents import PackageContents
+from conda2wheel.cli.search import _lines
+from conda2wheel.files.json_text import json_text
+from conda2wheel.index.pages.catalogue import PackageCatalogue
+from conda2wheel.index.pages.ranking import SearchQuery, search, search_json
 from conda2wheel.index.pyodide_lock import LockEntry, merged_lock, standalone_lock
 from conda2wheel.mirror.config import load, template
 from conda2wheel.mirror.publish.generation import GENERATIONS, MANIFEST, POINTER, current, read_generation
@@ -17,11 +22,13 @@ from conda2wheel.options import Options
 from conda2wheel.pyodide.lock import read_runtime
 from conda2wheel.recipes.model import builtin, read_recipe
 from conda2wheel.serve.config import load as load_service
+from conda2wheel.serve.tokens import SCOPES, TokenFolder
 from conda2wheel.wheel.provenance import summarize
 from tests.fuzz import textfiles
 from tests.fuzz.model import Target, require
 from tests.fuzz.mutate import Mutator, either, files, json_document, lines, plain, tokens
 from tests.fuzz.work import scratch
+from tests.helpers.catalogues import small
 
 
 def _run_mirror_toml(data: bytes) -> None:
@@ -170,12 +177,52 @@ def _provenance_seeds() -> Iterator[bytes]:
     yield provenance_of(converted())
 
 
+def _run_catalogue(data: bytes) -> None:
+    """A catalogue out of a store or from a server, as `conda2wheel search` reads and shows it."""
+    catalogue = PackageCatalogue.parse(data)
+    text = json.dumps(catalogue.json())
+    require(json.dumps(PackageCatalogue.parse(text).json()) == text, "a catalogue changes when it is written")
+    for query in (SearchQuery(), SearchQuery("scipy x", sort="-updated"), SearchQuery(pyodide="0.29.5", lacks="pyodide,pypi")):
+        found = search(catalogue, query)
+        require(all(line.isprintable() for line in _lines(catalogue, found)), "a line with a control character")
+        json.loads(json_text(search_json(catalogue, query, 50, 0)))
+
+
+def _catalogue_seeds() -> Iterator[bytes]:
+    document = small().json()
+    for package in document["packages"][:4]:
+        yield json.dumps({**document, "packages": [package]}).encode()
+
+
+def _run_token(data: bytes) -> None:
+    """A token's file as the service and `serve token list` read it."""
+    with scratch() as folder:
+        (folder / f"{'0' * 12}.json").write_bytes(data)
+        tokens = TokenFolder(folder)
+        for moment in (0.0, 1.9e9):
+            found = tokens.find(_TOKEN, moment)
+            require(found is None or not found.expired(moment), "an expired token")
+        for token in tokens.tokens():
+            json.dumps(token.json(), allow_nan=False)
+            require(token.name.isprintable() and set(token.scopes) <= set(SCOPES), "a token of another form")
+
+
+def _token_seeds() -> Iterator[bytes]:
+    digest = hashlib.sha256(_TOKEN.encode()).hexdigest()
+    for expires in (None, 2e9, 1.0):
+        row = {"name": "nightly", "scopes": ["read", "upload"], "created": 1.8e9, "expires": expires, "sha256": digest}
+        yield json.dumps(row).encode()
+
+
 def _any_json(_: str) -> Mutator:
     return json_document
 
 
 TOML: Mutator = either(lines, lines, tokens, plain)
+_TOKEN = f"c2w_{'0' * 12}_{'x' * 43}"
 TARGETS = [
+    Target("catalogue", "catalogue.json, and searches in it", _run_catalogue, _catalogue_seeds, json_document, minute=4_000),
+    Target("token", "the file of a token of the service", _run_token, _token_seeds, json_document, minute=30_000),
     Target("mirror-toml", "mirror.toml", _run_mirror_toml, _mirror_seeds, TOML, size=16 << 10, minute=30_000),
     Target("serve-toml", "[serve] of mirror.toml", _run_serve_toml, _serve_seeds, TOML, size=16 << 10, minute=10_000),
     Target("recipe-toml", "conversion recipes", _run_recipe_toml, _recipe_seeds, TOML, size=16 << 10, minute=45_000),

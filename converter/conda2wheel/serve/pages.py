@@ -7,6 +7,7 @@ They are made when one is asked for, in a thread, while the ones before are serv
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -25,7 +26,7 @@ from conda2wheel.mirror.config import MirrorConfig
 from conda2wheel.mirror.plan.tasks import make_plan
 from conda2wheel.mirror.publish.catalogue import MirrorRecord, StoredDetails, details_in, make_catalogue
 from conda2wheel.mirror.publish.generation import IndexEntry
-from conda2wheel.mirror.publish.pages import LOADED, PYODIDE, fetched_pyodides, site_title
+from conda2wheel.mirror.publish.pages import LOADED, PYODIDE, REPORT, fetched_pyodides, site_title
 from conda2wheel.mirror.state.mirror_state import ChannelChanges, KnownPackage, MirrorItem, MirrorState
 from conda2wheel.mirror.state.model import ChannelPackage, MirrorWheel
 from conda2wheel.mirror.store.base import Store, content_type
@@ -38,6 +39,7 @@ PAUSE = 20.0  # times the seconds that they took to make
 KEPT = 64 << 20  # bytes of answers in memory: any words are a search, and a search of a large channel has some MB
 HTML = b"text/html; charset=utf-8"
 IMMUTABLE = "public, max-age=31536000, immutable"
+_REPORT_NAME = re.compile(r"report\.[a-z]{1,10}(?:\.[a-z]{1,10})?|[a-z-]{1,30}\.(?:html|js|css|json|md|csv|txt|xml)")
 ReadRecord = Callable[[], Awaitable[MirrorRecord]]
 
 
@@ -155,7 +157,8 @@ class ServicePages:
         own = self._pyodides(entries)
         catalogue = make_catalogue(record, entries, self._reader(entries), own)
         tryable = tuple(runtime.version for runtime in own if f"{runtime.version}/pyodide.mjs" in self._own)
-        return catalogue, Site(site_title(catalogue), base=self._base, api=True, blobs="files/", tryable=tryable)
+        report = REPORT if self._store.head(REPORT) is not None else None
+        return catalogue, Site(site_title(catalogue), base=self._base, api=True, blobs="files/", report=report, tryable=tryable)
 
     def _reader(self, entries: Sequence[IndexEntry]) -> Callable[[MirrorWheel], StoredDetails]:
         new = [entry for entry in entries if entry.wheel.blob not in self._details]
@@ -172,6 +175,10 @@ class ServicePages:
             self._own = {name: path for runtime in found for name, path in runtime_files(runtime, self._log).items()}
             self._runtimes = tags, found
         return self._runtimes[1]
+
+    def report_file(self, name: str) -> bytes | None:
+        """A file of the mirror's last report, which is in the store; None for one that is not there. Raises `Failed`."""
+        return self._store.get(f"report/{name}") if _REPORT_NAME.fullmatch(name) else None
 
     def pyodide_file(self, version: str, name: str) -> Path | None:
         """A file of a Pyodide; None for one that is not among those that the pages run."""
@@ -259,6 +266,15 @@ def pages_router(service: ServicePages) -> APIRouter:
         if data is None:
             return await service.missing("../", "There is no such file.")
         return await made((STATIC, name), lambda _: _file(name, data))
+
+    @router.get("/report/{name}")
+    async def report(name: str) -> Response:
+        data = await asyncio.to_thread(service.report_file, name)
+        if data is None:
+            return await service.missing("../", "There is no such report.")
+        # A page has a policy of its own, for the hashes of its scripts.
+        headers = {"Content-Security-Policy": "frame-ancestors 'none'", "Cache-Control": "no-cache"}
+        return Response(data, media_type=content_type(name), headers=headers)
 
     @router.get(f"/{PYODIDE}/{{version}}/{{name}}")
     async def pyodide(version: str, name: str) -> Response:

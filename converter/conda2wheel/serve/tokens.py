@@ -21,6 +21,7 @@ from typing import Any, Literal, get_args
 
 from conda2wheel.errors import Failed
 from conda2wheel.files.reading import unreadable
+from conda2wheel.files.typed_json import read_document
 from conda2wheel.files.writing import write_file
 
 Scope = Literal["read", "convert", "upload", "audit"]
@@ -28,6 +29,8 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 MAX_NAME = 100
 _TOKEN = re.compile(r"c2w_([0-9a-f]{12})_[A-Za-z0-9_-]{43}")
 _ID = re.compile(r"[0-9a-f]{12}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_END = 253402300800.0  # the year 10000
 _HINT = "see `conda2wheel serve token list`"
 
 
@@ -147,22 +150,31 @@ class TokenFolder:
     def _read(self, number: str) -> Token | None:
         path = self._path(number)
         try:
-            found = json.loads(path.read_bytes())
-            expires = found["expires"]
-            return Token(
-                id=number,
-                name=str(found["name"]),
-                scopes=tuple(each for each in SCOPES if each in found["scopes"]),
-                created=float(found["created"]),
-                expires=None if expires is None else float(expires),
-                sha256=str(found["sha256"]),
-            )
+            found = read_document(_TokenFile, json.loads(path.read_bytes()))
+            found.check()
         except FileNotFoundError:
             return None
         except OSError as error:
             raise unreadable(path, error) from None
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise Failed("unreadable", f"{path}: no file of a token: {error!r}", "revoke it and make another") from None
+        except (ValueError, RecursionError) as error:
+            raise Failed("unreadable", f"{path}: no file of a token: {error}", "revoke it and make another") from None
+        scopes = tuple(each for each in SCOPES if each in found.scopes)
+        return Token(number, found.name, scopes, found.created, found.expires, found.sha256)
+
+
+@dataclass(frozen=True)
+class _TokenFile:
+    name: str
+    scopes: tuple[str, ...]
+    created: float
+    expires: float | None
+    sha256: str
+
+    def check(self) -> None:
+        """Raise `ValueError` for what no token has; a time that is none would never come."""
+        times = [self.created, *([] if self.expires is None else [self.expires])]
+        if not all(0 <= each < _END for each in times) or not _SHA256.fullmatch(self.sha256) or not self.name.isprintable():
+            raise ValueError("no time, no sha256 or no name")
 
 
 def _digest(text: str) -> str:

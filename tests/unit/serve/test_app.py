@@ -80,3 +80,15 @@ def test_a_browser_gets_a_page_of_what_is_not_there_and_a_program_json(tmp_path:
             assert f'href="{top}static/pages.css' in page.text
             assert service.get(path).json() == {"detail": "Not Found"}
         assert service.get("/api/v1/nothing", Accept="text/html").json() == {"detail": "Not Found"}
+
+
+def test_the_report_of_the_mirror_is_beside_its_pages(tmp_path: Path) -> None:
+    with running(configured(tmp_path, OFF)) as service:
+        service.service.store.put("report/report.html", b"<p>of the last run</p>")
+        (tmp_path / "public" / "secret.html").write_text("secret")
+        page = service.get("/report/report.html")
+        assert (page.status, page.text) == (200, "<p>of the last run</p>")
+        assert page.headers["content-type"].startswith("text/html")
+        assert '<a href="../report/report.html">' in service.get("/coverage/").text
+        for path in ("other.html", "..%2fsecret.html", "%2e%2e/secret.html", "report.html%00", "REPORT.html"):
+            assert service.get(f"/report/{path}").status == 404

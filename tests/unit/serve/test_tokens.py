@@ -86,3 +86,29 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: bytes) -> None:
     with pytest.raises(Failed, match=token.id) as caught:
         TokenFolder(tmp_path).find(text, NOW)
     assert caught.value.code == "unreadable"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scopes": "upload"},  # of which "upload" is a part, but no element
+        {"scopes": {"upload": 1}},
+        {"sha256": "\xe9" * 64},
+        {"sha256": 1},
+        {"expires": float("nan")},  # which no moment comes after
+        {"expires": 1e300},
+        {"expires": "2030-01-01"},
+        {"created": 10**400},
+        {"name": "a\x1b[31m"},
+        {"name": None},
+    ],
+)
+def test_a_file_of_another_form_is_no_token(tmp_path: Path, change: dict[str, object]) -> None:
+    folder = TokenFolder(tmp_path)
+    text, token = folder.create("nightly", ["read"], 1.8e9, None)
+    path = tmp_path / f"{token.id}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    for read in (lambda: folder.find(text, 1.9e9), lambda: list(folder.tokens())):
+        with pytest.raises(Failed) as caught:
+            read()
+        assert caught.value.code == "unreadable"

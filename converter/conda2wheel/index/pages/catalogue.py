@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from typing import Any, Literal
 from packaging.utils import canonicalize_name
 
 from conda2wheel.errors import Failed
+from conda2wheel.files.typed_json import read_document
 
 SCHEMA = 1
 NAME = "catalogue.json"
@@ -146,16 +147,8 @@ class WheelDetails:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> WheelDetails:
-        """Read the JSON form. Raises `KeyError` or `TypeError` for anything else."""
-        rows: dict[str, Any] = {
-            "verdicts": PyodideVerdict,
-            "findings": WheelFinding,
-            "libraries": WheelLibrary,
-            "components": WheelComponent,
-        }
-        known = _known(cls, document)
-        made = {key: _values(rows[key], known[key]) for key in rows if key in known}
-        return cls(**{**known, **made, "urls": tuple((str(label), str(url)) for label, url in known.get("urls", ()))})
+        """Read the JSON form. Raises `ValueError` for anything else."""
+        return read_document(cls, document)
 
 
 @dataclass(frozen=True)
@@ -193,14 +186,6 @@ class CatalogueWheel:
         """The Pyodides that install the wheel, and where it has this verdict."""
         return tuple(each.pyodide for each in self.verdicts if each.tagged and each.verdict == verdict)
 
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> CatalogueWheel:
-        """Read the JSON form. Raises `KeyError` or `TypeError` for anything else."""
-        known = _known(cls, document)
-        details = known.get("details")
-        known["details"] = None if details is None else WheelDetails.from_json(details)
-        return cls(**{**known, "verdicts": _values(PyodideVerdict, known.get("verdicts", ()))})
-
 
 @dataclass(frozen=True)
 class CatalogueBuild:
@@ -228,14 +213,6 @@ class CatalogueBuild:
     hint: str | None = None
     warnings: tuple[tuple[str, str], ...] = ()
     wheel: CatalogueWheel | None = None
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> CatalogueBuild:
-        """Read the JSON form. Raises `KeyError` or `TypeError` for anything else."""
-        known = _known(cls, document)
-        wheel = known.get("wheel")
-        known["warnings"] = tuple((str(code), str(text)) for code, text in known.get("warnings", ()))
-        return cls(**{**known, "wheel": None if wheel is None else CatalogueWheel.from_json(wheel)})
 
 
 @dataclass(frozen=True)
@@ -326,15 +303,6 @@ class CataloguePackage:
         """Return the JSON form."""
         return dataclasses.asdict(self)
 
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> CataloguePackage:
-        """Read the JSON form. Raises `KeyError` or `TypeError` for anything else."""
-        known = _known(cls, document)
-        reason = known.get("reason")
-        known["reason"] = None if reason is None else (reason[0], str(reason[1]))
-        known["builds"] = tuple(map(CatalogueBuild.from_json, known.get("builds", ())))
-        return cls(**{**known, "requirements": _values(SatisfiedRequirement, known.get("requirements", ()))})
-
 
 @dataclass(frozen=True)
 class CatalogueChange:
@@ -395,14 +363,8 @@ class PackageCatalogue:
         try:
             if document["kind"] != "catalogue" or document["schema"] != SCHEMA:
                 raise ValueError(f"schema {document['schema']!r}")  # noqa: TRY301
-            return cls(
-                channels=tuple(document["channels"]),
-                converter=document["converter"],
-                pyodides=_values(PyodideVersion, document["pyodides"]),
-                packages=tuple(map(CataloguePackage.from_json, document["packages"])),
-                changes=_values(CatalogueChange, document["changes"]),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            return read_document(cls, document)
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise Failed("unreadable", f"not a catalogue: {error!r}", "a mirror with [output] pages = true writes one") from None
 
     @classmethod
@@ -413,13 +375,3 @@ class PackageCatalogue:
         except (ValueError, RecursionError) as error:
             raise Failed("unreadable", f"not a catalogue: {error}", "a mirror with [output] pages = true writes one") from None
         return cls.from_json(document if isinstance(document, dict) else {})
-
-
-def _known(cls: Any, document: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a document that a class has fields for, lists as tuples: newer versions only add keys."""
-    names = {each.name for each in dataclasses.fields(cls)}
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in document.items() if key in names}
-
-
-def _values(cls: Any, rows: Iterable[Mapping[str, Any]]) -> tuple[Any, ...]:
-    return tuple(cls(**_known(cls, row)) for row in rows)

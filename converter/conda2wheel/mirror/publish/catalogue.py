@@ -162,7 +162,7 @@ def _parsed(data: bytes | None) -> WheelDetails | None:
         return None
     try:
         details = WheelDetails.from_json(parse_json(data))
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except ValueError:
         return None
     return details if details.judged_by == tuple(symbols.known()) else None
 
