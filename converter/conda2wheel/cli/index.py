@@ -31,6 +31,12 @@ def index(
         bool,
         typer.Option("--flat", help="Write real files only, no symbolic links, as hosts such as GitHub Pages want them."),
     ] = False,
+    jupyterlite: Annotated[
+        bool,
+        typer.Option(
+            "--jupyterlite", help="Also write all.json for JupyterLite's piplite; copies get names that jupyter lite build takes."
+        ),
+    ] = False,
     as_json: options.Json = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every warning, and tracebacks of bugs.")] = False,
     *,
@@ -47,7 +53,7 @@ def index(
 
     try:
         with unexpected_as_failed("index"):
-            result = index_wheels(wheels, out=out, url=url, flat=flat, limits=limits)
+            result = index_wheels(wheels, out=out, url=url, flat=flat, jupyterlite=jupyterlite, limits=limits)
     except Conda2WheelError as error:
         if as_json:
             print_json({**document([refused_json(None, error)]), "index": None})

@@ -2,6 +2,7 @@
 
     DIR/WHEEL.whl            the wheels, where they lie or copied; WHEEL.whl.metadata beside each
     DIR/simple/index.html    the index (`index.simple`)
+    DIR/all.json             for piplite of JupyterLite (`index.jupyterlite`)
 
 Wheels and their metadata are written before the pages that name them, the page of a project before the root page, and every file
 beside its place and renamed. What is as it should be stays untouched.
@@ -17,16 +18,17 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from conda2wheel.errors import Conda2WheelError, Failed, Refused, require_several, unexpected_as_failed
 from conda2wheel.files.packagefile import CHUNK, Limits
 from conda2wheel.files.reading import corrupt, not_found, read_file, reading_archive, unreadable
 from conda2wheel.files.writing import write_file
 from conda2wheel.files.zips import BUILD_AGAIN, WheelArchive
+from conda2wheel.index.jupyterlite import ALL_JSON, all_json, piplite_name, renamed_wheel
 from conda2wheel.index.memo import FileState, WheelMemo, now
 from conda2wheel.index.simple import IndexFile, html_page, index_file, pages, projects_of
-from conda2wheel.net.urls import redacted
+from conda2wheel.net.urls import is_base, redacted
 from conda2wheel.results import ConversionWarning
 
 SIMPLE = "simple"
@@ -104,6 +106,7 @@ class WheelIndex:
         errors: the wheels that could not be indexed, each with the reason.
         removed: the projects whose pages were removed.
         written: the number of files that were written; the others were as they should be.
+        all_json: the file for piplite of JupyterLite, where one was wanted.
         warnings: what concerns no single wheel.
         seconds: how long it took.
     """
@@ -114,6 +117,7 @@ class WheelIndex:
     errors: tuple[tuple[str, Conda2WheelError], ...] = ()
     removed: tuple[str, ...] = ()
     written: int = 0
+    all_json: Path | None = None
     warnings: tuple[ConversionWarning, ...] = ()
     seconds: float = field(default=0.0, compare=False)
 
@@ -129,6 +133,7 @@ class WheelIndex:
             "projects": list(self.projects),
             "removed": list(self.removed),
             "written": self.written,
+            "all_json": None if self.all_json is None else str(self.all_json),
             "warnings": [warning.json() for warning in self.warnings],
             "seconds": round(self.seconds, 3),
         }
@@ -140,6 +145,7 @@ def index_wheels(
     out: str | Path | None = None,
     url: str | None = None,
     flat: bool = False,
+    jupyterlite: bool = False,
     limits: Limits | None = None,
 ) -> WheelIndex:
     """Write an index (`simple/`, in HTML and JSON) of wheels, and the metadata file of each.
@@ -152,6 +158,8 @@ def index_wheels(
         out: the folder for the index, to which the wheels are copied; the folder of the wheels by default.
         url: the address that the folder will have, for absolute addresses in the pages; relative ones by default.
         flat: real files only: a symbolic link to a wheel is replaced by a copy; and `.nojekyll` for GitHub Pages.
+        jupyterlite: also write `all.json`, which piplite of JupyterLite reads; wheels that are copied get names that
+            `jupyter lite build` takes, and wheels for other systems are left out.
         limits: bounds on members and sizes of wheels.
 
     Raises:
@@ -172,17 +180,23 @@ def index_wheels(
     if not read:
         return WheelIndex(folder, (), (), tuple(errors), seconds=time.monotonic() - started)
     _require_ours(folder)
+    warnings: list[ConversionWarning] = []
+    if jupyterlite:
+        read, warnings = _for_piplite(read, folder)
     writer = _Writer()
+    placer = _Placer(folder, flat, memo, writer, limits or Limits())
     files: dict[str, list[IndexFile]] = {}
     indexed = []
     for source in _by_filename(read):
-        target = _place(source, folder, flat, memo, writer)
-        file = replace(source.file, url=f"{base}/{quote(target.name)}")
+        file = placer.place(source)
+        file = replace(file, url=f"{base}/{quote(file.filename)}")
         files.setdefault(source.project, []).append(file)
-        indexed.append(_entry(source, target, file))
+        indexed.append(_entry(source, folder / file.filename, file))
     projects = projects_of(files)
     if flat:
         writer.write(folder / NO_JEKYLL, b"")
+    if jupyterlite:
+        writer.write(folder / ALL_JSON, _all_json(indexed, url).encode())
     for path, text in pages(projects).items():
         writer.write(folder / SIMPLE / path, text.encode())
     removed = _remove_projects(folder / SIMPLE, files.keys())
@@ -194,18 +208,23 @@ def index_wheels(
         errors=tuple(errors),
         removed=removed,
         written=writer.written,
-        warnings=_others(folder, {*(wheel.filename for wheel in indexed), *(Path(source).name for source, _ in errors)}),
+        all_json=folder / ALL_JSON if jupyterlite else None,
+        warnings=(
+            *warnings,
+            *_others(folder, {*(wheel.filename for wheel in indexed), *(Path(source).name for source, _ in errors)}),
+        ),
         seconds=time.monotonic() - started,
     )
 
 
 @dataclass(frozen=True)
 class _Source:
-    """A wheel that was read: its path as it was given, its entry without an address, its project."""
+    """A wheel that was read: its path as it was given, its project, its entry without an address, and the name that it gets."""
 
     path: Path
     project: str
     file: IndexFile
+    name: str
 
 
 class _Writer:
@@ -268,12 +287,7 @@ def _base(url: str | None) -> str:
     """What the addresses of files in the pages begin with. Raises `Failed` (usage)."""
     if url is None:
         return "../.."
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)
-    except ValueError:
-        good = False
-    if not good or any(ord(letter) <= 32 or ord(letter) == 127 for letter in url):
+    if not is_base(url):
         why = f"--url {redacted(url)}: not the http or https address of a folder"
         raise Failed("usage", why, "such as https://example.org/wheels")
     return url.rstrip("/")
@@ -296,7 +310,7 @@ def _read(path: Path, memo: WheelMemo, limits: Limits) -> _Source:
     facts = memo.get(path)
     if facts is not None:
         with suppress(KeyError, TypeError):
-            return _Source(path, facts["project"], IndexFile(**facts["file"]))
+            return _Source(path, facts["project"], IndexFile(**facts["file"]), path.name)
     started, before = now(), FileState.of(path)
     project, file, _ = index_file(path, "")
     with WheelArchive(path, limits) as archive, reading_archive(str(path), BUILD_AGAIN):
@@ -306,7 +320,7 @@ def _read(path: Path, memo: WheelMemo, limits: Limits) -> _Source:
     if FileState.of(path) != before:
         raise Failed("unreadable", f"{path}: it changed while it was read", COMPLETE)
     memo.note(path, before, started, {"project": project, "file": asdict(file)})
-    return _Source(path, project, file)
+    return _Source(path, project, file, path.name)
 
 
 def _by_filename(read: Iterable[_Source]) -> list[_Source]:
@@ -317,9 +331,10 @@ def _by_filename(read: Iterable[_Source]) -> list[_Source]:
     """
     found: dict[str, _Source] = {}
     for source in read:
-        first = found.setdefault(source.file.filename.lower(), source)
-        if (first.file.filename, first.file.sha256) != (source.file.filename, source.file.sha256):
-            why = f"{first.path} and {source.path} are different wheels with one file name"
+        first = found.setdefault(source.name.lower(), source)
+        if (first.name, first.file.sha256) != (source.name, source.file.sha256):
+            named = "" if source.path.name == source.name else f", {source.name}"
+            why = f"{first.path} and {source.path} are different wheels with one file name{named}"
             raise Failed("conflict", why, "give one of them, or build one with another version or build tag")
     return [found[name] for name in sorted(found)]
 
@@ -347,39 +362,93 @@ def _entry(source: _Source, path: Path, file: IndexFile) -> WheelEntry:
     )
 
 
-def _place(source: _Source, folder: Path, flat: bool, memo: WheelMemo, writer: _Writer) -> Path:
-    """Put a wheel and its metadata into the folder, if they are not there; its path. Raises `Failed` (disk, unreadable)."""
-    target = folder / source.file.filename
-    if not _is_there(source, target, flat, memo):
-        sha256 = write_file(target, lambda: _chunks(source.path))
-        if sha256 != source.file.sha256:
-            target.unlink(missing_ok=True)
-            raise Failed("unreadable", f"{source.path}: it changed while it was copied", COMPLETE)
-        memo.note(target, FileState.of(target), now(), {"project": source.project, "file": asdict(source.file)})
-        writer.written += 1
-    metadata = target.with_name(f"{target.name}.metadata")
-    if _sha256(metadata) != source.file.metadata_sha256:
-        _, _, data = index_file(target, "")
-        writer.write(metadata, data)
-    return target
+@dataclass(frozen=True)
+class _Placer:
+    """Puts wheels and their metadata into the folder of an index, where they are not there."""
+
+    folder: Path
+    flat: bool
+    memo: WheelMemo
+    writer: _Writer
+    limits: Limits
+
+    def place(self, source: _Source) -> IndexFile:
+        """Return the entry of the wheel that is then there, without an address. Raises `Failed` (disk, unreadable), `Refused`."""
+        target = self.folder / source.name
+        if source.name != source.path.name:
+            file = self._rename(source, target)
+        else:
+            file = source.file
+            if not self._is_there(source, target):
+                if write_file(target, lambda: _chunks(source.path)) != file.sha256:
+                    target.unlink(missing_ok=True)
+                    raise Failed("unreadable", f"{source.path}: it changed while it was copied", COMPLETE)
+                self.writer.written += 1
+        metadata = target.with_name(f"{target.name}.metadata")
+        if _sha256(metadata) != file.metadata_sha256:
+            _, _, data = index_file(target, "")
+            self.writer.write(metadata, data)
+        return file
+
+    def _is_there(self, source: _Source, target: Path) -> bool:
+        """Whether the folder has a wheel, as a file of its own if it shall be one."""
+        if not target.exists() or (self.flat and target.is_symlink()):
+            return False
+        if target.samefile(source.path):
+            return True
+        if target.stat().st_size != source.file.size:
+            return False
+        known = self.memo.get(target)
+        if known is not None and known.get("file", {}).get("sha256") == source.file.sha256:
+            return True
+        started, state = now(), FileState.of(target)
+        if _sha256(target) != source.file.sha256:
+            return False
+        self.memo.note(target, state, started, {"project": source.project, "file": asdict(source.file)})
+        return True
+
+    def _rename(self, source: _Source, target: Path) -> IndexFile:
+        """Write a wheel with other tags, or find it as it was written before."""
+        known = self.memo.get(target)
+        if known is not None and known.get("of") == source.file.sha256:
+            with suppress(KeyError, TypeError):
+                return IndexFile(**known["file"])
+        data = b"".join(renamed_wheel(source.path, target.name, self.limits))
+        self.writer.write(target, data)
+        started, state = now(), FileState.of(target)
+        digest = hashlib.sha256(data).hexdigest()
+        file = replace(source.file, filename=target.name, sha256=digest, size=len(data))
+        if _sha256(target) == digest:
+            self.memo.note(target, state, started, {"project": source.project, "file": asdict(file), "of": source.file.sha256})
+        return file
 
 
-def _is_there(source: _Source, target: Path, flat: bool, memo: WheelMemo) -> bool:
-    """Whether the folder has a wheel, as a file of its own if it shall be one."""
-    if not target.exists() or (flat and target.is_symlink()):
-        return False
-    if target.samefile(source.path):
-        return True
-    if target.stat().st_size != source.file.size:
-        return False
-    known = memo.get(target)
-    if known is not None and known.get("file", {}).get("sha256") == source.file.sha256:
-        return True
-    started, state = now(), FileState.of(target)
-    if _sha256(target) != source.file.sha256:
-        return False
-    memo.note(target, state, started, {"project": source.project, "file": asdict(source.file)})
-    return True
+def _for_piplite(read: Iterable[_Source], folder: Path) -> tuple[list[_Source], list[ConversionWarning]]:
+    """The wheels that piplite can install, with names that `jupyter lite build` takes where they are copied."""
+    found = []
+    warnings = []
+    for source in read:
+        name = piplite_name(source.path.name)
+        if name is None:
+            warnings.append(ConversionWarning("not-for-pyodide", "is not for Pyodide, and is left out", source.path.name))
+            continue
+        place = folder / source.path.name
+        if name != source.path.name and place.exists() and place.samefile(source.path):
+            why = f"`jupyter lite build` takes no such name; with -o DIR the wheel is copied as {name}"
+            warnings.append(ConversionWarning("piplite-name", why, source.path.name))
+            found.append(source)
+        else:
+            found.append(replace(source, name=name))
+    return found, warnings
+
+
+def _all_json(wheels: Iterable[WheelEntry], url: str | None) -> str:
+    above = "." if url is None else url.rstrip("/")
+    entries = []
+    for wheel in wheels:
+        file = IndexFile(wheel.filename, f"{above}/{wheel.filename}", wheel.sha256, wheel.size, wheel.version, "")
+        entries.append((wheel.project, replace(file, requires_python=wheel.requires_python), piplite_name(wheel.filename) or ""))
+    return all_json(entries)
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -22,7 +22,8 @@ from conda2wheel.files.packagefile import Limits
 from conda2wheel.files.toml import Problem, check_table, invalid_document, parse_duration, parse_size, read_toml, suggestion
 from conda2wheel.mirror.state.match_specs import parse_pattern
 from conda2wheel.mirror.state.model import ItemKey, with_tuples
-from conda2wheel.net.urls import is_path, is_secure, is_url
+from conda2wheel.mirror.store.open import FLAT
+from conda2wheel.net.urls import is_base, is_path, is_secure, is_url
 from conda2wheel.options import ALLOWABLE, DEFAULT_LEVEL, PINS, Options, Pins, tag_form
 from conda2wheel.recipes.model import RecipeBook
 
@@ -50,7 +51,7 @@ SECTIONS: dict[str, dict[str, type]] = {
     },
     "share": {"libraries": list, "prefix": str},
     "work": {"workers": int, "memory": str, "timeout": str, "retries": int, "check": str},
-    "output": {"store": str, "pages": bool, "pypi": str, "keep": int, "grace": str},
+    "output": {"store": str, "url": str, "flat": bool, "pages": bool, "pypi": str, "keep": int, "grace": str},
     "state": {"path": str},
     "limits": {
         "members": int,
@@ -139,7 +140,9 @@ class OutputConfig:
     """The table [output]: where the index is written, and what of it stays.
 
     Attributes:
-        store: a folder's absolute path or a bucket's URL.
+        store: what `open_store` opens: a folder's absolute path, `flat:` and a folder's absolute path, or a bucket's URL.
+        url: the address that the store has, for whole addresses in the pages of the index; None for relative ones.
+        flat: whether the folder has real files alone, without links and generations.
         pages: whether the index has pages for people, which need Jinja2.
         pypi: the address of the simple pages of PyPI, or of another index, with which the pages compare; None for no comparison.
         keep: the number of generations that stay.
@@ -147,6 +150,8 @@ class OutputConfig:
     """
 
     store: str
+    url: str | None = None
+    flat: bool = False
     pages: bool = False
     pypi: str | None = None
     keep: int = 5
@@ -296,12 +301,20 @@ def _config(path: Path, document: Mapping[str, Any]) -> MirrorConfig:
         convert=ConvertConfig(recipes=recipes, **with_tuples(table["convert"])),
         share=ShareConfig(**with_tuples(table["share"])),
         work=WorkConfig(**table["work"]),
-        output=replace(OutputConfig(**table["output"]), store=store if is_url(store) else str(base / Path(store).expanduser())),
+        output=replace(OutputConfig(**table["output"]), store=_store(base, store, table["output"].get("flat", False))),
         state=base / Path(table["state"].get("path", "mirror.sqlite")).expanduser(),
         limits=replace(Limits(), **table["limits"]),
         notify=NotifyConfig(**with_tuples(table["notify"])),
         note=table["schedule"].get("note", ""),
     )
+
+
+def _store(base: Path, store: str, flat: bool) -> str:
+    """What `open_store` opens: a folder's path is relative to the configuration."""
+    if is_url(store):
+        return store
+    folder = str(base / Path(store).expanduser())
+    return FLAT + folder if flat else folder
 
 
 def _channel(base: Path, channel: str) -> str:
@@ -326,6 +339,9 @@ def _mistakes(document: Mapping[str, Any]) -> Iterator[Problem]:
         table = document.get(section, {})
         if isinstance(table, dict) and not table.get(key):
             mistakes.append(Problem((section, key) if key in table else (section,), f"[{section}] has no {key}"))
+    output = document.get("output", {})
+    if isinstance(output, dict) and output.get("flat") is True and is_url(str(output.get("store", ""))):
+        mistakes.append(Problem(("output", "flat"), "flat is for a store in a folder; a bucket has no links"))
     if {"tags", "compat_tags"} <= {*document.get("convert", ())}:
         mistakes.append(Problem(("convert", "compat_tags"), "compat_tags is the older name of tags; write one of the two"))
     yield from mistakes
@@ -378,6 +394,8 @@ def _values(section: str, key: str, value: Any) -> Iterator[tuple[str, str]]:
         yield 'platforms is empty; write ["auto"]', ""
     if name == "work.check" and value not in ("no", "yes") and whole_version(value) is None:
         yield f"check is {value!r}; it is no, yes or a Pyodide version or series", ""
+    if name == "output.url" and not is_base(value):
+        yield "url is not the http or https address of a folder", ""
     if name == "output.pypi" and not is_secure(value):
         yield "pypi is not an https URL", ""
     if name == "notify.webhook" and not is_secure(value):

@@ -32,7 +32,7 @@ from conda2wheel.mirror.plan.select import list_packages
 from conda2wheel.mirror.plan.tasks import MirrorPlan, PlannedTask, make_plan
 from conda2wheel.mirror.publish.catalogue import MirrorRecord
 from conda2wheel.mirror.publish.entries import YankReasons, entries_of
-from conda2wheel.mirror.publish.generation import IndexEntry, current, generations, read_generation
+from conda2wheel.mirror.publish.generation import IndexEntry, current, generations, index_pages, read_generation
 from conda2wheel.mirror.publish.pages import page_files
 from conda2wheel.mirror.publish.publisher import PublishResult, publish
 from conda2wheel.mirror.publish.pyodide_locks import lock_files
@@ -337,12 +337,13 @@ def publish_state(
 def _files(
     config: MirrorConfig, store: Store, record: MirrorRecord, now: float, log: Log, entries: Sequence[IndexEntry]
 ) -> Mapping[str, bytes]:
-    """The lock files of an index, and its pages if the configuration wants them."""
+    """The lock files of an index; its pages with whole addresses, and its pages for people, if the configuration wants them."""
+    simple = {} if config.output.url is None else index_pages(entries, config.output.url)
     locks = lock_files(entries)
     if not config.output.pages:
-        return locks
+        return {**simple, **locks}
     pypi = None if config.output.pypi is None else OtherIndex(config.output.pypi, now)
-    return {**locks, **page_files(store, record, entries, locks, log, pypi)}
+    return {**simple, **locks, **page_files(store, record, entries, locks, log, pypi)}
 
 
 def reset_missing(plan: MirrorPlan, state: MirrorState, published: PublishResult) -> tuple[PlannedTask, ...]:

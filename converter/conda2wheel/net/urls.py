@@ -168,6 +168,20 @@ def is_secure(url: str) -> bool:
     return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK))
 
 
+def is_base(url: str) -> bool:
+    """Whether a text is the http or https address of a folder, to which paths of files can be appended.
+
+    >>> is_base("https://example.org/wheels/"), is_base("https://example.org/?a=b"), is_base("wheels/")
+    (True, False, False)
+    """
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and not (parts.query or parts.fragment)
+    except ValueError:
+        return False
+    return whole and not any(ord(letter) <= 32 or ord(letter) == 127 for letter in url)
+
+
 def is_on_loopback(url: str) -> bool:
     """Whether a URL is one of this machine's loopback."""
     try:

@@ -39,7 +39,7 @@ def test_the_template_is_valid_and_its_comments_show_the_defaults(tmp_path: Path
     made = load(write(tmp_path, template()))
     assert made.select.versions == 3
     assert made.output.store == str(tmp_path / "public")
-    examples = ("command", "webhook", "metrics", "note", "pypi")
+    examples = ("command", "webhook", "metrics", "note", "pypi", "url =")
     whole = "".join(line for line in uncommented().splitlines(True) if not line.startswith(examples))
     spelled = load(write(tmp_path, whole))
     assert replace(spelled, limits=made.limits) == made
@@ -70,6 +70,11 @@ def test_the_older_name_of_tags_still_counts_and_stands_alone(tmp_path: Path) ->
     assert "it is" in error_of(tmp_path, f'{LEAST}[work]\ncheck = "9"\n')
 
 
+def test_a_bucket_is_not_flat(tmp_path: Path) -> None:
+    text = '[channel]\nurls = ["x"]\n[output]\nstore = "s3://bucket/x"\nflat = true\n'
+    assert ":5: flat is for a store in a folder" in error_of(tmp_path, text)
+
+
 def test_sizes_and_durations_are_read(tmp_path: Path) -> None:
     text = LEAST + 'grace = "2w"\n[work]\nmemory = "512M"\ntimeout = "90s"\n[limits]\nsize = "1G"\n'
     made = load(write(tmp_path, text))
@@ -96,6 +101,7 @@ WRONG = [
     ('[convert]\nallow = ["not-python"]\n', 6, "allow has 'not-python'"),
     ('[convert]\nrecipes = ["no-such-folder"]\n', 6, "no such folder"),
     ("[notify]\n# a comment\nwhen = 3\n", 7, "when is not a text"),
+    ('url = "wheels/"\n', 5, "url is not the http or https address of a folder"),
     ('[notify]\nwebhook = "ftp://x"\n', 6, "webhook is not an https URL"),
     ("state = 3\n", 5, "[output] has no state"),
 ]

@@ -92,6 +92,30 @@ def test_a_wheel_for_several_platforms_is_in_the_lock_file_of_each(tmp_path: Pat
     assert refused == {"exact": "abi-conflict"}
 
 
+def test_a_flat_mirror_has_real_files_alone_and_whole_addresses(mirror: Mirror) -> None:
+    linked = mirror.run().generation
+    public = mirror.folder / "public"
+    assert public.joinpath("simple").is_symlink()
+    mirror.configure('flat = true\nurl = "https://me.example.org/w/"\n')
+    flat = mirror.run().generation
+    assert flat != linked
+    assert [path for path in public.rglob("*") if path.is_symlink()] == []
+    locks = {path.name for path in public.glob("pyodide-lock-*")}
+    found = {path.name for path in public.iterdir()} - {".conda2wheel.lock"}
+    assert found == {".nojekyll", "blobs", "report", "simple", *locks}
+    assert mirror.store.folders("generations")[0].startswith("000001-")
+    page = json.loads((public / "simple/one/index.json").read_text())
+    (file,) = page["files"]
+    assert file["url"].startswith("https://me.example.org/w/blobs/")
+    assert (public / file["url"].removeprefix("https://me.example.org/w/")).stat().st_size == file["size"]
+    before = {path: path.stat().st_mtime_ns for path in (public / "simple").rglob("*")}
+    assert mirror.run().generation == flat
+    assert {path: path.stat().st_mtime_ns for path in (public / "simple").rglob("*")} == before
+    mirror.remove("one-*")
+    mirror.run()
+    assert str(mirror.files("one")[file["filename"]]).startswith("no longer in")
+
+
 def test_one_changed_package_among_many_is_one_conversion(mirror: Mirror) -> None:
     mirror.run()
     before = dict(pages(mirror.store))

@@ -13,7 +13,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -191,12 +191,19 @@ def _is_name(name: str) -> bool:
         return False
 
 
-def index_pages(entries: Iterable[IndexEntry]) -> dict[str, bytes]:
-    """Build the simple index of entries: bytes by path below the store's top. The same entries give the same bytes."""
+def index_pages(entries: Iterable[IndexEntry], base: str | None = None) -> dict[str, bytes]:
+    """Build the simple index of entries: bytes by path below the store's top. The same entries give the same bytes.
+
+    Addresses of files are relative to their page; below `base`, the address of the store, if that is given.
+    """
+
+    def file(entry: IndexEntry) -> IndexFile:
+        return entry.file if base is None else replace(entry.file, url=f"{base.rstrip('/')}/{quote(entry.wheel.blob)}")
+
     by_project: dict[str, list[IndexEntry]] = {}
     for entry in entries:
         by_project.setdefault(entry.wheel.project, []).append(entry)
-    projects = [project_of(name, group) for name, group in sorted(by_project.items())]
+    projects = [project_of(name, group, file) for name, group in sorted(by_project.items())]
     return {f"simple/{path}": text.encode() for path, text in pages(projects).items()}
 
 

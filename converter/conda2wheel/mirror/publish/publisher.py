@@ -76,7 +76,8 @@ def publish(
         now: seconds since 1970.
         grace: seconds for which a yanked entry stays in the index.
         yank_reason: why an entry of the index before that is not among `entries` is yanked.
-        make_files: makes further files of the index (lock files), by path below the store's top, of its entries.
+        make_files: makes further files of the index (lock files), by path below the store's top, of its entries; a page that it
+            makes is taken instead of the usual one.
 
     Raises:
         Failed: "locked" where another process publishes, "store" where the store fails; the published index stays as it was.
