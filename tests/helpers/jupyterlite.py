@@ -14,7 +14,6 @@ from urllib.parse import quote
 
 from conda2wheel.net.cache import cache_folder
 from conda2wheel.pyodide import fetch
-from conda2wheel.pyodide.node import find_node
 from tests.helpers.browser import Browser
 from tests.helpers.cache import cached
 
@@ -60,7 +59,7 @@ def pyodide(kernel: Kernel, folder: Path) -> None:
     """
 
     def make(made: Path) -> None:
-        runtime = fetch.pyodide(kernel.pyodide, find_node(), cache_folder())
+        runtime = fetch.pyodide(kernel.pyodide, cache_folder())
         shutil.copytree(runtime.folder, made, dirs_exist_ok=True)
         names = ["micropip", "ipython", "jedi", "traitlets"]
         wanted = [each for each in runtime.closure(names) if each.file_name.endswith("none-any.whl")]
