@@ -184,7 +184,7 @@ def index_wheels(
     if jupyterlite:
         read, warnings = _for_piplite(read, folder)
     writer = _Writer()
-    placer = _Placer(folder, flat, memo, writer, limits or Limits())
+    placer = _WheelPlacer(folder, flat, memo, writer, limits or Limits())
     files: dict[str, list[IndexFile]] = {}
     indexed = []
     for source in _by_filename(read):
@@ -363,7 +363,7 @@ def _entry(source: _Source, path: Path, file: IndexFile) -> WheelEntry:
 
 
 @dataclass(frozen=True)
-class _Placer:
+class _WheelPlacer:
     """Puts wheels and their metadata into the folder of an index, where they are not there."""
 
     folder: Path
