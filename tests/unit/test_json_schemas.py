@@ -86,6 +86,13 @@ def test_index(tmp_path: Path) -> None:
     assert statuses(run("index", "index", tmp_path / "dist", "--url", "x")) == ["failed"]
 
 
+def test_the_schemas_have_consistent_names() -> None:
+    for name in SCHEMAS:
+        found = schema(name)
+        assert list(found)[:3] == ["$schema", "$id", "title"], name
+        assert found["$id"] == f"urn:conda2wheel:json:1:{name}"
+
+
 def test_a_key_more_or_less_is_found() -> None:
     good = document([{"conda": "a", "pypi": None, "source": "nobody", "note": None}])
     check("names", good)
@@ -145,6 +152,12 @@ def test_names_and_recipes(tmp_path: Path) -> None:
     bad.write_text("package = 1\n")
     recipes = Path(__file__).parents[2] / "recipes"
     assert statuses(run("recipe-check", "recipe", "check", recipes / "pyproj.toml", bad)) == ["ok", "failed"]
+
+
+def test_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONDA2WHEEL_CACHE", str(tmp_path))
+    assert run("cache", "cache", "info")["bytes"] == 0
+    assert run("cache", "cache", "clear", "conda")["kind"] == "cache-clear"
 
 
 def test_check(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import typer
 from conda2wheel._version import __version__
 from conda2wheel.cli.audit import audit
 from conda2wheel.cli.bundle import bundle
+from conda2wheel.cli.cache import app as cache
 from conda2wheel.cli.check import check
 from conda2wheel.cli.convert import convert
 from conda2wheel.cli.habits import PREFIX, RootGroup
@@ -58,6 +59,7 @@ app.command()(lock)
 app.command(cls=ServeCommand)(serve)
 app.add_typer(recipe)
 app.add_typer(mirror)
+app.add_typer(cache)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,6 +1,6 @@
-"""What every command has: `--quiet` and `--log-level`, variables of the environment, defaults from a file, checks of folders.
+"""What every command has: --quiet and --log-level, variables, keys of a file, completion of values, and checks of folders.
 
-`equip` gives it to all commands below a group, so that a new command has it, too.
+`RootGroup` gives it to all commands below it, so that a new command has it, too.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from conda2wheel.cli.complete import add_completion
 from conda2wheel.cli.messages import Level, LogLevel, echo, settings
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class RootGroup(TyperGroup):
             command.params += copy.deepcopy(shared)
             for option in options_of(command):
                 option.envvar, option.show_envvar = variables(words, option), False  # the manual lists them
+            add_completion(command)
             command.callback = _equipped(command)
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:

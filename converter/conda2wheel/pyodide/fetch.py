@@ -25,6 +25,7 @@ from conda2wheel.abi import platforms
 from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from conda2wheel.files.file_names import is_portable
 from conda2wheel.files.writing import replace_file
+from conda2wheel.net.cache import mark_in_use
 from conda2wheel.net.npm import download_package, npm_package
 from conda2wheel.net.registry_settings import package_indexes
 from conda2wheel.net.simple_index import PackageIndexClient
@@ -43,6 +44,7 @@ def pyodide(version: str, cache: Path) -> Runtime:
     table, or the registry itself, promises), "disk".
     """
     target = cache / "pyodide" / version
+    mark_in_use(target)
     if not is_complete(target):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
