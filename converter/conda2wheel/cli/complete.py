@@ -30,7 +30,7 @@ def _pyodides() -> Iterable[str]:
 def _pythons() -> Iterable[str]:
     from conda2wheel.abi.platforms import platforms
 
-    return dict.fromkeys(row.python for row in platforms())
+    return dict.fromkeys(row.python for row in platforms() if row.python)
 
 
 def _allowable() -> Iterable[str]:
