@@ -1,0 +1,111 @@
+"""scripts/release: what it refuses, and (with --long) that it builds reproducibly what pip, uv and pipx install."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conda2wheel import __version__
+from tests.helpers.cache import REPOSITORY
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("git") is None or not (REPOSITORY / ".git").exists() or sys.prefix != str(REPOSITORY / ".venv"),
+    reason="a release is made from a clone, with its .venv",
+)
+TODAY = f"## {__version__} - 2026-11-27"
+
+
+class Clone:
+    """A clone of this repository with a commit that is ready to be released."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        subprocess.run(["git", "clone", "-q", REPOSITORY, folder], check=True)
+        (folder / ".venv").symlink_to(REPOSITORY / ".venv")
+        self.change("CHANGELOG.md", "## Unreleased", TODAY)
+        self.git("commit", "-qam", "Release")
+
+    def git(self, *words: str) -> str:
+        name = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
+        return subprocess.run(["git", *name, *words], cwd=self.folder, check=True, capture_output=True, text=True).stdout
+
+    def change(self, name: str, old: str, new: str) -> None:
+        path = self.folder / name
+        text = path.read_text(encoding="utf-8")
+        assert old in text
+        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    def release(self, *words: str) -> subprocess.CompletedProcess[str]:
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(("CONDA2WHEEL_", "SOURCE_DATE"))}
+        return subprocess.run(
+            ["./scripts/release", *words], cwd=self.folder, env=environ, capture_output=True, text=True, check=False
+        )
+
+
+def test_it_refuses_what_is_not_ready(tmp_path: Path) -> None:
+    clone = Clone(tmp_path / "clone")
+
+    def refusal() -> str:
+        done = clone.release()
+        assert done.returncode == 1
+        assert not (clone.folder / "dist").exists()
+        return done.stderr.splitlines()[-1]
+
+    clone.change("CHANGELOG.md", TODAY, "## Unreleased")
+    assert f"begins with '## Unreleased', not with '## {__version__} - YYYY-MM-DD'" in refusal()
+    clone.git("checkout", "-q", "CHANGELOG.md")
+    clone.change("converter/conda2wheel/_version.py", __version__, "99.0")
+    assert "not with '## 99.0 - " in refusal()
+    clone.git("checkout", "-q", ".")
+    clone.change("README.md", "conda", "Conda")
+    assert "there are uncommitted changes" in refusal()
+    clone.git("checkout", "-q", ".")
+    clone.git("tag", f"v{__version__}", "HEAD~1")
+    assert f"the tag v{__version__} is another commit" in refusal()
+    assert clone.release("--upload").returncode == 2
+
+
+@pytest.mark.long
+def test_two_clones_build_the_same_and_it_installs_with_pip_uv_and_pipx(tmp_path: Path) -> None:
+    first = Clone(tmp_path / "first")
+    done = first.release()
+    assert done.returncode == 0, done.stderr
+    steps = [
+        line.removeprefix("== ").split(" conda2wheel_wasm")[0] for line in done.stdout.splitlines() if line.startswith("== ")
+    ]
+    assert steps[-4:] == ["pip install", "pip install", "uv tool install", "pipx install"]
+    assert f"git tag -a v{__version__}" in done.stdout
+    assert "Nothing was uploaded" in done.stdout
+    built = sorted((first.folder / "dist").iterdir())
+    stem = f"conda2wheel_wasm-{__version__}"
+    assert [each.name for each in built] == [f"conda2wheel-{__version__}-notes.md", f"{stem}-py3-none-any.whl", f"{stem}.tar.gz"]
+    sums = dict(line.split()[::-1] for line in done.stdout.splitlines() if re.fullmatch(r"[0-9a-f]{64}  dist/.*", line))
+    assert sums == {f"dist/{each.name}": hashlib.sha256(each.read_bytes()).hexdigest() for each in built[1:]}
+    notes = built[0].read_text(encoding="utf-8")
+    assert notes.startswith(f"# conda2wheel {__version__}\n\n")
+    assert "\n### Added\n" in notes
+    assert "## Unreleased" not in notes
+    # Another clone of that commit, with files of its own beside it, at another time and with another umask.
+    second = tmp_path / "a" / "second"
+    subprocess.run(["git", "clone", "-q", first.folder, second], check=True)
+    (second / ".venv").symlink_to(REPOSITORY / ".venv")
+    (second / "converter" / "conda2wheel" / "stray.py").write_text("x = 1\n")
+    subprocess.run(["git", "tag", f"v{__version__}"], cwd=second, check=True)
+    again = subprocess.run(
+        ["sh", "-c", "umask 027; exec ./scripts/release --try --no-install"],
+        cwd=second,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert again.returncode == 0, again.stderr
+    assert "git tag" not in again.stdout
+    for each in built[1:]:
+        assert (second / "dist" / each.name).read_bytes() == each.read_bytes()
