@@ -22,13 +22,18 @@ pytestmark = pytest.mark.skipif(
 TODAY = f"## {__version__} - 2026-11-27"
 
 
+def clone(source: Path, folder: Path) -> None:
+    subprocess.run(["git", "clone", "-q", source, folder], check=True)
+    (folder / ".venv").symlink_to(REPOSITORY / ".venv")
+    (folder / ".git" / "info" / "exclude").write_text("/.venv\n")  # .gitignore has the folder, and this is a link
+
+
 class Clone:
     """A clone of this repository with a commit that is ready to be released."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        subprocess.run(["git", "clone", "-q", REPOSITORY, folder], check=True)
-        (folder / ".venv").symlink_to(REPOSITORY / ".venv")
+        clone(REPOSITORY, folder)
         self.change("CHANGELOG.md", "## Unreleased", TODAY)
         self.git("commit", "-qam", "Release")
 
@@ -50,26 +55,26 @@ class Clone:
 
 
 def test_it_refuses_what_is_not_ready(tmp_path: Path) -> None:
-    clone = Clone(tmp_path / "clone")
+    ready = Clone(tmp_path / "clone")
 
     def refusal() -> str:
-        done = clone.release()
+        done = ready.release()
         assert done.returncode == 1
-        assert not (clone.folder / "dist").exists()
+        assert not (ready.folder / "dist").exists()
         return done.stderr.splitlines()[-1]
 
-    clone.change("CHANGELOG.md", TODAY, "## Unreleased")
+    ready.change("CHANGELOG.md", TODAY, "## Unreleased")
     assert f"begins with '## Unreleased', not with '## {__version__} - YYYY-MM-DD'" in refusal()
-    clone.git("checkout", "-q", "CHANGELOG.md")
-    clone.change("converter/conda2wheel/_version.py", __version__, "99.0")
+    ready.git("checkout", "-q", "CHANGELOG.md")
+    ready.change("converter/conda2wheel/_version.py", __version__, "99.0")
     assert "not with '## 99.0 - " in refusal()
-    clone.git("checkout", "-q", ".")
-    clone.change("README.md", "conda", "Conda")
+    ready.git("checkout", "-q", ".")
+    ready.change("README.md", "conda", "Conda")
     assert "there are uncommitted changes" in refusal()
-    clone.git("checkout", "-q", ".")
-    clone.git("tag", f"v{__version__}", "HEAD~1")
+    ready.git("checkout", "-q", ".")
+    ready.git("tag", f"v{__version__}", "HEAD~1")
     assert f"the tag v{__version__} is another commit" in refusal()
-    assert clone.release("--upload").returncode == 2
+    assert ready.release("--upload").returncode == 2
 
 
 @pytest.mark.long
@@ -94,8 +99,7 @@ def test_two_clones_build_the_same_and_it_installs_with_pip_uv_and_pipx(tmp_path
     assert "## Unreleased" not in notes
     # Another clone of that commit, with files of its own beside it, at another time and with another umask.
     second = tmp_path / "a" / "second"
-    subprocess.run(["git", "clone", "-q", first.folder, second], check=True)
-    (second / ".venv").symlink_to(REPOSITORY / ".venv")
+    clone(first.folder, second)
     (second / "converter" / "conda2wheel" / "stray.py").write_text("x = 1\n")
     subprocess.run(["git", "tag", f"v{__version__}"], cwd=second, check=True)
     again = subprocess.run(
