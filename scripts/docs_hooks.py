@@ -30,6 +30,23 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     return MARKER.sub(lambda match: _TABLES[match[1]](match[2] or ""), markdown)
 
 
+def on_post_build(config: Any, **_: Any) -> None:
+    """MkDocs has written the site: beside the schemas comes the description of the service's API."""
+    import json
+    import os
+    import tempfile
+    from unittest import mock
+
+    from conda2wheel.serve.app import create_app
+    from conda2wheel.serve.config import default
+    from conda2wheel.serve.service import Service
+
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, {"CONDA2WHEEL_DATA": folder}):
+        document = create_app(Service(default())).api.openapi()
+    place = Path(config["site_dir"]) / "reference" / "schemas" / "openapi.json"
+    place.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def options(command: str) -> str:
     """What `conda2wheel COMMAND --help` prints."""
     from typer.testing import CliRunner

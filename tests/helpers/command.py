@@ -21,6 +21,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import schemas
+
 PRELOADED = (
     "rattler",
     "conda2wheel.cli",
@@ -41,7 +43,7 @@ def run(
     stdout: str = "file",
     user: int | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """`conda2wheel ARGUMENTS`, with what it wrote.
+    """`conda2wheel ARGUMENTS`, with what it wrote. A document of --json must be valid by the schema of the manual.
 
     `stdout` may also be "ascii" (a file whose encoding the environment says), "closed", "full" or "unread" (a pipe whose reader
     has ended). `user` is the number of an unprivileged user.
@@ -62,7 +64,14 @@ def run(
         }
         out.touch()
         status = _ask(_server(os.getpid()), request)
-        return subprocess.CompletedProcess(words, status, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
+        done = subprocess.CompletedProcess(words, status, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
+    return _checked(done)
+
+
+def _checked(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    if "--json" in done.args and done.stdout.startswith("{"):
+        schemas.check_printed(done.args, done.stdout)
+    return done
 
 
 def _fresh(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -85,6 +86,13 @@ def test_the_site_documents_what_is_exported(site: Path) -> None:
     text = (site / "reference" / "api.html").read_text(encoding="utf-8")
     names = [name for name in conda2wheel.__all__ if not name.startswith("__")]
     assert [name for name in names if f'id="conda2wheel.{name}"' not in text] == []
+
+
+def test_the_site_has_every_schema(site: Path) -> None:
+    published = site / "reference" / "schemas"
+    own = {path.name for path in (REFERENCE / "schemas").glob("*.json")}
+    assert {path.name for path in published.iterdir()} == own | {"openapi.json"}
+    assert "/api/v1/jobs" in json.loads((published / "openapi.json").read_text(encoding="utf-8"))["paths"]
 
 
 def commands(found: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

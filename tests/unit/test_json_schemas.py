@@ -9,32 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 from typer.testing import CliRunner
 
 from conda2wheel.cli import app
+from conda2wheel.cli.habits import leaves, option_name, options_of
 from conda2wheel.pyodide.report import Checked, Crash, Imported, Ran
 from conda2wheel.results import ConversionWarning, document
 from tests.helpers import catalogues, mirror_reports, schemas, sets, zig
 from tests.helpers.family import pure
 from tests.helpers.foreign import Foreign
 from tests.helpers.mirror_runs import Mirror, small_mirror
+from tests.helpers.schemas import FOLDER, closed, schema
 
-FOLDER = Path(__file__).parents[2] / "docs" / "reference" / "schemas"
 SCHEMAS = sorted(path.stem for path in FOLDER.glob("*.json"))
 MISSING = "gone-1.0-py3-none-any.whl"
-
-
-def schema(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
-    return found
-
-
-def closed(value: Any) -> Any:
-    """The schema without the freedom to grow: an object has the keys that are named and no others."""
-    if isinstance(value, dict):
-        made = {key: closed(each) for key, each in value.items()}
-        return {"additionalProperties": False, **made} if value.get("type") == "object" and "properties" in value else made
-    return [closed(each) for each in value] if isinstance(value, list) else value
 
 
 def check(name: str, found: Any) -> None:
@@ -91,6 +80,14 @@ def test_the_schemas_have_consistent_names() -> None:
         found = schema(name)
         assert list(found)[:3] == ["$schema", "$id", "title"], name
         assert found["$id"] == f"urn:conda2wheel:json:1:{name}"
+
+
+def test_each_command_with_json_has_a_schema() -> None:
+    having = {
+        " ".join(words) for words, found in leaves(typer.main.get_command(app)) if "json" in map(option_name, options_of(found))
+    }
+    assert having <= schemas.commands().keys()
+    assert set(schemas.commands().values()) <= set(SCHEMAS)
 
 
 def test_a_key_more_or_less_is_found() -> None:
