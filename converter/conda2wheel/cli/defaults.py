@@ -18,7 +18,11 @@ from conda2wheel.errors import Failed
 OWN = "conda2wheel.toml"
 PYPROJECT = "pyproject.toml"
 LONGEST = 1 << 20  # bytes of a file
-_READ = ("CODE", "COLUMN", "DIR", "LIBRARY", "N", "NAME", "PATH", "SECONDS", "STATE", "TAG", "VERSION")  # metavars
+# What an option takes that a file which is found may set: words of a list are in lower case.
+_READ = frozenset(
+    ["CODE", "COLUMN", "DIR", "LIBRARY", "[MODULE:]LIBRARY", "N", "NAME", "PATH", "PYODIDE", "SECONDS", "STATE", "TAG", "VERSION"]
+)
+_PATHS = frozenset({"DIR", "PATH", "FILE", "WHEEL"})
 _CONFIGURED = ("mirror", "serve")  # commands with a configuration of their own
 
 
@@ -85,8 +89,14 @@ def may_be_found(words: tuple[str, ...], option: Any) -> bool:
     """Whether a file that was found, not named, may set an option of a command."""
     if words[:1] in [(each,) for each in _CONFIGURED] or option.rich_help_panel == "Limits":
         return False
-    metavar = option.metavar
-    return metavar is None or metavar in _READ or "|" in metavar or (metavar == "URL" and "--channel" in option.opts)
+    parts = set((option.metavar or "").split("|")) - {"URL", "WHEEL"}
+    if option.metavar == "URL":
+        return _is_channel(option)
+    return all(part in _READ or not part or part.lower() == part for part in parts)
+
+
+def _is_channel(option: Any) -> bool:
+    return "--channel" in option.opts
 
 
 def default_map(root: Any, file: DefaultsFile) -> dict[str, Any]:
@@ -167,7 +177,9 @@ def _value(file: DefaultsFile, key: str, option: Any, value: Any) -> Any:
             raise file.error(f"{key!r} is not true or false")
         return value
     texts = list(_texts(file, key, value if option.multiple and isinstance(value, list) else [value]))
-    if option.metavar in ("DIR", "PATH", "FILE"):
+    if file.found and not _is_channel(option) and any("://" in text for text in texts):
+        raise file.error(f"{key!r} may not be a URL in a file that is found in a folder", "give it on the command line")
+    if _PATHS & set((option.metavar or "").split("|")):
         texts = [_below(file, key, option, text) for text in texts]
     return texts if option.multiple else texts[0]
 

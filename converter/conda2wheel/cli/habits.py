@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PREFIX = "CONDA2WHEEL"
 # Variables that mean something else; no option without its command is named like them.
-RESERVED = frozenset({"CACHE", "DATA", "NODE", "REPORT", "STATUS", "GENERATION", "TEST_CACHE", "FUZZ_SEEDS"})
+RESERVED = frozenset({"CACHE", "DATA", "NODE", "REPORT", "STATUS", "GENERATION", "DIRS", "PROGRAMS_CACHE"})
 _OWN = frozenset({"help", "version", "install_completion", "show_completion"})  # they end the command line at once
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from conda2wheel.cli.messages import echo, print_error, print_json
+from conda2wheel.cli.messages import echo, print_error, print_json, settings
 from conda2wheel.cli.options import Json
 from conda2wheel.results import SCHEMA_VERSION
 
@@ -88,11 +88,14 @@ def serve(
         try:
             from conda2wheel.mirror.work.executors import DaskExecutor
             from conda2wheel.serve import config as configuration
+            from conda2wheel.serve.logs import EventLog
             from conda2wheel.serve.run import serve as run
         except ModuleNotFoundError as error:
             name = (error.name or "").partition(".")[0]
             hint = "pip install 'conda2wheel-wasm[serve]'"
             raise Failed("dependency", f"the service needs {name}, which is not installed", hint) from None
+
+        EventLog.least = settings.level.value
 
         def read() -> configuration.ServeConfig:
             loaded = configuration.default() if config is None else configuration.load(config)

@@ -13,12 +13,15 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
 from conda2wheel.files.escape import printable
 from conda2wheel.serve.config import LogForm
 
 _quoted: Callable[[str], str] = json.encoder.encode_basestring_ascii
+
+
+LEVELS = ("debug", "info", "warning", "error", "critical")  # from the least important on
 
 
 class EventLog:
@@ -27,7 +30,12 @@ class EventLog:
     Args:
         form: "json", or "text" for people.
         stream: where the lines go.
+
+    Attributes:
+        least: the least important level that is written; for all logs of the process.
     """
+
+    least: ClassVar[str] = "info"
 
     def __init__(self, form: LogForm = "json", stream: TextIO | None = None) -> None:
         self._text = form == "text"
@@ -36,7 +44,9 @@ class EventLog:
         self._waiting: list[str] = []
 
     def __call__(self, event: str, level: str = "info", **values: Any) -> None:
-        """Write an event with its values; None is left out."""
+        """Write an event with its values, if its level is; None is left out."""
+        if LEVELS.index(level) < LEVELS.index(self.least):
+            return
         self._write(self._line(event, level, values))
 
     def request(self, **values: Any) -> None:

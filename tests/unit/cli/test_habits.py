@@ -102,6 +102,7 @@ def test_the_command_line_comes_before_the_environment_and_that_before_the_file(
         ("level = [3]", "'level' is not a text or a number"),
         ("level = ", "is not TOML"),
         ("out = '../elsewhere'", "'out' is not below the folder of the file: ../elsewhere"),
+        ("libdir = ['https://example.org/x.conda']", "'libdir' may not be a URL in a file that is found in a folder"),
         ("out = '/etc'", "'out' is not below the folder of the file: /etc"),
         ("max-size = '1T'", "'max-size' may not be set by a file that is found in a folder"),
         ("[audit]\nsarif = 'x'", "'audit.sarif' may not be set by a file that is found in a folder"),
@@ -160,9 +161,18 @@ def test_a_file_of_a_stranger_sets_no_address_no_file_and_no_limit(tmp_path: Pat
     assert {"scope", "expires", "config", "workers", "accept-vanished"} <= refused
 
 
-def test_a_found_file_may_choose_the_channel(tmp_path: Path) -> None:
-    file = DefaultsFile(tmp_path / "conda2wheel.toml", {"channel": "https://example.org/c"}, found=True)
-    assert default_map(ROOT, file)["convert"] == {"channel": ["https://example.org/c"]}
+def test_a_found_file_may_choose_the_channel_and_paths_of_its_folder(tmp_path: Path) -> None:
+    table = {
+        "channel": "https://example.org/c",
+        "repair": {"find-links": "beside"},
+        "libdir": ["a", "/b"],
+        "audit": {"for": "pypi"},
+    }
+    made = default_map(ROOT, DefaultsFile(tmp_path / "conda2wheel.toml", table, found=True))
+    paths = [str(tmp_path / "a"), "/b"]
+    assert made["convert"] == {"channel": ["https://example.org/c"], "libdir": paths}
+    assert made["repair"] == {"find_links": [str(tmp_path / "beside")], "libdir": paths}
+    assert next(iter(made["audit"].values())) == paths
 
 
 def test_what_stderr_shows(tmp_path: Path) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from conda2wheel.abi.audit.findings import listed_parts
 from conda2wheel.errors import REFUSAL_CODES
-from conda2wheel.files.escape import format_seconds, format_size, printable
+from conda2wheel.files.escape import format_seconds, format_size, printable, shortened
 from conda2wheel.mirror.report.missing import KINDS
 from conda2wheel.mirror.report.model import CHANGES, COUNTS, DAMAGED, MirrorReport
 
@@ -26,6 +26,10 @@ class TextSection:
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+
+    def with_short_cells(self) -> TextSection:
+        """The section with shortened hashes and URLs; -v and the JSON have them in full."""
+        return replace(self, rows=tuple(tuple(map(shortened, row)) for row in self.rows))
 
 
 def sections(report: MirrorReport, every: bool = False) -> list[TextSection]:
@@ -63,6 +67,8 @@ def sections(report: MirrorReport, every: bool = False) -> list[TextSection]:
         TextSection("Shared libraries", (">wheels", ">size", "library wheel", "package"), tuple(_libraries(report, most))),
         TextSection("Missing", ("distribution", ">wheels", "what is known", "first"), tuple(_missing(report, most))),
     ]
+    if not every:
+        found = [section.with_short_cells() for section in found]
     return [section for section in found if section.rows]
 
 
