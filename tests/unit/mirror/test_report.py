@@ -358,3 +358,12 @@ def test_a_channel_of_2600_packages_is_reported_in_every_format() -> None:
     assert len(ET.fromstring(junit(made).encode())[0]) == 2600  # noqa: S314 - our own
     assert len(json.loads(json_text(made))["items"]) == 2600
     assert len(text(made).splitlines()) < 100
+
+
+def test_hashes_and_urls_are_short_in_the_text_and_whole_in_all_else() -> None:
+    url, digest = f"https://repo.example/{'x' * 60}/some-1.0.conda", "ab" * 32
+    made = report([reports.item("a", "failed", "network", message=f"{url}: sha256 is {digest}")])
+    assert "https://repo.example/.../some-1.0.conda: sha256 is abababababab..." in text(made)
+    for whole in (text(made, every=True), json_text(made), junit(made)):
+        assert url in whole
+        assert digest in whole
