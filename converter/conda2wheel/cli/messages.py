@@ -208,7 +208,7 @@ def print_warnings(noted: Sequence[Noted], verbose: bool = False, display: LineP
 def print_summary(results: Sequence[dict[str, Any]], display: LinePrinter | None = None) -> None:
     """Print how many of several results have which status, in the order in which the statuses come first."""
     if len(results) > 1:
-        counts = Counter(str(each["status"]) for each in results)
+        counts = Counter(str(each.get("status", "shown")) for each in results)
         listed = ", ".join(f"{count} {status}" for status, count in counts.items())
         _print_lines([f"conda2wheel: {listed}"], Level.INFO, display)
 
