@@ -99,7 +99,10 @@ def test_the_manual_says_what_is_run_here() -> None:
 
 def test_an_audit_stops_the_build_and_says_why(tmp_path: Path) -> None:
     """Without a repair the older tag stays, which PyPI does not take."""
-    files = {"pkg/__init__.py": "", f"pkg/_x{zig.suffix('313')}": zig.side_module("_x", zig.extension("_x", {}))}
+    files: dict[str, conda.Content] = {
+        "pkg/__init__.py": "",
+        f"pkg/_x{zig.suffix('313')}": zig.side_module("_x", zig.extension("_x", {})),
+    }
     Foreign("cp313-cp313-pyodide_2025_0_wasm32", files).write(tmp_path / "built" / "cp313-pyodide_wasm32")
     done = build(tmp_path, "cp313-*", {"CIBW_REPAIR_WHEEL_COMMAND": ""})
     assert done.returncode != 0
