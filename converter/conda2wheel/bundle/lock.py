@@ -13,6 +13,7 @@ from packaging.version import Version
 
 from conda2wheel.abi.platforms import Platform, for_pyodide, parse, platforms, unknown_pyodide, whole_version
 from conda2wheel.bundle.build import bundle_specs
+from conda2wheel.bundle.sources import has_files
 from conda2wheel.bundle.unsatisfied import UnsatisfiedRequest
 from conda2wheel.commands.pipeline import PipelineKeywords
 from conda2wheel.errors import Failed, Refused, require_several
@@ -189,7 +190,7 @@ def _result(
 def _has_wheels(source: str) -> bool:
     """Whether a source is a wheel, or a folder with wheels."""
     if os.path.isdir(source):
-        return any(name.endswith(".whl") for name in os.listdir(source))
+        return has_files(source, (".whl",))
     return source.endswith(".whl")
 
 

@@ -32,7 +32,7 @@ from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.documents import DocumentError, parse_yaml
 from conda2wheel.files.packagefile import FileBlob, Limits
 from conda2wheel.files.pypa import applies, parse_requirement
-from conda2wheel.files.reading import not_found, read_file
+from conda2wheel.files.reading import not_found, read_file, unreadable
 from conda2wheel.net.urls import is_url
 from conda2wheel.results import ConversionWarning
 
@@ -128,7 +128,7 @@ def read_sources(sources: Iterable[str], limits: Limits) -> BundleSources:
     found = BundleSources()
     for source in sources:
         path = Path(source)
-        if os.path.isdir(path):
+        if os.path.isdir(path) and (_is_path(source) or has_files(source, PACKAGE_SUFFIXES)):
             found += _folder(path, limits)
         elif format_named(source) is not None and not is_url(source) and "::" not in source:
             found += _package(path, limits)
@@ -147,13 +147,26 @@ def read_sources(sources: Iterable[str], limits: Limits) -> BundleSources:
     return found
 
 
+def _is_path(source: str) -> bool:
+    """Whether a text is a path and no match spec. A folder `numpy` that happens to be there does not hide the package."""
+    return source in (os.curdir, os.pardir) or "/" in source or os.sep in source
+
+
+def has_files(folder: str | Path, suffixes: tuple[str, ...]) -> bool:
+    """Whether a folder has files with one of these suffixes. Raises `Failed` (unreadable)."""
+    return any(name.endswith(suffixes) for name in _listed(folder))
+
+
+def _listed(folder: str | Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError as error:
+        raise unreadable(folder, error) from None
+
+
 def _folder(path: Path, limits: Limits) -> BundleSources:
     """The packages in a folder: each that may have a wheel is wanted, libraries are there for their users."""
-    try:
-        names = sorted(os.listdir(path))
-    except OSError as error:
-        raise Failed("unreadable", f"{path}: {error.strerror or error}", "make it readable for this user") from None
-    files = [path / name for name in names if name.endswith(PACKAGE_SUFFIXES)]
+    files = [path / name for name in _listed(path) if name.endswith(PACKAGE_SUFFIXES)]
     if not files:
         raise Failed(
             "not-found", f"{path}: has no conda packages ({', '.join(PACKAGE_SUFFIXES)})", "name the folder that has them"

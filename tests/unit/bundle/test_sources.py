@@ -151,6 +151,14 @@ def test_a_wrong_file_is_one_line_with_its_place(name: str, text: str, why: str,
     assert "\n" not in caught.value.message
 
 
+def test_a_folder_of_the_name_of_a_package_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "numeric").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert read_sources(["numeric"], Limits()).specs == ("numeric",)
+    with pytest.raises(Failed, match="has no conda packages"):
+        read_sources(["./numeric"], Limits())
+
+
 def test_what_is_not_there_or_no_source_is_named(tmp_path: Path) -> None:
     for source in (
         "gone.txt",
