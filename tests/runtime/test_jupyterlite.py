@@ -94,3 +94,25 @@ def test_a_site_installs_from_all_json_of_wheels_of_several_pythons_with_other_n
         jupyterlite.jupyter_lite(kernel, "build", folder=lite)
         with served(lite / "_output", negotiate=False) as host:
             assert jupyterlite.run(running, host.url, CODE) == PRINTED
+
+
+def test_a_site_imports_what_a_lock_file_has_without_an_installation(running: Browser, tmp_path: Path) -> None:
+    kernel = KERNELS["0.7"]
+    lite, wheels = tmp_path / "lite", tmp_path / "wheels"
+    jupyterlite.pyodide(kernel, lite / "static/pyodide")
+    (lite / "pypi").mkdir()
+    jupyterlite.comm(lite / "pypi")
+    with served(tmp_path, negotiate=False) as host:
+        own = f"{host.url}lite/_output/static/pyodide/"
+        words = ["shapes-one", "shapes-two", "--channel", channel(tmp_path / "channel", "313"), "--platform", kernel.pyodide]
+        done = command.run("bundle", *words, "--with-pyodide", "--pyodide-url", own, "-o", wheels)
+        assert done.returncode == 0, done.stderr
+        lock = json.loads((wheels / "pyodide-lock.json").read_text(encoding="utf-8"))
+        here = json.loads((lite / "static/pyodide/pyodide-lock.json").read_text(encoding="utf-8"))
+        for name, entry in here["packages"].items():  # of PyPI's files, which stand in for those of the CDN
+            lock["packages"][name]["sha256"] = entry["sha256"]
+        (wheels / "pyodide-lock.json").write_text(json.dumps(lock), encoding="utf-8")
+        settings = block("json", "lockFileURL").replace("https://me.example.org/", host.url)
+        (lite / "jupyter-lite.json").write_text(settings, encoding="utf-8")
+        jupyterlite.jupyter_lite(kernel, "build", folder=lite)
+        assert jupyterlite.run(running, f"{host.url}lite/_output/", CODE[2:]) == PRINTED
