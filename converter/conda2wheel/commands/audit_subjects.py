@@ -29,6 +29,7 @@ from conda2wheel.files.reading import read_file, unreadable
 from conda2wheel.net.urls import is_url, redacted
 from conda2wheel.results import ALLOWED, ConversionWarning
 from conda2wheel.wasm.binary import MAGIC
+from conda2wheel.wheel.programs import programs_folder, programs_of
 from conda2wheel.wheel.reader import Wheel, not_installed, read_wheel
 
 if TYPE_CHECKING:
@@ -206,7 +207,9 @@ def _is_file_name(name: str) -> bool:
 
 def _wheel(path: Path, limits: Limits) -> Subject:
     wheel = read_wheel(path, limits, SHARED_OBJECT)
-    found = side_modules(wheel.files)
+    # The side modules of programs are not for Pyodide, which does not start these.
+    own = f"{programs_folder(wheel)}/prefix/" if programs_of(wheel) else None
+    found = side_modules(file for file in wheel.files if own is None or not file.path.startswith(own))
     places = not_installed(wheel.order)
     modules = {places.get(name, name): found[name] for name in wheel.order if name in found}
     floors = [tag.interpreter for tag in wheel.tags if tag.abi == "abi3" and re.fullmatch(r"cp3\d+", tag.interpreter)]

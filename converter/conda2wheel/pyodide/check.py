@@ -26,6 +26,7 @@ from conda2wheel.pyodide import fetch
 from conda2wheel.pyodide.job import Job, run_job
 from conda2wheel.pyodide.lock import Runtime
 from conda2wheel.pyodide.node import Node, find_node
+from conda2wheel.pyodide.programs import check_programs, wheel_of_programs
 from conda2wheel.pyodide.report import Checked, Installer, LackingFeature
 from conda2wheel.pyodide.requirements import Pool, plan_installation, wheels_by_name
 from conda2wheel.pyodide.wheelfile import WheelFile, engine_features, modules, open_wheel, recipe_test, requirements_of
@@ -120,6 +121,21 @@ def check_each(wheels: Sequence[Path], options: CheckOptions) -> Iterator[tuple[
         if isinstance(wheel, Conda2WheelError):
             yield path, wheel
             continue
+        if pyodide is None:
+            try:
+                with unexpected_as_failed(str(path)):
+                    programs = wheel_of_programs(wheel.path)
+                    checked = (
+                        check_programs(programs, recipe_test(wheel), script, options.timeout, options.installer)
+                        if programs is not None
+                        else None
+                    )
+            except Conda2WheelError as error:
+                yield path, error
+                continue
+            if checked is not None:
+                yield path, checked
+                continue
         try:
             versions = (pyodide,) if pyodide is not None else pyodides_for(wheel, given)
         except Conda2WheelError as error:

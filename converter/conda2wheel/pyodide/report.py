@@ -105,6 +105,7 @@ class LackingFeature:
 class Checked:
     """The result of one wheel in one Pyodide.
 
+    A wheel of programs is checked without Pyodide: `pyodide` is "none", and `modules` are its programs.
     `ok` is true if an installer takes the wheel there, it was installed, something was tried, all of that worked and nothing
     crashed; warnings do not count but for those of `UNFIT`.
     `crash` is the first crash; `modules` says which module it was. `node` is the version of node; `lacking` are the features that
@@ -185,6 +186,8 @@ class Checked:
         crash = f", {self.crash.reason}" if self.crash else ""
         unfit = "".join(f", {code}" for code in self.unfit)
         verdict = "ok" if self.ok else "FAILED"
+        if self.pyodide == "none":  # a wheel of programs, which Pyodide does not start
+            return f"{verdict} {self.wheel.name} ({good} of {len(self.modules)} programs)"
         return f"{verdict} {self.wheel.name} (Pyodide {self.pyodide}, {good} of {len(self.modules)} modules{crash}{unfit})"
 
     def details(self) -> Iterable[str]:

@@ -32,6 +32,8 @@ from conda2wheel.wheel.reader import Wheel
 from conda2wheel.wheel.writer import Member
 
 PREFIX = "/prefix"  # as in launcher.py
+TRAPPED = 134  # as in launcher.py
+NOT_STARTED = "not started: "  # as in launcher.py
 REQUIRES_PYTHON = ">=3.9"  # of launcher.py
 WASMTIME = "wasmtime>=40"  # the oldest that the launcher is run with
 NODE_EXTRA = "node"
@@ -180,13 +182,18 @@ class ProgramPlan:
         return "\n".join(lines)
 
 
+def programs_folder(wheel: Wheel) -> str:
+    """The folder of a wheel for the package of its programs."""
+    return f"{wheel.distribution}{FOLDER_SUFFIX}"
+
+
 def programs_of(wheel: Wheel) -> tuple[WheelProgram, ...]:
     """The programs of a wheel that conda2wheel made, as its programs.json lists them; none of any other wheel.
 
     Raises:
         Refused: corrupt-archive for a table that is no JSON object, too-large.
     """
-    folder = f"{wheel.distribution}{FOLDER_SUFFIX}"
+    folder = programs_folder(wheel)
     table = next((file for file in wheel.files if file.path == f"{folder}/{TABLE}"), None)
     if table is None or wheel.info(PROVENANCE_NAME) is None:
         return ()

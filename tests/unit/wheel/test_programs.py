@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from conda2wheel.commands.audit import audit
 from conda2wheel.commands.convert import convert
 from conda2wheel.commands.inspect import inspect
 from conda2wheel.commands.verify import verify
 from conda2wheel.errors import Refused
+from conda2wheel.pyodide import check_wheels
 from conda2wheel.results import Converted
 from tests.helpers import conda, wasi, zig
 
@@ -209,3 +211,21 @@ def test_side_modules_that_a_program_needs_travel(tmp_path: Path) -> None:
     assert "wordcount_programs/prefix/lib/libone.so" in members(own.wheel)
     assert own.vendored == ()
     assert verify(result.wheel, [conda.assemble("wordcount", "1.2", files), other]).identical
+
+
+def test_check_starts_the_programs(tmp_path: Path) -> None:
+    good = converted(tmp_path, {"bin/cat.wasm": wasi.cat(), "bin/three.wasm": wasi.status(3)}, "good-tools")
+    bad = converted(tmp_path, {"bin/cat.wasm": wasi.cat(), "bin/trap.wasm": wasi.trap()}, "bad-tools")
+    passed, failed = check_wheels([good.wheel, bad.wheel])
+    assert passed.ok
+    assert passed.line() == "ok good_tools-1.2-py3-none-any.whl (2 of 2 programs)"
+    assert [(each.name, each.ok) for each in failed.modules] == [("cat", True), ("trap", False)]
+    assert "unreachable" in str(failed.modules[1].error)
+
+
+def test_side_modules_of_programs_are_not_audited(tmp_path: Path) -> None:
+    library = zig.shared_library("libone.so", "int one(void) { return 1; }", exports=["one"])
+    main = zig.shared_library("main.wasm", "extern int one(void); int main(void) { return one(); }", needed=[library])
+    files: conda.Files = {"bin/tool.js": FORMS["raw"], "bin/tool.wasm": main, "lib/libone.so": library}
+    report = audit(converted(tmp_path, files).wheel, "0.29.5")
+    assert report.findings == ()

@@ -67,7 +67,7 @@ def run(name: str, arguments: Sequence[str], *, own_process: bool = False) -> in
             return _run_wasi(table, row, arguments, own_process)
         return _run_node(row, arguments, own_process)
     except StartError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(f"{name}: not started: {error}", file=sys.stderr)
         return USAGE
 
 

@@ -1,0 +1,140 @@
+"""Check the programs of a wheel: start each as its command would, in this Python, since Pyodide starts none.
+
+A program passes if it starts and does not trap: it is asked for its version, and if it knows no such option, for its help; what
+it answers and with which status is its own. The recipe's test, a Python script, runs with the programs' package on its path.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from conda2wheel.files.packagefile import Limits
+from conda2wheel.pyodide.report import Checked, Imported, Installer, Ran
+from conda2wheel.results import WheelProgram
+from conda2wheel.wheel.programs import NOT_STARTED, TRAPPED, programs_folder, programs_of
+from conda2wheel.wheel.reader import Wheel, read_wheel
+
+ASKED = ("--version", "--help")
+MAX_OUTPUT = 1 << 20  # bytes; a program that prints more does start
+_NOTHING = re.compile(r"(?!)")  # the members to read at once
+NO_PYODIDE = "none"  # where a Pyodide's version would be
+
+
+def wheel_of_programs(path: Path) -> Wheel | None:
+    """The wheel, if it has nothing but programs; None for every other wheel. Raises `Refused` as `read_wheel`."""
+    wheel = read_wheel(path, Limits(), _NOTHING)
+    if not programs_of(wheel):
+        return None
+    own = (f"{programs_folder(wheel)}/", f"{wheel.dist_info}/", f"{wheel.stem}.data/")
+    return wheel if all(file.path.startswith(own) for file in wheel.files) else None
+
+
+def check_programs(wheel: Wheel, test: str | None, script: Path | None, timeout: float, installer: Installer) -> Checked:
+    """Start every program of a wheel.
+
+    Args:
+        wheel: a wheel of programs.
+        test: the recipe's test, None without one.
+        script: a script that runs instead of it.
+        timeout: seconds for one program, or for the script.
+        installer: what the caller named; nothing is installed.
+    """
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="conda2wheel-check-") as temporary:
+        site, work = Path(temporary, "site"), Path(temporary, "work")
+        work.mkdir()
+        for file in wheel.files:
+            if file.path.startswith(f"{programs_folder(wheel)}/"):
+                target = site / file.path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(file.blob.read())
+        environment = {**os.environ, "PYTHONPATH": str(site), "CONDA2WHEEL_PROGRAMS_CACHE": str(Path(temporary, "cache"))}
+        run = _Run(work, environment, timeout)
+        modules = tuple(_start(run, programs_folder(wheel), program) for program in programs_of(wheel))
+        text = test if script is None else script.read_text(encoding="utf-8")
+        ran = None if text is None else _script(run, text)
+    return Checked(
+        wheel=wheel.path,
+        pyodide=NO_PYODIDE,
+        platform=None,
+        installer=installer,
+        installed=(wheel.stem,),
+        modules=modules,
+        script=ran,
+        seconds=time.monotonic() - started,
+    )
+
+
+class _Run:
+    """Runs commands of this Python in a folder, with bounds on time and output."""
+
+    def __init__(self, folder: Path, environment: dict[str, str], timeout: float) -> None:
+        self.folder, self.environment, self.timeout = folder, environment, timeout
+
+    def __call__(self, arguments: Sequence[str]) -> tuple[int | None, str]:
+        """The status, None after a time-out, and the output."""
+        with subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        ) as process:
+            late = threading.Event()
+
+            def end() -> None:
+                late.set()
+                process.kill()
+
+            timer = threading.Timer(self.timeout, end)
+            timer.start()
+            try:
+                output = process.stdout.read(MAX_OUTPUT) if process.stdout is not None else b""
+                if len(output) == MAX_OUTPUT:
+                    process.kill()
+                status = process.wait()
+            finally:
+                timer.cancel()
+        full = len(output) == MAX_OUTPUT and not late.is_set()
+        return (None if late.is_set() else 0 if full else status), output.decode("utf-8", "replace")
+
+
+def _start(run: _Run, package: str, program: WheelProgram) -> Imported:
+    started = time.monotonic()
+    error: str | None = None
+    output = ""
+    for option in ASKED:
+        status, output = run(["-m", package, program.name, option])
+        lines = [line for line in output.splitlines() if line.strip()]
+        last = lines[-1] if lines else ""
+        if status is None:
+            error = f"{option}: no end after {run.timeout:g} seconds"
+        elif status == TRAPPED or last.startswith(f"{program.name}: {NOT_STARTED}"):
+            error = last or f"{option}: it trapped"
+        else:
+            error = None
+        if error is not None or status == 0:
+            break
+    return Imported(program.name, error is None, error, output if error else None, time.monotonic() - started)
+
+
+def _script(run: _Run, text: str) -> Ran:
+    started = time.monotonic()
+    path = run.folder / "test.py"
+    path.write_text(text, encoding="utf-8")
+    status, output = run([str(path)])
+    seconds = time.monotonic() - started
+    if status == 0:
+        return Ran(ok=True, stdout=output, seconds=seconds)
+    lines = [line for line in output.splitlines() if line.strip()]
+    why = f"no end after {run.timeout:g} seconds" if status is None else lines[-1] if lines else f"status {status}"
+    return Ran(ok=False, error=why, traceback=output, seconds=seconds)
