@@ -29,8 +29,10 @@ int main(int argc, char **argv) {
 COPY = r"""
 #include <stdio.h>
 int main(int argc, char **argv) {
-  FILE *in = fopen(argv[1], "rb"), *out = fopen(argv[2], "wb");
-  if (!in || !out) { perror(in ? argv[2] : argv[1]); return 4; }
+  FILE *in = fopen(argv[1], "rb");
+  if (!in) { perror(argv[1]); return 4; }
+  FILE *out = fopen(argv[2], "wb");
+  if (!out) { perror(argv[2]); return 4; }
   for (int c; (c = getc(in)) != EOF;) putc(c, out);
   return fclose(out);
 }
