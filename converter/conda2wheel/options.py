@@ -116,8 +116,8 @@ class Options:
             "source_date_epoch": self.epoch,
             "names": dict(self.names),
             **{key: value for key, value in lists.items() if value},
-            # A wheel without programs would have the same bytes with None and with False.
-            **({"programs": True} if self.programs else {}),
+            # Of a wheel it says whether there are programs (`prepare_package`): a wheel without any has no such key.
+            **({} if self.programs is False else {"programs": self.programs}),
         }
 
     @classmethod
@@ -131,12 +131,12 @@ class Options:
         if not isinstance(document, Mapping):
             raise ValueError("no options")  # noqa: TRY004 - the document is wrong, not an argument
         newer = (
-            document.get(key, False) for key in ("programs", "strict", "bridge")
+            document.get(key, False) for key in ("strict", "bridge")
         )  # wheels of earlier versions do not have them
         flags = [*newer, *(document.get(key) for key in ("compat_tags", "isolate", "provided"))]
         level, epoch, allow = document.get("level"), document.get("source_date_epoch"), document.get("allow")
         pins = next((each for each in PINS if each == document.get("pins")), None)
-        names = document.get("names", {})
+        names, programs = document.get("names", {}), document.get("programs", False)
         lists = [document.get(key, []) for key in ("exclude", "add_needed")]
         recipe = None if document.get("recipe") is None else from_document(dict(document["recipe"]))
         if not (
@@ -146,18 +146,19 @@ class Options:
             and isinstance(allow, list)
             and all(isinstance(code, str) for code in allow)
             and pins is not None
+            and programs in (True, False, None)
             and document.get("tags") in (None, *TAG_FORMS)
             and isinstance(names, dict)
             and all(name is None or isinstance(name, str) for name in names.values())
             and all(isinstance(each, list) and all(isinstance(text, str) for text in each) for each in lists)
         ):
             raise ValueError("this version does not write such options")
-        programs, strict, bridge, compat_tags, isolate, provided = map(bool, flags)
+        strict, bridge, compat_tags, isolate, provided = map(bool, flags)
         tags = next((each for each in TAG_FORMS if each == document.get("tags")), "both" if compat_tags else None)
         platforms = forced_platforms(str(document.get("platform")))
         own = cls(platforms, tags, level, isolate, provided, check_allow(allow), pins, strict, recipe, epoch, names, bridge)
         exclude, add_needed = map(tuple, lists)
-        return replace(own, exclude=exclude, add_needed=add_needed, programs=programs or None)
+        return replace(own, exclude=exclude, add_needed=add_needed, programs=programs)
 
     def moment(self, own: float | None) -> float:
         """Return the time of a wheel's members, in seconds since 1970: SOURCE_DATE_EPOCH if it is set, else the input's own."""

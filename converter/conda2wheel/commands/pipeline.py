@@ -318,6 +318,7 @@ def prepare_package(opened: Opened) -> Prepared:
     with explained(lambda: (*opened.package.warnings, *opened.libraries.notes)):
         added = added_files(opened.package, options.recipe, opened.libraries)
         plan = plan_wheel(opened.package, options, added)
+    options = replace(options, programs=plan.programs is not None)
     return Prepared(opened.package, options, opened.libraries, plan, added)
 
 

@@ -117,6 +117,7 @@ def repair(  # noqa: PLR0913 - a public function
         strict=strict,
         exclude=tuple(exclude),
         add_needed=tuple(add_needed),
+        programs=False,
     )
     bounds = limits or Limits()
     libraries = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, bounds, downloads=downloads)
@@ -266,6 +267,7 @@ def repair_each(  # noqa: PLR0913 - a public function
         strict=strict,
         exclude=tuple(exclude),
         add_needed=tuple(add_needed),
+        programs=False,
     )
     bounds = limits or Limits()
     libraries = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, bounds, downloads=downloads)

@@ -27,7 +27,7 @@ from conda2wheel.net.urls import is_base, is_path, is_secure, is_url
 from conda2wheel.options import ALLOWABLE, DEFAULT_LEVEL, PINS, Options, Pins, tag_form
 from conda2wheel.recipes.model import RecipeBook
 
-PackageClass = Literal["python", "maybe"]
+PackageClass = Literal["python", "maybe", "programs"]
 CLASSES: tuple[PackageClass, ...] = get_args(PackageClass)
 NotifyWhen = Literal["always", "attention"]
 WHENS: tuple[NotifyWhen, ...] = get_args(NotifyWhen)
@@ -77,13 +77,14 @@ class SelectConfig:
     Attributes:
         include: match specs; without any, all packages.
         exclude: match specs.
+        classes: what may be converted: "python", "maybe" (repodata do not say), and of these also "programs".
         versions: the number of the newest versions of each name; 0 for all.
         builds: the number of the newest builds of each version; 0 for all.
     """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-    classes: tuple[PackageClass, ...] = CLASSES
+    classes: tuple[PackageClass, ...] = ("python", "maybe")
     versions: int = 0
     builds: int = 1
 
@@ -232,7 +233,7 @@ class MirrorConfig:
             bridge=table.bridge,
             pins=table.pins,
             strict=table.strict,
-            programs=False,
+            programs=None if "programs" in self.select.classes else False,
         )
 
 
