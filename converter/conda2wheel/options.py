@@ -130,9 +130,7 @@ class Options:
         """
         if not isinstance(document, Mapping):
             raise ValueError("no options")  # noqa: TRY004 - the document is wrong, not an argument
-        newer = (
-            document.get(key, False) for key in ("strict", "bridge")
-        )  # wheels of earlier versions do not have them
+        newer = (document.get(key, False) for key in ("strict", "bridge"))  # wheels of earlier versions do not have them
         flags = [*newer, *(document.get(key) for key in ("compat_tags", "isolate", "provided"))]
         level, epoch, allow = document.get("level"), document.get("source_date_epoch"), document.get("allow")
         pins = next((each for each in PINS if each == document.get("pins")), None)

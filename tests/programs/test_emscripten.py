@@ -114,7 +114,7 @@ def test_side_modules_that_a_program_needs(tmp_path: Path) -> None:
         emscripten.build("libside.so", ("side.c", "int side(void) { return 42; }"), flags=("-O1", "-sSIDE_MODULE=1"))
         / "libside.so"
     )
-    programs = {}
+    programs: dict[str, Path] = {}
     for output, flags in (("dyn.js", ("-sNODERAWFS",)), ("dynm.js", ("-sMODULARIZE", FS))):
         made = emscripten.build(output, MAIN, flags=("-O1", "-sMAIN_MODULE=2", *flags), beside=(side,))
         programs |= {f"bin/{path.name}": path for path in made.iterdir()}

@@ -16,6 +16,8 @@ from conda2wheel.commands.convert import convert
 from conda2wheel.commands.inspect import inspect
 from conda2wheel.commands.verify import verify
 from conda2wheel.errors import Refused
+from conda2wheel.mirror.config import load
+from conda2wheel.options import Options
 from conda2wheel.pyodide import check_wheels
 from conda2wheel.results import Converted
 from tests.helpers import conda, wasi, zig
@@ -229,3 +231,22 @@ def test_side_modules_of_programs_are_not_audited(tmp_path: Path) -> None:
     files: conda.Files = {"bin/tool.js": FORMS["raw"], "bin/tool.wasm": main, "lib/libone.so": library}
     report = audit(converted(tmp_path, files).wheel, "0.29.5")
     assert report.findings == ()
+
+
+def test_only_wheels_with_programs_say_so(tmp_path: Path) -> None:
+    for choice in (True, False, None):
+        assert Options.from_json(json.loads(json.dumps(Options(programs=choice).json()))).programs is choice
+    python = converted(tmp_path, {f"{SITE}/mod.py": "x = 1\n"}, "some-module")
+    assert "programs" not in json.loads(members(python.wheel)["some_module-1.2.dist-info/conda2wheel.json"])["options"]
+    tools = converted(tmp_path, {"bin/cat.wasm": wasi.cat()}, "some-tools")
+    assert json.loads(members(tools.wheel)["some_tools-1.2.dist-info/conda2wheel.json"])["options"]["programs"] is True
+
+
+def test_a_mirror_converts_programs_if_their_class_is_included(tmp_path: Path) -> None:
+    path = tmp_path / "mirror.toml"
+    path.write_text("")
+    assert load(path).options().programs is False
+    digest = load(path).digest_of("demo")
+    path.write_text('[select]\nclasses = ["python", "maybe", "programs"]\n')
+    assert load(path).options().programs is None
+    assert load(path).digest_of("demo") != digest
