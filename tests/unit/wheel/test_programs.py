@@ -244,9 +244,10 @@ def test_only_wheels_with_programs_say_so(tmp_path: Path) -> None:
 
 def test_a_mirror_converts_programs_if_their_class_is_included(tmp_path: Path) -> None:
     path = tmp_path / "mirror.toml"
-    path.write_text("")
+    rest = '[channel]\nurls = ["some-channel"]\n[output]\nstore = "public"\n'
+    path.write_text(rest)
     assert load(path).options().programs is False
     digest = load(path).digest_of("demo")
-    path.write_text('[select]\nclasses = ["python", "maybe", "programs"]\n')
+    path.write_text(f'[select]\nclasses = ["python", "maybe", "programs"]\n{rest}')
     assert load(path).options().programs is None
     assert load(path).digest_of("demo") != digest
