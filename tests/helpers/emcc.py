@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import ziglang
+import ziglang  # type: ignore[import-untyped]
 
 from tests.helpers.zig import COMPILE, LINK
 

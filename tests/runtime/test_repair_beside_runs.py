@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from conda2wheel import repair
+from conda2wheel import Refused, repair
 from conda2wheel.pyodide import check_wheels
-from tests.helpers import conda, zig
+from tests.helpers import conda, real, zig
 from tests.helpers.foreign import Foreign, unvendored
 
 pytestmark = pytest.mark.runtime
@@ -82,3 +82,34 @@ def test_a_missing_entry_is_added_and_the_module_runs(tmp_path: Path) -> None:
     for name, expected in {"libtwin.so": "71 71", "libother.so": "91 91"}.items():
         result = repair(wheel, out=tmp_path / name, libdirs=[tmp_path / "native"], add_needed=[f"_u*:{name}"])
         assert printed(result.wheel, tmp_path, "0.29.5", "import user._u as u; print(u.bump(), u.total())") == expected
+
+
+@pytest.mark.long
+def test_a_library_of_a_real_wheel_of_pypi_is_called(tmp_path: Path) -> None:
+    """awkward-cpp's kernels, in a folder of its package and under a plain name."""
+    kernel = "awkward_index_rpad_and_clip_axis0_64"
+    declarations = (
+        "struct Error { const char *what, *where; long long identity, attempt; _Bool pass; };\n"
+        f"extern struct Error {kernel}(long long *, long long, long long);\n"
+        f"static long call(void) {{ long long o[4] = {{9, 9, 9, 9}}; {kernel}(o, 4, 2);"
+        " return o[0] * 1000 + o[1] * 100 + (o[2] + 1) * 10 + o[3] + 1; }\n"
+    )
+    module = zig.extension("_u", {"go": zig.integer("call()")}, declarations=declarations)
+    side = zig.side_module("_u", module, needed=["libawkward-cpu-kernels.so"])
+    files: dict[str, conda.Content] = {"user/__init__.py": "", f"user/{side.name}": side}
+    wheel = Foreign(f"cp313-cp313-{TAGS['313']}", files, name="user").write(tmp_path / "built")
+    awkward = real.pypi_wheel("awkward-cpp")
+    result = repair(wheel, out=tmp_path / "out", find_links=[awkward])
+    assert [each.partition("==")[0] for each in result.requires] == ["awkward-cpp"]
+    (tmp_path / awkward.name).write_bytes(awkward.read_bytes())
+    assert printed(result.wheel, tmp_path, "0.29.5", "import user._u as u; print(u.go())") == "100"
+
+
+@pytest.mark.long
+def test_pyodides_own_scipy_leaves_its_openblas_out(tmp_path: Path) -> None:
+    """Pyodide 0.27.7 loads openblas for it, globally, so that the wheel must not bring one."""
+    (wheel,) = real.distribution("0.27.7").glob("scipy-*.whl")
+    with pytest.raises(Refused, match=r"NEEDs libopenblas\.so"):
+        repair(wheel, out=tmp_path)
+    result = repair(wheel, out=tmp_path, exclude=["libopenblas*"])
+    assert (result.vendored, {each.code for each in result.warnings} & {"excluded-library"}) == ((), {"excluded-library"})

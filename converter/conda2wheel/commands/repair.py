@@ -285,6 +285,7 @@ def repair_each(  # noqa: PLR0913 - a public function
                 why = f"the same file name as the wheel of {written[result.filename]}, which it replaces"
                 result = replace(result, warnings=(*result.warnings, ConversionWarning("replaced-wheel", why, result.filename)))
             written[result.filename] = wheel
+            beside.note_written(result.wheel)
             yield wheel, result
 
 

@@ -75,6 +75,11 @@ class WheelsBeside:
     def __bool__(self) -> bool:
         return bool(self.places)
 
+    def note_written(self, wheel: Path) -> None:
+        """Look again at what is there, if a wheel was written to one of the folders."""
+        if any(not is_url(place) and os.path.isdir(place) and wheel.parent.samefile(place) for place in self.places):
+            self._opened.clear()
+
     def wheels(self, platforms: Sequence[Platform]) -> list[WheelBeside]:
         """The wheels that are installed on every one of these platforms, opened once."""
         key = tuple(platforms)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from conda2wheel import Refused, Repaired, audit, repair, verify
+from conda2wheel import Refused, Repaired, audit, repair, repair_each, verify
 from conda2wheel.abi.side_module import SideModule
 from conda2wheel.errors import Failed
 from conda2wheel.files.packagefile import BytesBlob, PackageFile
@@ -131,6 +131,17 @@ def test_a_loader_that_looks_into_no_other_wheel_gets_its_own_copy(tmp_path: Pat
     result = repair(wheel, out=tmp_path / "out", libdirs=[tmp_path / "native"], find_links=[tmp_path / "owner"])
     assert (len(result.vendored), requires(result)) == (2, [])
     assert "beside-unreachable" in {each.code for each in result.warnings}
+
+
+def test_a_wheel_that_the_same_call_wrote_is_found(tmp_path: Path) -> None:
+    chain = zig.chain()
+    conda.lay(tmp_path / "native", {chain.ALIAS: chain.count, "libbase.so": chain.base})
+    built = [unvendored(chain, "313", T313).write(tmp_path / "built"), user(tmp_path)]
+    (tmp_path / "out").mkdir()
+    results = dict(repair_each(built, out=tmp_path / "out", libdirs=[tmp_path / "native"], find_links=[tmp_path / "out"]))
+    last = results[str(built[1])]
+    assert isinstance(last, Repaired)
+    assert (last.requires, last.vendored) == (("pkg==1.0",), ())
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
