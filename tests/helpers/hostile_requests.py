@@ -103,12 +103,12 @@ def exchange(url: str, data: bytes, patience: float) -> bytes:
     """What a server answers to bytes, until it closes the connection."""
     parts = urlsplit(url)
     with socket.create_connection((parts.hostname, parts.port), patience) as connection:
-        connection.sendall(data)
         found = b""
         try:
+            connection.sendall(data)
             while piece := connection.recv(1 << 16):
                 found += piece
-        except ConnectionResetError:
+        except (ConnectionResetError, BrokenPipeError):  # the server has answered, and reads no more
             pass
     return found
 
