@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -196,6 +197,7 @@ def index_wheels(
     if flat:
         writer.write(folder / NO_JEKYLL, b"")
     if jupyterlite:
+        warnings += _several_of_a_version(indexed)
         writer.write(folder / ALL_JSON, _all_json(indexed, url).encode())
     for path, text in pages(projects).items():
         writer.write(folder / SIMPLE / path, text.encode())
@@ -312,7 +314,7 @@ def _read(path: Path, memo: WheelMemo, limits: Limits) -> _Source:
         with suppress(KeyError, TypeError):
             return _Source(path, facts["project"], IndexFile(**facts["file"]), path.name)
     started, before = now(), FileState.of(path)
-    project, file, _ = index_file(path, "")
+    project, file, _ = index_file(path, "", limits=limits)
     with WheelArchive(path, limits) as archive, reading_archive(str(path), BUILD_AGAIN):
         damaged = archive.testzip()
     if damaged is not None:
@@ -386,7 +388,7 @@ class _WheelPlacer:
                 self.writer.written += 1
         metadata = target.with_name(f"{target.name}.metadata")
         if _sha256(metadata) != file.metadata_sha256:
-            _, _, data = index_file(target, "")
+            _, _, data = index_file(target, "", limits=self.limits)
             self.writer.write(metadata, data)
         return file
 
@@ -440,6 +442,15 @@ def _for_piplite(read: Iterable[_Source], folder: Path) -> tuple[list[_Source], 
         else:
             found.append(replace(source, name=name))
     return found, warnings
+
+
+def _several_of_a_version(wheels: Iterable[WheelEntry]) -> Iterator[ConversionWarning]:
+    """Yield a warning for each version that has several wheels."""
+    counts = Counter((wheel.project, wheel.version) for wheel in wheels)
+    for (project, version), count in counts.items():
+        if count > 1:
+            why = f"{count} wheels of {project} {version}, of which `jupyter lite build` lists one"
+            yield ConversionWarning("several-of-a-version", f"{why}; `index OUTPUT/pypi --jupyterlite` after it lists all")
 
 
 def _all_json(wheels: Iterable[WheelEntry], url: str | None) -> str:

@@ -23,6 +23,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from conda2wheel.errors import Failed
+from conda2wheel.files.packagefile import Limits
 from conda2wheel.files.pypa import parse_pep440
 from conda2wheel.files.reading import corrupt
 from conda2wheel.files.writing import write_file
@@ -127,9 +128,11 @@ class Project:
         return html_page(f"Links for {self.name}", lines, state, self.api_version)
 
 
-def index_file(wheel: Path, url: str, uploaded: float | None = None) -> tuple[str, IndexFile, bytes]:
+def index_file(
+    wheel: Path, url: str, uploaded: float | None = None, limits: Limits | None = None
+) -> tuple[str, IndexFile, bytes]:
     """A wheel's project, its entry under `url`, and its METADATA. Raises `Refused` and `Failed` as `read_wheel` does."""
-    opened = read_wheel(wheel, only=_NOTHING)
+    opened = read_wheel(wheel, limits, only=_NOTHING)
     core = opened.info("METADATA")
     if core is None:
         raise Failed("internal", f"{wheel}: a wheel without METADATA was read")

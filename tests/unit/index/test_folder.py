@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import conda2wheel.index.folder as module
-from conda2wheel import Failed, WheelIndex, index_wheels
+from conda2wheel import Failed, Limits, WheelIndex, index_wheels
 from conda2wheel.index.memo import now
 from conda2wheel.index.simple import index_file
 from tests.helpers import command
@@ -40,9 +40,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the wheels that are read whole."""
     names: list[str] = []
 
-    def watched(path: Path, url: str) -> object:
+    def watched(path: Path, url: str, limits: Limits) -> object:
         names.append(path.name)
-        return index_file(path, url)
+        return index_file(path, url, limits=limits)
 
     monkeypatch.setattr(module, "index_file", watched)
     return names

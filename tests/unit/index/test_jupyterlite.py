@@ -96,6 +96,8 @@ def test_copies_get_the_name_and_keep_every_other_byte(dist: Path, tmp_path: Pat
     assert rows == after.keys()
     releases = document(out)["demo"]["releases"]
     assert {str(each["filename"]) for each in releases["1.0"]} == names
+    assert [warning.code for warning in result.warnings] == ["several-of-a-version"]
+    assert "2 wheels of demo 1.0" in result.warnings[0].message
     assert all(each["url"] == f"./{each['filename']}" for each in releases["1.0"])
     assert index_wheels([dist], out=out, jupyterlite=True).written == 0
 
