@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import configparser
 import csv
+import lzma
 import re
 import tarfile
 import tomllib
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -35,6 +37,7 @@ AGAIN = "build it again, or let conda2wheel repair write it anew"
 UNLISTED = ("RECORD.jws", "RECORD.p7s")
 MAX_TEXT = 16 << 20  # bytes of a file of dist-info
 SHOWN = 3  # names in a message
+DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, OSError)
 _NAME = re.compile(r"[\w.-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LOCAL_PART = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(\.[\w!#$%&'*+/=?^`{|}~-]+)*")
@@ -122,7 +125,7 @@ class _Wheel:
         if methods:
             why = f"is compressed in another way than deflate{_more(methods)}"
             yield self._refused("pypi-compression", why, min(methods), hint=AGAIN)
-        if tarfile.is_tarfile(self.path):
+        if _is_tar(self.path):
             yield self._refused("pypi-zip", "is a tar file, too", hint=AGAIN)
         try:
             problem = framing_problem(self.path)
@@ -136,7 +139,7 @@ class _Wheel:
         try:
             entry = archive.getinfo(f"{self.prefix}.dist-info/{name}")
             return archive.read(entry) if entry.file_size <= MAX_TEXT else None
-        except (KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError):
+        except (KeyError, RuntimeError, ValueError, *DAMAGE):  # not there; encrypted
             return None
 
     def _record(self, archive: zipfile.ZipFile, record: bytes | None) -> Iterator[Finding]:
@@ -227,6 +230,13 @@ class _Wheel:
                 place,
                 hint="correct it (twine check shows the line), or name its Description-Content-Type, such as text/markdown",
             )
+
+
+def _is_tar(path: Path) -> bool:
+    try:
+        return tarfile.is_tarfile(path)
+    except DAMAGE:  # it begins as a compressed file, and is none
+        return False
 
 
 def _metadata_problems(metadata: Metadata) -> Iterator[tuple[str, str]]:

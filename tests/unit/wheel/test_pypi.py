@@ -162,6 +162,21 @@ def test_entry_points_description_and_compression(tmp_path: Path) -> None:
     assert codes(made) == ["pypi-compression", "pypi-record", "pypi-description"]
 
 
+def test_damage_is_a_finding(tmp_path: Path) -> None:
+    made = Foreign("py3-none-any", PLAIN).write(tmp_path)
+    rewritten(made, lambda members: members | {f"{INFO}/WHEEL": b"x" * 2000})
+    with zipfile.ZipFile(made) as archive:
+        at = archive.getinfo(f"{INFO}/WHEEL").header_offset
+    data = bytearray(made.read_bytes())
+    begin = at + 30 + len(f"{INFO}/WHEEL")
+    data[begin : begin + 8] = b"\xff" * 8
+    made.write_bytes(data)
+    assert "pypi-dist-info" in codes(made)
+    for bad in (b"", b"\x1f\x8b\x08\x00broken", b"BZh9broken", b"\xfd7zXZ\x00broken", b"PK\x05\x06"):
+        made.write_bytes(bad)
+        assert codes(made) == ["pypi-zip"]
+
+
 def sound() -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
