@@ -184,14 +184,16 @@ class Service:
         task.add_done_callback(self._tasks.discard)
 
     async def _repeat(self, seconds: Callable[[], float], work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-        """Do something again and again, until the end."""
+        """Do something again and again, until the end. A pause that is shorter since a reload counts at once."""
         while not self.stopping.is_set():
             try:
                 await work()
             except Exception as error:  # noqa: BLE001 - a bug in it must not end the watch
                 self.log("error", "error", error=repr(error))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.stopping.wait(), seconds())
+            begun = time.monotonic()
+            while (left := begun + seconds() - time.monotonic()) > 0 and not self.stopping.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.stopping.wait(), min(left, WATCH))
 
     async def _try(self, name: str, work: Coroutine[Any, Any, T]) -> T | None:
         """Await something; a failure is a problem under this name until it succeeds. Changes are logged."""

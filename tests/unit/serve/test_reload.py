@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,28 @@ import pytest
 
 from conda2wheel.mirror.store.open import open_store
 from conda2wheel.mirror.work.executors import InProcessExecutor
+from conda2wheel.serve.config import KEYS, ServeConfig
 from conda2wheel.serve.run import serve
+from conda2wheel.serve.tokens import TokenFolder
 from tests.helpers import sets
 from tests.helpers.mirror_index import publish_release
-from tests.helpers.service import JSON, PATIENCE, Response, configured, request, until
+from tests.helpers.served import serve as channel_server
+from tests.helpers.service import JSON, PATIENCE, Response, RunningService, configured, request, running, until
 
 ADDRESS = "https://wheels.example/forge"
 HEAD = "[serve]\nport = 0\n"
+
+
+# [serve] and the mirror's keys that a reload does not take over, each with another value than before.
+FIXED = {
+    "host": 'host = "127.0.0.2"',
+    "port": "port = 9",
+    "proxies": 'proxies = ["192.0.2.1"]',
+    "on_demand": "on_demand = false",
+    "log": 'log = "text"',
+    "[state] path": '[state]\npath = "other.sqlite"',
+    "[work] workers": "[work]\nworkers = 7",
+}
 
 
 @contextmanager
@@ -105,3 +121,57 @@ def test_sighup_takes_over_what_can_change(tmp_path: Path, capsys: pytest.Captur
 
     served(tmp_path, scenario)
     assert [each["event"] for each in map(json.loads, capsys.readouterr().err.splitlines())][-1] == "stopped"
+
+
+def test_a_reload_takes_over_all_keys_of_serve_but_those_that_it_names(tmp_path: Path) -> None:
+    """Each of `FIXED` alone changes nothing and is named; the others hold at once, in what answers and in what repeats."""
+    sets.indexed(tmp_path / "channel", [sets.pure("one")])
+    taken = {"url", "wait", "refresh", "stop", "tokens", "open", "rate", "jobs", "upload", "upload_wait", "uploads"}
+    assert taken | {name for name in FIXED if "[" not in name} == KEYS.keys()
+    with channel_server(tmp_path / "channel", prefix="/forge") as channel:
+
+        def config(serve: str = "", more: str = "") -> ServeConfig:
+            return configured(tmp_path, f"{more}[serve]\n{serve}\n", channel=channel.url)
+
+        with running(config(), executor=InProcessExecutor()) as service:
+            service.idle()
+
+            def reload(new: ServeConfig) -> dict[str, Any]:
+                before = len(service.events("reload"))
+                service.service.reload_soon(replace(new, port=0) if new.port == 8000 else new)
+                until(lambda: len(service.events("reload")) > before)
+                return service.events("reload")[-1]
+
+            for name, text in FIXED.items():
+                changed = config(more=f"{text}\n") if "[" in name else config(text)
+                event = reload(changed)
+                assert (event["level"], event["changed"]) == ("warning", [name])
+                assert "a restart is needed" in event["message"]
+            mirror = config().mirror
+            elsewhere = replace(config(), mirror=replace(mirror, output=replace(mirror.output, store="other")))
+            assert reload(elsewhere)["changed"] == ["[output] store"]
+            texts = {}
+            for folder in ("a", "b"):
+                texts[folder], _ = TokenFolder(tmp_path / folder).create("t", ["read"], 1.8e9, None)
+            assert reload(config('open = []\ntokens = "a"'))["level"] == "info"
+            statuses = [service.get("/simple/", Authorization=f"Bearer {texts[each]}").status for each in "ab"]
+            assert statuses == [200, 401]
+            assert reload(config('open = []\ntokens = "b"'))["level"] == "info"
+            statuses = [service.get("/simple/", Authorization=f"Bearer {texts[each]}").status for each in "ab"]
+            assert statuses == [401, 200]
+            reload(config('rate = ""\njobs = 1'))
+            with channel.hold("*/one-*") as held:
+                jobs = [_add(service) for _ in range(2)]
+                held.arrived()
+                assert [each.status for each in jobs] == [202, 429]
+                held.free()
+            service.idle()
+            channel.forget()
+            reload(config('refresh = "1s"\nurl = "https://wheels.example"'))
+            assert _add(service).json()["links"]["self"].startswith("https://wheels.example/api/")
+            until(lambda: ">https://wheels.example/<" in service.get("/packages/one/").text)  # pages are made behind a request
+            until(lambda: max(channel.requests.values(), default=0) >= 4)  # it was ten minutes
+
+
+def _add(service: RunningService) -> Response:
+    return request(f"{service.url}/api/v1/jobs", "POST", data=b'{"spec": "one"}', Content_Type="application/json")
