@@ -22,7 +22,7 @@ from conda2wheel.wasm.binary import HEADER, MAGIC, Kind, Module, WasmError
 ProgramKind = Literal["wasi", "emscripten"]
 START = "_start"  # what WASI calls
 MAX_NAME = 100  # characters of a command
-MAX_SCRIPT = 64 << 20  # bytes of JavaScript that are read; one with its module in it has some megabytes
+MAX_SCRIPT = 32 << 20  # bytes of JavaScript that are read; one with its module in it has some megabytes
 SUFFIX = "-wasm"  # of names that are taken: it says how this program differs from the one that has the name
 
 _COMMAND = re.compile(r"s?bin/[^/]+")

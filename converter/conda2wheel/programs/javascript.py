@@ -18,14 +18,14 @@ FileAccess = Literal["noderawfs", "nodefs", "fs", "none"]
 _EMSCRIPTEN = re.compile(r"\./this\.program|ENVIRONMENT_IS_NODE|\bwasmBinaryFile\b")
 _WASM = re.compile(r"""["'`/]([\w.+-]+\.wasm)["'`]""")
 _MAIN = re.compile(r"\bcallMain\b|\b_main\b|__main_argc_argv")
-_EXPORT_DEFAULT = re.compile(r"\bexport\s*default\b|\bexport\s*\{[^}]*\bas\s+default\b")
+_EXPORT_DEFAULT = re.compile(r"\bexport\s*default\b|\bexport\s*\{[^}]{0,2000}\bas\s+default\b")
 _FACTORY = re.compile(r"\bmodule\.exports\s*=")
 _MODULARIZED = re.compile(r"\bmoduleArg\b|readyPromise|return\s+(?:Module|[A-Za-z_$][\w$]*)\.ready\b|Module\[\"ready\"\]")
 _RAWFS = re.compile(r"\bNODERAWFS\b")
 _FS = re.compile(r"""Module(?:\.FS|\[["']FS["']\])\s*=\s*[A-Za-z_$][\w$]*\s*[;,\n}]""")
 _NODEFS = re.compile(r"\bNODEFS\s*=\s*\{|\bNODEFS\s*:\s*\{")
 _ENV = re.compile(r"""Module(?:\.ENV|\[["']ENV["']\])\s*=\s*[A-Za-z_$][\w$]*\s*[;,\n}]""")
-_ENVIRON = re.compile(r"""["']?([\w$]+)["']?\s*:\s*_environ_(sizes_)?get\b""")
+_ENVIRON = re.compile(r"""(?<![\w$])([\w$]+)["']?\s*:\s*_environ_(sizes_)?get\b""")
 
 
 @dataclass(frozen=True)
