@@ -60,11 +60,11 @@ class RootGroup(TyperGroup):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         shared = _shared_options()
-        self.params += copy.deepcopy(shared)
+        self.params += map(copy.copy, shared)
         for option in options_of(self):
             option.envvar = variables((), option)
         for words, command in leaves(self):
-            command.params += copy.deepcopy(shared)
+            command.params += map(copy.copy, shared)
             for option in options_of(command):
                 option.envvar, option.show_envvar = variables(words, option), False  # the manual lists them
             add_completion(command)

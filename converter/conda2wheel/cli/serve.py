@@ -14,7 +14,6 @@ from typer.core import TyperCommand
 
 from conda2wheel.cli.messages import echo, print_error, print_json, settings
 from conda2wheel.cli.options import Json
-from conda2wheel.results import SCHEMA_VERSION
 
 token = typer.Typer(
     name="token",
@@ -128,7 +127,7 @@ def create(
             raise Failed("usage", f"--expires: {error}", "or never") from None
         text, made = _tokens(config).create(name, scope, time.time(), lifetime)
     if json:
-        print_json({"schema": SCHEMA_VERSION, "kind": "serve-token", "token": text, **made.json()})
+        print_json({"schema": _schema(), "kind": "serve-token", "token": text, **made.json()})
     else:
         echo(text)
 
@@ -140,7 +139,7 @@ def list_tokens(config: ServedConfig = None, json: Json = False) -> None:
         now = time.time()
         found = [{**each.json(), "expired": each.expired(now)} for each in _tokens(config).tokens()]
     if json:
-        print_json({"schema": SCHEMA_VERSION, "kind": "serve-tokens", "tokens": found})
+        print_json({"schema": _schema(), "kind": "serve-tokens", "tokens": found})
         return
     for each in found:
         ends = "never expires" if each["expires"] is None else f"{'expired' if each['expired'] else 'expires'} {each['expires']}"
@@ -161,3 +160,9 @@ def _tokens(config: Path | None) -> Any:
     from conda2wheel.serve.tokens import TokenFolder
 
     return TokenFolder((configuration.default() if config is None else configuration.load(config)).token_folder)
+
+
+def _schema() -> int:
+    from conda2wheel.results import SCHEMA_VERSION
+
+    return SCHEMA_VERSION
