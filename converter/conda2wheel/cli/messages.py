@@ -175,7 +175,10 @@ def warning_lines(noted: Sequence[Noted], verbose: bool = False) -> Iterable[str
         codes.setdefault(each.warning.code, []).append(each)
     for code, those in codes.items():
         if len(set(those)) == 1:
-            yield f"conda2wheel: warning: {printable(shortened(_text(those[0])))} [{code}]"
+            line = printable(shortened(_text(those[0])))
+            if len(line) > LONGEST and len(those[0].subjects) > 1:
+                line = printable(shortened(": ".join([_name(those[0]), *those[0].subjects[1:], those[0].warning.message])))
+            yield f"conda2wheel: warning: {line} [{code}]"
             continue
         names = _listed([_name(each) for each in those])
         example = ", such as" if len({each.warning.message for each in those}) > 1 else ""

@@ -72,6 +72,8 @@ def test_folded_warnings_are_short_and_all_is_there_with_v() -> None:
     assert "a: https://example.org/.../some-1.0.conda is abababababab... yyy" in line
     whole = list(warning_lines(noted, verbose=True))
     assert all(url in each and "ab" * 32 in each and "y" * 300 in each for each in whole)
+    (long,) = warning_lines([Noted(ConversionWarning("a", "z" * 200), ("demo-1.0-cp313-cp313-any.whl", "demo/_x.so"))])
+    assert long == f"conda2wheel: warning: demo: demo/_x.so: {'z' * 200} [a]"
     (one,) = warning_lines(noted[:1])
     assert "y" * 300 in one
 
