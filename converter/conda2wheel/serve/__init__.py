@@ -19,6 +19,7 @@
     metrics     counters and durations for /metrics
     service     `Service`: all of the above, opened and closed together
     app         the ASGI application: `Service` on FastAPI, and the two hot paths in front of it
+    openapi     what the OpenAPI document says of the two
     protocol    uvicorn's protocol, with fewer writes
     connections bounds of it: of time, size and number
     run         uvicorn, signals, the end

@@ -20,6 +20,7 @@ from conda2wheel.serve import files, metrics, simple
 from conda2wheel.serve.access import DeniedError
 from conda2wheel.serve.api import create_router
 from conda2wheel.serve.http import CORS, PREFLIGHT, Answer, Message, Receive, Scope, Send, problem, respond
+from conda2wheel.serve.openapi import describe_index
 from conda2wheel.serve.packages_api import packages_router
 from conda2wheel.serve.pages import pages_router
 from conda2wheel.serve.service import Service
@@ -73,6 +74,7 @@ def create_app(service: Service) -> Front:
 
     api.include_router(create_router(service))
     api.include_router(packages_router(service))
+    describe_index(api)
 
     @api.exception_handler(DeniedError)
     async def denied(_: Request, error: DeniedError) -> Response:

@@ -50,11 +50,12 @@ class BoundedProtocol(ServiceProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse what came, and count what belongs to no request yet."""
         before = self.cycle
+        is_body = before is not None and before.more_body  # before the parser sees the end of it
         super().data_received(data)
         if self.cycle is not before:  # a head is complete
             self._head = 0
             self._unset()
-        elif before is None or not before.more_body:
+        elif not is_body:
             self._head += len(data)
             if self._head > HEAD and not self.transport.is_closing():
                 self.transport.write(_TOO_LARGE)

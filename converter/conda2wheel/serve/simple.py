@@ -240,7 +240,9 @@ def _form(scope: Scope, asked: str | None) -> tuple[str | None, str]:
     text = None if accepted is None else accepted.decode("latin-1")
     version = MICROPIP_VERSION if text == MICROPIP else API_VERSION
     if asked is None and scope["query_string"]:
-        wanted = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=20).get("format", [None])[0]
+        wanted = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=20).get(
+            "format", [None]
+        )[0]
         if wanted is not None:
             asked = _FORMATS.get(wanted, wanted)
             return (_LATEST.get(asked, asked) if asked in OFFERS else None), version

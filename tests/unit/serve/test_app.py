@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.helpers.mirror_index import publish_release
-from tests.helpers.service import RunningService, configured, running, until
+from tests.helpers.service import JSON, RunningService, configured, running, until
 
 OFF = "[serve]\non_demand = false\n"
 
@@ -68,7 +69,23 @@ def test_an_error_of_the_service_is_logged_and_is_no_page(tmp_path: Path) -> Non
 
 def test_the_openapi_document_has_the_operations(tmp_path: Path) -> None:
     with running(configured(tmp_path, OFF)) as service:
-        assert {"/healthz", "/readyz", "/metrics"} <= service.get("/openapi.json").json()["paths"].keys()
+        document = service.get("/openapi.json").json()
+        paths = document["paths"]
+        assert {"/healthz", "/readyz", "/metrics", "/api/v1/jobs", "/api/v1/packages"} <= paths.keys()
+        publish_release(service.service.store, 1)
+        service.service.index.update()
+        [file, *_] = service.page("grows")["files"]
+        start, sha256, filename = file["url"].rpartition("/files/")[2].split("/")
+        values = {"project": "grows", "start": start, "sha256": sha256, "filename": filename}
+        for path in ("/simple/", "/simple/{project}/", "/files/{start}/{sha256}/{filename}"):
+            operation = paths[path]["get"]
+            named = {each["name"]: each["schema"].get("pattern", "") for each in operation["parameters"] if each["in"] == "path"}
+            assert all(re.fullmatch(pattern, values[name]) or not pattern for name, pattern in named.items())
+            answer = service.get(path.format(**values), Accept=JSON)
+            assert answer.headers["content-type"].partition(";")[0] in operation["responses"][str(answer.status)]["content"]
+            assert service.get(path.format(**values), If_None_Match=answer.headers["etag"], Accept=JSON).status == 304
+            assert "304" in operation["responses"]
+        assert "ApiProblem" in document["components"]["schemas"]
 
 
 def test_a_browser_gets_a_page_of_what_is_not_there_and_a_program_json(tmp_path: Path) -> None:

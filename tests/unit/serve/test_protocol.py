@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from conda2wheel.mirror.work.executors import InProcessExecutor
 from conda2wheel.serve import files
 from tests.helpers.mirror_index import publish_release
 from tests.helpers.service import JSON, PATIENCE, configured, running
@@ -60,3 +61,15 @@ def test_what_goes_over_a_connection(tmp_path: Path) -> None:
         with connected(service.url) as connection:
             connection.sendall(b"nonsense\r\n\r\n")
             assert whole(connection).startswith(b"HTTP/1.1 400 ")
+
+
+def test_large_bodies_are_taken_however_they_arrive(tmp_path: Path) -> None:
+    """The last part of a body that is read is larger than a head may be."""
+    body = b"x" * (3 << 20)
+    with running(configured(tmp_path, '[serve]\nopen = ["read", "audit"]\n'), executor=InProcessExecutor()) as service:
+        path = "/api/v1/jobs?kind=audit&filename=a-1-py3-none-any.whl"
+        head = f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Type: application/octet-stream\r\nContent-Length: {len(body)}\r\n\r\n"
+        with connected(service.url) as connection:
+            for _ in range(6):
+                connection.sendall(head.encode() + body)
+                assert connection.recv(1 << 20).startswith(b"HTTP/1.1 202 ")
