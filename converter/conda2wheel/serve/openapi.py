@@ -27,7 +27,7 @@ _PROJECT = {
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9]([A-Za-z0-9._-]{0,212}[A-Za-z0-9])?$"},
 }
 _HASH = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
-_FILE = [
+_FILE: list[dict[str, Any]] = [
     {"name": "start", "in": "path", "required": True, "schema": {"type": "string", "pattern": "^[0-9a-f]{2}$"}},
     {"name": "sha256", "in": "path", "required": True, "schema": _HASH},
     {
