@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,42 @@ from conda2wheel.mirror.store.base import Store
 from conda2wheel.mirror.store.open import open_store
 from conda2wheel.net.cache import cache_folder
 from tests.helpers.seaweed import S3, WEED, seaweed
-from tests.helpers.systems import HAS_LINKS
+from tests.helpers.systems import HAS_LINKS, IS_LINUX, NOT_HERE, lacking
 
 # A shell without job control starts what it runs in the background with SIGINT ignored, and so are the processes of tests then.
 if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def _skipped_where_the_system_lacks_what_the_test_needs() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if why := lacking(error):
+            pytest.skip(why)
+        raise
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Skip a file of tests that imports what this system lacks."""
+    report = yield
+    if report.failed and not IS_LINUX and (found := NOT_HERE.search(str(report.longrepr))):
+        report.outcome, report.longrepr = "skipped", (report.nodeid, 0, f"Skipped: needs the module {found[1]}")
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Iterator[None]:
+    with _skipped_where_the_system_lacks_what_the_test_needs():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    with _skipped_where_the_system_lacks_what_the_test_needs():
+        return (yield)
 
 
 @pytest.fixture(autouse=True)

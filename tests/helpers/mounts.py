@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.systems import IS_ROOT
+
 
 @contextmanager
 def tmpfs(folder: Path, options: str) -> Iterator[Path]:
     """A file system in memory; the test is skipped where it may not be mounted."""
-    if os.geteuid() != 0:
+    if not IS_ROOT:
         pytest.skip("only root may mount a file system")
     folder.mkdir()
     mounted = subprocess.run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import shutil
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.helpers.cache import REPOSITORY, cached
+from tests.helpers.systems import IS_ROOT
 
 WAIT = 300.0  # seconds for it to answer
 MAIN = """
@@ -98,7 +98,7 @@ def _answering(program: str, text: str, change: tuple[str, str], work: Path) -> 
     port = free_port()
     assert text.count("listen 80;") == text.count(change[0]) == 1
     ours = text.replace("listen 80;", f"listen 127.0.0.1:{port};").replace(*change)
-    user = "user root;" if os.geteuid() == 0 else ""  # else its workers may not read what only root may
+    user = "user root;" if IS_ROOT else ""  # else its workers may not read what only root may
     (work / "nginx.conf").write_text(MAIN.format(user=user, snippet=ours))
     process = subprocess.Popen([program, "-p", str(work), "-c", str(work / "nginx.conf")], stderr=subprocess.PIPE, text=True)
     try:

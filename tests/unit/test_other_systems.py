@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,10 @@ TESTS = (
     "tests/unit/mirror/test_run.py::test_the_first_run_converts_everything_and_the_second_requests_only_the_listing",
     "tests/unit/mirror/test_publish.py::test_a_rollback_serves_the_earlier_index_until_another_is_published[folder]",
     "tests/unit/commands/test_verdict.py::test_what_does_not_load_is_refused_and_can_be_allowed",
+)
+NEED_POSIX = (
+    "tests/unit/mirror/test_state.py::test_a_killed_writer_loses_nothing_that_it_committed",
+    "tests/unit/conda/test_open_folders.py::test_a_prefix_behind_a_link_gets_its_placeholders_back",
 )
 IMPORT_ALL = """if True:
     import importlib, pkgutil
@@ -44,8 +49,12 @@ def test_every_module_is_imported(system: str, has: str) -> None:
 
 
 def test_what_matters_most_works_as_on_windows() -> None:
-    done = on("windows", "-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider", *TESTS)
+    done = on("windows", "-m", "pytest", "-n", "0", "-q", "-rs", "-p", "no:cacheprovider", *TESTS, *NEED_POSIX)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(found[1] for found in re.finditer(r"^SKIPPED .*: (needs .*)$", done.stdout, re.MULTILINE)) == [
+        "needs os.fork",
+        "needs symbolic links",
+    ]
 
 
 @pytest.mark.long

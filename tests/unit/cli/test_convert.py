@@ -15,6 +15,7 @@ import pytest
 
 from tests.helpers import command, conda, judges, killed, zig
 from tests.helpers.cache import REPOSITORY
+from tests.helpers.systems import IS_ROOT
 
 CLI = [sys.executable, "-m", "conda2wheel"]
 ABOUT = {"license": "MIT", "summary": "a demo"}
@@ -226,7 +227,7 @@ def test_one_bad_source_does_not_stop_the_others(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == [str(tmp_path / "dist" / "demo-1.0-py3-none-any.whl")]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not read the file")
+@pytest.mark.skipif(not IS_ROOT, reason="only root can become a user who may not read the file")
 def test_an_unreadable_file_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "secret.tar.bz2"
     path.write_bytes(demo().read_bytes())

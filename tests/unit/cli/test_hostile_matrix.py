@@ -7,7 +7,6 @@ time and as two users, takes minutes (`long`); by default an input of every few 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ import pytest
 from tests.helpers import handmade, hostile
 from tests.helpers.hostile import Hostile
 from tests.helpers.hostile_runs import NOBODY, run_all
+from tests.helpers.systems import IS_ROOT
 
 KINDS: dict[str, Callable[[], Iterator[Hostile]]] = {
     "package": hostile.packages,
@@ -51,7 +51,7 @@ COMMANDS = {
     "module": ("audit FILE -v", "inspect FILE --json", "inspect FILE", "audit FILE --json", "convert FILE -o OUT"),
 }
 GIB = 1 << 30
-AS_ROOT = os.geteuid() == 0
+AS_ROOT = IS_ROOT
 EVERY = {"package": 17, "wheel": 11, "module": 9}  # which inputs the default run takes
 measured: list[tuple[float, int, str]] = []  # seconds of a command, MiB, the input
 
