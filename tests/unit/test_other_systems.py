@@ -19,7 +19,6 @@ TESTS = (
     "tests/unit/channels/test_downloads.py::test_of_many_that_want_a_file_one_brings_it",
     "tests/unit/mirror/test_run.py::test_the_first_run_converts_everything_and_the_second_requests_only_the_listing",
     "tests/unit/mirror/test_publish.py::test_a_rollback_serves_the_earlier_index_until_another_is_published[folder]",
-    "tests/unit/commands/test_verdict.py::test_what_does_not_load_is_refused_and_can_be_allowed",
 )
 NEED_POSIX = (
     "tests/unit/mirror/test_state.py::test_a_killed_writer_loses_nothing_that_it_committed",
