@@ -181,7 +181,11 @@ def test_every_page_is_in_the_navigation() -> None:
 def test_every_path_that_is_named_exists() -> None:
     """Paths in backticks are of the repository, or of the package where they begin with a room."""
     package = REPOSITORY / "converter" / "conda2wheel"
-    roots = {path.name for root in (REPOSITORY, package) for path in root.iterdir() if path.is_dir()} - {"build", "dist", ".github"}
+    roots = {path.name for root in (REPOSITORY, package) for path in root.iterdir() if path.is_dir()} - {
+        "build",
+        "dist",
+        ".github",
+    }
     found = {}
     for path in [*DOCS.rglob("*.md"), *REPOSITORY.glob("*.md")]:
         for named in re.findall(r"`(?:\./)?([\w.-]+/[\w./-]+)`", path.read_text(encoding="utf-8")):
