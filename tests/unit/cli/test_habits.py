@@ -72,9 +72,8 @@ def test_the_command_line_comes_before_the_environment_and_that_before_the_file(
     below.mkdir(parents=True)
 
     def folder(*words: object, **environ: str) -> str:
-        done = command.run("convert", package, "--dry-run", *words, cwd=below, env={**BARE, **environ})
-        assert done.returncode == 0, done.stderr
         done = command.run("convert", package, *words, cwd=below, env={**BARE, **environ})
+        assert done.returncode == 0, done.stderr
         return os.path.relpath(os.path.dirname(os.path.abspath(below / done.stdout.strip())), tmp_path)
 
     assert folder() == "of-one"
@@ -187,9 +186,7 @@ def test_what_stderr_shows(tmp_path: Path) -> None:
     assert kinds() == {"error", "warning", "count"}
     assert kinds("-q") == kinds(before="-q") == kinds(CONDA2WHEEL_QUIET="1") == {"error"}
     assert kinds("--log-level", "warning") == {"error", "warning"}
-    assert kinds("--log-level", "error") == {"error"}
     assert kinds("--log-level", "debug") >= {"error", "warning", "count"}
-    assert kinds("-q", "--log-level", "info") >= {"error"}
 
 
 @pytest.mark.parametrize("name", ["file", "numpy-1.0-py3-none-any.whl", "some.conda"])
