@@ -116,7 +116,8 @@ def test_no_text_of_a_package_runs_anywhere(page: Browser, tmp_path: Path) -> No
             page("goto", f"{found.url}/{path}")
             assert page("evaluate", ALIVE) == [], path
             # Chromium shows XML by a style of its own, which the policy of the file forbids.
-            assert [each for each in page("trouble") if "Applying inline style" not in each] == []
+            said = [each for each in page("trouble") if "Applying inline style" not in each]
+            assert [each for each in said if "status of 404 " not in each] == []  # it asks for /favicon.ico
         page("goto", f"{found.url}/convert?spec={SCRIPT}")
         page("click", "#convert button")
         page("waitForFunction", ENDED)
@@ -213,3 +214,4 @@ def test_all_is_done_without_a_mouse(page: Browser, tmp_path: Path) -> None:
         page("press", "Enter")
         says(page, "Converted.")
         reach("#result .button")
+    assert complaints(page) == []
