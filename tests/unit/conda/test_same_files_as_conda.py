@@ -18,6 +18,7 @@ from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import Limits
 from tests.helpers import cache, conda, installed
 from tests.helpers.opened import FILES, demo, tar_bytes
+from tests.helpers.systems import IS_WINDOWS
 
 Found = dict[str, tuple[bytes, bool]]
 Judge = Callable[[Path, Path], object]
@@ -72,6 +73,7 @@ def links_and_modes() -> installed.Members:
     return [folder, script, plain, *(installed.entry(path, kind=b"2", link=target) for path, target in links.items())]
 
 
+@pytest.mark.skipif(IS_WINDOWS, reason="Windows has no permissions of POSIX")
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_links_and_modes_are_theirs(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"evil-1.0-0{suffix}"

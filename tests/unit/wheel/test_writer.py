@@ -29,6 +29,7 @@ from conda2wheel.wheel.writer import Member, build_wheel, order
 from tests.helpers import conda, installed, shapes
 from tests.helpers.conda import Content
 from tests.helpers.shapes import MODULE, SUFFIX, dist_info, extension, made, package
+from tests.helpers.systems import IS_WINDOWS
 
 NOISE = random.Random(7).randbytes(100_000)  # noqa: S311
 INFO = "demo-1.0.dist-info"
@@ -67,6 +68,7 @@ def elsewhere(source: Path, out: Path, *, umask: str, uid: int = 0, cwd: Path | 
     return done.stdout.split()
 
 
+@pytest.mark.skipif(IS_WINDOWS, reason="Windows has no permissions of POSIX")
 def test_time_zone_umask_user_hash_seed_and_folder_change_no_byte(tmp_path: Path) -> None:
     shared = Path("/tmp") / f"conda2wheel-test-{os.getpid()}"  # where another user may come
     shared.mkdir(mode=0o755)
@@ -250,6 +252,7 @@ def test_an_error_half_way_leaves_the_old_wheel_as_it_was(unnamed: bool, tmp_pat
     assert target.read_bytes() == b"old"
 
 
+@pytest.mark.skipif(IS_WINDOWS, reason="Windows replaces no file that is open")
 def test_an_old_wheel_is_replaced_in_one_step(tmp_path: Path) -> None:
     source = package({**MODULE, **dist_info("demo-1.0")})
     target = tmp_path / "demo-1.0-py3-none-any.whl"
