@@ -18,11 +18,21 @@ const args = process.argv.slice(3);
 const file = path.join(program.prefix, ...program.file.split('/'));
 const source = fs.readFileSync(file, 'utf8');
 
+let aborted = null; // what the program said when it aborted
+let told = false;
+
 function main() {
   process.argv = [process.argv[0], file, ...args];
   process.on('uncaughtException', ended);
   process.on('unhandledRejection', ended);
+  // Some builds end the process themselves after an abort, with status 1.
+  process.on('exit', () => {
+    if (aborted === null || told) return;
+    tell(`Aborted(${aborted})`);
+    process.exitCode = TRAPPED;
+  });
   redirectFiles();
+  waitForInput();
   // Emscripten before 3.1.25 takes this for a browser's, since node has fetch, too, and fetches the path of a file.
   WebAssembly.instantiateStreaming = undefined;
   if (program.environ.length === 2) giveEnvironment();
@@ -47,9 +57,13 @@ function ended(error) {
     process.exitCode = error.status;
     return;
   }
-  const text = error instanceof Error ? error.message || error.name : String(error);
-  fs.writeSync(2, `${program.name}: ${text.split('\n')[0]} (WebAssembly trap)\n`);
+  tell(error instanceof Error ? error.message || error.name : String(error));
   process.exit(TRAPPED);
+}
+
+function tell(text) {
+  told = true;
+  fs.writeSync(2, `${program.name}: ${text.split('\n')[0]} (WebAssembly trap)\n`);
 }
 
 // Only what the program knows: builds with assertions refuse the rest.
@@ -58,6 +72,7 @@ function moduleOptions() {
   const known = (name) => new RegExp(`\\b${name}\\b`).test(source);
   if (known('arguments')) options.arguments = args;
   if (known('thisProgram')) options.thisProgram = program.files === 'noderawfs' ? file : program.name;
+  if (known('onAbort')) options.onAbort = (what) => (aborted = String(what ?? ''));
   if (known('locateFile')) options.locateFile = locate;
   if (known('preRun')) options.preRun = [(given) => prepare(given || options)];
   return options;
@@ -177,6 +192,22 @@ function redirectFiles() {
     const before = fs[name];
     fs[name] = Object.assign((given, ...others) => before(real(given), ...others), before);
   }
+}
+
+// node makes a pipe on standard input one that does not wait, and Emscripten takes "nothing yet" for an error.
+function waitForInput() {
+  const before = fs.readSync;
+  const moment = new Int32Array(new SharedArrayBuffer(4));
+  fs.readSync = (from, ...others) => {
+    for (;;) {
+      try {
+        return before(from, ...others);
+      } catch (error) {
+        if (error.code !== 'EAGAIN') throw error;
+        Atomics.wait(moment, 0, 0, 5);
+      }
+    }
+  };
 }
 
 main();
