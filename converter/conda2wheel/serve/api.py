@@ -108,12 +108,15 @@ _BODY = {
 }
 
 
-def create_router(service: Service) -> APIRouter:  # noqa: PLR0915 - one route after the other
-    """The routes of the API for a service."""
-    router = APIRouter(prefix=PREFIX, tags=["jobs"], responses=_PROBLEMS)
+@dataclass(frozen=True)
+class _Desk:
+    """What the routes of jobs share: who may add one, and what is told of one."""
 
-    async def admit(request: Request, scope: Scope) -> Client:
+    service: Service
+
+    async def admit(self, request: Request, scope: Scope) -> Client:
         """The client of a request that adds a job, if it may."""
+        service = self.service
         if not service.config.on_demand:
             raise DeniedError(403, "this service converts nothing", {})
         client = service.access.client(request.scope)
@@ -127,18 +130,27 @@ def create_router(service: Service) -> APIRouter:  # noqa: PLR0915 - one route a
             raise HTTPException(503, "too many jobs wait", {"Retry-After": "60"})
         return client
 
-    def base_of(request: Request) -> str:
-        return service.config.url or str(request.base_url).rstrip("/")
+    def base_of(self, request: Request) -> str:
+        """The address that links begin with."""
+        return self.service.config.url or str(request.base_url).rstrip("/")
 
-    async def job_of(identity: str) -> ServiceJob:
-        job = await service.state(lambda _, queue: queue.get(identity))
+    async def job_of(self, identity: str) -> ServiceJob:
+        """The job with an id."""
+        job = await self.service.state(lambda _, queue: queue.get(identity))
         if job is None:
             raise HTTPException(404, "no job has this id")
         return job
 
-    async def document(request: Request, job: ServiceJob) -> JobDocument:
-        events = await service.state(lambda _, queue: queue.events(job)) if job.is_live else []
-        return _document(base_of(request), job, events)
+    async def document(self, request: Request, job: ServiceJob) -> JobDocument:
+        """What is told of a job."""
+        events = await self.service.state(lambda _, queue: queue.events(job)) if job.is_live else []
+        return _document(self.base_of(request), job, events)
+
+
+def create_router(service: Service) -> APIRouter:
+    """The routes of the API for a service."""
+    router = APIRouter(prefix=PREFIX, tags=["jobs"], responses=_PROBLEMS)
+    desk = _Desk(service)
 
     @router.post("/jobs", status_code=202, responses=_UPLOAD_PROBLEMS, openapi_extra=_BODY, operation_id="add_job")
     async def add_job(
@@ -150,15 +162,15 @@ def create_router(service: Service) -> APIRouter:  # noqa: PLR0915 - one route a
     ) -> JobDocument:
         """Convert a package of the channels, by a JSON body with a match spec; or convert or audit the file that is the body."""
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
-            client = await admit(request, "convert")
+            client = await desk.admit(request, "convert")
             requests = await _channel_requests(service, await _wish(request, service.config.upload_wait), client)
         else:
-            client = await admit(request, "audit" if kind == "audit" else "upload")
+            client = await desk.admit(request, "audit" if kind == "audit" else "upload")
             _check_platform(service, platform)
             requests = [await _upload_request(service, request, JobSubject(kind, filename, platform), client)]
         jobs = await service.state(lambda _, queue: queue.add(requests, time.time()))
         service.runner.wake()
-        found = await document(request, jobs[0])
+        found = await desk.document(request, jobs[0])
         response.headers["Location"] = found.links["self"]
         return found
 
@@ -171,13 +183,13 @@ def create_router(service: Service) -> APIRouter:  # noqa: PLR0915 - one route a
         """The jobs that the client added, the newest first."""
         client = service.access.client(request.scope)
         jobs = await service.state(lambda _, queue: queue.jobs(client.key, limit, before))
-        found = [await document(request, job) for job in jobs]
+        found = [await desk.document(request, job) for job in jobs]
         return JobList(jobs=found, next=jobs[-1].number if len(jobs) == limit else None)
 
     @router.get("/jobs/{job}", operation_id="read_job")
     async def read_job(request: Request, job: JobId) -> JobDocument:
         """A job, by its id."""
-        return await document(request, await job_of(job))
+        return await desk.document(request, await desk.job_of(job))
 
     @router.delete(
         "/jobs/{job}",
@@ -188,7 +200,7 @@ def create_router(service: Service) -> APIRouter:  # noqa: PLR0915 - one route a
     async def cancel_job(request: Request, job: JobId) -> None:
         """Cancel a job that waits."""
         service.access.client(request.scope)
-        found = await job_of(job)
+        found = await desk.job_of(job)
         if not await service.state(lambda _, queue: queue.cancel(found.id, time.time())):
             raise HTTPException(409, "only a job that waits can be cancelled")
 
@@ -202,9 +214,9 @@ def create_router(service: Service) -> APIRouter:  # noqa: PLR0915 - one route a
 
         The types are `queued`, `running`, `stage` and the status that ended it, of which the data is the job.
         """
-        found = await job_of(job)
+        found = await desk.job_of(job)
         after = int(last_event_id) if last_event_id and last_event_id.isascii() and last_event_id.isdigit() else 0
-        return EventSourceResponse(_events(service, base_of(request), found, after), ping=15)
+        return EventSourceResponse(_events(service, desk.base_of(request), found, after), ping=15)
 
     @router.get(
         "/jobs/{job}/files/{filename}",
@@ -214,7 +226,7 @@ def create_router(service: Service) -> APIRouter:  # noqa: PLR0915 - one route a
     )
     async def read_file(job: JobId, filename: Annotated[str, Path(max_length=300)]) -> FileResponse:
         """The wheel that an upload became, for a day."""
-        document = (await job_of(job)).request.document
+        document = (await desk.job_of(job)).request.document
         path = service.uploads.path(str(document.get("folder", "")), filename, result=True)
         if path is None:
             raise HTTPException(404, "the job has no such file, or no longer")
