@@ -12,6 +12,7 @@ from conda2wheel.abi import symbols
 from conda2wheel.index.pages.catalogue import (
     PackageCatalogue,
     PyodideVerdict,
+    WheelCommand,
     WheelComponent,
     WheelDetails,
     WheelFinding,
@@ -127,6 +128,24 @@ def small() -> PackageCatalogue:
     return catalogue(items, {scipy.wheel.filename: rich()}, numpy="2.2.5", cffi="1.17.1")
 
 
+def tools() -> PackageCatalogue:
+    """A package of programs alone, one with Python besides, and one without any."""
+    both = (WheelCommand("counts", "emscripten", "none"), WheelCommand("words", "wasi", "folders"))
+    items = [
+        reports.item("tools", wheel=reports.wheel("tools-wasm", platform="any", imports=("tools_wasm_programs",))),
+        reports.item("words", wheel=reports.wheel("words", platform="any", imports=("words",), requires=("wasmtime>=40",))),
+        reports.item("plain", wheel=reports.wheel("plain", platform="any", imports=("plain",))),
+    ]
+    only, with_python = items[0].wheel, items[1].wheel
+    assert only is not None
+    assert with_python is not None
+    known = {
+        only.filename: details("tools", programs=both, only_programs=True),
+        with_python.filename: details("words", programs=both[1:]),
+    }
+    return catalogue(items, known)
+
+
 def hostile() -> PackageCatalogue:
     """Packages whose every text attacks the page, and whose addresses are none."""
     made = reports.wheel("evil", requires=(HOSTILE, "numpy<2"), imports=(HOSTILE,), vendored=(HOSTILE,))
@@ -147,6 +166,7 @@ def hostile() -> PackageCatalogue:
         libraries=(WheelLibrary(HOSTILE, "vendored", HOSTILE, (HOSTILE,)), WheelLibrary("b.so", "provided", HOSTILE, (HOSTILE,))),
         components=(WheelComponent(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE),),
         smoke_test=HOSTILE,
+        programs=(WheelCommand(HOSTILE, HOSTILE, HOSTILE),),
     )
     items = [
         *reports.every_kind()[:-1],

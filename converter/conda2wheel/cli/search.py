@@ -24,6 +24,7 @@ class StateChoice(StrEnum):
 
     RUNS = "runs"
     PARTLY = "partly"
+    PROGRAMS = "programs"
     NOWHERE = "nowhere"
     PENDING = "pending"
     FAILED = "failed"

@@ -169,9 +169,14 @@ def command_name(path: str) -> str | None:
     """
     name = _ENDING.sub("", path.rpartition("/")[2]).replace("+", "x")
     rows = _rows()["names"]
-    if not _NAME.fullmatch(name) or len(name) > MAX_NAME or name.partition(".")[0].lower() in rows["devices"]:
+    if not is_command(name) or name.partition(".")[0].lower() in rows["devices"]:
         return None
     return name + SUFFIX if _is_environments(name) else name
+
+
+def is_command(name: str) -> bool:
+    """Whether a name is one that commands have: without a space, a quote or another character that a shell takes for its own."""
+    return _NAME.fullmatch(name) is not None and len(name) <= MAX_NAME
 
 
 def _is_environments(name: str) -> bool:

@@ -19,7 +19,7 @@ from pathlib import Path
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.pyodide.report import Checked, Imported, Installer, Ran
 from conda2wheel.results import WheelProgram
-from conda2wheel.wheel.programs import NOT_STARTED, TRAPPED, programs_folder, programs_of
+from conda2wheel.wheel.programs import NOT_STARTED, TRAPPED, has_only_programs, programs_folder, programs_of
 from conda2wheel.wheel.reader import Wheel, read_wheel
 
 ASKED = ("--version", "--help")
@@ -31,10 +31,7 @@ NO_PYODIDE = "none"  # where a Pyodide's version would be
 def wheel_of_programs(path: Path) -> Wheel | None:
     """The wheel, if it has nothing but programs; None for every other wheel. Raises `Refused` as `read_wheel`."""
     wheel = read_wheel(path, Limits(), _NOTHING)
-    if not programs_of(wheel):
-        return None
-    own = (f"{programs_folder(wheel)}/", f"{wheel.dist_info}/", f"{wheel.stem}.data/")
-    return wheel if all(file.path.startswith(own) for file in wheel.files) else None
+    return wheel if programs_of(wheel) and has_only_programs(wheel) else None
 
 
 def check_programs(wheel: Wheel, test: str | None, script: Path | None, timeout: float, installer: Installer) -> Checked:

@@ -23,11 +23,11 @@ from conda2wheel.conda.package import CondaPackage
 from conda2wheel.files.documents import json_object
 from conda2wheel.files.packagefile import BytesBlob, PackageFile
 from conda2wheel.link.library import file_part
-from conda2wheel.programs.find import FoundPrograms, Program, program_files
+from conda2wheel.programs.find import FoundPrograms, Program, is_command, program_files
 from conda2wheel.results import ConversionWarning, WheelProgram
 from conda2wheel.wheel.entry_points import SCRIPT_GROUPS, EntryPoints
 from conda2wheel.wheel.layout import program_rule
-from conda2wheel.wheel.provenance import NAME as PROVENANCE_NAME
+from conda2wheel.wheel.provenance import read_provenance
 from conda2wheel.wheel.reader import Wheel
 from conda2wheel.wheel.writer import Member
 
@@ -190,19 +190,29 @@ def programs_folder(wheel: Wheel) -> str:
 def programs_of(wheel: Wheel) -> tuple[WheelProgram, ...]:
     """The programs of a wheel that conda2wheel made, as its programs.json lists them; none of any other wheel.
 
+    A package may have files of these names in its site-packages: they are no programs, since `check` starts them on this machine.
+
     Raises:
         Refused: corrupt-archive for a table that is no JSON object, too-large.
     """
     folder = programs_folder(wheel)
     table = next((file for file in wheel.files if file.path == f"{folder}/{TABLE}"), None)
-    if table is None or wheel.info(PROVENANCE_NAME) is None:
+    members = (read_provenance(wheel) or {}).get("members") if table is not None else None
+    entry = members.get(f"{folder}/{TABLE}") if isinstance(members, dict) else None
+    if table is None or not isinstance(entry, dict) or entry.get("source", 0) is not None:
         return ()
     rows = json_object(wheel.source, table.path, table.blob).get("programs")
     return tuple(
         WheelProgram(name, str(row.get("kind")), f"{folder}/prefix/{row.get('file')}", str(row.get("files", "folders")))
         for name, row in (sorted(rows.items()) if isinstance(rows, dict) else ())
-        if isinstance(row, dict)
+        if isinstance(row, dict) and is_command(name)
     )
+
+
+def has_only_programs(wheel: Wheel) -> bool:
+    """Whether a wheel has nothing beside its programs, so that Pyodide has no use for it."""
+    own = (f"{programs_folder(wheel)}/", f"{wheel.dist_info}/", f"{wheel.stem}.data/")
+    return all(file.path.startswith(own) for file in wheel.files)
 
 
 _MAIN = '''"""`python -m PACKAGE COMMAND ...`."""

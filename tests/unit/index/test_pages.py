@@ -7,18 +7,21 @@ import json
 import re
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 import pytest
 
+from conda2wheel.commands.convert import convert
 from conda2wheel.errors import Failed
 from conda2wheel.index.pages import rendering
-from conda2wheel.index.pages.catalogue import CataloguePackage, PackageCatalogue, WheelLibrary
+from conda2wheel.index.pages.catalogue import CataloguePackage, PackageCatalogue, WheelCommand, WheelLibrary
+from conda2wheel.index.pages.details import read_details
 from conda2wheel.index.pages.drawings import needed_graph
-from conda2wheel.index.pages.ranking import SearchQuery
+from conda2wheel.index.pages.ranking import SearchQuery, search, summary_json
 from conda2wheel.index.pages.site import Pages, Site
-from tests.helpers import catalogues
+from tests.helpers import catalogues, conda, wasi
 
 SITE = Site(api=True, tryable=("0.29.5",), locks=("pyemscripten_2025_0",), report="report/report.html")
 ATTACKS = re.compile(r"<img|onerror=|onclick=|<script>|javascript:", re.IGNORECASE)
@@ -178,6 +181,57 @@ def test_lines_to_copy_name_the_index_the_tags_and_the_hash(small: PackageCatalo
     scipy = package(small, "scipy")
     assert scipy.wheel is not None
     assert "DEFAULT_INDEX_URLS" in next(iter(pages.install(scipy, scipy.wheel))).text  # it needs what is not here
+
+
+def test_programs_are_no_packages_for_pyodide() -> None:
+    found = catalogues.tools()
+    tools, words = package(found, "tools"), package(found, "words")
+    assert (tools.state, tools.runs, tools.reason) == ("programs", (), (None, "counts, words"))
+    assert words.state == package(found, "plain").state == "runs"
+    pages = Pages(found, SITE)
+    assert tools.wheel is not None
+    assert tools.wheel.verdicts == ()
+    ways = {way.name: way.text for way in pages.install(tools, tools.wheel)}
+    wanted = f'"tools-wasm[node] @ {{top}}{tools.wheel.path}"'
+    assert ways["pip"] == f"pip install {wanted}"
+    assert ways["uvx"] == f"uvx --from {wanted} counts --help"
+    assert list(ways) == ["pip", "uv", "pipx", "uvx", "pylock.toml"]
+    page = pages.package(tools)
+    text = "".join(Elements(page).texts)
+    assert "Command line programs for Linux, macOS and Windows, not for Pyodide: counts, words" in text
+    assert "node, with all rights of the user who starts it" in text
+    assert "none, only standard input and output" in text
+    for absent in ("micropip", "loadPackage", "try/?package", "Where it runs", "tools_wasm_programs"):
+        assert absent not in page
+    assert "micropip" in pages.package(words)
+    assert "Pyodide starts no programs" in pages.package(words)
+    assert ">Pyodide: programs<" in pages.badge(tools)
+    assert "1 are command line programs for other machines" in "".join(Elements(pages.search()).texts)
+    assert {each.name for each in pages._coverage(found.columns[0])["only_here"]} <= {"words", "plain"}
+    found_by_command = [each.name for each in search(found, SearchQuery(q="counts"))]
+    assert found_by_command == ["tools"]
+    assert [each.name for each in search(found, SearchQuery(state="programs"))] == ["tools"]
+    assert summary_json(tools)["programs"] == ["counts", "words"]
+    assert summary_json(tools)["imports"] == []
+
+
+def test_a_wheel_of_programs_says_what_it_has(tmp_path: Path) -> None:
+    made = convert(conda.assemble("tools-of-tests", "1.0", {"bin/one.wasm": wasi.status(0)}), out=tmp_path)
+    assert made.wheel is not None
+    details = read_details(made.wheel).details
+    assert (details.programs, details.only_programs) == ((WheelCommand("one", "wasi", "folders"),), True)
+
+
+def test_a_package_cannot_pass_its_python_off_as_programs(tmp_path: Path) -> None:
+    """A table of programs that the package has itself: `check` would start its code on this machine."""
+    table = json.dumps({"programs": {"x; touch y": {"kind": "wasi"}, "x": {"kind": "wasi"}}})
+    files: conda.Files = {
+        f"site-packages/liar_programs/{name}": text
+        for name, text in (("__init__.py", ""), ("__main__.py", ""), ("programs.json", table))
+    }
+    made = convert(conda.assemble("liar", "1.0", files, noarch="python"), out=tmp_path)
+    details = read_details(made.wheel).details
+    assert (details.programs, details.only_programs) == ((), False)
 
 
 def test_without_a_script_the_search_shows_every_package_and_its_own_view(small: PackageCatalogue) -> None:

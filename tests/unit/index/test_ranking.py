@@ -11,7 +11,7 @@ import pytest
 
 from conda2wheel.index.pages import ranking
 from conda2wheel.index.pages.catalogue import PackageCatalogue
-from conda2wheel.index.pages.ranking import SearchQuery, imports_of, names_of, normalise, search
+from conda2wheel.index.pages.ranking import SearchQuery, called_of, names_of, normalise, search
 from conda2wheel.pyodide.node import find_node
 from tests.helpers import catalogues
 from tests.helpers import mirror_reports as reports
@@ -53,7 +53,7 @@ def test_python_and_the_script_agree(channel: PackageCatalogue, tmp_path: Path) 
             "name": package.name,
             "state": package.state,
             "names": [normalise(name) for name in names_of(package)],
-            "imports": [normalise(name) for name in imports_of(package)],
+            "imports": [normalise(name) for name in called_of(package)],
             "text": f" {ranking._NO_WORD.sub(' ', (package.summary or '').lower())}",
             "runs": [*package.runs, *package.partly],
             "platforms": package.platforms,

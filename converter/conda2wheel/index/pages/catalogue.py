@@ -21,11 +21,12 @@ from conda2wheel.files.typed_json import read_document
 
 SCHEMA = 1
 NAME = "catalogue.json"
-State = Literal["runs", "partly", "nowhere", "pending", "failed", "refused"]
+State = Literal["runs", "partly", "programs", "nowhere", "pending", "failed", "refused"]
 # What became of a package, the best first. The order is that of the search's results.
 STATES: dict[State, str] = {
     "runs": "runs",
     "partly": "runs in part",
+    "programs": "command line programs",
     "nowhere": "for no Pyodide",
     "pending": "not converted yet",
     "failed": "not converted yet: it failed",
@@ -114,6 +115,21 @@ class WheelComponent:
 
 
 @dataclass(frozen=True)
+class WheelCommand:
+    """A command line program of a wheel: WebAssembly that no Pyodide starts.
+
+    Attributes:
+        name: the command.
+        kind: wasi or emscripten.
+        files: how it sees files, as `results.WheelProgram` has it.
+    """
+
+    name: str
+    kind: str
+    files: str
+
+
+@dataclass(frozen=True)
 class WheelDetails:
     """What a wheel says about itself, and what the audit says about it.
 
@@ -124,6 +140,8 @@ class WheelDetails:
         verdicts: for each Pyodide; empty for a wheel without side modules.
         judged_by: the versions of Pyodide that the audit knew.
         smoke_test: the test of the conversion recipe.
+        programs: its command line programs.
+        only_programs: whether it has nothing else, so that it is for other machines and not for Pyodide.
     """
 
     summary: str | None = None
@@ -140,6 +158,8 @@ class WheelDetails:
     libraries: tuple[WheelLibrary, ...] = ()
     components: tuple[WheelComponent, ...] = ()
     smoke_test: str | None = None
+    programs: tuple[WheelCommand, ...] = ()
+    only_programs: bool = False
 
     def json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -288,6 +308,11 @@ class CataloguePackage:
     def details(self) -> WheelDetails | None:
         """The details of the newest wheel."""
         return None if self.wheel is None else self.wheel.details
+
+    @property
+    def programs(self) -> tuple[WheelCommand, ...]:
+        """The command line programs of the newest wheel."""
+        return () if self.details is None else self.details.programs
 
     @property
     def updated(self) -> float | None:

@@ -26,6 +26,7 @@ from conda2wheel.files.documents import DocumentError, parse_json
 from conda2wheel.files.json_text import json_text
 from conda2wheel.index.pages.catalogue import (
     PyodideVerdict,
+    WheelCommand,
     WheelComponent,
     WheelDetails,
     WheelFinding,
@@ -34,6 +35,7 @@ from conda2wheel.index.pages.catalogue import (
 from conda2wheel.pyodide.lock import Runtime, runtime_of_platform
 from conda2wheel.pyodide.wheelfile import open_wheel, recipe_test
 from conda2wheel.wheel import sbom
+from conda2wheel.wheel.programs import has_only_programs, programs_of
 from conda2wheel.wheel.provenance import NAME as PROVENANCE
 from conda2wheel.wheel.provenance import read_provenance
 from conda2wheel.wheel.reader import Wheel, read_wheel
@@ -78,6 +80,7 @@ def read_details(path: Path) -> WheelFiles:
     bill = wheel.info(f"{sbom.FOLDER}/{sbom.NAME}")
     account = wheel.info(PROVENANCE)
     raw = None if bill is None else bill.blob.read()
+    programs = programs_of(wheel)[:LISTED]
     return WheelFiles(
         WheelDetails(
             summary=metadata.get("Summary") or None,
@@ -102,6 +105,8 @@ def read_details(path: Path) -> WheelFiles:
             libraries=tuple(_libraries(document))[:LISTED],
             components=tuple(_components(raw))[:LISTED],
             smoke_test=recipe_test(open_wheel(path)),
+            programs=tuple(WheelCommand(each.name, each.kind, each.files) for each in programs),
+            only_programs=bool(programs) and has_only_programs(wheel),
         ),
         raw,
         None if account is None else account.blob.read(),
@@ -134,8 +139,11 @@ def web_address(text: str | None) -> str | None:
 def wheel_verdicts(filename: str, requires_python: str | None, details: WheelDetails | None) -> tuple[PyodideVerdict, ...]:
     """The verdicts about a wheel for every known Pyodide: the audit's, else those of its tags.
 
-    A wheel without side modules runs where its tags and Requires-Python fit.
+    A wheel without side modules runs where its tags and Requires-Python fit. There are none about a wheel of programs alone: any
+    Pyodide installs it, and none starts a program.
     """
+    if details is not None and details.only_programs:
+        return ()
     audited = {row.pyodide: row for row in details.verdicts} if details is not None else {}
     found = []
     for runtime in runtimes():

@@ -23,6 +23,7 @@ COLOURS = {"module": "#e8eef4", "vendored": "#e6f2e9", "shared": "#f3ecdc", "pro
 BADGE = {
     "runs": "#1b7a45",
     "partly": "#94600a",
+    "programs": "#2b5c8a",
     "nowhere": "#5f6670",
     "pending": "#5f6670",
     "failed": "#5f6670",
@@ -137,7 +138,8 @@ def badge(package: CataloguePackage, shown: Mapping[str, str]) -> str:
     """
     versions = dict.fromkeys(shown[each] for each in reversed([*package.runs, *package.partly]) if each in shown)
     words = {"runs": ", ".join(versions), "partly": f"{', '.join(versions)} in part"}
-    right = words.get(package.state) or {"runs": "runs", "partly": "in part", "refused": "refused"}.get(package.state, "not yet")
+    plain = {"runs": "runs", "partly": "in part", "programs": "programs", "refused": "refused"}
+    right = words.get(package.state) or plain.get(package.state, "not yet")
     first, second = _width("Pyodide"), _width(right)
     whole, label = first + second, f"Pyodide: {right}"
     return (

@@ -1,8 +1,8 @@
 """Search a catalogue: the same filters and the same order in the page (`static/search.js`), the service and the command line.
 
 Every word of a query must match. A word matches, from best to worst: a name (the conda name or the project), a module that the
-package imports as, the beginning of a name, the beginning of a part of a name, a part of a name, the beginning of a word of the
-summary, any part of the summary. `tests/unit/index/test_ranking.py` compares this module with the script.
+package imports as or a command that it has, the beginning of a name, the beginning of a part of a name, a part of a name, the
+beginning of a word of the summary, any part of it. `tests/unit/index/test_ranking.py` compares this module with the script.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from conda2wheel.index.pages.catalogue import STATES, CataloguePackage, PackageC
 
 WHOLE, NAME, IMPORT, BEGINS, PART, INSIDE, WORD, TEXT = 1000, 100, 80, 60, 40, 25, 10, 3
 Sort = Literal["", "name", "-name", "state", "-state", "updated", "-updated", "size", "-size"]
-GROUPS = {"runs": 0, "partly": 0, "nowhere": 1, "pending": 1, "failed": 1, "refused": 2}  # between equal matches
+GROUPS = {"runs": 0, "partly": 0, "programs": 0, "nowhere": 1, "pending": 1, "failed": 1, "refused": 2}  # between equal matches
 _SEPARATORS = re.compile(r"[-_.]+")
 _NO_WORD = re.compile(r"[\W_]+")
 
@@ -68,7 +68,7 @@ def words_of(query: str) -> list[str]:
 
 
 def score(words: Sequence[str], names: Sequence[str], imports: Sequence[str], summary: str) -> int:
-    """How well words match a package; 0 where one of them does not. The first name is the conda name."""
+    """How well words match a package; 0 where one of them does not. Commands are among `imports`."""
     names = [normalise(name) for name in names]
     imports = [normalise(name) for name in imports]
     text = f" {_NO_WORD.sub(' ', summary.lower())}"
@@ -102,7 +102,7 @@ def search(catalogue: PackageCatalogue, query: SearchQuery) -> list[CataloguePac
     for package in catalogue.packages:
         if not fits(package, query):
             continue
-        points = score(words, names_of(package), imports_of(package), package.summary or "") if words else 1
+        points = score(words, names_of(package), called_of(package), package.summary or "") if words else 1
         if points:
             found.append((points, package))
     found.sort(key=lambda pair: (0 if query.sort else -pair[0], GROUPS[pair[1].state], pair[1].name))
@@ -141,6 +141,7 @@ def summary_json(package: CataloguePackage) -> dict[str, Any]:
         "partly": list(package.partly),
         "platforms": list(package.platforms),
         "imports": list(imports_of(package)),
+        "programs": [each.name for each in package.programs],
         "in_pyodide": None if package.in_pyodide is None else dict(package.in_pyodide),
         "on_pypi": None if package.on_pypi is None else list(package.on_pypi),
         "wheel": None if wheel is None else {"filename": wheel.filename, "sha256": wheel.sha256, "size": wheel.size},
@@ -169,8 +170,15 @@ def names_of(package: CataloguePackage) -> tuple[str, ...]:
 
 
 def imports_of(package: CataloguePackage) -> tuple[str, ...]:
-    """The top-level modules of its newest wheel, those that are private aside."""
-    return () if package.wheel is None else tuple(name for name in package.wheel.imports if not name.startswith("_"))
+    """The top-level modules of its newest wheel, those that are private aside; none where they only start its programs."""
+    if package.wheel is None or package.state == "programs":
+        return ()
+    return tuple(name for name in package.wheel.imports if not name.startswith("_"))
+
+
+def called_of(package: CataloguePackage) -> tuple[str, ...]:
+    """What people call: the modules that it imports as, and its commands."""
+    return (*imports_of(package), *(each.name for each in package.programs))
 
 
 def _rank(package: CataloguePackage) -> int:

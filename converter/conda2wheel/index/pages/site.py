@@ -26,10 +26,11 @@ from conda2wheel.index.pages.catalogue import (
     PackageCatalogue,
     PyodideVerdict,
     PyodideVersion,
+    WheelCommand,
 )
 from conda2wheel.index.pages.drawings import badge, needed_graph
 from conda2wheel.index.pages.feeds import channel_feed, package_feed
-from conda2wheel.index.pages.ranking import SearchQuery, imports_of, names_of, search
+from conda2wheel.index.pages.ranking import SearchQuery, called_of, imports_of, names_of, search
 from conda2wheel.index.pages.rendering import environment
 
 if TYPE_CHECKING:
@@ -163,6 +164,10 @@ class Pages:
 
     def install(self, package: CataloguePackage, wheel: CatalogueWheel) -> Iterator[InstallWay]:
         """The ways to install a package's newest wheel."""
+        if package.state == "programs":
+            yield from self._install_programs(wheel, package.programs)
+            yield self._locked(wheel)
+            return
         name = wheel.project
         elsewhere = any(each.by == "elsewhere" and not each.optional for each in package.requirements)
         index = '"{top}simple"'
@@ -204,11 +209,29 @@ class Pages:
             "\n".join(lines),
             f"In a notebook of {kernel} of JupyterLite.",
         )
-        lock = {"name": wheel.filename, "url": url, "size": wheel.size}
+        yield self._locked(wheel)
+
+    def _install_programs(self, wheel: CatalogueWheel, programs: Sequence[WheelCommand]) -> Iterator[InstallWay]:
+        """The ways to install a wheel of programs, by its address: so that no other index is asked for its name."""
+        url = f"{{top}}{self._blob(wheel.path)}"
+        node = any(each.kind == "emscripten" for each in programs)
+        wanted = f'"{wheel.project}[node] @ {url}"' if node else url
+        note = "It brings the commands to every system that has Python."
+        if node:
+            note += (
+                " [node] brings node; leave it out where PATH has node 18 or newer. In node a program has all rights of its user."
+            )
+        yield InstallWay("pip", f"pip install {wanted}", note)
+        yield InstallWay("uv", f"uv tool install {wanted}", "In an environment of its own, with the commands on PATH.")
+        yield InstallWay("pipx", f"pipx install {wanted}", "The same with pipx.")
+        yield InstallWay("uvx", f"uvx --from {wanted} {programs[0].name} --help", "Runs it once, and installs nothing for good.")
+
+    def _locked(self, wheel: CatalogueWheel) -> InstallWay:
+        lock = {"name": wheel.filename, "url": f"{{top}}{self._blob(wheel.path)}", "size": wheel.size}
         inner = ", ".join(f"{key} = {json.dumps(value)}" for key, value in lock.items())
-        yield InstallWay(
+        return InstallWay(
             "pylock.toml",
-            f'[[packages]]\nname = "{name}"\nversion = {json.dumps(wheel.version)}\n'
+            f'[[packages]]\nname = "{wheel.project}"\nversion = {json.dumps(wheel.version)}\n'
             f'wheels = [{{ {inner}, hashes = {{ sha256 = "{wheel.sha256}" }} }}]',
             "An entry of a lock file (PEP 751).",
         )
@@ -300,6 +323,7 @@ class Pages:
             states=STATES,
             names_of=names_of,
             imports_of=imports_of,
+            called_of=called_of,
             **values,
         )
         return page.rstrip() + "\n"

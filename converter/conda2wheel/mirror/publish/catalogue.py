@@ -324,6 +324,9 @@ def _state(
     if partly:
         found = next(each for each in verdicts if each.pyodide == partly[0] and each.verdict == "runs-except")
         return "partly", (found.code, f"{found.module}: {found.reason}" if found.module else found.reason or "")
+    details = current[0].details if current else None
+    if details is not None and details.only_programs:
+        return "programs", (None, ", ".join(each.name for each in details.programs))
     if current:
         tagged = next((each for each in verdicts if each.tagged), None)
         if tagged is not None:

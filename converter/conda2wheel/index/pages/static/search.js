@@ -3,8 +3,8 @@
 'use strict';
 
 const WHOLE = 1000, NAME = 100, IMPORT = 80, BEGINS = 60, PART = 40, INSIDE = 25, WORD = 10, TEXT = 3;
-const GROUPS = { runs: 0, partly: 0, nowhere: 1, pending: 1, failed: 1, refused: 2 };
-const STATES = ['runs', 'partly', 'nowhere', 'pending', 'failed', 'refused'];
+const GROUPS = { runs: 0, partly: 0, programs: 0, nowhere: 1, pending: 1, failed: 1, refused: 2 };
+const STATES = ['runs', 'partly', 'programs', 'nowhere', 'pending', 'failed', 'refused'];
 const PORTION = 120;
 
 const normalise = (text) => text.toLowerCase().replace(/[-_.]+/g, '-');
