@@ -24,6 +24,7 @@ from conda2wheel.files.links import PackageFiles
 from conda2wheel.files.packagefile import BytesBlob, PackageFile
 from conda2wheel.net.credentials import credentials
 from conda2wheel.net.urls import fragment_sha256, is_secure, is_url, redact_text, redacted
+from conda2wheel.programs.javascript import Script, read_script
 from conda2wheel.wheel.dist_infos import choose_distribution, find_distributions
 from conda2wheel.wheel.entry_points import entry_points_text, parse_entry_points, read_entry_points
 from conda2wheel.wheel.metadata import Document, corrected, egg_requirements, generated, parse, with_provides_extra
@@ -299,6 +300,35 @@ def _run_prefix(data: bytes) -> None:
 TEXT = either(lines, tokens, plain)
 STORED = b'{"host": {"BearerToken": "x"}, "*.host": {"BasicHTTP": {"username": "a", "password": "b"}}}'
 SCRIPTS = (b"/opt/p\n#!/opt/p/bin/python -s\nx = '/opt/p/x'\n", b"/opt/p\n\0/opt/p/x\0\0/opt/p:/opt/p/y\0")
+SCRIPTS = (
+    b"""#!/usr/bin/env node
+var Module = typeof Module != "undefined" ? Module : {};
+var thisProgram = "./this.program", ENVIRONMENT_IS_NODE = true, ENV = {USER: "web_user"};
+function findWasmBinary() { return locateFile("tool.wasm"); }
+var wasmImports = {environ_get: _environ_get, environ_sizes_get: _environ_sizes_get};
+var NODEFS = {isWindows: false}; Module["FS"] = FS; Module["ENV"] = ENV;
+function callMain(args = []) { return _main(args.length); }
+""",
+    b"""var createTool=(()=>{return async function(moduleArg={}){var Module=moduleArg;var g="./this.program";
+var k={h:_environ_get,i:_environ_sizes_get},e={USER:"web_user"};Module.FS=f;var NODERAWFS={};return readyPromise}})();
+function __main_argc_argv(){} new URL("a-b.wasm",import.meta.url);
+if(typeof exports==="object")module.exports=createTool;export{createTool as x,createTool as default};
+""",
+    b'export default async function(a={}){var wasmBinaryFile="./x.wasm";var d=a._main;Module["FS"]=b;return a}',
+)
+
+
+def _run_script(data: bytes) -> None:
+    script = read_script(data)
+    require(script.is_emscripten or script == Script(problem=script.problem), "something is said of what is no program")
+    require(script.wasm is None or not {"/", "\\", "\0"} & set(script.wasm), f"a module elsewhere: {script.wasm!r}")
+    require(len(script.environ) in (0, 2), f"half of the environment: {script.environ}")
+    require(not (script.lacks_environment and script.environ), "the environment is there and lacks")
+    for names in ({"bin/tool.wasm"}, {f"bin/{script.wasm}"}, frozenset[str]()):
+        found = Script.module_beside("bin/tool.js", script, names)
+        require(found is None or found in names, f"a module that is not there: {found!r}")
+
+
 TARGETS = [
     Target(
         "info",
@@ -357,4 +387,7 @@ TARGETS = [
         minute=15_000,
     ),
     Target("prefix", "build prefixes in files, and shebangs", _run_prefix, lambda: SCRIPTS, TEXT, minute=85_000),
+    Target(
+        "javascript", "the JavaScript of Emscripten programs", _run_script, lambda: SCRIPTS, either(tokens, lines), minute=60_000
+    ),
 ]
