@@ -48,6 +48,7 @@ def test_a_counter_under_three_names_is_one_counter_of_ours_and_three_of_theirs(
     assert said(tmp_path / "theirs" / source.name, pyodide, code, tmp_path) == "1 1 1\n"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("python", "pyodide"), PYODIDES)
 def test_two_weak_imports_cost_their_wheel_its_libraries(python: str, pyodide: str, tmp_path: Path) -> None:
     """By the wrong count, the loader reads on in the middle of the entries, and never gets to RUNTIME_PATH."""

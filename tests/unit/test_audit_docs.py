@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from conda2wheel.abi.audit.findings import RULES, Severity
 from tests.helpers.signals import VERSIONS, signals
 from tests.runtime.test_signals import judged
@@ -21,6 +23,7 @@ def test_every_code_is_explained_and_none_that_there_is_not() -> None:
     assert {word for words in ROWS.values() for word in words} <= {str(severity) for severity in Severity}
 
 
+@pytest.mark.long
 def test_the_severities_are_those_that_are_found() -> None:
     found: dict[str, set[str]] = {}
     for signal in signals():

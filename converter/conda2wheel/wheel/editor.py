@@ -123,13 +123,8 @@ def with_license_files(metadata: bytes, version: str | None, names: Sequence[str
 def with_fields(metadata: bytes, name: str, values: Sequence[str]) -> bytes:
     r"""METADATA with more fields of one name at the end of its header.
 
-        >>> with_fields(b"Name: a
-
-    body", "Requires-Dist", ["b==1"])
-        b'Name: a
-    Requires-Dist: b==1
-
-    body'
+    >>> with_fields(b"Name: a\n\nbody", "Requires-Dist", ["b==1"])
+    b'Name: a\nRequires-Dist: b==1\n\nbody'
     """
     if not values:
         return metadata

@@ -83,13 +83,16 @@ def test_offline_works_with_the_server_gone(served: Served, tmp_path: Path) -> N
     with serve(served.root) as short:
         command += ["--channel", short.url]
         first = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert all("no-metadata" in line for line in first.stderr.splitlines())  # nobody watches: nothing moves
+    *lines, last = first.stderr.splitlines()
+    assert all("no-metadata" in line for line in lines)  # nobody watches: nothing moves
+    assert last == "conda2wheel: 2 converted"
     second = subprocess.run([*command, "--offline"], capture_output=True, text=True, check=True)
     assert (second.stdout, second.stderr) == (first.stdout, first.stderr)
     third = subprocess.run([*command, "--offline", "demo7"], capture_output=True, text=True, check=False)
     assert third.returncode == 1
     assert third.stdout == first.stdout
-    (line,) = [each for each in third.stderr.splitlines() if each not in first.stderr.splitlines()]
+    line, last = [each for each in third.stderr.splitlines() if each not in first.stderr.splitlines()]
+    assert last == "conda2wheel: 2 converted, 1 failed"
     assert line.startswith("conda2wheel: error: network: ")
     assert "--offline" in line
 

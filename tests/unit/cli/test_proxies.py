@@ -62,7 +62,7 @@ def test_no_proxy_goes_straight_to_a_channel_on_this_machine(
 
 
 @pytest.mark.parametrize("source", [["numeric", "--channel", HTTPS], [f"{HTTPS}/noarch/x-1-0.tar.bz2"]], ids=["list", "file"])
-@pytest.mark.parametrize("variable", ["HTTPS_PROXY", "ALL_PROXY"])
+@pytest.mark.parametrize("variable", ["HTTPS_PROXY", pytest.param("ALL_PROXY", marks=pytest.mark.long)])
 def test_https_goes_through_a_tunnel(variable: str, source: list[str], between: Proxy, tmp_path: Path) -> None:
     done = call("inspect" if len(source) == 1 else "convert", *source, **{variable: between.url})
     assert (done.returncode, done.stdout) == (1, "")

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from tests.helpers import conda, judges, zig
 from tests.helpers.foreign import CIBUILDWHEEL, Foreign, cibuildwheel, unvendored
 
@@ -76,6 +78,7 @@ def unrepaired(folder: Path) -> None:
         unvendored(zig.chain(python), python, tag).write(folder / "built" / identifier)
 
 
+@pytest.mark.long
 def test_every_build_is_repaired_and_moved_to_the_output(tmp_path: Path) -> None:
     unrepaired(tmp_path)
     chain = zig.chain()

@@ -175,6 +175,7 @@ def test_workers_end_when_their_run_is_killed(listed: dict[str, ChannelPackage],
     assert ended == [worker]
 
 
+@pytest.mark.long
 def test_a_package_that_needs_too_much_memory_fails_only_itself(
     good: list[ConversionJob], config: MirrorConfig, tmp_path: Path
 ) -> None:
