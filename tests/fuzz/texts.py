@@ -300,7 +300,7 @@ def _run_prefix(data: bytes) -> None:
 TEXT = either(lines, tokens, plain)
 STORED = b'{"host": {"BearerToken": "x"}, "*.host": {"BasicHTTP": {"username": "a", "password": "b"}}}'
 SCRIPTS = (b"/opt/p\n#!/opt/p/bin/python -s\nx = '/opt/p/x'\n", b"/opt/p\n\0/opt/p/x\0\0/opt/p:/opt/p/y\0")
-SCRIPTS = (
+JAVASCRIPT = (
     b"""#!/usr/bin/env node
 var Module = typeof Module != "undefined" ? Module : {};
 var thisProgram = "./this.program", ENVIRONMENT_IS_NODE = true, ENV = {USER: "web_user"};
@@ -388,6 +388,11 @@ TARGETS = [
     ),
     Target("prefix", "build prefixes in files, and shebangs", _run_prefix, lambda: SCRIPTS, TEXT, minute=85_000),
     Target(
-        "javascript", "the JavaScript of Emscripten programs", _run_script, lambda: SCRIPTS, either(tokens, lines), minute=60_000
+        "javascript",
+        "the JavaScript of Emscripten programs",
+        _run_script,
+        lambda: JAVASCRIPT,
+        either(tokens, lines),
+        minute=60_000,
     ),
 ]
