@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +14,10 @@ from packaging.version import Version
 
 from conda2wheel.abi.platforms import Platform, for_pyodide, parse, platforms, unknown_pyodide, whole_version
 from conda2wheel.bundle.build import bundle_specs
-from conda2wheel.bundle.sources import has_files
+from conda2wheel.bundle.sources import has_files, is_path
 from conda2wheel.bundle.unsatisfied import UnsatisfiedRequest
 from conda2wheel.commands.pipeline import PipelineKeywords
+from conda2wheel.conda.formats import PACKAGE_SUFFIXES
 from conda2wheel.errors import Failed, Refused, require_several
 from conda2wheel.files.packagefile import FileBlob
 from conda2wheel.files.writing import write_file
@@ -125,19 +127,25 @@ def lock(
     version = None if pyodide is None else whole_version(pyodide)
     if pyodide is not None and (version is None or for_pyodide(version) is None):
         raise Failed("usage", *unknown_pyodide(pyodide))
+    for each in texts:
+        if os.path.isdir(each) and (is_path(each) or not os.listdir(each)) and not has_files(each, (".whl", *PACKAGE_SUFFIXES)):
+            raise Failed("not-found", f"{each}: has no wheels or packages", "give a folder that has some, or the wheels")
     wheels = [each for each in texts if _has_wheels(each)]
     if not wheels:
         folder = Path("bundle" if out is None else out)
         given: Any = {**keywords, "platform": version or keywords.get("platform", "auto")}
-        bundle = bundle_specs(
-            texts,
-            out=folder,
-            with_pyodide=with_pyodide,
-            url=url,
-            pyodide_url=pyodide_url,
-            complete=complete,
-            **given,
-        )
+        try:
+            bundle = bundle_specs(
+                texts,
+                out=folder,
+                with_pyodide=with_pyodide,
+                url=url,
+                pyodide_url=pyodide_url,
+                complete=complete,
+                **given,
+            )
+        except Failed as error:
+            raise _or_a_path(error, texts) from error
         target = parse(bundle.lock.target)
         runtime = _runtime(version or bundle.lock.pyodide, [], target, with_pyodide)
         files = _locked(sorted(folder.glob("*.whl")), folder, runtime, with_pyodide, None, pyodide_url)
@@ -185,6 +193,15 @@ def _result(
         unsatisfied=unsatisfied,
         seconds=time.monotonic() - started,
     )
+
+
+def _or_a_path(error: Failed, texts: Sequence[str]) -> Failed:
+    """The error of a bundle; where no channel answered, it also says which names could have been meant as folders."""
+    names = [each for each in texts if not os.path.lexists(each) and re.fullmatch(r"[\w.-]+", each)]
+    if error.code != "network" or not names:
+        return error
+    which = ", ".join(names)
+    return Failed(error.code, f"{error.message} ({which}: no such file or folder, so taken as a match spec)", error.hint)
 
 
 def _has_wheels(source: str) -> bool:

@@ -128,8 +128,10 @@ def read_sources(sources: Iterable[str], limits: Limits) -> BundleSources:
     found = BundleSources()
     for source in sources:
         path = Path(source)
-        if os.path.isdir(path) and (_is_path(source) or has_files(source, PACKAGE_SUFFIXES)):
+        if os.path.isdir(path) and (is_path(source) or has_files(source, PACKAGE_SUFFIXES)):
             found += _folder(path, limits)
+        elif is_path(source) and not os.path.lexists(path):
+            raise not_found(source, "file or folder")
         elif format_named(source) is not None and not is_url(source) and "::" not in source:
             found += _package(path, limits)
         elif source.endswith(".txt"):
@@ -147,9 +149,16 @@ def read_sources(sources: Iterable[str], limits: Limits) -> BundleSources:
     return found
 
 
-def _is_path(source: str) -> bool:
-    """Whether a text is a path and no match spec. A folder `numpy` that happens to be there does not hide the package."""
-    return source in (os.curdir, os.pardir) or "/" in source or os.sep in source
+def is_path(source: str) -> bool:
+    """Whether a text is a path and no match spec. A folder `numpy` that happens to be there does not hide the package.
+
+    >>> is_path("./dist"), is_path("x.whl"), is_path("numpy"), is_path("forge/label/dev::numpy"), is_path("numpy[url=a/b]")
+    (True, True, False, False, False)
+    """
+    name = source.partition("[")[0]  # a match spec may have addresses in brackets
+    if is_url(source) or "::" in source:
+        return False
+    return name.startswith(".") or "/" in name or os.sep in name or name.endswith((".whl", *PACKAGE_SUFFIXES))
 
 
 def has_files(folder: str | Path, suffixes: tuple[str, ...]) -> bool:

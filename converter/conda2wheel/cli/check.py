@@ -20,7 +20,10 @@ class InstallerChoice(str, enum.Enum):  # noqa: UP042 - typer shows and takes th
 
 
 def check(
-    wheels: Annotated[list[Path], typer.Argument(metavar="WHEEL", help="Wheels; each is checked in a Pyodide of its own.")],
+    wheels: Annotated[
+        list[Path],
+        typer.Argument(metavar="WHEEL|DIR", help="Wheels, or folders of them; each is checked in a Pyodide of its own."),
+    ],
     *,
     pyodide: Annotated[
         str | None,

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 @options.with_limits
 def repair(
-    wheels: Annotated[list[Path], typer.Argument(metavar="WHEEL", help="Wheels of any build tool.", show_default=False)],
+    wheels: Annotated[
+        list[Path], typer.Argument(metavar="WHEEL|DIR", help="Wheels of any build tool, or folders of them.", show_default=False)
+    ],
     out: options.Out = Path("dist"),
     libdir: options.Libdirs = None,
     platform: options.TargetPlatforms = None,

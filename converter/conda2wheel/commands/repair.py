@@ -12,6 +12,7 @@ write       wheel.writer       whole or not at all; a wheel that needs no change
 from __future__ import annotations
 
 import hashlib
+import os
 import posixpath
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,7 +36,7 @@ from conda2wheel.commands.wheels_beside import BesideOne, WheelsBeside
 from conda2wheel.conda.origin import MemberSource
 from conda2wheel.errors import Conda2WheelError, Failed, Refused, require_several, unexpected_as_failed
 from conda2wheel.files.packagefile import Limits
-from conda2wheel.files.reading import read_file
+from conda2wheel.files.reading import read_file, wheels_at
 from conda2wheel.files.writing import write_file
 from conda2wheel.link.library import otherwise_named
 from conda2wheel.link.library_index import LibraryIndex
@@ -273,9 +274,11 @@ def repair_each(  # noqa: PLR0913 - a public function
     libraries = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, bounds, downloads=downloads)
     beside = WheelsBeside(find_links, bounds, downloads)
     written: dict[str, str] = {}
-    for wheel in map(str, wheels):
+    for wheel, missing in [each for given in wheels for each in _given(given)]:
         try:
             with unexpected_as_failed(wheel):
+                if missing is not None:
+                    raise missing
                 result = repair_wheel(read_wheel(Path(wheel), bounds), libraries, options, Path(out), beside)
         except Conda2WheelError as error:
             yield wheel, error
@@ -287,6 +290,15 @@ def repair_each(  # noqa: PLR0913 - a public function
             written[result.filename] = wheel
             beside.note_written(result.wheel)
             yield wheel, result
+
+
+def _given(source: str | Path) -> list[tuple[str, Conda2WheelError | None]]:
+    """A wheel, or those of a folder; with the error of a folder that has none."""
+    try:
+        found = wheels_at(Path(source))
+    except Conda2WheelError as error:
+        return [(str(source), error)]
+    return [(str(each), None) for each in found] if os.path.isdir(source) else [(str(source), None)]
 
 
 def _modules(wheel: Wheel) -> dict[str, SideModule]:

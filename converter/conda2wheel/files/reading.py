@@ -55,9 +55,30 @@ def unreadable(path: Path | str, error: OSError) -> Failed:
     return Failed("unreadable", f"{path}: {error.strerror or error}", "make it readable for this user")
 
 
-def not_found(path: Path | str) -> Failed:
+def not_found(path: Path | str, what: str = "file") -> Failed:
     """Return the error for a path that does not exist."""
-    return Failed("not-found", f"{path}: no such file", "check the path")
+    return Failed("not-found", f"{path}: no such {what}", "check the path")
+
+
+def wheels_at(path: Path) -> list[Path]:
+    """The wheels of a folder by name, or the path itself if it is no folder.
+
+    Raises:
+        Failed: not-found (a folder without wheels, no path), unreadable.
+    """
+    if not os.path.isdir(path):
+        if not os.path.lexists(path) and path.suffix != ".whl":
+            raise not_found(path, "file or folder")
+        return [path]
+    try:
+        names = sorted(name for name in os.listdir(path) if name.endswith(".whl"))
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if not names:
+        inside = next(path.glob("*/*.whl"), None)
+        hint = f"give its subfolder {inside.parent}" if inside else "give a folder that has some, or the wheels"
+        raise Failed("not-found", f"{path}: has no wheels", hint)
+    return [path / name for name in names]
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 from conda2wheel.errors import Conda2WheelError, Failed, Refused, require_several, unexpected_as_failed
 from conda2wheel.files.packagefile import CHUNK, Limits
-from conda2wheel.files.reading import corrupt, not_found, read_file, reading_archive, unreadable
+from conda2wheel.files.reading import corrupt, not_found, read_file, reading_archive, unreadable, wheels_at
 from conda2wheel.files.writing import write_file
 from conda2wheel.files.zips import BUILD_AGAIN, WheelArchive
 from conda2wheel.index.jupyterlite import ALL_JSON, all_json, piplite_name, renamed_wheel
@@ -255,17 +255,9 @@ def _find(given: Sequence[str]) -> tuple[list[Path], list[tuple[str, Conda2Wheel
     for source in given:
         path = Path(source)
         if path.is_dir():
-            try:
-                names = sorted(name for name in os.listdir(path) if name.endswith(".whl"))
-            except OSError as error:
-                raise unreadable(path, error) from None
-            if not names:
-                inside = next(path.glob("*/*.whl"), None)
-                hint = f"give its subfolder {inside.parent}" if inside else "give a folder that has some, or the wheels"
-                raise Failed("not-found", f"{source}: has no wheels", hint)
-            found.update((path / name, None) for name in names)
+            found.update(dict.fromkeys(wheels_at(path)))
         elif not path.exists():
-            errors.append((source, not_found(source)))
+            errors.append((source, not_found(source, "file or folder" if path.suffix != ".whl" else "file")))
         elif path.suffix != ".whl":
             errors.append((source, corrupt(source, "not a wheel", "give wheels, or folders of wheels")))
         else:

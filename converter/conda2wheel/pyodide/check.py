@@ -20,7 +20,7 @@ from conda2wheel.abi import platforms
 from conda2wheel.abi.engines import NODE, lacking
 from conda2wheel.errors import Conda2WheelError, Failed, Refused, unexpected_as_failed
 from conda2wheel.files.pypa import parse_specifiers
-from conda2wheel.files.reading import not_found
+from conda2wheel.files.reading import not_found, wheels_at
 from conda2wheel.net.cache import cache_folder
 from conda2wheel.pyodide import fetch
 from conda2wheel.pyodide.job import Job, run_job
@@ -113,11 +113,11 @@ def check_each(wheels: Sequence[Path], options: CheckOptions) -> Iterator[tuple[
         raise not_found(script)
     if options.pyodide is not None and (pyodide is None or VERSION.fullmatch(pyodide) is None):
         raise Failed("usage", *platforms.unknown_pyodide(options.pyodide))
-    opened = [_try_open(path) for path in wheels]
-    given = [wheel for wheel in opened if isinstance(wheel, WheelFile)]
+    opened = [each for path in wheels for each in _opened(path)]
+    given = [wheel for _, wheel in opened if isinstance(wheel, WheelFile)]
     pool = wheels_by_name(options.find_links, given)
     checker = _Checker(pool, options, cache_folder(options.cache))
-    for path, wheel in zip(wheels, opened, strict=True):
+    for path, wheel in opened:
         if isinstance(wheel, Conda2WheelError):
             yield path, wheel
             continue
@@ -148,6 +148,15 @@ def check_each(wheels: Sequence[Path], options: CheckOptions) -> Iterator[tuple[
             except Conda2WheelError as error:
                 result = error
             yield path, result
+
+
+def _opened(path: Path) -> list[tuple[Path, WheelFile | Conda2WheelError]]:
+    """A wheel, or those of a folder."""
+    try:
+        found = wheels_at(path)
+    except Conda2WheelError as error:
+        return [(path, error)]
+    return [(each, _try_open(each)) for each in found]
 
 
 def _try_open(path: Path) -> WheelFile | Conda2WheelError:
