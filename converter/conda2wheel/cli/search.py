@@ -97,6 +97,10 @@ def search(
         print_error(error, verbose)
         raise typer.Exit(2 if error.code == "usage" else 1) from None
     found = find(catalogue, query)
+    if not found:
+        asked = f" {query.q!r}" if query.q.strip() else ""
+        limits = " with these options" if query != SearchQuery(query.q, sort=query.sort) else ""
+        echo(f"conda2wheel: nothing matches{asked}{limits} among {len(catalogue.packages)} packages", err=True)
     if as_json:
         print_json(search_json(catalogue, query, limit))
     else:

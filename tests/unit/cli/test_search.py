@@ -57,6 +57,8 @@ def test_words_filters_and_order_are_those_of_the_page(store: Path) -> None:
 def test_nothing_found_and_nothing_to_search(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = search("no such thing", "--index", store)
     assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == "conda2wheel: nothing matches 'no such thing' among 11 packages\n"
+    assert "nothing matches 'numpy' with these options" in search("numpy", "--index", store, "--state", "failed").stderr
     monkeypatch.chdir(tmp_path)
     for words, status, text in [
         ((), 2, "--index"),
