@@ -171,6 +171,14 @@ def test_what_costs_needs_a_token_with_its_scope(tmp_path: Path, package: Path) 
         assert [found.convert("two").status for _ in range(4)] == [202, 202, 202, 429]
 
 
+def test_what_everybody_may_read_is_answered_whatever_credentials_are_sent(shared: Api) -> None:
+    paths = ("/simple/", "/simple/one/", "/", "/api/v1/packages")
+    netrc = base64.b64encode(b"someone:else").decode()
+    for sent in ("Bearer c2w_nothing", f"Basic {netrc}", "Digest x"):
+        assert [shared.service.get(path, Authorization=sent).status for path in paths] == [200] * len(paths)
+        assert shared.service.get(JOBS, Authorization=sent).status == 401
+
+
 def test_a_private_service_shows_nothing_without_a_token(tmp_path: Path) -> None:
     with api(tmp_path, "[serve]\nopen = []\non_demand = false\n") as found:
         paths = ("/simple/", "/simple/one/", "/files/x", JOBS, "/openapi.json", "/metrics", "/nothing")
