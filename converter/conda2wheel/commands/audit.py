@@ -234,7 +234,17 @@ def _audit_subject(
     rows = (request.platform,) if request.platform else subject.platforms
     modules = len(subject.unit((rows or platforms())[-1]).modules)
     if not modules:
-        return Audited(subject.source, subject.kind, None, None, 0, subject.findings, warnings=subject.warnings)
+        return Audited(
+            subject.source,
+            subject.kind,
+            None,
+            None,
+            0,
+            subject.findings,
+            warnings=subject.warnings,
+            programs=subject.programs,
+            only_programs=subject.only_programs,
+        )
     # Where a tag names several platforms, it must run on each.
     requested = [request.pyodide] if request.platform else [symbols.newest_pyodide(row) for row in rows]
     pyodides = [pyodide for pyodide in requested if pyodide is not None]
@@ -251,6 +261,7 @@ def _audit_subject(
         matrix=matrix,
         warnings=tuple(dict.fromkeys((*subject.warnings, *request.warnings, *_warnings(rows, pyodides), *notes))),
         seconds=time.monotonic() - started,
+        programs=subject.programs,
     )
 
 

@@ -119,6 +119,8 @@ class Audited:
         pyodides: the versions that `findings` are about: several for a wheel that is tagged for several platforms.
         index: the index that it was judged for, too ("pypi"); None for none.
         seconds: how long it took.
+        programs: the number of its programs (`convert`), which Pyodide does not start.
+        only_programs: whether it has nothing else.
     """
 
     source: str
@@ -132,6 +134,8 @@ class Audited:
     pyodides: tuple[str, ...] = ()
     index: str | None = None
     seconds: float = field(default=0.0, compare=False)
+    programs: int = 0
+    only_programs: bool = False
 
     @property
     def ok(self) -> bool:
@@ -216,9 +220,13 @@ class Audited:
     def line(self) -> str:
         """Return the verdict as one line."""
         taken = {None: "", True: "; PyPI takes it", False: f"; PyPI refuses it ({self.count(Severity.UPLOAD)} upload)"}
-        return printable(self._line() + taken[self.accepted])
+        outside = "; its programs run outside of Pyodide alone" if self.programs and not self.only_programs else ""
+        return printable(self._line() + outside + taken[self.accepted])
 
     def _line(self) -> str:
+        if self.only_programs:
+            count = f"{self.programs} program{'s' if self.programs > 1 else ''}"
+            return f"{self.source}: nothing in it but {count}, for outside of Pyodide alone"
         if self.modules == 0:
             return f"{self.source}: nothing native in it, runs in any Pyodide whose Python it admits"
         doubts = f" ({self.count(Severity.SUSPICIOUS)} suspicious)" if self.count(Severity.SUSPICIOUS) else ""

@@ -10,7 +10,7 @@ import os
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -29,7 +29,7 @@ from conda2wheel.files.reading import read_file, unreadable
 from conda2wheel.net.urls import is_url, redacted
 from conda2wheel.results import ALLOWED, ConversionWarning
 from conda2wheel.wasm.binary import MAGIC
-from conda2wheel.wheel.programs import programs_folder, programs_of
+from conda2wheel.wheel.programs import has_only_programs, programs_folder, programs_of
 from conda2wheel.wheel.reader import Wheel, not_installed, read_wheel
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ class Subject:
         warnings: what limits the result.
         any_tag: the side modules of a wheel that is tagged any.
         findings: what is so in every Pyodide, and not about one side module.
+        programs: the number of its programs, which Pyodide does not start.
+        only_programs: whether it has nothing else.
     """
 
     source: str
@@ -83,6 +85,8 @@ class Subject:
     warnings: tuple[ConversionWarning, ...] = ()
     any_tag: AnyTag | None = None
     findings: tuple[Finding, ...] = ()
+    programs: int = 0
+    only_programs: bool = False
 
 
 def newest(subjects: Iterable[Subject]) -> list[Subject]:
@@ -208,7 +212,8 @@ def _is_file_name(name: str) -> bool:
 def _wheel(path: Path, limits: Limits) -> Subject:
     wheel = read_wheel(path, limits, SHARED_OBJECT)
     # The side modules of programs are not for Pyodide, which does not start these.
-    own = f"{programs_folder(wheel)}/prefix/" if programs_of(wheel) else None
+    programs = programs_of(wheel)
+    own = f"{programs_folder(wheel)}/prefix/" if programs else None
     found = side_modules(file for file in wheel.files if own is None or not file.path.startswith(own))
     places = not_installed(wheel.order)
     modules = {places.get(name, name): found[name] for name in wheel.order if name in found}
@@ -219,7 +224,8 @@ def _wheel(path: Path, limits: Limits) -> Subject:
     warnings = (*warnings, *_excluded_python(wheel, rows), *lost)
     name = canonicalize_name(wheel.name)
     any_tag, findings = _any_tag(wheel, modules), tuple(_not_installed(places))
-    return Subject(wheel.source, "wheel", rows, lambda platform: unit, name, wheel.version, warnings, any_tag, findings)
+    subject = Subject(wheel.source, "wheel", rows, lambda platform: unit, name, wheel.version, warnings, any_tag, findings)
+    return replace(subject, programs=len(programs), only_programs=has_only_programs(wheel)) if programs else subject
 
 
 def _not_installed(places: Mapping[str, str]) -> Iterator[Finding]:
@@ -309,7 +315,9 @@ def _package(source: str, forced: Platform | None, context: Context) -> Subject:
     metadata = tuple(warning for warning in plan.warnings if warning.code in _NOT_INSTALLABLE)
     if plan.decision is None:
         pure = AuditUnit(plan.filename, {})
-        return Subject(package.source, "package", (), lambda platform: pure, canonicalize_name(plan.name), plan.version, metadata)
+        name, brought = canonicalize_name(plan.name), plan.programs
+        subject = Subject(package.source, "package", (), lambda platform: pure, name, plan.version, metadata)
+        return replace(subject, programs=len(brought.programs), only_programs=not plan.placed) if brought else subject
     notes = tuple(warning for warning in plan.decision.warnings if warning.code not in _REPORTED_BY_AUDIT) + metadata
     unit = _PackageWheel(prepared).unit
     name = canonicalize_name(plan.name)

@@ -140,7 +140,7 @@ def plan_wheel(package: CondaPackage, options: Options, added: Iterable[AddedFil
     metadata, metadata_warnings = corrected(requirements.document, package, name, version, requirements.requires)
     metadata = with_license(with_requirements(with_provides_extra(metadata), recipe), recipe)
     if brought is not None:
-        metadata, entry_points = _requiring(metadata, brought.requires), brought.entry_points(entry_points)
+        metadata, entry_points = _requiring(metadata, brought.requires_with_python), brought.entry_points(entry_points)
         own = {program.path for program in brought.programs}
         layout = replace(layout, dropped=tuple(each for each in layout.dropped if each[0] not in own))
     rows = decision.platforms if decision else ()

