@@ -106,6 +106,8 @@ def bundle_specs(
     given["tags"] = "both" if form is compat is None else tag_form(form, compat)
     platform = _one_platform(given.pop("platform", "auto"))
     sources = read_sources(specs, given.get("limits") or Limits())
+    if not sources.specs and not sources.requirements:
+        raise Failed("usage", f"{', '.join(map(_shown, specs))} names no package", "write one on each line, or give a match spec")
     preferred = tuple(map(source_of, given.pop("channels", ()))) or tuple(map(source_of, sources.channels)) or DEFAULT_CHANNELS
     names = ("tags", "level", "isolate", "provided", "bridge", "allow", "pins", "strict")
     flags = {name: given.pop(name) for name in names if name in given}
@@ -317,7 +319,7 @@ def _require_platform(bundled: BundledWheel, target: BundleTarget) -> None:
         raise Refused(
             "abi-conflict",
             f"{bundled.step.package.stem}: was built for {bundled.wheel.platform}, the bundle is for {target.platform.tag}",
-            "give --platform, or a --channel that is built for it",
+            f"give --platform {bundled.wheel.platform}, or a --channel that is built for {target.platform.tag}",
         )
 
 

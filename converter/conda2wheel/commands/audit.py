@@ -219,7 +219,7 @@ def _for_pypi(subject: Subject, audited: Audited) -> Audited:
 
     if subject.kind != "wheel":
         why = "PyPI takes wheels: convert it, and audit the wheel"
-        return replace(audited, warnings=(*audited.warnings, ConversionWarning("not-for-pypi", why)))
+        return replace(audited, warnings=(*audited.warnings, ConversionWarning("not-for-pypi", why)), index="pypi")
     try:
         found = pypi_findings(Path(subject.source))
     except OSError as error:

@@ -153,7 +153,7 @@ class Audited:
     @property
     def accepted(self) -> bool | None:
         """Whether the index takes it that it was judged for; None for none."""
-        return None if self.index is None else not self.count(Severity.UPLOAD)
+        return None if self.index is None else self.kind == "wheel" and not self.count(Severity.UPLOAD)
 
     def _runs_well(self, fail_on: Severity) -> bool:
         if any(finding.severity.rank <= fail_on.rank for finding in self.findings):
@@ -219,7 +219,8 @@ class Audited:
 
     def line(self) -> str:
         """Return the verdict as one line."""
-        taken = {None: "", True: "; PyPI takes it", False: f"; PyPI refuses it ({self.count(Severity.UPLOAD)} upload)"}
+        why = f"{self.count(Severity.UPLOAD)} upload" if self.kind == "wheel" else "no wheel"
+        taken = {None: "", True: "; PyPI takes it", False: f"; PyPI refuses it ({why})"}
         outside = "; its programs run outside of Pyodide alone" if self.programs and not self.only_programs else ""
         return printable(self._line() + outside + taken[self.accepted])
 

@@ -130,7 +130,9 @@ def parse_yaml(blob: Blob) -> Any:
     except DocumentError:
         raise
     except (yaml.YAMLError, ValueError, RecursionError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
-        raise DocumentError("is not YAML") from error
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        where = f" (line {mark.line + 1}, column {mark.column + 1}: {str(problem)[:200]})" if mark and problem else ""
+        raise DocumentError(f"is not YAML{where}") from error
 
 
 def _nothing(_: str) -> None:

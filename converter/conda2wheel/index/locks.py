@@ -60,6 +60,7 @@ def lock_files(
     shipped = [each for each in runtime.closure(needed) if each.name not in {entry.project for entry in lock.entries}]
     address = own if own is not None and "://" in own else None
     pylock = pylock_data(lock.entries, runtime, base, shipped, address)
+    own_packages = "" if merge else "; --with-pyodide adds the packages of Pyodide"
     warnings = [
         ConversionWarning("not-locked", f"is not in {PYODIDE_LOCK}: {why}", name) for name, why in sorted(lock.left_out.items())
     ]
@@ -69,7 +70,7 @@ def lock_files(
         for user, name in lock.cut
     ]
     warnings += [
-        ConversionWarning("not-locked", f"{PYODIDE_LOCK} has nothing for this: {each}")
+        ConversionWarning("missing-requirement", f"{PYODIDE_LOCK} has nothing for this: {each}{own_packages}")
         for each in lock.missing
         if project_of(each.requirement) not in known
     ]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from conda2wheel import Refused, lock
+from conda2wheel import Refused, audit, lock
+from conda2wheel.abi.audit.findings import Severity
 from conda2wheel.commands.repair import repair_each
 from conda2wheel.errors import Conda2WheelError, Failed
 from conda2wheel.pyodide import CheckOptions, check_each
@@ -49,3 +53,40 @@ def test_repair_and_check_take_the_wheels_of_a_folder(tmp_path: Path) -> None:
     checked = list(check_each([bad], CheckOptions()))
     assert [path.name[:3] for path, _ in checked] == ["one", "two"]
     assert all(isinstance(error, Refused) and error.code == "unknown-abi" for _, error in checked)
+
+
+@pytest.mark.parametrize("name", ["lock", "bundle"])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--url", "wheels/"), "not the http or https address"),
+        (("--with-pyodide", "--pyodide-url", "htp:/x"), "neither the http or https address"),
+        (("--pyodide-url", "https://example.org/p/"), "--with-pyodide, which is not given"),
+    ],
+)
+def test_addresses_that_are_none_are_a_wrong_use(tmp_path: Path, name: str, words: tuple[str, ...], said: str) -> None:
+    done = command.run(name, "./x", *words, cwd=tmp_path, env={**os.environ, "COLUMNS": "400"})
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.split())
+
+
+def test_files_that_name_nothing_or_are_damaged_say_where(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("# none\n")
+    (tmp_path / "environment.yml").write_text("dependencies: [a\nchannels: b: c\n")
+    assert "requirements.txt names no package" in command.run("bundle", "requirements.txt", cwd=tmp_path).stderr
+    assert "environment.yml: is not YAML (line 2, column " in command.run("bundle", "environment.yml", cwd=tmp_path).stderr
+
+
+def test_a_missing_requirement_of_a_lock_has_a_code_of_its_own(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "one-1.0-py3-none-any.whl", "w") as made:
+        made.writestr("one-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: one\nVersion: 1.0\nRequires-Dist: gone\n")
+    [warning] = lock([tmp_path], pyodide="0.29").warnings
+    assert warning.code == "missing-requirement"
+    assert warning.message.endswith("--with-pyodide adds the packages of Pyodide")
+
+
+def test_an_index_takes_wheels_alone(tmp_path: Path) -> None:
+    wheel = Foreign("py3-none-any", {"one.py": ""}, name="one", version="1.0").write(tmp_path)
+    package = replace(audit(wheel), index="pypi", kind="package")
+    assert not package.passes(Severity.FATAL)
+    assert package.line().endswith("PyPI refuses it (no wheel)")
