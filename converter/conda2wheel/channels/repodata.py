@@ -160,5 +160,9 @@ def _lists(channel: Address, names: Iterable[str] | None, downloads: Downloads) 
                 found[subdir] = listed
     if not found:
         why = f"cannot read {channel}: it has no list of packages for {' or '.join(SUBDIRS)}"
-        raise Failed("network", why, "check the channel's address")
+        hint = "check the channel's address"
+        if secret_url(channel).startswith("file:"):
+            hint = f"a folder is a channel with {' or '.join(f'{each}/repodata.json' for each in SUBDIRS)}"
+            hint += ": `conda index FOLDER` or `rattler-index fs FOLDER` writes it"
+        raise Failed("network", why, hint)
     return found

@@ -211,6 +211,14 @@ def test_where_no_cache_can_be_it_works_without(whole: Served, tmp_path: Path) -
     assert newest(whole, Downloads(cache=tmp_path / "file" / "cache")) == "1.10"
 
 
+def test_a_folder_without_a_list_of_packages_is_told_how_to_get_one(tmp_path: Path) -> None:
+    (tmp_path / "noarch").mkdir()
+    with pytest.raises(Failed) as caught:
+        find("demo", [tmp_path.as_uri()], Downloads())
+    assert "noarch/repodata.json" in caught.value.hint
+    assert "conda index" in caught.value.hint
+
+
 def test_a_local_folder_is_a_channel_by_its_path_and_its_url(whole: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(whole.root)
     for channel in (str(whole.root), ".", whole.root.as_uri()):
