@@ -80,8 +80,18 @@ class RootGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:
+            error.message = _short(error.message)
             _add_origin(error)
             raise
+
+
+def _short(message: str) -> str:
+    """The message of a wrong value without what pydantic, with which typer checks values, says before it.
+
+    >>> _short("Input should be less than or equal to 12"), _short("Value error, no size: '3x'"), _short("x: no such file")
+    ('should be less than or equal to 12', "no size: '3x'", 'x: no such file')
+    """
+    return message.removeprefix("Input ") if message.startswith("Input should ") else message.removeprefix("Value error, ")
 
 
 def _add_origin(error: typer.BadParameter) -> None:

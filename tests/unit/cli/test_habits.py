@@ -196,3 +196,9 @@ def test_out_that_is_a_file_says_so(name: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert f"Invalid value for --out: {name} is " in done.stderr
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_wrong_value_is_said_without_the_words_of_the_library_that_checks_it(tmp_path: Path) -> None:
+    done = command.run("convert", "x", "--level", "99", cwd=tmp_path, env=BARE)
+    assert done.returncode == 2
+    assert "Invalid value for '--level': should be less than or equal to 12" in done.stderr
