@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, HTTPException, Path, Query, Request, Response
 from fastapi.responses import FileResponse
+from packaging.utils import canonicalize_name
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sse_starlette import EventSourceResponse
 
@@ -29,11 +31,12 @@ from conda2wheel.serve.uploads import UploadError
 
 PREFIX = "/api/v1"
 MAX_DOCUMENT = 1 << 16  # bytes of a JSON body
+MAX_PROBLEMS = 5  # of a request, that an answer names
 MAX_WAITING = 1000  # jobs of all clients that wait, beyond which none is taken
 PAUSE = 30.0  # seconds that a body may pause, and have before it needs a rate
 SLOWEST = 1000  # bytes a second of a body, on average
 POLL = 0.5  # seconds between two looks at a job that another process runs
-JobId = Annotated[str, Path(pattern="^[0-9a-f]{24}$", description="The job's id.")]
+JobId = Annotated[str, Path(max_length=100, description="The job's id, 24 hexadecimal digits.")]
 PlatformName = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9._]+$")]
 
 
@@ -76,7 +79,7 @@ class JobList(BaseModel):
 class ApiProblem(BaseModel):
     """Why a request is not answered."""
 
-    detail: Any
+    detail: str = Field(description="One sentence.")
 
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -138,7 +141,7 @@ class _Desk:
         """The job with an id."""
         job = await self.service.state(lambda _, queue: queue.get(identity))
         if job is None:
-            raise HTTPException(404, "no job has this id")
+            raise HTTPException(404, f"no job has the id {identity}")
         return job
 
     async def document(self, request: Request, job: ServiceJob) -> JobDocument:
@@ -244,6 +247,24 @@ class JobSubject:
     platform: str
 
 
+def validation_text(errors: Sequence[Any]) -> str:
+    """What is wrong with parameters or a body, as one sentence: which of them, and why.
+
+    >>> validation_text([{"loc": ("query", "limit"), "msg": "Input should be less than or equal to 100"}])
+    'limit should be less than or equal to 100'
+    >>> validation_text([{"loc": ("spec",), "msg": "Field required"}, {"loc": (), "msg": "Invalid JSON: EOF"}])
+    'spec: field required; the body: invalid JSON: EOF'
+    """
+    return "; ".join(_problem_text(each["loc"], each["msg"]) for each in errors[:MAX_PROBLEMS])
+
+
+def _problem_text(place: Sequence[int | str], message: str) -> str:
+    names = place[1:] if place and place[0] in ("query", "path", "header", "cookie", "body") else place
+    name = ".".join(str(each)[:100] for each in names) or "the body"
+    about = re.match(r"(?:Input|String|Value) (?=should )", message)
+    return f"{name} {message[about.end() :]}" if about else f"{name}: {message[:1].lower()}{message[1:]}"
+
+
 async def _wish(request: Request, wait: float) -> JobWish:
     body = bytearray()
     async for chunk in _timed(request.stream(), wait):
@@ -253,7 +274,7 @@ async def _wish(request: Request, wait: float) -> JobWish:
     try:
         return JobWish.model_validate_json(bytes(body))
     except ValidationError as error:
-        raise HTTPException(422, error.errors(include_url=False, include_context=False, include_input=False)) from None
+        raise HTTPException(422, validation_text(error.errors(include_url=False, include_input=False))) from None
 
 
 async def _channel_requests(service: Service, wish: JobWish, client: Client) -> list[JobRequest]:
@@ -269,9 +290,16 @@ async def _channel_requests(service: Service, wish: JobWish, client: Client) -> 
     fitting = [package for package, is_fitting in zip(packages, fits, strict=True) if is_fitting]
     items = sorted((item for package in fitting for item in service.catalogue.items_of(package)), key=lambda item: item.age)
     if not items:
-        raise HTTPException(404, "no channel has a package that fits the spec")
+        raise HTTPException(404, f"no channel has a package that fits {wish.spec!r}{_meant(service, wish.spec)}")
     newest = [item for item in items if item.age == items[0].age]
     return [_owned(request_of(item, REQUESTED), client) for item in newest]
+
+
+def _meant(service: Service, spec: str) -> str:
+    """The conda names of the packages that a spec may mean by their name on PyPI, as the end of a message."""
+    name = re.split(r"[\s=<>!~\[]", spec.rpartition("::")[2].strip(), maxsplit=1)[0]
+    names = sorted({item.package.name for item in service.catalogue.items(canonicalize_name(name))} - {name})
+    return f"; did you mean {' or '.join(names[:5])}?" if names else ""
 
 
 async def _upload_request(service: Service, request: Request, subject: JobSubject, client: Client) -> JobRequest:

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
 from fastapi.exception_handlers import http_exception_handler
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
@@ -18,7 +19,7 @@ from conda2wheel._version import __version__
 from conda2wheel.errors import Failed
 from conda2wheel.serve import files, metrics, simple
 from conda2wheel.serve.access import DeniedError
-from conda2wheel.serve.api import create_router
+from conda2wheel.serve.api import create_router, validation_text
 from conda2wheel.serve.http import CORS, PREFLIGHT, Answer, Message, Receive, Scope, Send, problem, respond
 from conda2wheel.serve.openapi import describe_index
 from conda2wheel.serve.packages_api import packages_router
@@ -88,6 +89,10 @@ def create_app(service: Service) -> Front:
         if error.status_code == 404 and wants_page:
             return await service.pages.missing("../" * (path.count("/") - 1))
         return await http_exception_handler(request, error)
+
+    @api.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        return JSONResponse({"detail": validation_text(error.errors())}, 422)
 
     @api.exception_handler(Failed)
     async def failed(_: Request, error: Failed) -> Response:

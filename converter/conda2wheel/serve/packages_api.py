@@ -192,7 +192,7 @@ def packages_router(service: Service) -> APIRouter:
         if found is None and service.config.on_demand and not service.catalogue.is_read:
             raise HTTPException(503, "the channels have not been read yet", {"Retry-After": "10"})
         if found is None:
-            raise HTTPException(404, "there is no such package in the channel")
+            raise HTTPException(404, f"the channel has no package {name!r}")
         base, package = base_of(request), found
         return await answer(
             ("api-package", base, package.name),
