@@ -10,6 +10,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 from conda2wheel.abi.audit.unit import AuditUnit
@@ -399,6 +400,10 @@ def _excluded(resolution: Resolution) -> list[ConversionWarning]:
             found[0],
         )
         for needed, found in users.items()
+    ] + [
+        ConversionWarning("exclude-unused", f"--exclude {pattern}: the wheel NEEDs no such library that is not in it")
+        for pattern in resolution.wheel.excluded
+        if not any(fnmatchcase(posixpath.basename(needed), pattern) for needed in users)
     ]
 
 

@@ -179,6 +179,8 @@ def test_an_excluded_library_stays_out_and_is_compared_where_it_was_found(tmp_pa
     result = repair(wheel, out=tmp_path / "out", libdirs=[tmp_path / "native"], exclude=["libcount*"])
     assert (result.changed, result.vendored, [each.code for each in result.warnings]) == (False, (), ["excluded-library"])
     assert "compared" not in result.warnings[0].message
+    more = repair(wheel, out=tmp_path / "more", libdirs=[tmp_path / "native"], exclude=["libcount*", "libgone*"])
+    assert [each.code for each in more.warnings] == ["excluded-library", "exclude-unused"]
     unseen = repair(wheel, out=tmp_path / "unseen", exclude=["libcount.so.?"])
     assert unseen.warnings[0].message.endswith("what is taken from it was not compared with it, since it was found nowhere")
     conda.lay(tmp_path / "wrong", {chain.ALIAS: chain.base})
