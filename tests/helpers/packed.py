@@ -20,10 +20,17 @@ Files = Mapping[str, bytes | Link]
 
 
 def pack(
-    folder: Path, index: Mapping[str, Any], files: Files, *, about: Mapping[str, Any], info: Files, archive: str = "tar.bz2"
+    folder: Path,
+    index: Mapping[str, Any],
+    files: Files,
+    *,
+    about: Mapping[str, Any],
+    info: Files,
+    archive: str = "tar.bz2",
+    level: int | None = None,
 ) -> Path:
     """Write NAME-VERSION-BUILD.<archive> into a folder. `index` is its index.json; paths.json is made of `files`; `info` are more
-    files of info/, by their names there."""
+    files of info/, by their names there; `level` is bz2's or zstd's: 1 or 3, which are fast."""
     path = folder / f"{index['name']}-{index['version']}-{index['build']}.{archive}"
     described: dict[str, bytes | Link] = {
         "info/index.json": dumped(index),
@@ -32,9 +39,9 @@ def pack(
         **{f"info/{name}": content for name, content in info.items()},
     }
     if archive == "tar.bz2":
-        path.write_bytes(bz2.compress(tar({**described, **files}), 1))
+        path.write_bytes(bz2.compress(tar({**described, **files}), level or 1))
         return path
-    compress = zstandard.ZstdCompressor(level=3).compress
+    compress = zstandard.ZstdCompressor(level=level or 3, threads=0 if level is None else -1).compress
     stem = path.name.removesuffix(".conda")
     with zipfile.ZipFile(path, "w") as zipped:  # ZipInfo's own date is 1980: the same bytes each time
         for name, content in (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from conda_package_handling import api  # type: ignore[import-untyped]
+from conda_package_handling import api
 from rattler.package_streaming import extract
 
 from conda2wheel.conda.archive import open_archive

@@ -1,0 +1,55 @@
+"""A new Python that converts or audits: its peak memory, and its times with a given number of processors."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Not ru_maxrss: a child that was forked off inherits its parent's.
+_REPORT = """
+import json
+print(json.dumps([next(int(line.split()[1]) for line in open('/proc/self/status') if line.startswith('VmHWM')) * 1024, value]))
+"""
+_CONVERT = """
+import os, sys, time
+processors = int(sys.argv[2])
+if processors:
+    os.cpu_count = os.process_cpu_count = lambda: processors
+from conda2wheel.commands.convert import convert
+started, used = time.perf_counter(), time.process_time()
+result = convert(sys.argv[1], out=sys.argv[3])
+value = [time.perf_counter() - started, time.process_time() - used, result.sha256]
+"""
+IDLE = "import conda2wheel.commands.convert, rattler\nvalue = None"
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a new process says: peak memory in bytes (VmHWM), seconds without its start, the wheel's hash."""
+
+    memory: int
+    wall: float
+    cpu: float
+    sha256: str
+
+
+def fresh(code: str, *arguments: str) -> tuple[int, Any]:
+    """The peak memory of a new Python that runs `code`, in bytes, and the `value` that it leaves."""
+    environ = {**os.environ, "PYTHONHASHSEED": "0"}
+    words = [sys.executable, "-c", code + _REPORT, *arguments]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environ)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip()[-2000:])
+    memory, value = json.loads(done.stdout.splitlines()[-1])
+    return memory, value
+
+
+def convert_in_new_process(package: Path, out: Path, processors: int = 0) -> Conversion:
+    """Convert a package where Python counts so many processors; 0: those that there are."""
+    memory, (wall, cpu, sha256) = fresh(_CONVERT, str(package), str(processors), str(out))
+    return Conversion(memory, wall, cpu, sha256)
