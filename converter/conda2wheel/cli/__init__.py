@@ -1,6 +1,6 @@
 """The command line: one module per command, which parses options and renders results.
 
-A command imports what it needs when it runs, so that `--help` stays quick.
+A command is imported when it is asked for (`commands.py`), and imports what it needs when it runs, so that each starts quickly.
 """
 
 from __future__ import annotations
@@ -17,23 +17,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from conda2wheel._version import __version__
-from conda2wheel.cli.audit import audit
-from conda2wheel.cli.bundle import bundle
-from conda2wheel.cli.cache import app as cache
-from conda2wheel.cli.check import check
-from conda2wheel.cli.convert import convert
 from conda2wheel.cli.habits import PREFIX, RootGroup
-from conda2wheel.cli.index import index
-from conda2wheel.cli.inspect import inspect
-from conda2wheel.cli.lock import lock
 from conda2wheel.cli.messages import echo, print_error
-from conda2wheel.cli.mirror import app as mirror
-from conda2wheel.cli.names import names
-from conda2wheel.cli.recipe import app as recipe
-from conda2wheel.cli.repair import repair
-from conda2wheel.cli.search import search
-from conda2wheel.cli.serve import ServeCommand, serve
-from conda2wheel.cli.verify import verify
 from conda2wheel.errors import Conda2WheelError, failed_unexpectedly
 
 app = typer.Typer(
@@ -45,21 +30,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(convert)
-app.command()(inspect)
-app.command()(audit)
-app.command()(repair)
-app.command()(verify)
-app.command()(check)
-app.command()(names)
-app.command()(search)
-app.command()(bundle)
-app.command()(index)
-app.command()(lock)
-app.command(cls=ServeCommand)(serve)
-app.add_typer(recipe)
-app.add_typer(mirror)
-app.add_typer(cache)
 
 
 def _print_version(wanted: bool) -> None:

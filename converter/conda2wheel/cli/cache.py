@@ -16,6 +16,7 @@ app = typer.Typer(
     name="cache",
     help="Show and clear the cache.",
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )

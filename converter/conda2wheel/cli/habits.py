@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from conda2wheel.cli.commands import LateCommands, described
 from conda2wheel.cli.complete import add_completion
 from conda2wheel.cli.messages import Level, LogLevel, echo, settings
+from conda2wheel.cli.values import convert_quickly
 
 if TYPE_CHECKING:
     from logging import LogRecord
@@ -58,17 +60,27 @@ class RootGroup(TyperGroup):
     """The command line: it equips its commands, and says of a wrong value from where it is."""
 
     def __init__(self, **attributes: Any) -> None:
-        super().__init__(**attributes)
-        shared = _shared_options()
-        self.params += map(copy.copy, shared)
+        super().__init__(**{**attributes, "commands": {}})
+        convert_quickly(self)
+        self._shared = _shared_options()
+        self.commands: Any = LateCommands(self._equip)
+        self.params += map(copy.copy, self._shared)
         for option in options_of(self):
             option.envvar = variables((), option)
-        for words, command in leaves(self):
-            command.params += map(copy.copy, shared)
+
+    def _equip(self, name: str, found: Any) -> None:
+        """Give a command, and those below it, what all have."""
+        convert_quickly(found)
+        for words, command in leaves(found, (name,)):
+            command.params += map(copy.copy, self._shared)
             for option in options_of(command):
                 option.envvar, option.show_envvar = variables(words, option), False  # the manual lists them
             add_completion(command)
             command.callback = _equipped(command)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands without importing them."""
+        described().format_commands(ctx, formatter)
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Parse the options of all commands."""

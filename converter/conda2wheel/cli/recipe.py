@@ -14,6 +14,7 @@ app = typer.Typer(
     name="recipe",
     help="Check conversion recipes.",
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )

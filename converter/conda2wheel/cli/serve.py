@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 from conda2wheel.cli.messages import echo, print_error, print_json, settings
 from conda2wheel.cli.options import Json
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 token = typer.Typer(
     name="token",
     help="Make, list and revoke the tokens of a service.",
@@ -57,6 +58,7 @@ def _errors() -> Iterator[None]:
         raise typer.Exit(2 if error.code == "usage" else 1) from None
 
 
+@app.command(cls=ServeCommand)
 def serve(
     config: Annotated[
         Path | None,

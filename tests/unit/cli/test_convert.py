@@ -324,18 +324,6 @@ def test_the_shell_completes_commands() -> None:
     assert done.stdout.split() == ["convert"]
 
 
-def test_help_imports_nothing_heavy() -> None:
-    code = (
-        "import sys; sys.argv = ['conda2wheel', '--help']\n"
-        "from conda2wheel.cli import main\n"
-        "try: main()\nexcept SystemExit: pass\n"
-        "heavy = {'rattler', 'zstandard', 'requests', 'yaml', 'packaging', 'deflate', 'conda2wheel.commands.convert'}\n"
-        "print(sorted(heavy & sys.modules.keys()), file=sys.stderr)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stderr.strip() == "[]"
-
-
 def test_a_bug_is_an_internal_error_with_a_traceback_under_v(tmp_path: Path) -> None:
     code = (
         "import sys\n"
