@@ -6,6 +6,8 @@ import bz2
 import gzip
 import io
 import json
+import os
+import shutil
 import tarfile
 import tempfile
 import zipfile
@@ -20,6 +22,7 @@ import yaml
 import zstandard
 
 from tests.helpers.cache import cached, digest, only
+from tests.helpers.systems import HAS_LINKS
 
 PREFIX = "@PREFIX@"  # in a file's content: becomes the prefix placeholder of 255 bytes
 SUBDIR = "emscripten-wasm32"
@@ -205,20 +208,39 @@ def stem(package: Path) -> str:
 
 
 def lay(folder: Path, files: Files) -> None:
-    """Write files and symlinks into a folder."""
+    """Write files and symlinks into a folder; where there are no links, copies, as conda installs them there."""
     folder.mkdir(parents=True, exist_ok=True)
+    links = {}
     for name, value in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         content = _read(value)
         if isinstance(content, Link):
-            path.symlink_to(content.target)
+            links[path] = content.target
         else:
             path.write_bytes(content)
+    for path, target in links.items():
+        try:
+            path.symlink_to(target)
+        except OSError:
+            _copy(path, links, folder)
+
+
+def _copy(path: Path, links: Mapping[Path, str], folder: Path) -> None:
+    """Put what a link below `folder` leads to where the link would be; nothing where it leads to nothing there."""
+    source, seen = path, set()
+    while source in links and source not in seen:
+        seen.add(source)
+        source = Path(os.path.normpath(source.parent / links[source]))
+    if source.is_dir() and source.is_relative_to(folder) and source not in path.parents:
+        shutil.copytree(source, path)
+    elif source.is_file() and source.is_relative_to(folder):
+        shutil.copyfile(source, path)
 
 
 def _unpacked(package: Path) -> Path:
-    return cached("unpacked", (package, Path(__file__)), lambda folder: lay(folder / stem(package), members(package)))
+    inputs = (package, HAS_LINKS, Path(__file__))
+    return cached("unpacked", inputs, lambda folder: lay(folder / stem(package), members(package)))
 
 
 def _read(value: Content) -> bytes | Link:

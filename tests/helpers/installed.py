@@ -70,6 +70,7 @@ def prefix(folder: Path, packages: Sequence[Path], *, location: str = "/opt/env"
         found = conda.members(package)
         index, paths = _json(found["info/index.json"]), _json(found["info/paths.json"])
         rows: list[dict[str, Any]] = []
+        places: dict[str, bytes | Link] = {}
         for row in paths["paths"]:
             content = found[row["_path"]]
             if isinstance(content, bytes) and "prefix_placeholder" in row:
@@ -77,7 +78,7 @@ def prefix(folder: Path, packages: Sequence[Path], *, location: str = "/opt/env"
             place = row["_path"]
             if index.get("noarch") == "python" and place.startswith("site-packages/"):
                 place = f"lib/python{python}/{place}"
-            conda.lay(folder, {place: content})
+            places[place] = content
             rows.append(
                 {
                     **row,
@@ -85,6 +86,7 @@ def prefix(folder: Path, packages: Sequence[Path], *, location: str = "/opt/env"
                     "sha256_in_prefix": hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else None,
                 }
             )
+        conda.lay(folder, places)
         record = {
             **index,
             "channel": f"https://example.org/channel/{index['subdir']}",

@@ -66,9 +66,8 @@ class Mirror:
     def index(self) -> dict[str, bytes]:
         """All pages and lock files of the index, by path; they contain no times of runs."""
         found = dict(pages(self.store))
-        for name in self.store.links():
-            if name.startswith("pyodide-lock"):
-                found[name] = self.store.get(name) or b""
+        for path in (self.folder / "public").glob("pyodide-lock*"):  # a link, or a copy where there are none
+            found[path.name] = path.read_bytes()
         return found
 
     def requested_packages(self) -> list[str]:

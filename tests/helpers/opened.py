@@ -9,8 +9,11 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from conda2wheel.conda.package import CondaPackage
 from tests.helpers import conda, installed
+from tests.helpers.systems import HAS_LINKS
 
 SITE = "lib/python3.13/site-packages"
 FILES: dict[str, conda.Content] = {
@@ -25,6 +28,12 @@ FILES: dict[str, conda.Content] = {
     "share/demo": conda.Link("demo-1"),
 }
 FORMS = ("tar.bz2", "conda", "tar.gz", "folder", "prefix", "record", "file URL", "wrong suffix")
+
+
+def skip_unpacked(kind: str) -> None:
+    """Skip a test about the links of a package in a form that lies unpacked, where the system has no links."""
+    if kind in ("folder", "prefix", "record") and not HAS_LINKS:
+        pytest.skip("needs symbolic links")
 
 
 def demo(archive: conda.ArchiveType = "tar.bz2") -> Path:

@@ -9,6 +9,9 @@ signals; and what does something else there does it here:
 * a folder is not opened, a file has no permissions but "read-only", text is written with CRLF (Windows);
 * there is no /proc (both).
 
+Packages that tests build have the links of the machines that build channels. Text that the project's code reads or writes without
+an encoding is an error; without PYTHONWARNDEFAULTENCODING=1 Python does not tell.
+
 Separators, drives, names that differ in case, and what other programs do cannot be had here: CI's real systems have them.
 """
 
@@ -24,6 +27,7 @@ import stat
 import sys
 import traceback
 import types
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +35,9 @@ SYSTEM = os.environ.get("CONDA2WHEEL_TESTS_AS", "")
 OURS = ("conda2wheel", "tests")
 # What makes the tests' processes, which is done in the same way on Linux whatever is tried in them.
 NOT_OURS = ("tests.helpers.command", "tests.helpers.killed")
+BUILDING = ("tests.helpers.conda", "make")
+# Between the project's code and the function of `os` that it calls.
+ROUNDABOUT = ("pathlib", "shutil", "tempfile", "io", "os", "glob", "genericpath", "posixpath")
 
 MODULES = {
     "windows": {"fcntl", "grp", "pty", "pwd", "readline", "resource", "syslog", "termios", "tty"},
@@ -116,13 +123,21 @@ def is_ours(module: str) -> bool:
 
 
 def caller_is_ours(depth: int = 2) -> bool:
-    """Whether the project's code calls, directly or through pathlib, shutil and tempfile."""
+    """Whether the project's code calls, directly or through pathlib, shutil and the like."""
     frame = sys._getframe(depth)
-    while frame is not None and str(frame.f_globals.get("__name__", "")).split(".")[0] in ("pathlib", "shutil", "tempfile", "io"):
+    while frame is not None and str(frame.f_globals.get("__name__", "")).split(".")[0] in ROUNDABOUT:
         if frame.f_code.co_name in ("TemporaryFile", "_mkstemp_inner", "close", "cleanup_unlink"):
             return False  # it removes a file that it has open, which it does otherwise on Windows
         frame = frame.f_back  # type: ignore[assignment]
     return frame is not None and is_ours(str(frame.f_globals.get("__name__", "")))
+
+
+def is_building(frame: types.FrameType | None) -> bool:
+    while frame is not None:
+        if (frame.f_globals.get("__name__"), frame.f_code.co_name) == BUILDING:
+            return True
+        frame = frame.f_back
+    return False
 
 
 class Module(types.ModuleType):
@@ -169,12 +184,16 @@ def no_proc() -> None:
         return refuses
 
     builtins.open = io.open = refusing(io.open)
-    os.readlink = refusing(os.readlink)
-    os.listdir = refusing(os.listdir)
+    for name in ("readlink", "listdir", "scandir", "stat", "lstat"):
+        real = getattr(os, name)
+        setattr(os, name, refusing(real))
+        for able in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks):
+            if real in able:
+                able.add(getattr(os, name))
 
 
 def files_of_windows() -> None:
-    fstat, status, listed, chmod, opened = os.fstat, os.stat, os.listdir, os.chmod, io.open
+    fstat, status, listed, chmod, opened, linked = os.fstat, os.stat, os.listdir, os.chmod, io.open, os.symlink
 
     def is_open(path: Any, dir_fd: int | None) -> bool:
         try:
@@ -205,7 +224,10 @@ def files_of_windows() -> None:
     os.unlink = keeping(os.unlink, 1)
     os.remove = keeping(os.remove, 1)
 
-    def symlink(source: Any, target: Any, *_: Any, **__: Any) -> None:
+    def symlink(source: Any, target: Any, *given: Any, **more: Any) -> None:
+        if is_building(sys._getframe(1)):
+            linked(source, target, *given, **more)
+            return
         error = OSError(errno.EINVAL, "a required privilege is not held by the client", str(source), None, str(target))
         error.winerror = NO_PRIVILEGE  # type: ignore[attr-defined]
         raise error
@@ -240,9 +262,15 @@ def files_of_windows() -> None:
     OTHERS["windows"]["os"]["open"] = no_folder
 
 
+def encodings_are_said() -> None:
+    warnings.filterwarnings("ignore", category=EncodingWarning)
+    warnings.filterwarnings("error", category=EncodingWarning, module="conda2wheel")
+
+
 def simulate(system: str) -> None:
     import filelock  # noqa: F401 - with what it has here
 
+    encodings_are_said()
     if system == "windows":
         files_of_windows()
     no_proc()

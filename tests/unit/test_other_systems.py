@@ -36,9 +36,10 @@ IMPORT_ALL = """if True:
 
 
 def on(system: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    environ = {**os.environ, "CONDA2WHEEL_TESTS_AS": system, "PYTHONPATH": str(SIMULATED)}
-    command = [sys.executable, "-X", "warn_default_encoding", "-W", "error::EncodingWarning:conda2wheel", *map(str, arguments)]
-    return subprocess.run(command, cwd=TOP, env=environ, capture_output=True, encoding="utf-8", check=False)
+    environ = {**os.environ, "CONDA2WHEEL_TESTS_AS": system, "PYTHONPATH": str(SIMULATED), "PYTHONWARNDEFAULTENCODING": "1"}
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)], cwd=TOP, env=environ, capture_output=True, encoding="utf-8", check=False
+    )
 
 
 @pytest.mark.parametrize(("system", "has"), [("windows", "nt False False"), ("macos", "posix True False")])

@@ -7,6 +7,7 @@ a connection and its buffers. Bodies that are read have bounds of their own (`up
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
 from conda2wheel.serve.protocol import ServiceProtocol
@@ -15,6 +16,8 @@ HEAD_WAIT = 20.0  # seconds that a request's line and headers may take
 HEAD = 1 << 16  # bytes of them
 REST_WAIT = 30.0  # seconds for the rest of a body that was answered before its end, so that the client reads the answer
 STALL = 60.0  # seconds without a byte read by a client, while the answer waits for it
+MOST_FILES = 16384  # that this process may have open
+OPEN_MAX = 10240  # of macOS, which may refuse more though it names no limit: setrlimit(2)
 RESERVED = 256  # files that are open for other things than connections
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -123,13 +126,19 @@ def bounded_protocol() -> type[BoundedProtocol]:
 
 
 def _raise_files() -> int:
-    try:
-        import resource
-    except ImportError:  # Windows, where sockets are no files
-        return 16384
+    if sys.platform == "win32":  # sockets are no files
+        return MOST_FILES
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 16384 if hard == resource.RLIM_INFINITY else min(hard, 16384)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return wanted
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return wanted
+    for files in (wanted, OPEN_MAX):
+        if soft < files <= wanted:
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+            except (OSError, ValueError):
+                continue
+            return files
+    return soft

@@ -12,6 +12,7 @@ import pytest
 
 from tests.helpers import conda, judges, zig
 from tests.helpers.foreign import CIBUILDWHEEL, Foreign, cibuildwheel, unvendored
+from tests.helpers.systems import IS_WINDOWS
 
 # What docs/how-to/cibuildwheel.md tells people to write.
 PROJECT = """
@@ -23,6 +24,7 @@ version = "1.0"
 repair-wheel-command = "conda2wheel repair {wheel} -o {dest_dir} --libdir {project}/native"
 audit-command = "conda2wheel audit {wheel} --for pypi"
 """
+on_its_systems = pytest.mark.skipif(IS_WINDOWS, reason="cibuildwheel builds for Pyodide on Linux and macOS")
 HERE = {"CIBW_AUDIT_REQUIRES": ""}  # the audit finds this project's command line on PATH
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "cibuildwheel.md"
 # Instead of a download of Python, pyodide-build and Emscripten: the environment as it is. The audit's environment is made by venv
@@ -78,6 +80,7 @@ def unrepaired(folder: Path) -> None:
         unvendored(zig.chain(python), python, tag).write(folder / "built" / identifier)
 
 
+@on_its_systems
 @pytest.mark.long
 def test_every_build_is_repaired_and_moved_to_the_output(tmp_path: Path) -> None:
     unrepaired(tmp_path)
@@ -100,6 +103,7 @@ def test_the_manual_says_what_is_run_here() -> None:
     assert f"cibuildwheel {CIBUILDWHEEL}" in text
 
 
+@on_its_systems
 def test_an_audit_stops_the_build_and_says_why(tmp_path: Path) -> None:
     """Without a repair the older tag stays, which PyPI does not take."""
     files: dict[str, conda.Content] = {
@@ -113,6 +117,7 @@ def test_an_audit_stops_the_build_and_says_why(tmp_path: Path) -> None:
     assert not list((tmp_path / "wheelhouse").glob("*.whl"))
 
 
+@on_its_systems
 def test_a_refusal_stops_the_build_and_says_why(tmp_path: Path) -> None:
     unrepaired(tmp_path)
     done = build(tmp_path, "cp313-*")

@@ -52,4 +52,4 @@ def test_a_folder_that_becomes_flat_keeps_its_generations(tmp_path: Path) -> Non
         before.put(path, path.encode())
     after = open_store(f"flat:{tmp_path / 'public'}")
     assert after.get("generations/000001-abc/generation.json") == b"generations/000001-abc/generation.json"
-    assert sorted(path.name for path in (tmp_path / "public").iterdir()) == ["simple"]
+    assert sorted(path.name for path in (tmp_path / "public").iterdir()) == [".nojekyll", "simple"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,12 @@ from conda2wheel import Failed
 from conda2wheel.mirror.config import load as load_mirror
 from conda2wheel.serve import config
 from tests.helpers.service import configured
+from tests.helpers.systems import IS_WINDOWS
+
+ROOT = Path(Path.cwd().anchor)
+OWN = {"nt": "AppData/Local", "darwin": "Library/Application Support"}.get(
+    "nt" if IS_WINDOWS else sys.platform, ".local/share"
+)  # of docs/reference/systems.md
 
 
 def test_without_a_file_it_is_on_loopback_with_a_store_in_the_data_folder(
@@ -26,9 +33,9 @@ def test_without_a_file_it_is_on_loopback_with_a_store_in_the_data_folder(
 @pytest.mark.parametrize(
     ("environ", "expected"),
     [
-        ({"CONDA2WHEEL_DATA": "/srv/wheels", "XDG_DATA_HOME": "/xdg"}, Path("/srv/wheels")),
-        ({"XDG_DATA_HOME": "/xdg"}, Path("/xdg/conda2wheel")),
-        ({"XDG_DATA_HOME": "relative"}, Path.home() / ".local/share/conda2wheel"),
+        ({"CONDA2WHEEL_DATA": str(ROOT / "srv"), "XDG_DATA_HOME": str(ROOT / "xdg")}, ROOT / "srv"),
+        ({"XDG_DATA_HOME": str(ROOT / "xdg")}, ROOT / "xdg/conda2wheel"),
+        ({"XDG_DATA_HOME": "relative"}, Path.home() / OWN / "conda2wheel"),
     ],
 )
 def test_the_data_folder_follows_the_environment(environ: dict[str, str], expected: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from conda2wheel.mirror.work.executors import InProcessExecutor
 from conda2wheel.serve import api, connections
-from conda2wheel.serve.connections import BoundedProtocol
+from conda2wheel.serve.connections import MOST_FILES, OPEN_MAX, RESERVED, BoundedProtocol, bounded_protocol
 from tests.helpers import sets
 from tests.helpers.service import PATIENCE, RunningService, configured, running, until
 
@@ -151,3 +151,20 @@ def test_uploads_that_are_received_have_a_number(tmp_path: Path) -> None:
         first.socket.close()
         until(lambda: found.service.uploads.open_of("127.0.0.1") == 0)
         assert found.service.uploads.used() == 0
+
+
+def test_a_system_that_gives_fewer_files_than_it_promises_serves_fewer_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MacOS: RLIM_INFINITY is the limit of getrlimit, and setrlimit refuses more than OPEN_MAX."""
+    resource = pytest.importorskip("resource")
+    now = [256]
+
+    def refuses(_: int, limits: tuple[int, int]) -> None:
+        if limits[0] > most:
+            raise ValueError("current limit exceeds maximum limit")
+        now[0] = limits[0]
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (now[0], resource.RLIM_INFINITY))
+    monkeypatch.setattr(resource, "setrlimit", refuses)
+    for most, expected in ((256, 64), (OPEN_MAX, OPEN_MAX - RESERVED), (MOST_FILES, MOST_FILES - RESERVED)):
+        assert bounded_protocol().most == expected
+        assert now[0] == max(256, min(most, MOST_FILES))

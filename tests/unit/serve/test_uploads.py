@@ -19,6 +19,7 @@ from conda2wheel.options import Options
 from conda2wheel.serve.runner import NICE
 from conda2wheel.serve.uploads import KEEP, Upload, UploadError, UploadJob, Uploads, UploadWorkerError, run_worker
 from tests.helpers import conda
+from tests.helpers.systems import IS_LINUX
 
 NAME = "demo-1.0-h_0.conda"
 
@@ -176,6 +177,7 @@ def test_a_worker_that_takes_too_long_is_ended(package: Path) -> None:
     assert caught.value.code == "timeout"
 
 
+@pytest.mark.skipif(not IS_LINUX, reason="Linux alone enforces a limit of memory")
 def test_a_worker_without_memory_ends_with_an_answer(package: Path) -> None:
     try:
         result, _ = _work(package, "convert", memory=1 << 20)

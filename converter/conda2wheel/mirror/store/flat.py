@@ -44,6 +44,7 @@ class FlatStore(FolderStore):
         for name in PRIVATE:  # the pointer last, so that this can be interrupted
             if (self.root / name).exists() and not (self._private.root / name).exists():
                 (self.root / name).rename(self._private.root / name)
+        self._no_jekyll()  # the pages may be copies already, which publishing leaves alone
 
     def _store_of(self, path: str) -> FolderStore | None:
         """The store of a path that is not for readers; None for the others."""
@@ -63,7 +64,11 @@ class FlatStore(FolderStore):
             private.put(path, source)
             return
         super().put(path, source)
-        if path == "simple/index.html" and not (self.root / NO_JEKYLL).exists():
+        if path == "simple/index.html":
+            self._no_jekyll()
+
+    def _no_jekyll(self) -> None:
+        if not (self.root / NO_JEKYLL).exists():
             super().put(NO_JEKYLL, b"")
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
