@@ -18,7 +18,7 @@ import typer
 
 from conda2wheel._version import __version__
 from conda2wheel.cli.habits import PREFIX, RootGroup
-from conda2wheel.cli.messages import echo, print_error
+from conda2wheel.cli.messages import echo, exit_status, print_error, wrong_use
 from conda2wheel.errors import Conda2WheelError, failed_unexpectedly
 
 app = typer.Typer(
@@ -59,7 +59,8 @@ def _root(
     """Turn emscripten-forge conda packages into wheels that install and run in Pyodide."""
     from conda2wheel.cli import defaults as files
 
-    file = files.find() if defaults is None else files.read(defaults)
+    with wrong_use():
+        file = files.find() if defaults is None else files.read(defaults)
     if file is not None:
         context.meta["defaults"] = str(file.path)
         context.default_map = files.default_map(context.command, file)
@@ -70,7 +71,7 @@ def _exit_on_sigterm(_signal: int, _frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Run the console script. Exit status: 0 done, 1 something was refused or failed, 2 wrong command line."""
+    """Run the console script. Exit status: 0 done, 1 something was refused or failed, 2 wrong use (docs/reference/codes.md)."""
     signal.signal(signal.SIGTERM, _exit_on_sigterm)
     _open_streams()
     try:
@@ -83,7 +84,7 @@ def main() -> None:
         raise SystemExit(1) from None
     except Conda2WheelError as error:  # it concerns all inputs
         print_error(error)
-        raise SystemExit(2 if error.code == "usage" else 1) from None
+        raise SystemExit(exit_status(error)) from None
     except OSError as error:
         if error.filename is not None:
             _end_of_a_bug(error)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import Noted, console, echo, noted_before, print_error, print_json, print_warnings
+from conda2wheel.cli.messages import Noted, console, echo, exit_status, noted_before, print_error, print_json, print_warnings
 
 if TYPE_CHECKING:
     from conda2wheel.commands.audit_result import Audited
@@ -122,7 +122,8 @@ def audit(
     if sarif is not None:
         _write_sarif(sarif, audited, errors)
     severity = Severity(fail_on)
-    raise typer.Exit(0 if not errors and all(result.passes(severity) for result in audited) else 1)
+    good = all(result.passes(severity) for result in audited)
+    raise typer.Exit(max(exit_status(*(error for _, error in errors)), 0 if good else 1))
 
 
 def _write_sarif(target: str, audited: list[Audited], errors: list[tuple[str, Conda2WheelError]]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import Noted, echo, print_error, print_json, print_warnings
+from conda2wheel.cli.messages import Noted, echo, exit_status, print_error, print_json, print_warnings
 
 if TYPE_CHECKING:
     from conda2wheel.bundle.output import Bundle
@@ -83,6 +83,7 @@ def bundle(
     if bool(specs) == bool(locked):
         raise typer.BadParameter("give match specs or files, or a lock with --locked", param_hint="SOURCE")
     options.require_libdirs(libdir or ())
+    options.require_file(locked, "--locked")
     options.require_recipes(recipes or ())
     options.require_platform(platform)
     options.require_addresses(url, pyodide_url, with_pyodide)
@@ -129,7 +130,7 @@ def bundle(
         if as_json:
             print_json(document([{**error_json(source, error, 0.0), "folder": None}]))
         print_error(error, verbose)
-        raise typer.Exit(2 if error.code == "usage" else 1) from None
+        raise typer.Exit(exit_status(error)) from None
     if as_json:
         print_json(document([result.json()]))
     else:

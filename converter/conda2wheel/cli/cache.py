@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import echo, print_error, print_json
+from conda2wheel.cli.messages import echo, exit_status, print_error, print_json
 
 if TYPE_CHECKING:
     from conda2wheel.commands.cache import CacheReport
@@ -66,7 +66,7 @@ def clear(
         report = clear_cache(kinds or (), older, dry_run)
     except Conda2WheelError as error:
         print_error(error)
-        raise typer.Exit(2 if error.code == "usage" else 1) from None
+        raise typer.Exit(exit_status(error)) from None
     _print(report, as_json)
     locked = sum(each.locked for each in report.uses)
     if locked:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import console, echo, print_error, print_json, print_summary
+from conda2wheel.cli.messages import console, echo, exit_status, print_error, print_json, print_summary
 
 
 class InstallerChoice(str, enum.Enum):  # noqa: UP042 - typer shows and takes the values
@@ -57,9 +57,11 @@ def check(
     from conda2wheel.results import document, error_json
 
     options.require_pyodide(pyodide)
+    options.require_libdirs(find_links or (), "--find-links")
+    options.require_file(run, "--run")
     started = time.monotonic()
     entries, checked = [], []
-    good = True
+    status = 0
     folders = [Path(each) for each in find_links or ()]
     arguments: dict[str, Any] = {"pyodide": pyodide, "find_links": folders, "imports": imports or (), "script": run}
     try:
@@ -69,16 +71,16 @@ def check(
                 if isinstance(result, Checked):
                     checked.append(result)
                     entries.append(result.json())
-                    good &= result.ok
+                    status = max(status, 0 if result.ok else 1)
                     if not as_json:
                         display.echo(result.line())
                 else:
                     print_error(result, display=display)
                     entries.append({**error_json(str(wheel), result, time.monotonic() - started), "ok": False})
-                    good = False
+                    status = max(status, exit_status(result))
     except Conda2WheelError as error:  # it concerns all wheels
         print_error(error)
-        good = False
+        status = exit_status(error)
         entries = [{**error_json(str(wheel), error, 0.0), "ok": False} for wheel in wheels]
     if as_json:
         print_json(document(entries))
@@ -88,4 +90,4 @@ def check(
             for detail in result.details():
                 echo(detail, err=True)
     print_summary(entries)
-    raise typer.Exit(0 if good else 1)
+    raise typer.Exit(status)

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import Noted, noted_before, print_error, print_evidence, print_json, print_summary, print_warnings
+from conda2wheel.cli.messages import (
+    Noted,
+    exit_status,
+    noted_before,
+    print_error,
+    print_evidence,
+    print_json,
+    print_summary,
+    print_warnings,
+)
 
 if TYPE_CHECKING:
     from conda2wheel.cli.progress import ProgressDisplay
@@ -68,7 +77,7 @@ def convert(
     packages = expand_all(sources)
     results = []
     noted: list[Noted] = []
-    good = True
+    errors = []
     with show_progress(len(packages), "converting") as display:
         outcomes = convert_each(
             packages,
@@ -92,7 +101,7 @@ def convert(
             downloads=options.downloads(offline, display),
         )
         for outcome in outcomes:
-            good &= outcome.error is None
+            errors += [outcome.error] if outcome.error is not None else []
             results.append(outcome.json())
             noted += _print_outcome(display, outcome, as_json, verbose)
             display.advance()
@@ -100,7 +109,7 @@ def convert(
     if as_json:
         print_json(document(results))
     print_summary(results)
-    raise typer.Exit(0 if good else 1)
+    raise typer.Exit(exit_status(*errors))
 
 
 def _print_outcome(display: ProgressDisplay, outcome: ConvertOutcome[Planned], as_json: bool, verbose: bool) -> list[Noted]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import Noted, echo, print_error, print_json, print_warnings
+from conda2wheel.cli.messages import Noted, echo, exit_status, print_error, print_json, print_warnings
 
 if TYPE_CHECKING:
     from conda2wheel.files.packagefile import Limits
@@ -58,7 +58,7 @@ def index(
         if as_json:
             print_json({**document([refused_json(None, error)]), "index": None})
         print_error(error, verbose)
-        raise typer.Exit(2 if error.code == "usage" else 1) from None
+        raise typer.Exit(exit_status(error)) from None
     for _, problem in result.errors:
         print_error(problem, verbose)
     print_warnings([Noted.of(warning, warning.file) for warning in result.warnings], verbose)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import console, print_error, print_json, print_summary
+from conda2wheel.cli.messages import console, exit_status, print_error, print_json, print_summary
 from conda2wheel.files.escape import printable
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def inspect(
 
     tables = console(soft_wrap=True)
     results = []
-    good = True
+    status = 0
     downloads = options.downloads(offline)
     for path in expand_all(paths):
         started = time.monotonic()
@@ -49,7 +49,7 @@ def inspect(
             report = inspect_path(path, limits, downloads)
         except Conda2WheelError as error:
             print_error(error, verbose)
-            good = False
+            status = max(status, exit_status(error))
             results.append(error_json(path, error, time.monotonic() - started))
             continue
         results.append(report.json())
@@ -58,7 +58,7 @@ def inspect(
     if as_json:
         print_json(document(results))
     print_summary(results)
-    raise typer.Exit(0 if good else 1)
+    raise typer.Exit(status)
 
 
 def _print_report(tables: PlainConsole, report: Inspection) -> None:

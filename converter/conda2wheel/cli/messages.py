@@ -10,7 +10,8 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -129,6 +130,22 @@ def print_error(error: Conda2WheelError, verbose: bool = False, display: LinePri
     if verbose and (traceback := bug_traceback(error)) is not None:
         lines.append(traceback)
     _print_lines(lines, Level.ERROR, display)
+
+
+def exit_status(*errors: Conda2WheelError) -> int:
+    """The exit status of a command with these errors: 2 where one is a wrong use of it, 1 for any other, 0 for none."""
+    return max((2 if error.code == "usage" else 1 for error in errors), default=0)
+
+
+@contextmanager
+def wrong_use() -> Iterator[None]:
+    """Make every failure in the block a wrong use of the command (usage): a file of options or settings cannot be read."""
+    from conda2wheel.errors import Failed
+
+    try:
+        yield
+    except Failed as error:
+        raise Failed("usage", error.message, error.hint) from error
 
 
 def _print_lines(lines: Iterable[str], level: Level, display: LinePrinter | None) -> None:

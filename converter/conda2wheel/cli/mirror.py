@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from conda2wheel.cli.messages import Level, console, echo, print_error, print_json, settings
+from conda2wheel.cli.messages import Level, console, echo, exit_status, print_error, print_json, settings, wrong_use
 from conda2wheel.cli.options import Json
+
+if TYPE_CHECKING:
+    from conda2wheel.mirror.config import MirrorConfig
 
 app = typer.Typer(
     name="mirror",
@@ -40,7 +43,14 @@ def _errors(verbose: bool = False) -> Iterator[None]:
             yield
     except Conda2WheelError as error:
         print_error(error, verbose)
-        raise typer.Exit(2 if error.code == "usage" else 1) from None
+        raise typer.Exit(exit_status(error)) from None
+
+
+def _load(config: Path) -> MirrorConfig:
+    from conda2wheel.mirror.config import load
+
+    with wrong_use():
+        return load(config)
 
 
 def _log(line: str) -> None:
@@ -79,14 +89,13 @@ def run(
 
     Prints the report on stdout. Exit status: 0 nothing needs attention, 1 something does, 2 the configuration is wrong.
     """
-    from conda2wheel.mirror.config import load
     from conda2wheel.mirror.report.progress import show_progress
     from conda2wheel.mirror.report.text import show
     from conda2wheel.mirror.run import RunOptions, make_executor
     from conda2wheel.mirror.run import run as mirror
 
     with _errors(verbose):
-        loaded = load(config)
+        loaded = _load(config)
         options = RunOptions(
             executor=make_executor(loaded, workers, dask),
             limit=limit,
@@ -107,10 +116,9 @@ def run(
 def plan(config: ConfigFile, json: Json = False, verbose: Verbose = False) -> None:
     """Show what a run would do, and why. Writes nothing."""
     from conda2wheel.mirror import operations
-    from conda2wheel.mirror.config import load
 
     with _errors(verbose):
-        found = operations.plan_run(load(config))
+        found = operations.plan_run(_load(config))
     if json:
         print_json(operations.plan_json(found))
         return
@@ -122,10 +130,9 @@ def plan(config: ConfigFile, json: Json = False, verbose: Verbose = False) -> No
 def status(config: ConfigFile, json: Json = False) -> None:
     """Show the mirror's status: counts, waiting and quarantined packages, the current generation, and an active run."""
     from conda2wheel.mirror import operations
-    from conda2wheel.mirror.config import load
 
     with _errors():
-        found = operations.status(load(config))
+        found = operations.status(_load(config))
     if json:
         print_json(found.json())
         return
@@ -141,12 +148,11 @@ def retry(
 ) -> None:
     """Make the next run retry packages that failed, are quarantined, or (with SPEC) were refused. Prints them."""
     from conda2wheel.mirror import operations
-    from conda2wheel.mirror.config import load
 
     if bool(specs) == every:
         raise typer.BadParameter("give match specs, or --all", param_hint="SPEC")
     with _errors():
-        loaded = load(config)
+        loaded = _load(config)
         labels = sorted({label for spec in specs or ["all"] for label in operations.retry(loaded, spec)})
     for label in labels:
         echo(label)
@@ -158,10 +164,9 @@ def retry(
 def publish(config: ConfigFile) -> None:
     """Publish all wheels in the state, without listing or converting. Prints the current generation."""
     from conda2wheel.mirror import operations
-    from conda2wheel.mirror.config import load
 
     with _errors():
-        result = operations.republish(load(config))
+        result = operations.republish(_load(config))
     if result.withdrawn:
         _log("a rollback withdrew this very index; it is not published again until another one was")
     for entry in result.missing:
@@ -177,10 +182,9 @@ def rollback(
 ) -> None:
     """Make an earlier generation the current one, or list the generations."""
     from conda2wheel.mirror import operations
-    from conda2wheel.mirror.config import load
 
     with _errors():
-        loaded = load(config)
+        loaded = _load(config)
         if generation is not None:
             before = operations.status(loaded).generation
             echo(operations.roll_back(loaded, generation))
@@ -201,10 +205,9 @@ def rollback(
 def gc(config: ConfigFile, json: Json = False) -> None:
     """Remove generations and wheels that are no longer needed."""
     from conda2wheel.mirror import operations
-    from conda2wheel.mirror.config import load
 
     with _errors():
-        removed = operations.collect_garbage(load(config))
+        removed = operations.collect_garbage(_load(config))
     if json:
         print_json({"schema": operations.SCHEMA, "kind": "mirror-gc", **operations.removed_json(removed)})
     else:
@@ -223,10 +226,9 @@ def report(
 ) -> None:
     """Print the last run's report, or write it to files. Exit status: that of the run."""
     from conda2wheel.mirror import operations
-    from conda2wheel.mirror.config import load
 
     with _errors():
-        loaded = load(config)
+        loaded = _load(config)
         operations.copy_report(loaded, junit=junit, html=html, metrics=metrics)
         if json or not (junit or html or metrics):
             text = operations.last_report(loaded, "report.json" if json else "report.txt").decode("utf-8", "replace")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import Noted, echo, print_error, print_json, print_warnings
+from conda2wheel.cli.messages import Noted, echo, exit_status, print_error, print_json, print_warnings
 
 
 def names(
@@ -46,7 +46,7 @@ def names(
             answers, warnings = look_up_names(conda_names, channel or (), libdir or (), options.downloads(offline))
     except Conda2WheelError as error:
         print_error(error, verbose)
-        raise typer.Exit(1) from None
+        raise typer.Exit(exit_status(error)) from None
     print_warnings([Noted(warning) for warning in warnings], verbose)
     if as_json:
         print_json(document([each.json() for each in answers]))

@@ -214,13 +214,33 @@ def require_libdirs(libdirs: Iterable[str], option: str = "--libdir") -> None:
     """Check that every --libdir exists, even if no library will be searched for; or every value of another such option.
 
     Raises:
-        typer.BadParameter: a path does not exist.
+        typer.BadParameter: a path does not exist, or may not be read.
     """
     from conda2wheel.net.urls import is_url
 
     for path in libdirs:
-        if not is_url(path) and not os.path.exists(path):
+        if is_url(path):
+            continue
+        if not os.path.exists(path):
             raise typer.BadParameter(f"{path}: no such file or folder", param_hint=option)
+        if not os.access(path, os.R_OK):
+            raise typer.BadParameter(f"{path}: may not be read", param_hint=option)
+
+
+def require_file(path: str | Path | None, option: str) -> None:
+    """Check that the file of an option can be read.
+
+    Raises:
+        typer.BadParameter: it does not exist, is a folder, or may not be read.
+    """
+    if path is None:
+        return
+    if not os.path.exists(path):
+        raise typer.BadParameter(f"{path}: no such file", param_hint=option)
+    if not os.path.isfile(path):
+        raise typer.BadParameter(f"{path}: is no file", param_hint=option)
+    if not os.access(path, os.R_OK):
+        raise typer.BadParameter(f"{path}: may not be read", param_hint=option)
 
 
 def require_add_needed(given: Iterable[str]) -> None:

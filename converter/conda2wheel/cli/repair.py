@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import Noted, noted_before, print_error, print_evidence, print_json, print_summary, print_warnings
+from conda2wheel.cli.messages import (
+    Noted,
+    exit_status,
+    noted_before,
+    print_error,
+    print_evidence,
+    print_json,
+    print_summary,
+    print_warnings,
+)
 
 if TYPE_CHECKING:
     from conda2wheel.cli.progress import ProgressDisplay
@@ -84,7 +93,7 @@ def repair(
     codes = options.allowed(allow)
     results = []
     noted: list[Noted] = []
-    good = True
+    errors = []
     started = time.monotonic()
     with show_progress(len(wheels), "repairing") as display:
         outcomes = repair_each(
@@ -110,7 +119,7 @@ def repair(
                 results.append(outcome.json())
                 noted += _print_repaired(display, outcome, as_json, verbose)
             else:
-                good = False
+                errors.append(outcome)
                 results.append(error_json(source, outcome, time.monotonic() - started))
                 print_error(outcome, verbose, display)
                 noted += noted_before(outcome, source)
@@ -120,7 +129,7 @@ def repair(
     if as_json:
         print_json(document(results))
     print_summary(results)
-    raise typer.Exit(0 if good else 1)
+    raise typer.Exit(exit_status(*errors))
 
 
 def _print_repaired(display: ProgressDisplay, repaired: Repaired, as_json: bool, verbose: bool) -> list[Noted]:

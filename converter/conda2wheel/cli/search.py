@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import echo, print_error, print_json
+from conda2wheel.cli.messages import echo, exit_status, print_error, print_json
 
 if TYPE_CHECKING:
     from conda2wheel.index.pages.catalogue import CataloguePackage, PackageCatalogue
@@ -95,7 +95,7 @@ def search(
         catalogue = find_catalogue(index or str(CONFIG))
     except Conda2WheelError as error:
         print_error(error, verbose)
-        raise typer.Exit(2 if error.code == "usage" else 1) from None
+        raise typer.Exit(exit_status(error)) from None
     found = find(catalogue, query)
     if not found:
         asked = f" {query.q!r}" if query.q.strip() else ""

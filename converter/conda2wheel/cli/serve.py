@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from conda2wheel.cli.messages import echo, print_error, print_json, settings
+from conda2wheel.cli.messages import echo, exit_status, print_error, print_json, settings, wrong_use
 from conda2wheel.cli.options import Json
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -55,7 +55,7 @@ def _errors() -> Iterator[None]:
         yield
     except Conda2WheelError as error:
         print_error(error)
-        raise typer.Exit(2 if error.code == "usage" else 1) from None
+        raise typer.Exit(exit_status(error)) from None
 
 
 @app.command(cls=ServeCommand)
@@ -99,7 +99,8 @@ def serve(
         EventLog.least = settings.level.value
 
         def read() -> configuration.ServeConfig:
-            loaded = configuration.default() if config is None else configuration.load(config)
+            with wrong_use():
+                loaded = configuration.default() if config is None else configuration.load(config)
             if store is not None:
                 loaded = configuration.with_store(loaded, store)
             loaded = replace(loaded, host=loaded.host if host is None else host, port=loaded.port if port is None else port)
@@ -161,7 +162,9 @@ def _tokens(config: Path | None) -> Any:
     from conda2wheel.serve import config as configuration
     from conda2wheel.serve.tokens import TokenFolder
 
-    return TokenFolder((configuration.default() if config is None else configuration.load(config)).token_folder)
+    with wrong_use():
+        loaded = configuration.default() if config is None else configuration.load(config)
+    return TokenFolder(loaded.token_folder)
 
 
 def _schema() -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import echo, print_error, print_json, print_summary
+from conda2wheel.cli.messages import echo, exit_status, print_error, print_json, print_summary
 
 if TYPE_CHECKING:
     from conda2wheel.files.packagefile import Limits
@@ -34,7 +34,6 @@ def verify(
     Prints one verdict per line on stdout; differences go to stderr. Exit status: 0 all are identical, 1 one differs or cannot be
     converted again, 2 wrong command line.
     """
-    import os
     import time
 
     from conda2wheel._version import __version__
@@ -42,11 +41,9 @@ def verify(
     from conda2wheel.errors import Conda2WheelError
     from conda2wheel.results import document, error_json
 
-    for path in packages:
-        if not os.path.lexists(path):
-            raise typer.BadParameter(f"{path}: no such file or folder", param_hint="--from")
+    options.require_libdirs(packages, "--from")
     results = []
-    good = True
+    status = 0
     for wheel in wheels:
         started = time.monotonic()
         try:
@@ -54,9 +51,9 @@ def verify(
         except Conda2WheelError as error:
             print_error(error, verbose)
             results.append(error_json(wheel, error, time.monotonic() - started))
-            good = False
+            status = max(status, exit_status(error))
             continue
-        good &= result.identical
+        status = max(status, 0 if result.identical else 1)
         results.append(result.json())
         if not as_json:
             echo(f"{'identical' if result.identical else 'different'} {result.source}")
@@ -71,4 +68,4 @@ def verify(
     if as_json:
         print_json(document(results))
     print_summary(results)
-    raise typer.Exit(0 if good else 1)
+    raise typer.Exit(status)

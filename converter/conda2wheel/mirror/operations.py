@@ -16,6 +16,7 @@ from conda2wheel.errors import Failed
 from conda2wheel.files.escape import format_size, printable
 from conda2wheel.files.writing import write_file
 from conda2wheel.mirror.config import MirrorConfig, template
+from conda2wheel.mirror.owner import open_state, require_own_state
 from conda2wheel.mirror.plan.select import list_packages
 from conda2wheel.mirror.plan.tasks import MirrorPlan, PlannedTask, make_plan
 from conda2wheel.mirror.publish.generation import current, generations, read_generation
@@ -25,7 +26,7 @@ from conda2wheel.mirror.report.notify import METRICS, report_folder
 from conda2wheel.mirror.report.pages import ASSETS
 from conda2wheel.mirror.run import plan_of_state, publish_state
 from conda2wheel.mirror.state.match_specs import MatchSpecs
-from conda2wheel.mirror.state.mirror_state import ItemStatus, MirrorRun, MirrorState
+from conda2wheel.mirror.state.mirror_state import ItemStatus, MirrorRun
 from conda2wheel.mirror.state.model import ItemKey
 from conda2wheel.mirror.state.process_lock import lock_holder, process_lock
 from conda2wheel.mirror.store.open import open_store
@@ -93,7 +94,7 @@ def init(path: Path) -> Path:
 
 def plan_run(config: MirrorConfig) -> MirrorPlan:
     """Plan a run. Writes nothing. Raises `Failed` (network, unreadable, state)."""
-    with _state(config) as state:
+    with open_state(config) as state:
         found = list_packages(config.channels, Downloads())
         return make_plan(found.packages, config, state, time.time(), left_out=found.left_out)
 
@@ -168,7 +169,7 @@ def status(config: MirrorConfig) -> MirrorStatus:
         withdrawn = None if pointer is None or not pointer.withdrawn else pointer.previous
     except Failed as error:
         problem = error.message
-    with _state(config) as state:
+    with open_state(config) as state:
         plan = plan_of_state(config, state, time.time())
         items = state.items()
         failed = sorted(
@@ -195,7 +196,7 @@ def retry(config: MirrorConfig, spec: str) -> list[str]:
     Raises:
         Failed: usage, state, not-found (a match spec that matches no package that the channels have or had).
     """
-    with _state(config) as state:
+    with open_state(config, record=config.state.exists()) as state:
         if spec != "all" and not any(MatchSpecs([spec]).fit([known.package for known in state.packages()])):
             hint = "conda2wheel mirror report names the packages" if config.state.exists() else "conda2wheel mirror run"
             raise Failed("not-found", f"{spec}: no package of the mirror matches it", hint)
@@ -206,7 +207,7 @@ def retry(config: MirrorConfig, spec: str) -> list[str]:
 def republish(config: MirrorConfig) -> PublishResult:
     """Publish the index of all wheels in the state, without converting. Raises `Failed` (busy, state, store, locked)."""
     now = time.time()
-    with process_lock(config.state, now), _state(config) as state:
+    with process_lock(config.state, now), open_state(config, record=config.state.exists()) as state:
         return publish_state(config, open_store(config.output.store), state, plan_of_state(config, state, now), now)
 
 
@@ -255,7 +256,8 @@ def removed_line(removed: RemovedObjects) -> str:
 
 
 def last_report(config: MirrorConfig, name: str) -> bytes:
-    """Read a file of the last run's report. Raises `Failed` (not-found, disk)."""
+    """Read a file of the last run's report. Raises `Failed` (usage for that of another configuration, not-found, disk)."""
+    require_own_state(config)
     path = report_folder(config) / name
     try:
         return path.read_bytes()
@@ -283,11 +285,6 @@ def copy_report(config: MirrorConfig, junit: Path | None, html: Path | None, met
     for name, target in files:
         if target is not None:
             write_file(target, partial(iter, (last_report(config, name),)))
-
-
-def _state(config: MirrorConfig) -> MirrorState:
-    """The state, or an empty one in memory if there is none."""
-    return MirrorState.open(config.state if config.state.exists() else Path(":memory:"))
 
 
 def _moment(seconds: float) -> str:

@@ -28,6 +28,7 @@ from conda2wheel.channels.downloads import Downloads
 from conda2wheel.channels.records import LeftOutRecord
 from conda2wheel.errors import Failed
 from conda2wheel.mirror.config import MirrorConfig
+from conda2wheel.mirror.owner import open_state
 from conda2wheel.mirror.plan.select import list_packages
 from conda2wheel.mirror.plan.tasks import MirrorPlan, PlannedTask, make_plan
 from conda2wheel.mirror.publish.catalogue import MirrorRecord
@@ -96,7 +97,7 @@ def run(config: MirrorConfig, options: RunOptions | None = None) -> MirrorReport
 
     Raises:
         Failed: "busy" where another run is active, "state" and "disk" where no state can be opened, "usage" and "dependency"
-            for a store that cannot be opened.
+            for a store that cannot be opened, "usage" for the state of another configuration.
     """
     options = options or RunOptions()
     now = options.now()
@@ -127,7 +128,7 @@ def rebuild(config: MirrorConfig, store: Store, log: Log) -> None:
 
 
 def _run(config: MirrorConfig, store: Store, options: RunOptions, now: float) -> MirrorReport:
-    with MirrorState.open(config.state) as state:
+    with open_state(config, record=True) as state:
         number = state.begin_run(now)
         active = _ActiveRun(config, store, state, options, started=now, before=state.items())
         state.reset_interrupted()

@@ -9,10 +9,10 @@ from pathlib import Path
 from conda2wheel.errors import Failed
 from conda2wheel.index.pages.catalogue import NAME, PackageCatalogue
 from conda2wheel.mirror.config import MirrorConfig, load
+from conda2wheel.mirror.owner import open_state
 from conda2wheel.mirror.publish.catalogue import MirrorRecord, StoredDetails, make_catalogue
 from conda2wheel.mirror.publish.generation import current_generation
 from conda2wheel.mirror.run import plan_of_state
-from conda2wheel.mirror.state.mirror_state import MirrorState
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.mirror.store.open import open_store
 from conda2wheel.net.download import RemoteFile, download
@@ -64,7 +64,7 @@ def _of_mirror(config: MirrorConfig) -> PackageCatalogue:
         return found
     if not config.state.exists():
         raise Failed("not-found", f"{config.path}: no run has finished yet", "conda2wheel mirror run")
-    with MirrorState.open(config.state) as state:
+    with open_state(config) as state:
         record = MirrorRecord.of(config.channels, state, plan_of_state(config, state, time.time()))
     _, generation = current_generation(store)
     entries = () if generation is None else generation.entries

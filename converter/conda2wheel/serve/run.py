@@ -15,6 +15,7 @@ from types import FrameType
 import uvicorn
 
 from conda2wheel.errors import Failed
+from conda2wheel.mirror.owner import require_own_state
 from conda2wheel.mirror.work.executors import Executor
 from conda2wheel.serve.app import create_app
 from conda2wheel.serve.config import ServeConfig
@@ -97,9 +98,12 @@ def serve(
         session: whether who reads these addresses may do everything until the process ends, if it listens on loopback alone.
 
     Raises:
-        Failed: as `read_config`, `bind` and `Service`.
+        Failed: as `read_config`, `bind` and `Service`, and usage for the state of another configuration.
     """
-    service = Service(read_config(), executor=executor)
+    config = read_config()
+    if config.on_demand:
+        require_own_state(config.mirror)
+    service = Service(config, executor=executor)
     handler = LogHandler(service.log)
     for name in ("uvicorn", "uvicorn.error", "conda2wheel"):
         logger = logging.getLogger(name)

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from conda2wheel.errors import Failed
 from conda2wheel.mirror.config import MirrorConfig
+from conda2wheel.mirror.owner import open_state
 from conda2wheel.mirror.run import rebuild
 from conda2wheel.mirror.state.mirror_state import MirrorState, StateCorruptedError
 from conda2wheel.mirror.state.process_lock import process_lock
@@ -52,11 +53,11 @@ class ServiceState:
         try:
             if not path.exists():
                 self._rebuild(lambda: not path.exists())
-            state = MirrorState.open(path)
+            state = open_state(self._config, record=True)
         except StateCorruptedError as damage:
             self._log(f"{damage.message}; the file is kept under another name")
             self._rebuild(lambda: True)
-            state = MirrorState.open(path)
+            state = open_state(self._config, record=True)
         try:
             return state, JobQueue(path)
         except BaseException:

@@ -82,6 +82,20 @@ def test_the_exit_status_of_a_run_says_whether_something_needs_attention(
     assert command("run", mirror.path, "--workers", "1").exit_code == 0
 
 
+def test_a_second_configuration_with_the_state_of_the_first_is_named(mirror: Mirror, tmp_path: Path) -> None:
+    assert command("run", mirror.path, "--limit", "1", "--workers", "1").exit_code == 0
+    second = tmp_path / "second.toml"
+    second.write_text(mirror.path.read_text().replace('"public"', '"other"'))
+    line = (
+        f"conda2wheel: error: usage: {second}: mirror.sqlite is the state of {mirror.path}, which has another [output] store"
+        " (give each configuration a [state] path of its own)\n"
+    )
+    for words in (["run"], ["plan"], ["status"], ["report"], ["publish"], ["retry", "--all"]):
+        done = command(words[0], second, *words[1:])
+        assert (done.exit_code, done.stdout, done.stderr) == (2, "", line), words
+    assert not (tmp_path / "other").exists()
+
+
 def test_generations_are_listed_and_rolled_back_to(mirror: Mirror) -> None:
     mirror.run()
     mirror.add(sets.pure("four"))

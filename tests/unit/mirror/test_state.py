@@ -20,6 +20,8 @@ from typing import Any
 import pytest
 
 from conda2wheel import Failed
+from conda2wheel.mirror.config import MirrorConfig, load
+from conda2wheel.mirror.owner import open_state
 from conda2wheel.mirror.state import database
 from conda2wheel.mirror.state.mirror_state import ChannelChanges, MirrorState, StateCorruptedError
 from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult, MirrorWheel
@@ -369,6 +371,59 @@ def test_a_state_of_every_older_version_is_migrated(tmp_path: Path) -> None:
         database.migrate(db)
         database.migrate(db)  # a second time changes nothing
         assert db.execute("PRAGMA user_version").fetchone() == (database.VERSION,)
+
+
+def configured(path: Path, store: str = "public", more: str = "", channel: str = "https://example.org/c") -> MirrorConfig:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f'[channel]\nurls = ["{channel}"]\n[output]\nstore = "{store}"\n{more}', encoding="utf-8")
+    return load(path)
+
+
+def is_own(config: MirrorConfig) -> bool:
+    try:
+        open_state(config, record=True).close()
+    except Failed:
+        return False
+    return True
+
+
+def test_a_state_is_that_of_one_configuration(tmp_path: Path) -> None:
+    """Files of other names may use it if they make the same index, or if the one that used it is gone or has another state."""
+    with closing(sqlite3.connect(tmp_path / "mirror.sqlite", isolation_level=None)) as db:
+        database.migrate(db, 3)  # of a version that did not record whose it is
+    first = configured(tmp_path / "first.toml")
+    open_state(first).close()
+    assert is_own(first)
+    others = {
+        "[output] store": configured(tmp_path / "b.toml", "elsewhere"),
+        "[channel] urls": configured(tmp_path / "c.toml", channel="https://example.org/d"),
+        "[channel] platforms": configured(tmp_path / "d.toml", channel='https://example.org/c"]\nplatforms = ["0.29'),
+        "[select]": configured(tmp_path / "e.toml", more="[select]\nbuilds = 2\n"),
+        "[convert]": configured(tmp_path / "f.toml", more='[convert]\ntags = "pep783"\n'),
+        "[share]": configured(tmp_path / "g.toml", more='[share]\nlibraries = "auto"\n'),
+    }
+    for setting, other in others.items():
+        with pytest.raises(Failed) as caught:
+            open_state(other)
+        assert caught.value.message == (f"{other.path}: mirror.sqlite is the state of {first.path}, which has another {setting}")
+        assert caught.value.hint == "give each configuration a [state] path of its own"
+    assert is_own(configured(tmp_path / "service.toml", more="[work]\nworkers = 1\n"))
+    assert not is_own(others["[select]"])
+    assert is_own(configured(tmp_path / "service.toml", "edited"))
+    assert not is_own(first)
+    configured(tmp_path / "service.toml", more='[state]\npath = "service.sqlite"\n')
+    assert is_own(first)
+    first.path.rename(tmp_path / "renamed.toml")
+    assert is_own(configured(tmp_path / "renamed.toml", "as new"))
+    tmp_path.joinpath("renamed.toml").write_text("[nothing")
+    assert is_own(others["[select]"])
+
+
+def test_a_mirror_is_moved_with_its_state(tmp_path: Path) -> None:
+    assert is_own(configured(tmp_path / "old" / "mirror.toml"))
+    tmp_path.joinpath("old").rename(tmp_path / "new")
+    assert is_own(load(tmp_path / "new" / "mirror.toml"))
+    assert not is_own(configured(tmp_path / "new" / "other.toml", "elsewhere"))
 
 
 def test_a_state_that_cannot_be_written_is_a_disk_error(tmp_path: Path) -> None:

@@ -25,4 +25,4 @@ def test_less_important_lines_are_left_out(least: str, shown: list[str], monkeyp
 def test_serve_takes_the_options_of_all_commands(tmp_path: Path) -> None:
     """A wrong configuration ends it at once, and is an error that -q shows."""
     done = command.run("serve", tmp_path / "gone.toml", "-q", "--log-level", "error")
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)

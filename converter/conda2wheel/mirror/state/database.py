@@ -51,6 +51,10 @@ STEPS = (
       job INTEGER NOT NULL, number INTEGER NOT NULL, at REAL NOT NULL, document TEXT NOT NULL,
       PRIMARY KEY (job, number)) WITHOUT ROWID;
     """,
+    # Which configuration it is the state of (conda2wheel.mirror.owner): one row.
+    """
+    CREATE TABLE owner (one INTEGER PRIMARY KEY CHECK (one = 1), config TEXT NOT NULL);
+    """,
 )
 VERSION = len(STEPS)
 
@@ -87,7 +91,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         migrate(connection)
-        if missing := {"package", "item", "run", "job", "job_event"} - _tables(connection):
+        if missing := {"package", "item", "run", "job", "job_event", "owner"} - _tables(connection):
             raise StateCorruptedError(path, f"it has no {', '.join(sorted(missing))}")  # noqa: TRY301 - to close it
     except BaseException:
         connection.close()

@@ -128,6 +128,18 @@ class MirrorState:
         """Hold the file lock that admits one run at a time (`process_lock`). Raises `Failed` (busy)."""
         return process_lock(self.path, now)
 
+    @property
+    def owner(self) -> str | None:
+        """The configuration that it is the state of, as `record_owner` recorded it."""
+        with converted_errors(self.path):
+            row = self._db.execute("SELECT config FROM owner").fetchone()
+        return None if row is None else str(row["config"])
+
+    def record_owner(self, config: str) -> None:
+        """Record which configuration it is the state of: a path relative to its folder."""
+        with transaction(self._db, self.path) as db:
+            db.execute("INSERT OR REPLACE INTO owner VALUES (1, ?)", (config,))
+
     def reset_interrupted(self) -> tuple[ItemKey, ...]:
         """Make the items due again that were being worked on when the last run was killed, and return them.
 
