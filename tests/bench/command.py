@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.bench import audit, convert, document, downloads, mirror, packages, serve, tables
+from tests.bench import audit, convert, document, downloads, figures, mirror, packages, page, serve, tables
+from tests.helpers.pyemscripten import published
 
 PARTS = ("convert", "audit", "downloads", "mirror", "serve")
 BY_DEFAULT = ("convert", "audit", "downloads")
@@ -23,6 +24,10 @@ def parsed(words: Sequence[str], usage: str) -> argparse.Namespace:
     parser.add_argument("what", nargs="*")
     parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--docs", action="store_true")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--from", type=Path, dest="source")
     parser.add_argument("--sizes", type=lambda text: [float(each) for each in text.split(",")])
     parser.add_argument("--counts", type=lambda text: [int(each) for each in text.split(",") if each])
     parser.add_argument("--artifacts", type=int, default=mirror.ARTIFACTS)
@@ -41,38 +46,50 @@ def main(words: Sequence[str], usage: str) -> int:
         if not path.is_file():
             print(f"scripts/bench: {path}: neither a part ({', '.join(PARTS)}, all) nor a file", file=sys.stderr)
             return 2
-    chosen = PARTS if "all" in names else tuple(names) or (("convert",) if paths else BY_DEFAULT)
-    measured: dict[str, Any] = {}
+    if asked.source is not None:
+        made = json.loads(asked.source.read_text(encoding="utf-8"))
+    else:
+        chosen = PARTS if "all" in names else tuple(names) or (("convert",) if paths else BY_DEFAULT)
+        made = document.document(_measured(chosen, asked, paths), asked.quick)
+        if asked.json is not None:
+            if asked.json.is_file():
+                made = document.merged(json.loads(asked.json.read_text(encoding="utf-8")), made)
+            asked.json.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+    if asked.plot is not None:
+        page.draw(figures.figures(made), asked.plot)
+    if asked.docs:
+        page.write(made)
+    return 0
+
+
+def _measured(chosen: Sequence[str], asked: argparse.Namespace, paths: list[Path]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         # Installed programs have their bytecode; a process that must not write it measures the compiler.
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         os.environ.setdefault("PYTHONPYCACHEPREFIX", folder)
-        for name in chosen:
-            measured[name] = _measure(name, asked, paths)
-    if asked.json is not None:
-        made = document.document(measured, quick=False)
-        if asked.json.is_file():
-            made = document.merged(json.loads(asked.json.read_text(encoding="utf-8")), made)
-        asked.json.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
-    return 0
+        return {name: _measure(name, asked, paths) for name in chosen}
 
 
 def _measure(name: str, asked: argparse.Namespace, paths: list[Path]) -> dict[str, Any]:
     if name == "convert":
         if paths:
             return _given(paths)
-        sizes = [each for each in packages.SIZES if asked.sizes is None or each.megabytes in asked.sizes]
-        counts = packages.COUNTS if asked.counts is None else asked.counts
-        part = convert.bench(sizes, counts, report=_show)
+        wanted = asked.sizes or ([packages.SIZES[0].megabytes] if asked.quick else None)
+        sizes = [each for each in packages.SIZES if wanted is None or each.megabytes in wanted]
+        counts = asked.counts if asked.counts is not None else () if asked.quick else packages.COUNTS
+        part = convert.bench(sizes, counts, rounds=1 if asked.quick else None, report=_show)
         _show(tables.threads_table(part["threads"]))
         return part
     if name == "audit":
-        return audit.bench(paths or None, report=_show)
+        given = paths or ([published("contourpy-1.4.0-cp313").get()] if asked.quick else None)
+        return audit.bench(given, rounds=1 if asked.quick else None, report=_show)
     if name == "mirror":
         part = mirror.bench(asked.artifacts)
         _show(mirror.table(part))
         return part
-    part, table = (downloads.bench(), downloads.table) if name == "downloads" else (serve.bench(), serve.table)
+    part, table = (
+        (downloads.bench(1 if asked.quick else None), downloads.table) if name == "downloads" else (serve.bench(), serve.table)
+    )
     _show(table(part))
     return part
 

@@ -14,6 +14,8 @@ from tests.bench import tools
 from tests.helpers.cache import REPOSITORY
 
 KIND, VERSION = "conda2wheel-bench", 1
+# Lists of rows, and what tells one row from another.
+ROWS = {"by_size": ("size", "archive"), "by_count": ("size", "archive"), "threads": ("package",), "wheels": ("wheel",)}
 LIBRARIES = ("deflate", "zstandard", "py-rattler", "conda-package-handling")
 
 
@@ -31,14 +33,26 @@ def document(parts: dict[str, Any], quick: bool) -> dict[str, Any]:
 
 
 def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """An older document with the parts that were measured again; each part keeps its own machine, date and commit.
+    """An older document with what was measured again: rows of a part replace those of the same package, others stay.
+
+    Parts keep machine, date and commit of their newest rows.
 
     Raises:
         ValueError: the older one is none of this kind and version.
     """
     if (old.get("kind"), old.get("version")) != (KIND, VERSION):
         raise ValueError(f"not a document of {KIND} {VERSION}, but {old.get('kind')} {old.get('version')}")
-    return {**new, "parts": {**old["parts"], **new["parts"]}}
+    parts = {name: _with_rows(old["parts"].get(name, {}), part) for name, part in new["parts"].items()}
+    return {**new, "parts": {**old["parts"], **parts}}
+
+
+def _with_rows(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    rows = {}
+    for name, keys in ROWS.items():
+        if name in old and name in new:
+            found = {tuple(row[key] for key in keys): row for row in (*old[name], *new[name])}
+            rows[name] = list(found.values())
+    return {**new, **rows}
 
 
 def part(**figures: Any) -> dict[str, Any]:

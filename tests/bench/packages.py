@@ -53,17 +53,11 @@ SIZES = (Size(0.4, "contourpy"), Size(1.3, "awkward-cpp"), Size(10), Size(45, "p
 def together(total: int, archive: ArchiveType) -> Path:
     """A package of all wheels of one platform, over and over, until it has that many bytes.
 
-    A copy differs from the one before it: a side module by a custom section, any other file by its last line.
+    The copies of a file differ: a side module by a custom section, any other file by its last line.
     """
 
     def make(folder: Path) -> None:
-        files, size = {}, 0
-        for path, content in _endless():
-            files[path] = content
-            size += len(content)
-            if size >= total:
-                break
-        _pack(folder, f"together-{total // MB}", files, archive)
+        _pack(folder, f"together-{total // MB}", together_files(total), archive)
 
     return only(cached("bench", ("together", total, archive, MAKING), make))
 
@@ -72,19 +66,35 @@ def counted(count: int, archive: ArchiveType, total: int = COUNTED) -> Path:
     """A package of that many files of Python, which have the same bytes together for any count."""
 
     def make(folder: Path) -> None:
-        sources = b"".join(content for path, content in _contents() if path.endswith(".py"))
-        text = (sources * (total // len(sources) + 1))[:total]
-        each = -(-total // count)
-        files = {
-            f"counted/part{number // 500}/file{number}.txt": text[number * each : (number + 1) * each] for number in range(count)
-        }
-        _pack(folder, f"counted-{count}", {"counted/__init__.py": b"", **files}, archive)
+        _pack(folder, f"counted-{count}", counted_files(count, total), archive)
 
     return only(cached("bench", ("counted", count, total, archive, MAKING), make))
 
 
+def together_files(total: int) -> dict[str, bytes]:
+    """At least that many bytes, by path below site-packages."""
+    files, size = {}, 0
+    for path, content in _endless():
+        files[path] = content
+        size += len(content)
+        if size >= total:
+            break
+    return files
+
+
+def counted_files(count: int, total: int) -> dict[str, bytes]:
+    """That many files with exactly that many bytes, by path below site-packages, beside an empty `__init__.py`."""
+    sources = b"".join(content for path, content in wheel_contents() if path.endswith(".py"))
+    text = (sources * (total // len(sources) + 1))[:total]
+    each = -(-total // count)
+    files = {
+        f"counted/part{number // 500}/file{number}.txt": text[number * each : (number + 1) * each] for number in range(count)
+    }
+    return {"counted/__init__.py": b"", **files}
+
+
 @cache
-def _contents() -> tuple[tuple[str, bytes], ...]:
+def wheel_contents() -> tuple[tuple[str, bytes], ...]:
     """The files of the wheels of `PYTHON`'s platform, the small ones first, without their dist-info."""
     found = []
     wheels = [each.get() for each in PUBLISHED if each.platform == "pyemscripten_2025_0"]
@@ -98,7 +108,7 @@ def _contents() -> tuple[tuple[str, bytes], ...]:
 
 def _endless() -> Iterator[tuple[str, bytes]]:
     for number in itertools.count():
-        for path, content in _contents():
+        for path, content in wheel_contents():
             yield f"together/copy{number}/{path}", content if number == 0 else _changed(content, number)
 
 

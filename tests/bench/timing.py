@@ -59,7 +59,6 @@ def ratio(one: Times, other: Times, clock: str = "wall") -> Ratio:
 
 def measure(work: Callable[[], object]) -> tuple[float, float]:
     """Seconds of the clock and of the processor that one call takes."""
-    gc.collect()
     cpu, wall = _processor(), time.perf_counter()
     work()
     return time.perf_counter() - wall, _processor() - cpu
@@ -77,6 +76,7 @@ def by_turns(works: Mapping[str, Callable[[], object]], rounds: int | None = Non
     names = list(works)
     done, wanted = 0, rounds
     while wanted is None or done < wanted:
+        gc.collect()  # of what earlier rounds left
         for name in names if done % 2 == 0 else reversed(names):  # none always comes after the same one
             measured[name].append(measure(works[name]))
         done += 1
