@@ -21,7 +21,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 from conda2wheel._version import __version__
 from conda2wheel.channels.downloads import Downloads
@@ -35,7 +34,7 @@ from conda2wheel.mirror.publish.catalogue import MirrorRecord
 from conda2wheel.mirror.publish.entries import YankReasons, entries_of
 from conda2wheel.mirror.publish.generation import IndexEntry, current, generations, index_pages, read_generation
 from conda2wheel.mirror.publish.pages import page_files
-from conda2wheel.mirror.publish.publisher import PublishResult, publish
+from conda2wheel.mirror.publish.publisher import MakeFiles, PublishResult, RepeatableFiles, publish
 from conda2wheel.mirror.publish.pyodide_locks import lock_files
 from conda2wheel.mirror.publish.pypi import OtherIndex
 from conda2wheel.mirror.report.collect import report_items, run_counts, run_history
@@ -172,9 +171,10 @@ class _ActiveRun:
         self.store.clock()  # it writes: a store that refuses writes ends the run before any work
         found = list_packages(self.config.channels, self.options.downloads)
         listed, self.left_out = found.packages, found.left_out
+        changes = self.state.compare(listed)
         if not self.options.accept_vanished:
-            check_vanished(listed, self.state)
-        changes = self.state.record_listing(listed, self.started)
+            check_vanished(changes, self.state)
+        self.state.record_listing(listed, self.started, changes)
         self.plan = make_plan(listed, self.config, self.state, self.started, changes, self.left_out)
         for note in self.plan.notes:
             self.options.log(note)
@@ -187,7 +187,8 @@ class _ActiveRun:
         tasks: Sequence[PlannedTask] = self.plan.to_do[: self.options.limit]
         for _ in range(ROUNDS):
             self._work(tasks)
-            self._share(listed, changes)
+            if tasks:
+                self._share(listed, changes)
             if not self.options.publish:
                 return
             self.published = publish_state(self.config, self.store, self.state, self.plan, self.options.now(), self.options.log)
@@ -305,15 +306,14 @@ class _Lanes:
         self._view.finished(lane, self._names[result.key], result)
 
 
-def check_vanished(listed: Sequence[ChannelPackage], state: MirrorState) -> None:
+def check_vanished(changes: ChannelChanges, state: MirrorState) -> None:
     """Stop a run whose channel lists next to nothing: that is more often an accident than intended, and would yank everything.
 
     Raises:
         Failed: "vanished" where more than half of a channel's packages are gone.
     """
-    before = Counter(known.package.channel for known in state.packages() if known.gone is None)
-    gone = Counter(package.channel for package in state.compare(listed).vanished)
-    for channel, count in before.items():
+    gone = Counter(package.channel for package in changes.vanished)
+    for channel, count in state.count_packages().items():
         if count >= MIN_PACKAGES and gone[channel] > count * MAX_VANISHED:
             message = f"{channel}: {gone[channel]} of its {count} packages are no longer listed; nothing was changed"
             raise Failed("vanished", message, "if that is intended, run it once with --accept-vanished")
@@ -327,24 +327,32 @@ def publish_state(
     return publish(
         store,
         entries_of(plan, results),
-        state.manifest(),
+        state.manifest,
         now=now,
         grace=config.output.grace,
         yank_reason=YankReasons(plan, results),
-        make_files=partial(_files, config, store, MirrorRecord.of(config.channels, state, plan), now, log),
+        make_files=_files(config, store, state, plan, now, log),
     )
 
 
 def _files(
-    config: MirrorConfig, store: Store, record: MirrorRecord, now: float, log: Log, entries: Sequence[IndexEntry]
-) -> Mapping[str, bytes]:
+    config: MirrorConfig, store: Store, state: MirrorState, plan: MirrorPlan, now: float, log: Log
+) -> RepeatableFiles | MakeFiles:
     """The lock files of an index; its pages with whole addresses, and its pages for people, if the configuration wants them."""
-    simple = {} if config.output.url is None else index_pages(entries, config.output.url)
-    locks = lock_files(entries)
-    if not config.output.pages:
-        return {**simple, **locks}
-    pypi = None if config.output.pypi is None else OtherIndex(config.output.pypi, now)
-    return {**simple, **locks, **page_files(store, record, entries, locks, log, pypi)}
+    url = config.output.url
+
+    def machines(entries: Sequence[IndexEntry]) -> Mapping[str, bytes]:
+        simple = {} if url is None else index_pages(entries, url)
+        return {**simple, **lock_files(entries)}
+
+    def people(entries: Sequence[IndexEntry]) -> Mapping[str, bytes]:
+        files = machines(entries)
+        pypi = None if config.output.pypi is None else OtherIndex(config.output.pypi, now)
+        record = MirrorRecord.of(config.channels, state, plan)
+        locks = [name for name in files if not name.startswith("simple/")]
+        return {**files, **page_files(store, record, entries, locks, log, pypi)}
+
+    return people if config.output.pages else RepeatableFiles(machines, url or "")
 
 
 def reset_missing(plan: MirrorPlan, state: MirrorState, published: PublishResult) -> tuple[PlannedTask, ...]:

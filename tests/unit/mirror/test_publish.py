@@ -19,7 +19,7 @@ import pytest
 from conda2wheel.errors import Failed
 from conda2wheel.mirror.publish.activate import serve
 from conda2wheel.mirror.publish.generation import Generation, IndexEntry, current, generations, index_pages, missing
-from conda2wheel.mirror.publish.publisher import publish
+from conda2wheel.mirror.publish.publisher import RepeatableFiles, publish
 from conda2wheel.mirror.publish.rollback import gc, rollback
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.mirror.store.lease import Lease
@@ -142,6 +142,40 @@ def test_a_wheel_that_is_missing_in_the_store_is_left_out_and_reported(store: St
     done = publish(store, [whole, lost, cut], {}, now=NOW, grace=DAY)
     assert [each.wheel.project for each in done.missing] == ["cut", "lost"]
     assert json.loads(served(store)["simple/index.json"])["projects"] == [{"name": "whole"}]
+
+
+def test_files_that_would_be_the_same_are_not_made_again(store: Store) -> None:
+    entries = put(store, entry("demo"), entry("other"))
+    made: list[int] = []
+
+    def lock_file(present: Sequence[IndexEntry]) -> dict[str, bytes]:
+        made.append(len(present))
+        return {"pyodide-lock-x.json": b"%d" % len(present)}
+
+    def run(*present: IndexEntry, inputs: str = "a") -> str:
+        read: list[str] = []
+
+        def state() -> dict[str, object]:
+            read.append(inputs)
+            return {}
+
+        made_by = RepeatableFiles(lock_file, inputs)
+        done = publish(store, present, state, now=NOW, grace=-1, make_files=made_by)
+        assert len(read) == done.new
+        return done.generation
+
+    first = run(*entries)
+    assert run(*entries) == first
+    assert made == [2]
+    assert run(*entries, inputs="b") == first  # it could have become another one
+    assert made == [2, 2]
+    store.delete([entries[1].wheel.blob])
+    second = run(*entries)
+    assert made == [2, 2, 1]
+    assert store.get("pyodide-lock-x.json") == b"1"
+    put(store, *entries)
+    assert run(*entries) not in (first, second)
+    assert store.get("pyodide-lock-x.json") == b"2"
 
 
 def test_further_files_are_served_and_belong_to_the_generation(store: Store) -> None:

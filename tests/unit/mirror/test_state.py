@@ -116,6 +116,15 @@ def test_results_are_read_back_unchanged(state: MirrorState) -> None:
     assert state.counts([made, key(package("four"))]) == {("done", None): 1, ("pending", None): 1}
 
 
+def test_a_result_is_read_once_until_it_changes(state: MirrorState) -> None:
+    item = key(package("a"))
+    state.finish(ItemResult(item, "failed", "network", "no route"), NOW)
+    first = state.results()[item]
+    assert state.results([item])[item] is first
+    state.finish(ItemResult(item, "failed", "disk", "full"), NOW)
+    assert state.results()[item].code == "disk"
+
+
 def test_failed_items_wait_longer_each_time_and_are_then_quarantined(state: MirrorState) -> None:
     at, other = key(package("poison")), key(package("good"))
     state.add_items([at, other])

@@ -102,6 +102,9 @@ def test_lists_have_only_objects_below_the_folder(store: Store) -> None:
     assert sorted((meta.path, meta.size) for meta in store.list("g")) == [("g/1/a", 5), ("g/1/b/c", 7), ("g/2/a", 5)]
     assert sorted(meta.path for meta in store.list()) == ["g/1/a", "g/1/b/c", "g/2/a", "gg/x", "top"]
     assert list(store.list("none")) == []
+    assert store.sizes(["g/1/b/c", "top", "g/1", "none", "gg/x/y"]) == {"g/1/b/c": 7, "top": 3}
+    assert store.sizes(["g/1/a"]) == {"g/1/a": 5}
+    assert store.sizes([]) == {}
     assert (store.folders("g"), store.folders("none")) == (("1", "2"), ())
 
 

@@ -102,7 +102,7 @@ class Generation:
     """A generation as its manifest describes it.
 
     `sha256` is the manifest's. `files` has the sha256 of its files by path. `state` is the mirror's state at that time, for
-    `MirrorState.rebuild`.
+    `MirrorState.rebuild`. `inputs` is what the files were made of beside the entries, where that is known.
     """
 
     name: str
@@ -113,6 +113,7 @@ class Generation:
     entries: tuple[IndexEntry, ...]
     files: Mapping[str, str]
     state: Mapping[str, Any] = field(repr=False, default_factory=dict)
+    inputs: str | None = None
 
 
 def current(store: Store) -> Pointer | None:
@@ -154,7 +155,8 @@ def read_generation(store: Store, name: str, sha256: str | None = None) -> Gener
         document = json.loads(data)
         entries = tuple(map(IndexEntry.from_json, document["entries"]))
         since, parent, files = document["created"], document["parent"], dict(document["files"])
-        return Generation(name, sha(data), document["digest"], since, parent, entries, files, dict(document["state"]))
+        state, inputs = dict(document["state"]), document.get("inputs")
+        return Generation(name, sha(data), document["digest"], since, parent, entries, files, state, inputs)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(store, path, error) from None
 
@@ -227,7 +229,7 @@ def sha(data: bytes) -> str:
 
 def missing(store: Store, entries: Sequence[IndexEntry]) -> tuple[IndexEntry, ...]:
     """List the entries whose wheel, in its size, or metadata is not in the store."""
-    sizes = {info.path: info.size for info in store.list("blobs")}
+    sizes = store.sizes([path for entry in entries for path in (entry.wheel.blob, f"{entry.wheel.blob}.metadata")])
     return tuple(e for e in entries if sizes.get(e.wheel.blob) != e.wheel.size or f"{e.wheel.blob}.metadata" not in sizes)
 
 

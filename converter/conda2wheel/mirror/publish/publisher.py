@@ -39,6 +39,18 @@ MakeFiles = Callable[[Sequence[IndexEntry]], Mapping[str, bytes]]
 
 
 @dataclass(frozen=True)
+class RepeatableFiles:
+    """A way of making files that gives the same ones for the same entries, this version of conda2wheel, and the same `inputs`."""
+
+    make: MakeFiles
+    inputs: str
+
+    def __call__(self, entries: Sequence[IndexEntry]) -> Mapping[str, bytes]:
+        """Make the files."""
+        return self.make(entries)
+
+
+@dataclass(frozen=True)
 class PublishResult:
     """The outcome of a publish.
 
@@ -60,7 +72,7 @@ class PublishResult:
 def publish(
     store: Store,
     entries: Iterable[IndexEntry],
-    state: Mapping[str, Any],
+    state: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
     *,
     now: float,
     grace: float,
@@ -72,12 +84,12 @@ def publish(
     Args:
         store: the store to publish to.
         entries: the wheels that the index shall have.
-        state: `MirrorState.manifest()`, kept as `Generation.state` for `MirrorState.rebuild`.
+        state: `MirrorState.manifest`, called for a new generation; kept as `Generation.state` for `MirrorState.rebuild`.
         now: seconds since 1970.
         grace: seconds for which a yanked entry stays in the index.
         yank_reason: why an entry of the index before that is not among `entries` is yanked.
         make_files: makes further files of the index (lock files), by path below the store's top, of its entries; a page that it
-            makes is taken instead of the usual one.
+            makes is taken instead of the usual one. Those of `RepeatableFiles` are not made again for the same entries.
 
     Raises:
         Failed: "locked" where another process publishes, "store" where the store fails; the published index stays as it was.
@@ -88,8 +100,6 @@ def publish(
         choice = choose(entries, previous, now=now, grace=grace, yank_reason=yank_reason)
         present = usable(choice.entries, frozenset(missing(store, choice.entries)))
         lacking = set(choice.entries) - set(present)
-        files = index_pages(present) | dict(make_files(present))
-        digest = digest_of(files)
         result = PublishResult(
             "",
             new=False,
@@ -99,6 +109,12 @@ def publish(
             yanked=choice.yanked,
             removed=choice.removed,
         )
+        inputs = f"{__version__} {make_files.inputs}" if isinstance(make_files, RepeatableFiles) else None
+        if parent is not None and inputs is not None and (parent.inputs, parent.entries) == (inputs, present):
+            serve(store, parent, lease.check)
+            return replace(result, generation=parent.name)
+        files = index_pages(present) | dict(make_files(present))
+        digest = digest_of(files)
         if pointer is not None and parent is not None and (parent.digest == digest or digest in pointer.withdrawn):
             serve(store, parent, lease.check)  # finishes a publish that was interrupted after the pointer was set
             return replace(result, generation=parent.name, withdrawn=parent.digest != digest)
@@ -109,9 +125,10 @@ def publish(
             "created": now,
             "parent": None if pointer is None else pointer.generation,
             "version": __version__,
+            "inputs": inputs,
             "files": {path: sha(data) for path, data in files.items()},
             "entries": [entry.json() for entry in present],
-            "state": dict(state),
+            "state": dict(state() if callable(state) else state),
         }
         generation = _write(store, lease, manifest, files, pointer)
         serve(store, generation, lease.check, files)

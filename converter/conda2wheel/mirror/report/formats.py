@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -21,7 +21,7 @@ from conda2wheel.files.escape import printable
 from conda2wheel.files.writing import write_file
 from conda2wheel.mirror.report.missing import KINDS
 from conda2wheel.mirror.report.model import CHANGES, PENDING, MirrorReport, ReportItem
-from conda2wheel.mirror.report.pages import pages
+from conda2wheel.mirror.report.pages import pages_below
 from conda2wheel.mirror.report.text import text
 from conda2wheel.mirror.state.model import RESULT_STATUSES
 
@@ -36,9 +36,15 @@ def files(report: MirrorReport, root: str = "") -> dict[str, bytes]:
         report: the report; the same report gives the same bytes.
         root: the path from the files to the folder of `blobs/`.
     """
+    return files_below(report, (root,))[0]
+
+
+def files_below(report: MirrorReport, roots: Sequence[str]) -> list[dict[str, bytes]]:
+    """`files` for several roots, in which only the page differs."""
     document = report.json()
     texts = {"report.json": _json(document), "report.xml": junit(report), "report.txt": text(report, every=True)}
-    return {name: content.encode("utf-8", "replace") for name, content in texts.items()} | dict(pages(document, root))
+    contents = {name: content.encode("utf-8", "replace") for name, content in texts.items()}
+    return [contents | found for found in pages_below(document, roots)]
 
 
 def json_text(report: MirrorReport) -> str:

@@ -360,6 +360,10 @@ class MirrorReport:
 
     def json(self) -> dict[str, Any]:
         """The JSON form, as docs/reference/mirror-report.md describes it. Keys are added, never removed."""
+        return dict(self._document)
+
+    @cached_property
+    def _document(self) -> dict[str, Any]:
         return {
             "schema": SCHEMA_VERSION,
             "kind": "mirror-report",

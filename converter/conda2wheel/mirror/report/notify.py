@@ -19,9 +19,8 @@ from conda2wheel.files.writing import write_file
 from conda2wheel.mirror.config import MirrorConfig
 from conda2wheel.mirror.publish.generation import IndexEntry
 from conda2wheel.mirror.publish.pyodide_locks import runtimes_of
-from conda2wheel.mirror.report.formats import files, json_text, metrics, write_metrics
+from conda2wheel.mirror.report.formats import files_below, json_text, metrics, write_metrics
 from conda2wheel.mirror.report.model import MirrorReport
-from conda2wheel.mirror.report.pages import pages
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.net.cache import cache_folder
 from conda2wheel.net.urls import redacted
@@ -55,14 +54,13 @@ def runtimes(entries: Iterable[IndexEntry], log: Log) -> tuple[Runtime, ...]:
 
 def distribute(report: MirrorReport, config: MirrorConfig, store: Store | None, log: Log) -> None:
     """Write a report to its folder, the metrics file and the store (None: to no store), and send it to [notify]."""
-    contents = files(report)
+    contents, served = files_below(report, ("", "../"))  # beside the state; in the store, whose report/ is below its top
     folder = report_folder(config)
     _try(log, lambda: _write(folder, {**contents, METRICS: metrics(report).encode("utf-8", "replace")}))
     if config.notify.metrics is not None:
         path = config.notify.metrics
         _try(log, lambda: write_metrics(report, path))
     if store is not None:
-        served = {**contents, "report.html": pages(report.json(), root="../")["report.html"]}
         _try(log, lambda: store.put_all((f"{STORE_FOLDER}/{name}", data) for name, data in served.items()))
     if config.notify.when == "always" or report.exit_status:
         notify(report, config, log)

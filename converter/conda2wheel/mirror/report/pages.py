@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
@@ -27,6 +27,8 @@ FILTERS = (*STATUSES, "quarantined", "runs_except")  # counts by which the table
 LABELS = {"bytes": "of wheels", "runs_except": "run except for a part"}
 LISTED = 200  # missing distributions in the page; report.json has all
 REQUIRERS = 3  # wheels shown for each
+_JSON = json.JSONEncoder(separators=(",", ":")).encode
+_PLAIN = re.compile(r"[ -\[\]-~]*").fullmatch  # ASCII without a backslash: nothing in it was escaped
 
 
 def pages(report: Mapping[str, Any], root: str = "") -> Mapping[str, bytes]:
@@ -36,33 +38,42 @@ def pages(report: Mapping[str, Any], root: str = "") -> Mapping[str, bytes]:
         report: `MirrorReport.json`, schema 1; the same report gives the same bytes.
         root: the path from the files to the folder of `blobs/`.
     """
-    found = {name: files(__package__).joinpath(name).read_bytes() for name in ASSETS}
-    found["report.html"] = _page(_clean(report), root).encode()
-    return found
+    return pages_below(report, (root,))[0]
+
+
+def pages_below(report: Mapping[str, Any], roots: Sequence[str]) -> list[dict[str, bytes]]:
+    """`pages` for several roots, which takes hardly longer than for one."""
+    assets = {name: files(__package__).joinpath(name).read_bytes() for name in ASSETS}
+    parts = _parts(_clean({key: value for key, value in report.items() if key != "items"}))
+    data = _data(report["items"])
+    template = Template(files(__package__).joinpath("report.html").read_text(encoding="utf-8"))
+    htmls = (template.substitute(parts, data=f'{{"root":{_script(root)},{data}}}') for root in roots)
+    return [{**assets, "report.html": html.encode()} for html in htmls]
 
 
 def _clean(value: Any) -> Any:
     """The same value with control characters escaped."""
     if isinstance(value, str):
-        return printable(value)
+        return value if value.isprintable() else printable(value)
+    if value is None or isinstance(value, int | float):
+        return value
     if isinstance(value, Mapping):
         return {printable(key): _clean(each) for key, each in value.items()}
     return [_clean(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def _page(report: Mapping[str, Any], root: str) -> str:
-    template = Template(files(__package__).joinpath("report.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        title=escape(f"Wheels of {', '.join(_short(channel) for channel in report['channels']) or 'no channel'}"),
-        about=escape(_about(report)),
-        look=_attention(report),
-        tiles=_tiles(report),
-        changes=_changes(report),
-        cards="".join(_cards(report)),
-        data=_data(report, root),
-        missing=_missing(report),
-        codes=_codes(),
-    )
+def _parts(report: Mapping[str, Any]) -> dict[str, str]:
+    """What the template has, without the data."""
+    return {
+        "title": escape(f"Wheels of {', '.join(_short(channel) for channel in report['channels']) or 'no channel'}"),
+        "about": escape(_about(report)),
+        "look": _attention(report),
+        "tiles": _tiles(report),
+        "changes": _changes(report),
+        "cards": "".join(_cards(report)),
+        "missing": _missing(report),
+        "codes": _codes(),
+    }
 
 
 def _short(channel: str) -> str:
@@ -189,11 +200,22 @@ def _bars(rows: Iterable[tuple[str, float, str]], kind: str) -> str:
     return f'<table class="bars">{lines}</table>'
 
 
-def _data(report: Mapping[str, Any], root: str) -> str:
-    """The data of `report.js` as JSON in which no `</script>` or `<!--` can occur."""
+def _data(items: Iterable[Mapping[str, Any]]) -> str:
+    """The data of `report.js` beside the root: members of a JSON object in which no `</script>` or `<!--` can occur."""
     codes = {code: {"meaning": row.meaning, "advice": row.advice} for code, row in REFUSAL_CODES.items()}
-    data = {"root": root, "codes": codes, "items": [_compact(item) for item in report["items"]]}
-    text = json.dumps(data, separators=(",", ":"))
+    return f'"codes":{_script(codes)},"items":[{",".join(map(_item, items))}]'
+
+
+def _item(item: Mapping[str, Any]) -> str:
+    text = _JSON(_compact(item))
+    return _for_script(text if _PLAIN(text) else _JSON(_compact(_clean(item))))
+
+
+def _script(value: Any) -> str:
+    return _for_script(_JSON(value))
+
+
+def _for_script(text: str) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 

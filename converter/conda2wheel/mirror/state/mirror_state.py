@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sqlite3
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -93,6 +94,7 @@ class MirrorState:
         """Open or create the file. Raises `StateCorruptedError` and `Failed` as `database.connect` does."""
         self.path = path
         self._db = connect(path)
+        self._read: dict[ItemKey, tuple[str, ItemResult]] = {}  # a run asks several times for the same results
 
     @classmethod
     def open(cls, path: str | Path) -> MirrorState:
@@ -173,13 +175,16 @@ class MirrorState:
             found["vanished"] = [each.package for each in self.packages() if _address(each.package) in vanished]
         return ChannelChanges(**{name: tuple(each) for name, each in found.items()})
 
-    def record_listing(self, packages: Iterable[ChannelPackage], now: float) -> ChannelChanges:
+    def record_listing(
+        self, packages: Iterable[ChannelPackage], now: float, changes: ChannelChanges | None = None
+    ) -> ChannelChanges:
         """Record the complete listing of all channels: packages that are not in it are gone since `now`.
 
-        Items that were refused for a missing library become due again if a package that they depend on is new.
+        `changes` are what `compare` has just found, if it was called. Items that were refused for a missing library become due
+        again if a package that they depend on is new.
         """
         packages = tuple(packages)
-        changes = self.compare(packages)
+        changes = self.compare(packages) if changes is None else changes
         with transaction(self._db, self.path) as db:
             # After a clock was set back, a package that is gone since a future time would never reach the end of its grace.
             db.execute("UPDATE package SET gone = ? WHERE gone > ?", (now, now))
@@ -198,6 +203,11 @@ class MirrorState:
             rows = self._db.execute("SELECT document, seen, gone FROM package ORDER BY channel, subdir, filename").fetchall()
         return [KnownPackage(_package(json.loads(row["document"])), row["seen"], row["gone"]) for row in rows]
 
+    def count_packages(self) -> Counter[str]:
+        """The number of packages that each channel has."""
+        with converted_errors(self.path):
+            return Counter(dict(self._db.execute("SELECT channel, COUNT(*) FROM package WHERE gone IS NULL GROUP BY channel")))
+
     def add_packages(self, packages: Iterable[ChannelPackage], now: float) -> None:
         """Record packages that are converted outside of a run; those that are known stay as they are."""
         rows = [_row(each, now, None) for each in packages]
@@ -209,7 +219,7 @@ class MirrorState:
         with transaction(self._db, self.path) as db:
             db.executemany(
                 "INSERT OR IGNORE INTO item (package, converter, options, platform, status) VALUES (?, ?, ?, ?, 'pending')",
-                map(dataclasses.astuple, keys),
+                map(_values, keys),
             )
 
     def due(self, keys: Iterable[ItemKey], now: float) -> list[ItemKey]:
@@ -227,7 +237,7 @@ class MirrorState:
     def start(self, key: ItemKey, now: float) -> None:
         """Record that work on an item begins."""
         with transaction(self._db, self.path) as db:
-            db.execute(_START, (now, *dataclasses.astuple(key)))
+            db.execute(_START, (now, *_values(key)))
 
     def finish(self, result: ItemResult, now: float, tries: int = 0) -> ItemStatus:
         """Record the result of an item and return its status.
@@ -235,7 +245,7 @@ class MirrorState:
         A failed item becomes due again after the pause of its class, or quarantined after `tries` (0: those of its class). An
         item that is done or refused stays so, even if a second worker with the same item fails later.
         """
-        key = dataclasses.astuple(result.key)
+        key = _values(result.key)
         with transaction(self._db, self.path) as db:
             row = db.execute(_STATUS, key).fetchone()
             previous: ItemStatus = row["status"] if row else "pending"
@@ -270,18 +280,18 @@ class MirrorState:
             fitting = {each.sha256 for each, fits in zip(packages, MatchSpecs([spec]).fit(packages), strict=True) if fits}
             items = [item for item in items if item.key.package in fitting]
         with transaction(self._db, self.path) as db:
-            db.executemany(_RESET, [dataclasses.astuple(item.key) for item in items])
+            db.executemany(_RESET, [_values(item.key) for item in items])
         return tuple(item.key for item in items)
 
     def reset(self, keys: Iterable[ItemKey]) -> None:
         """Make items due as if they were new, because the store has lost their wheels."""
         with transaction(self._db, self.path) as db:
-            db.executemany(_RESET, map(dataclasses.astuple, keys))
+            db.executemany(_RESET, map(_values, keys))
 
     def items(self, packages: Collection[str] | None = None) -> dict[ItemKey, MirrorItem]:
         """All known items, including those of earlier converters and options; or those of packages, by their sha256."""
         with converted_errors(self.path):
-            rows = self._db.execute(*_of_packages("SELECT * FROM item", packages)).fetchall()
+            rows = self._db.execute(*_of_packages(_ITEMS, packages)).fetchall()
         return {
             (key := _key(row)): MirrorItem(key, row["status"], row["code"], row["attempts"], row["broken"], row["next_try"])
             for row in rows
@@ -301,7 +311,7 @@ class MirrorState:
             ).fetchall()
         found = {_key(row): row["document"] for row in rows}
         if keys is None:
-            return {key: self._parse(document) for key, document in found.items()}
+            return {key: self._parse(key, document) for key, document in found.items()}
         status = {_key(row): row["status"] for row in rows}
         older = {(key.package, key.platform): found[key] for key in found if status[key] == "done"}
         chosen = {
@@ -310,13 +320,18 @@ class MirrorState:
             else older.get((key.package, key.platform), found.get(key))
             for key in keys
         }
-        return {key: self._parse(document) for key, document in chosen.items() if document is not None}
+        return {key: self._parse(key, document) for key, document in chosen.items() if document is not None}
 
-    def _parse(self, document: str) -> ItemResult:
+    def _parse(self, key: ItemKey, document: str) -> ItemResult:
+        known = self._read.get(key)
+        if known is not None and known[0] == document:
+            return known[1]
         try:
-            return ItemResult.from_json(json.loads(document))
+            result = ItemResult.from_json(json.loads(document))
         except ValueError as error:
             raise StateCorruptedError(self.path, str(error)) from None
+        self._read[key] = document, result
+        return result
 
     def counts(self, keys: Iterable[ItemKey] | None = None) -> dict[tuple[ItemStatus, str | None], int]:
         """Count `keys` (None: all items) by status and code."""
@@ -334,7 +349,7 @@ class MirrorState:
         """Delete the items without a wheel of earlier converters and options, that is all but `keep`; returns how many."""
         names = [item.key for item in self.items().values() if item.key not in keep and item.status != "done"]
         with transaction(self._db, self.path) as db:
-            db.executemany(_DELETE, map(dataclasses.astuple, names))
+            db.executemany(_DELETE, map(_values, names))
         return len(names)
 
     def begin_run(self, now: float) -> int:
@@ -377,6 +392,8 @@ _INSERT_NEW_PACKAGE = "INSERT OR IGNORE INTO package VALUES (?, ?, ?, ?, ?, ?, ?
 _MOST_PARAMETERS = 500  # of one statement: SQLite allows 999
 _INSERT_ITEM = "INSERT OR REPLACE INTO item VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
+# Not the documents, which are long.
+_ITEMS = "SELECT package, converter, options, platform, status, code, attempts, broken, next_try FROM item"
 _ITEM = "WHERE package = ? AND converter = ? AND options = ? AND platform = ?"
 _START = f"UPDATE item SET started = ? {_ITEM}"  # noqa: S608 - only constants
 _STATUS = f"SELECT status, attempts FROM item {_ITEM}"  # noqa: S608
@@ -400,7 +417,7 @@ def _reset_missing_libraries(db: sqlite3.Connection, new: set[str]) -> None:
     """Reset refusals for a missing library, the one verdict that depends on the rest of the channel."""
     rows = db.execute(_REFUSED_FOR_LIBRARY) if new else ()
     found = [_key(row) for row in rows if new & {spec_name(spec) for spec in json.loads(row["listed"])["depends"]}]
-    db.executemany(_RESET, map(dataclasses.astuple, found))
+    db.executemany(_RESET, map(_values, found))
 
 
 def _address(package: ChannelPackage) -> tuple[str, str, str]:
@@ -413,6 +430,10 @@ def _row(package: ChannelPackage, seen: float, gone: float | None) -> tuple[Any,
 
 def _package(document: Mapping[str, Any]) -> ChannelPackage:
     return ChannelPackage(**with_tuples(document))
+
+
+def _values(key: ItemKey) -> tuple[str, str, str, str]:
+    return key.package, key.converter, key.options, key.platform
 
 
 def _key(row: Any) -> ItemKey:
@@ -433,6 +454,6 @@ def _rows_of(manifest: Mapping[str, Any]) -> tuple[list[tuple[Any, ...]], list[t
 def _item_rows(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Any, ...]]:
     for each in rows:
         result = ItemResult.from_json(each["done"])
-        key = dataclasses.astuple(result.key)
+        key = _values(result.key)
         document = json.dumps(result.json())
         yield (*key, each["status"], result.code, each["attempts"], 0, None, each["ended"], each["next_try"], document)

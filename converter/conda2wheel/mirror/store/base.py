@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import posixpath
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +84,12 @@ class Store(ABC):
     @abstractmethod
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """List all objects below a folder, in no particular order."""
+
+    def sizes(self, paths: Collection[str]) -> dict[str, int]:
+        """The sizes of those of these objects that exist."""
+        folder = posixpath.commonpath([*paths, posixpath.dirname(next(iter(paths)))]) if paths else ""
+        wanted = set(paths)
+        return {info.path: info.size for info in self.list(folder) if info.path in wanted} if wanted else {}
 
     @abstractmethod
     def folders(self, prefix: str = "") -> tuple[str, ...]:

@@ -6,7 +6,7 @@ FOLDER.mirror/   what the mirror needs for itself: generations, the pointer, its
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,6 +57,10 @@ class FlatStore(FolderStore):
     def head(self, path: str) -> ObjectInfo | None:
         private = self._store_of(path)
         return super().head(path) if private is None else private.head(path)
+
+    def sizes(self, paths: Collection[str]) -> dict[str, int]:
+        private = [path for path in paths if self._store_of(path) is not None]
+        return self._private.sizes(private) | super().sizes(set(paths).difference(private))
 
     def put(self, path: str, source: bytes | Path) -> None:
         private = self._store_of(path)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from conda2wheel.errors import Failed
@@ -107,6 +108,17 @@ class FolderStore(Store):
                 info = self.head(path.relative_to(self.root).as_posix())
                 if info is not None:  # it may have been deleted meanwhile
                     yield info
+
+    def sizes(self, paths: Collection[str]) -> dict[str, int]:
+        found = {}
+        root = str(self.root)
+        for path in paths:
+            name = f"{root}{os.sep}{path.replace('/', os.sep)}"
+            with _errors(f"read {name}"), suppress(FileNotFoundError, NotADirectoryError):
+                status = os.lstat(name)
+                if stat.S_ISREG(status.st_mode):
+                    found[path] = status.st_size
+        return found
 
     def folders(self, prefix: str = "") -> tuple[str, ...]:
         with _errors(f"list {self.root / prefix}"):
