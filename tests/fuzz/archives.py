@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import json
@@ -10,9 +11,11 @@ import random
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from typing import IO
 
 import zstandard
 
+from conda2wheel.conda import bzip2
 from conda2wheel.conda.archive import open_archive
 from conda2wheel.conda.open import open_local
 from conda2wheel.files.links import resolve_links
@@ -144,6 +147,34 @@ def resolved(entries: dict[str, ArchiveMember]) -> tuple[PackageFile, ...]:
     return resolve_links("x", entries, LIMITS).files
 
 
+def _run_bz2(data: bytes) -> None:
+    """Threads read what the standard library reads, and raise what it raises."""
+    found, error = _read_all(bzip2._ThreadedBz2(io.BytesIO(data), 2))
+    wanted, expected = _read_all(bz2.BZ2File(io.BytesIO(data)))
+    require(error == expected, f"{error!r} instead of {expected!r}")
+    require(wanted.startswith(found) or found.startswith(wanted), "other bytes")
+    require(bool(error) or found == wanted, "not as many bytes")
+
+
+def _read_all(stream: IO[bytes] | bzip2._ThreadedBz2) -> tuple[bytes, str]:
+    chunks = []
+    with contextlib.closing(stream):
+        try:
+            while chunk := stream.read(1 << 20):
+                chunks.append(chunk)
+                if sum(map(len, chunks)) > LIMITS.size:
+                    break
+        except (OSError, EOFError) as error:
+            return b"".join(chunks), repr(error)
+    return b"".join(chunks), ""
+
+
+def _bz2_seeds() -> Iterator[bytes]:
+    noise = random.Random(1).randbytes(60_000)  # noqa: S311 - reproducible, not secret
+    yield bz2.compress(noise + b"\0" * 999_999 + noise[::-1], 1)
+    yield bz2.compress(noise, 1) + bz2.compress(b"") + bz2.compress(noise[:99]) + b"after"
+
+
 def _in_wheel(name: str) -> Mutator:
     return json_document if name.endswith(".json") else either(plain, tokens, lines)
 
@@ -171,6 +202,15 @@ def _link_seeds() -> Iterator[bytes]:
 TARGETS = [
     Target("tar", "the headers of a tar, in a .tar.gz", _run_tar, _tar_seeds, tar, size=256 << 10, minute=35_000),
     Target("archive", ".conda, .tar.bz2 and .tar.gz as files", _run_archive, _archive_seeds, _packed, minute=25_000),
+    Target(
+        "bz2",
+        "blocks of a .bz2 in threads, beside the standard library",
+        _run_bz2,
+        _bz2_seeds,
+        plain,
+        size=256 << 10,
+        minute=2_000,
+    ),
     Target(
         "links", "symbolic and hard links among the members", _run_links, _link_seeds, either(lines, tokens, plain), minute=10_000
     ),

@@ -24,6 +24,7 @@ from conda2wheel.options import DEFAULT_LEVEL, Options, Pins
 from conda2wheel.recipes.model import RecipeBook
 from conda2wheel.results import ConversionWarning, Converted, Planned, error_json
 from conda2wheel.wheel.name_sources import NameSources
+from conda2wheel.wheel.packing import Packing
 
 logger = logging.getLogger(__name__)
 Result_co = TypeVar("Result_co", bound=Planned, covariant=True)
@@ -135,10 +136,14 @@ def convert(  # noqa: PLR0913 - a public function
 def convert_source(source: str, options: Options, context: Context, out: Path | None) -> Planned:
     """Run the whole pipeline for one source; with `out` None nothing is written. Raises as `convert`."""
     started = context.clock()
-    built = build(prepare(source, options, context), progress=context.progress)
-    if out is not None:
+    if out is None:
+        return replace(
+            build(prepare(source, options, context), progress=context.progress).write(None), seconds=context.clock() - started
+        )
+    with Packing(options.level) as packing:
+        built = build(prepare(source, options, context, packing), progress=context.progress, packing=packing)
         context.progress(f"writing {built.plan.filename}")
-    return replace(built.write(out), seconds=context.clock() - started)
+        return replace(built.write(out, packing), seconds=context.clock() - started)
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,9 @@ from conda2wheel.channels.search import DEFAULT_CHANNELS, locate
 from conda2wheel.commands.verdict import Verdict, judge
 from conda2wheel.conda.origin import MemberSource
 from conda2wheel.conda.package import CondaPackage
+from conda2wheel.conda.paths_json import SITE
 from conda2wheel.errors import require_several
-from conda2wheel.files.packagefile import Limits
+from conda2wheel.files.packagefile import Limits, PackageFile
 from conda2wheel.files.writing import write_file
 from conda2wheel.link.channel_lookup import ChannelLibraries
 from conda2wheel.link.common_wheel import CommonWheel
@@ -47,9 +48,11 @@ from conda2wheel.options import Options, Pins
 from conda2wheel.programs.libraries import link_programs, merged
 from conda2wheel.recipes.model import RecipeBook
 from conda2wheel.results import ConversionWarning, Converted, Planned, explained
+from conda2wheel.wasm import dylink as dylink_section
 from conda2wheel.wheel.apply_recipe import AddedFile, added_files
 from conda2wheel.wheel.members import consulted_sources, wheel_members, with_provenance
 from conda2wheel.wheel.name_sources import NameSources
+from conda2wheel.wheel.packing import Packing
 from conda2wheel.wheel.plan import Plan, plan_wheel
 from conda2wheel.wheel.provenance import Provenance, allowed_warnings
 from conda2wheel.wheel.writer import Member, build_wheel, order
@@ -222,8 +225,10 @@ class Built:
     provenance: Provenance
     warnings: tuple[ConversionWarning, ...]
 
-    def write(self, folder: Path | None) -> Planned:
+    def write(self, folder: Path | None, packing: Packing | None = None) -> Planned:
         """Write the wheel into a folder, which is made if it does not exist; None: write nothing.
+
+        `packing` may have begun to compress members.
 
         Returns:
             `Converted`; with `folder` None the `Planned` result, without path and hash.
@@ -236,7 +241,7 @@ class Built:
             return planned
         path = folder / self.plan.filename
         moment, level = self.provenance.moment, self.provenance.options.level
-        sha256 = write_file(path, lambda: build_wheel(self.contents, f"{self.plan.stem}.dist-info", moment, level))
+        sha256 = write_file(path, lambda: build_wheel(self.contents, f"{self.plan.stem}.dist-info", moment, level, packing))
         warnings = tuple(dict.fromkeys((*planned.warnings, *size_warnings(path))))
         return Converted(**{**vars(planned), "wheel": path, "sha256": sha256, "warnings": warnings})
 
@@ -298,14 +303,27 @@ def read_package(package: CondaPackage, options: Options, context: Context, chan
     return Opened(package, replace(options, recipe=context.recipes.find(package), names=named.names), libraries)
 
 
-def prepare(source: str, options: Options, context: Context) -> Prepared:
+def prepare(source: str, options: Options, context: Context, packing: Packing | None = None) -> Prepared:
     """Open, read and plan: everything up to the first change of a file.
+
+    `packing` compresses what will probably be a member as it is, while the rest goes on.
 
     Raises:
         Refused: the package cannot become a wheel, with the code that says why.
         Failed: as `open_source`.
     """
-    return prepare_package(open_source(source, options, context))
+    opened = open_source(source, options, context)
+    if packing is not None and opened.package.opened == "archive":
+        packing.begin(file.blob for file in opened.package.files if stays(file))
+    return prepare_package(opened)
+
+
+def stays(file: PackageFile) -> bool:
+    """Whether a file will probably be a member as it is: it is of site-packages, and linking has no reason to change it.
+
+    A guess, which is cheap: wrong ones cost time and nothing else.
+    """
+    return bool(SITE.match(file.path)) and not (SHARED_OBJECT.search(file.name) and dylink_section.has_needed(file.blob.read()))
 
 
 def prepare_package(opened: Opened) -> Prepared:
@@ -327,6 +345,7 @@ def build(
     common: CommonWheel | None = None,
     progress: Progress = silent,
     library_wheels: LibraryWheels | None = None,
+    packing: Packing | None = None,
 ) -> Built:
     """Link, audit, and make the members of the wheel, its provenance and its SBOM.
 
@@ -335,20 +354,30 @@ def build(
         common: a wheel whose libraries are taken from it, if it is for the same platform; the new wheel then requires it.
         progress: called with one short line before each step.
         library_wheels: library wheels from which libraries are taken; the new wheel then requires these.
+        packing: compresses rewritten side modules and libraries while the audit goes on.
 
     Raises:
         Refused: missing-library, or the audit finds that the wheel does not load, or with `strict` that a part does not run.
     """
     with explained(lambda: (*prepared.plan.warnings, *prepared.libraries.notes)):
-        return _build(prepared, common, progress, library_wheels)
+        return _build(prepared, common, progress, library_wheels, packing)
 
 
-def _build(prepared: Prepared, common: CommonWheel | None, progress: Progress, library_wheels: LibraryWheels | None) -> Built:
+def _build(
+    prepared: Prepared,
+    common: CommonWheel | None,
+    progress: Progress,
+    library_wheels: LibraryWheels | None,
+    packing: Packing | None,
+) -> Built:
     plan = prepared.plan
     progress(f"linking {plan.filename}")
     linked = prepared.link(common, library_wheels)
     if linked.requirements:
         plan = plan.requiring(linked.requirements)
+    if packing is not None:
+        packing.begin(file.blob for file in (*linked.rewritten.values(), *linked.libraries.values()))
+        packing.begin(side.file.blob for path, side in plan.native.items() if path not in linked.rewritten)
     progress(f"auditing {plan.filename}")
     with explained(lambda: linked.warnings):
         verdict = _judge(prepared, linked)

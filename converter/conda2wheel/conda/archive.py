@@ -13,6 +13,7 @@ import stat
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, cast
@@ -78,7 +79,8 @@ def _open(stream: IO[bytes], path: Path, source: str, limits: Limits) -> Package
     if found.decompress is None:
         reader.read_conda(stream)
     else:
-        reader.read_tar(found.decompress(stream))
+        with closing(found.decompress(stream)) as unpacked:
+            reader.read_tar(unpacked)
     return replace(resolve_links(source, reader.entries, limits, packed), unterminated=reader.unterminated)
 
 
@@ -100,9 +102,15 @@ class StrictTarInfo(tarfile.TarInfo):
             raise
 
 
-def open_tar(stream: IO[bytes]) -> tarfile.TarFile:
-    """Open an uncompressed tar as a stream. Names are UTF-8 whatever the locale is; a damaged header raises."""
-    return tarfile.open(fileobj=stream, mode="r|", errorlevel=2, tarinfo=StrictTarInfo, encoding="utf-8")
+BUFFER = 64 << 10  # bytes that tarfile reads at once
+
+
+def open_tar(stream: IO[bytes], buffer: int = tarfile.RECORDSIZE) -> tarfile.TarFile:
+    """Open an uncompressed tar as a stream, of which `buffer` bytes are read at once.
+
+    Names are UTF-8 whatever the locale is; a damaged header raises.
+    """
+    return tarfile.open(fileobj=stream, mode="r|", bufsize=buffer, errorlevel=2, tarinfo=StrictTarInfo, encoding="utf-8")
 
 
 class FiniteStream(io.RawIOBase):
@@ -140,7 +148,7 @@ class _MemberStream(FiniteStream):
         self._members.grow(len(data))
         if self.headers is not None:
             self.headers += len(data)
-            if self.headers > self._members.limits.header + tarfile.RECORDSIZE:
+            if self.headers > self._members.limits.header + BUFFER:
                 raise self._members.too_large(f"a member's header has more than {self._members.limits.header} bytes", "header")
         return data
 
@@ -208,7 +216,7 @@ class _Members:
 
     def read_tar(self, stream: IO[bytes]) -> None:
         bounded = _MemberStream(stream, self)
-        with open_tar(cast("IO[bytes]", bounded)) as archive:
+        with open_tar(cast("IO[bytes]", bounded), BUFFER) as archive:
             while (member := archive.next()) is not None:
                 archive.members = []  # type: ignore[attr-defined] # tarfile keeps all of them, for seeking
                 bounded.headers = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import bz2
 import gzip
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO, cast
+
+from conda2wheel.conda.bzip2 import open_bz2
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class ArchiveFormat:
 # In the order of preference where a channel has one build in several formats.
 FORMATS = (
     ArchiveFormat(".conda", b"PK\x03\x04", None),
-    ArchiveFormat(".tar.bz2", b"BZh", lambda stream: cast("IO[bytes]", bz2.BZ2File(stream))),
+    ArchiveFormat(".tar.bz2", b"BZh", open_bz2),
     ArchiveFormat(
         ".tar.gz", b"\x1f\x8b", lambda stream: cast("IO[bytes]", gzip.GzipFile(fileobj=stream)), in_channels=False, complete=False
     ),

@@ -13,16 +13,16 @@ import re
 import stat
 import tempfile
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.reading import unreadable
 
-SPOOL_IN_MEMORY = 512 << 20
+IN_MEMORY = 64 << 20  # bytes of a package's files; of a larger package the others lie on disk
 MAX_PATH = 4096  # as Linux's PATH_MAX; also keeps the work for one name small
 CHUNK = 1 << 20
 BLOCK = 4096  # what a name takes on a disk at least
@@ -111,41 +111,80 @@ class BytesBlob:
 
 
 class Spool:
-    """Temporary storage for an archive's contents: memory up to 512 MiB, then an unnamed temporary file."""
+    """Temporary storage for an archive's contents: `IN_MEMORY` bytes of memory, then an unnamed temporary file."""
 
     def __init__(self) -> None:
-        self._file = tempfile.SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY)  # noqa: SIM115 - lives as long as its blobs
+        self._left = IN_MEMORY
+        self._file: IO[bytes] | None = None
         self._end = 0
         self._lock = threading.Lock()
 
-    def add(self, chunks: Iterable[bytes]) -> SpoolBlob:
+    def add(self, chunks: Iterable[bytes]) -> SpooledInMemory | SpooledOnDisk:
         """Store a file's bytes and return a blob that reads them."""
         digest = hashlib.sha256()
+        held: list[bytes] = []
+        size = 0
+        source = iter(chunks)
+        for chunk in source:
+            digest.update(chunk)
+            held.append(chunk)
+            size += len(chunk)
+            if size > self._left:
+                return self._to_disk(held, source, digest)
+        self._left -= size
+        return SpooledInMemory(held[0] if len(held) == 1 else b"".join(held), digest.hexdigest())
+
+    def _to_disk(self, held: Iterable[bytes], rest: Iterator[bytes], digest: hashlib._Hash) -> SpooledOnDisk:
         start = self._end
-        self._file.seek(start)
         try:
-            for chunk in chunks:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as its blobs
+            self._file.seek(start)
+            for chunk in held:
+                self._file.write(chunk)
+                self._end += len(chunk)
+            for chunk in rest:
                 digest.update(chunk)
                 self._file.write(chunk)
                 self._end += len(chunk)
+            self._file.flush()
         except OSError as error:
             if error.errno is None:  # raised by the decompressor, not by the disk
                 raise
             raise Failed(
                 "disk", f"cannot spool the package: {error.strerror}", "set TMPDIR to a folder with free space"
             ) from error
-        return SpoolBlob(self, start, self._end - start, digest.hexdigest())
+        return SpooledOnDisk(self, start, self._end - start, digest.hexdigest())
 
     def read(self, offset: int, size: int) -> bytes:
-        """Return bytes at an offset; thread-safe."""
+        """Return bytes of the file at an offset; thread-safe."""
+        if self._file is None:
+            return b""
         with self._lock:
             self._file.seek(offset)
             return self._file.read(size)
 
 
 @dataclass(frozen=True)
-class SpoolBlob:
-    """Bytes in a spool."""
+class SpooledInMemory:
+    """A file that a spool keeps in memory."""
+
+    data: bytes = field(repr=False, compare=False)
+    sha256: str
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return len(self.data)
+
+    def read(self) -> bytes:
+        """The bytes."""
+        return self.data
+
+
+@dataclass(frozen=True)
+class SpooledOnDisk:
+    """A file that a spool keeps on disk."""
 
     spool: Spool = field(repr=False, compare=False)
     offset: int

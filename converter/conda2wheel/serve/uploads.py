@@ -33,6 +33,7 @@ from conda2wheel.commands.repair import repair_wheel
 from conda2wheel.conda.formats import PACKAGE_SUFFIXES
 from conda2wheel.errors import Conda2WheelError, Failed, Refused, unexpected_as_failed
 from conda2wheel.files.packagefile import Limits
+from conda2wheel.files.threads import processors
 from conda2wheel.link.library_index import LibraryIndex
 from conda2wheel.mirror.config import MirrorConfig
 from conda2wheel.mirror.work.executors import Workers, memory_limit
@@ -332,7 +333,7 @@ class UploadConverter:
 
     def __init__(self, config: Callable[[], MirrorConfig], uploads: Uploads, state: ServiceState) -> None:
         self._config, self._uploads, self._state = config, uploads, state
-        self._turns = asyncio.Semaphore(os.cpu_count() or 1)  # a cluster's workers may be many more
+        self._turns = asyncio.Semaphore(processors())  # a cluster's workers may be many more
 
     async def __call__(self, job: ServiceJob, _: Workers) -> JobOutcome:
         """Convert or audit the upload of a job; the upload itself is then removed."""

@@ -18,6 +18,7 @@ from conda2wheel.wasm.binary import CUSTOM, LISTED, NAMED, Module, Reader, Spend
 from conda2wheel.wasm.encoding import damage, unmetered
 
 MEM_INFO, NEEDED, EXPORT_INFO, IMPORT_INFO, RUNTIME_PATH = 1, 2, 3, 4, 5
+_PLAIN = 16  # subsections that are looked at
 WEAK = 0x01  # Linking.md symbol flags
 SOUGHT = 500  # the weight of a NEEDED entry, for which a library is looked up, beside that of a number
 
@@ -222,6 +223,32 @@ def read(module: Module) -> Dylink | LegacyDylink:
         if first.name == "dylink":
             return LegacyDylink.decode(payload, module.spend)
     raise WasmError("no dylink.0 section: not a side module")
+
+
+def has_needed(data: bytes) -> bool:
+    """Whether a file is a side module with NEEDED entries, by the first bytes of its first section, dylink.0.
+
+    True also where that is not plain at once: for a damaged module, a `dylink` section, or many subsections.
+    """
+    if not data.startswith(b"\0asm"):
+        return False
+    reader = Reader(data, 8)
+    try:
+        if reader.u8() != CUSTOM:
+            return False  # no side module
+        reader.end = min(reader.end, reader.uleb() + reader.pos)
+        if reader.name() != "dylink.0":
+            return True
+        for _ in range(_PLAIN):
+            if reader.pos == reader.end:
+                return False
+            type_, size = reader.u8(), reader.uleb()
+            if type_ == NEEDED:
+                return reader.uleb() > 0
+            reader.pos += size
+    except WasmError:
+        return True
+    return True
 
 
 def write(module: Module, dylink: Dylink | LegacyDylink) -> bytes:

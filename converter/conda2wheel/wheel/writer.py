@@ -2,37 +2,32 @@
 
 Specifications: PyPA binary distribution format 1.0; PKWARE's APPNOTE with the restrictions of PyPI (warehouse
 utils/zipfiles.py: no data descriptors, comments, duplicates, or bytes before or after the archive). Members are sorted; vendored
-libraries come first, the dist-info folder last, and RECORD is the last member. libdeflate compresses 4 times faster than zlib at
-the same level, and to smaller files.
+libraries come first, the dist-info folder last, and RECORD is the last member.
 """
 
 from __future__ import annotations
 
 import base64
 import csv
-import hashlib
 import io
-import os
 import stat
 import struct
 import time
-import zlib
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from conda2wheel.conda.origin import GENERATED, MemberOrigin
 from conda2wheel.errors import Refused
-from conda2wheel.files.packagefile import Blob, clean_path
+from conda2wheel.files.packagefile import Blob, BytesBlob, clean_path
 from conda2wheel.options import DEFAULT_LEVEL
+from conda2wheel.wheel.packing import Packed, Packing, pack
 
 _EARLIEST = 315532800  # 1980-01-01 UTC, where zip's calendar begins
 _LATEST = 4354819198  # 2107-12-31 23:59:58
-_DEFLATED, _STORED = 8, 0
 _UTF8 = 0x800
 _UNIX = 3 << 8
 _MAX_FIELD = 0xFFFFFFFF
-_THREADS_FROM = 4 << 20  # bytes from which threads are faster
 
 
 @dataclass(frozen=True)
@@ -43,17 +38,6 @@ class Member:
     blob: Blob
     executable: bool = False
     origin: MemberOrigin = GENERATED
-
-
-@dataclass(frozen=True)
-class _Packed:
-    path: str
-    executable: bool
-    sha256: bytes
-    size: int
-    crc: int
-    method: int
-    data: bytes
 
 
 def order(path: str) -> tuple[int, str]:
@@ -73,8 +57,12 @@ def record_row(path: str, digest: bytes, size: int) -> tuple[str, str, str]:
     return (path, "sha256=" + base64.urlsafe_b64encode(digest).rstrip(b"=").decode(), str(size))
 
 
-def build_wheel(members: Iterable[Member], dist_info: str, timestamp: float, level: int = DEFAULT_LEVEL) -> Iterator[bytes]:
+def build_wheel(
+    members: Iterable[Member], dist_info: str, timestamp: float, level: int = DEFAULT_LEVEL, packing: Packing | None = None
+) -> Iterator[bytes]:
     """The wheel's bytes in chunks, RECORD added. `timestamp` in seconds since 1970, UTC.
+
+    `packing` may have begun to compress some members; it has its own level. Without it, threads compress as the chunks are read.
 
     Raises `Refused`: unsafe-archive for a path that is none, and too-large for what would need ZIP64, since no index and no
     Pyodide takes a wheel of 4 GiB.
@@ -82,27 +70,29 @@ def build_wheel(members: Iterable[Member], dist_info: str, timestamp: float, lev
     ordered = sorted(members, key=lambda member: order(member.path))
     for member in ordered:
         clean_path(dist_info, member.path)  # whatever a path was made of, RECORD has one line for it
-    dos_time, dos_date = _dos(timestamp)
+    when = _dos(timestamp)
     rows: list[tuple[str, str, str]] = []
     central: list[bytes] = []
     offset = 0
-    for packed in _pack_all(ordered, level):
-        rows.append(record_row(packed.path, packed.sha256, packed.size))
-        yield from _local(packed, dos_time, dos_date)
-        central.append(_central(packed, dos_time, dos_date, offset))
-        offset += 30 + len(packed.path.encode()) + len(packed.data)
-        if offset > _MAX_FIELD:
-            raise Refused(
-                "too-large", f"{dist_info}: the wheel would have more than 4 GiB", "leave data files out of the package"
-            )
+    with nullcontext(packing) if packing is not None else Packing(level) as threads:
+        for member, packed in zip(ordered, threads.packed([member.blob for member in ordered]), strict=True):
+            rows.append(record_row(member.path, packed.sha256, packed.size))
+            entry = _Entry(member.path, member.executable, packed, when, offset)
+            yield from entry.local()
+            central.append(entry.central())
+            offset = entry.end
+            if offset > _MAX_FIELD:
+                raise Refused(
+                    "too-large", f"{dist_info}: the wheel would have more than 4 GiB", "leave data files out of the package"
+                )
     record_path = f"{dist_info}/RECORD"
     rows.append((record_path, "", ""))
     record = io.StringIO()
     csv.writer(record, lineterminator="\n").writerows(rows)
-    packed = _pack(record_path, record.getvalue().encode(), False, level)
-    yield from _local(packed, dos_time, dos_date)
-    central.append(_central(packed, dos_time, dos_date, offset))
-    offset += 30 + len(record_path.encode()) + len(packed.data)
+    entry = _Entry(record_path, False, pack(BytesBlob(record.getvalue().encode()), level), when, offset)
+    yield from entry.local()
+    central.append(entry.central())
+    offset = entry.end
     directory = b"".join(central)
     if len(central) > 0xFFFF or offset + len(directory) > _MAX_FIELD:
         raise Refused(
@@ -112,45 +102,38 @@ def build_wheel(members: Iterable[Member], dist_info: str, timestamp: float, lev
     yield struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, len(central), len(central), len(directory), offset, 0)
 
 
-def _pack_all(members: list[Member], level: int) -> Iterator[_Packed]:
-    def pack(member: Member) -> _Packed:
-        return _pack(member.path, member.blob.read(), member.executable, level)
+@dataclass(frozen=True)
+class _Entry:
+    """A member in the archive: its headers (APPNOTE 4.3.7 and 4.3.12), and where it is. `when`: DOS time and date."""
 
-    if sum(member.blob.size for member in members) < _THREADS_FROM:
-        yield from map(pack, members)
-        return
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # libdeflate releases the GIL
-        for start in range(0, len(members), 64):  # a window, so that a large package is never whole in memory
-            yield from pool.map(pack, members[start : start + 64])
+    path: str
+    executable: bool
+    packed: Packed
+    when: tuple[int, int]
+    offset: int
 
+    @property
+    def end(self) -> int:
+        """Where the next member begins."""
+        return self.offset + 30 + len(self.path.encode()) + len(self.packed.data)
 
-def _pack(path: str, data: bytes, executable: bool, level: int) -> _Packed:
-    import deflate
+    def _fields(self) -> bytes:
+        name, packed = self.path.encode(), self.packed
+        flags = 0 if self.path.isascii() else _UTF8
+        return struct.pack(
+            "<HHHHHIIIHH", 20, flags, packed.method, *self.when, packed.crc, len(packed.data), packed.size, len(name), 0
+        )
 
-    squeezed = bytes(deflate.deflate_compress(data, level)) if data else b""
-    digest = hashlib.sha256(data).digest()
-    if data and len(squeezed) < len(data):
-        return _Packed(path, executable, digest, len(data), zlib.crc32(data), _DEFLATED, squeezed)
-    return _Packed(path, executable, digest, len(data), zlib.crc32(data), _STORED, data)
+    def local(self) -> Iterator[bytes]:
+        """Its header and its data."""
+        yield struct.pack("<I", 0x04034B50) + self._fields() + self.path.encode()
+        yield self.packed.data
 
-
-def _fields(packed: _Packed, dos_time: int, dos_date: int) -> bytes:
-    name = packed.path.encode()
-    flags = 0 if packed.path.isascii() else _UTF8
-    return struct.pack(
-        "<HHHHHIIIHH", 20, flags, packed.method, dos_time, dos_date, packed.crc, len(packed.data), packed.size, len(name), 0
-    )
-
-
-def _local(packed: _Packed, dos_time: int, dos_date: int) -> Iterator[bytes]:
-    yield struct.pack("<I", 0x04034B50) + _fields(packed, dos_time, dos_date) + packed.path.encode()
-    yield packed.data
-
-
-def _central(packed: _Packed, dos_time: int, dos_date: int, offset: int) -> bytes:
-    mode = stat.S_IFREG | (0o755 if packed.executable else 0o644)
-    head = struct.pack("<IH", 0x02014B50, _UNIX | 20) + _fields(packed, dos_time, dos_date)
-    return head + struct.pack("<HHHII", 0, 0, 0, mode << 16, offset) + packed.path.encode()
+    def central(self) -> bytes:
+        """Its entry in the central directory."""
+        mode = stat.S_IFREG | (0o755 if self.executable else 0o644)
+        head = struct.pack("<IH", 0x02014B50, _UNIX | 20) + self._fields()
+        return head + struct.pack("<HHHII", 0, 0, 0, mode << 16, self.offset) + self.path.encode()
 
 
 def _dos(timestamp: float) -> tuple[int, int]:

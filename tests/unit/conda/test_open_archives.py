@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import hashlib
 import os
 import random
 import shutil
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from conda2wheel.channels.open import open_package
 from conda2wheel.commands.convert import convert
 from conda2wheel.errors import Conda2WheelError, Failed, Refused
+from conda2wheel.files.packagefile import SpooledInMemory, SpooledOnDisk
 from tests.helpers import conda, installed, real
 from tests.helpers.opened import FORMS, SITE, aliases, contents, demo, empack, form, skip_unpacked, tar_bytes
 
@@ -445,3 +447,18 @@ def assert_failed(path: Path, code: str) -> None:
         open_package(path)
     assert caught.value.code == code
     assert str(path) in caught.value.message
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_package_that_does_not_fit_in_memory_lies_on_disk(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = packed(kind, tmp_path)
+    wanted = contents(open_package(package))
+    largest = max(map(len, wanted.values()))
+    for most in (0, 1, largest, sum(map(len, wanted.values())) - 1):
+        monkeypatch.setattr("conda2wheel.files.packagefile.IN_MEMORY", most)
+        found = open_package(package)
+        assert contents(found) == wanted
+        blobs = [file.blob for file in found.files if file.blob.size]
+        assert any(isinstance(blob, SpooledOnDisk) for blob in blobs)
+        assert sum(blob.size for blob in blobs if isinstance(blob, SpooledInMemory)) <= most
+        assert all(hashlib.sha256(blob.read()).hexdigest() == blob.sha256 for blob in blobs)

@@ -20,6 +20,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
 from conda2wheel.errors import Failed
+from conda2wheel.files.threads import processors, use_threads
 from conda2wheel.mirror.state.model import ItemKey, ItemResult
 from conda2wheel.mirror.work.worker import ConversionJob, work
 
@@ -119,7 +120,7 @@ class ProcessExecutor:
         workers = self.workers or processors()
         # Spawned, not forked: a lock that one of rattler's threads holds would stay locked in a forked process.
         context: Any = multiprocessing.get_context("spawn")
-        pool: Any = ProcessPool(workers, JOBS_PER_PROCESS, _initialise, (self.nice,), context=context)
+        pool: Any = ProcessPool(workers, JOBS_PER_PROCESS, _initialise, (self.nice, processors() // workers), context=context)
 
         def call(function: Callable[[Any], Any], argument: Any, memory: int = 0, timeout: float = 0.0) -> Future[Any]:
             return pool.schedule(_with_memory_limit, (function, argument, memory), timeout=timeout or None)  # type: ignore[no-any-return]
@@ -234,8 +235,8 @@ def _run_jobs(
             yield timeout_of(job)
 
 
-def _initialise(nice: int) -> None:
-    """Prepare a worker process.
+def _initialise(nice: int, count: int) -> None:
+    """Prepare a worker process, whose conversions use `count` threads.
 
     Ctrl-C is for the parent, which then ends it. If the parent is killed, nothing enforces the timeout any more, so the worker
     ends itself.
@@ -245,6 +246,7 @@ def _initialise(nice: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "nice"):
         os.nice(nice)
+    use_threads(count)
     if (parent := multiprocessing.parent_process()) is not None:
         threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
 
@@ -290,13 +292,6 @@ def address_space() -> int | None:
     except OSError:
         return None
     return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def processors() -> int:
-    """How many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def result_of(job: ConversionJob, future: Future[ItemResult]) -> ItemResult:
