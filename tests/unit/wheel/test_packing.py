@@ -6,6 +6,7 @@ import random
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -49,9 +50,14 @@ def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     most = 3 * LARGE[-1].size
     monkeypatch.setattr(packing, "HELD", most)
     use_threads(4)
+    gate = threading.Event()
     with Packing(6) as packed:
+        assert packed._pool is not None
+        for _ in range(3):
+            packed._pool.submit(gate.wait)
         packed.begin(LARGE)
         assert len(packed._begun) == 3
+        gate.set()
         for number, _ in enumerate(packed.packed(MIXED)):
             assert packed._held._bytes <= most + LARGE[-1].size, number  # and the one that is asked for
         assert packed._held._bytes == 0
@@ -108,7 +114,7 @@ def test_wheels_have_the_same_bytes_for_any_number_of_threads() -> None:
 
 
 @pytest.mark.parametrize("kind", ["conda", "tar.bz2"])
-def test_conversions_have_the_same_bytes_for_any_number_of_threads(kind: str, tmp_path: Path) -> None:
+def test_conversions_have_the_same_bytes_for_any_number_of_threads(kind: Literal["conda", "tar.bz2"], tmp_path: Path) -> None:
     package = real.as_conda(real.pypi_wheel("awkward-cpp"), kind)
     hashes = set()
     for count in (1, 2, 4):
