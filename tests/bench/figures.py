@@ -134,7 +134,7 @@ def _time_by_count(rows: list[dict[str, Any]]) -> Lines:
         for name, colour, dashed in (("convert", BLUE, False), ("floor", BLUE, True))
     ]
     total = rows[0]["unpacked"] / 1e6
-    return Lines("bench-count", f"Time by number of files of {total:.0f} MB", "files", "time (s)", tuple(series))
+    return Lines("bench-count", f"Time by number of files of {total:.0f} MB", "files", "time (s)", tuple(series), log="x")
 
 
 def _stages(rows: list[dict[str, Any]]) -> Bars:

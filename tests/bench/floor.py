@@ -78,20 +78,30 @@ def _files(stream: IO[bytes]) -> tuple[tuple[int, int], ...]:
 def floor(layout: Layout, threads: int | None = None) -> int:
     """Decompress, hash and deflate; returns the bytes that a wheel's members would have."""
     many = threads or os.cpu_count() or 1
+    crc32 = tools.library("isal.isal_zlib").crc32  # in this thread: an import that is hidden again is none for several
+
+    def pack(batch: list[bytes]) -> int:
+        total = 0
+        for content in batch:
+            hashlib.sha256(content).digest()
+            crc32(content)
+            total += len(deflate.deflate_compress(content, LEVEL))
+        return total
+
     with ThreadPoolExecutor(many) as pool:
         waiting: list[Future[int]] = []
         batch: list[bytes] = []
         held = 0
         for content in contents(layout, many):
             if len(content) >= BATCH:
-                waiting.append(pool.submit(_pack, [content]))
+                waiting.append(pool.submit(pack, [content]))
                 continue
             batch.append(content)
             held += len(content)
             if held >= BATCH:
-                waiting.append(pool.submit(_pack, batch))
+                waiting.append(pool.submit(pack, batch))
                 batch, held = [], 0
-        waiting.append(pool.submit(_pack, batch))
+        waiting.append(pool.submit(pack, batch))
         return sum(each.result() for each in waiting)
 
 
@@ -132,16 +142,6 @@ def _read(reader: Any, size: int) -> bytes:
         whole.write(more)
     assert not missing, f"{missing} bytes are missing"
     return whole.getvalue()
-
-
-def _pack(batch: list[bytes]) -> int:
-    crc32 = tools.library("isal.isal_zlib").crc32
-    total = 0
-    for content in batch:
-        hashlib.sha256(content).digest()
-        crc32(content)
-        total += len(deflate.deflate_compress(content, LEVEL))
-    return total
 
 
 def parts(layout: Layout) -> dict[str, Callable[[], object]]:

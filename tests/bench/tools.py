@@ -55,5 +55,5 @@ def hidden(folder: Path, name: str, packages: tuple[str, ...]) -> ModuleType:
         return importlib.import_module(name)
     finally:
         sys.path.remove(str(folder))
-        for each in [loaded for loaded in sys.modules if loaded.partition(".")[0] in packages]:
+        for each in [loaded for loaded in list(sys.modules) if loaded.partition(".")[0] in packages]:
             del sys.modules[each]
