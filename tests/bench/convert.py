@@ -84,13 +84,13 @@ def memory(package: Path) -> dict[str, int]:
 
 
 def threads(package: Path, counts: Iterable[int] = THREADS) -> dict[str, Any]:
-    """Conversions in new processes that count so many processors: times, peak memory, and the hashes of the wheels."""
+    """Conversions in new processes with so many threads: times, peak memory, and the hashes of the wheels."""
     rows = {}
     for count in counts:
         with folder() as out:
             made = processes.convert_in_new_process(package, out, count)
         rows[str(count)] = {"wall": made.wall, "cpu": made.cpu, "memory": made.memory, "sha256": made.sha256}
-    return {"package": package.name, "by_processors": rows, "identical": len({row["sha256"] for row in rows.values()}) == 1}
+    return {"package": package.name, "by_threads": rows, "identical": len({row["sha256"] for row in rows.values()}) == 1}
 
 
 def bench(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import bz2
 import hashlib
 import io
-import os
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from typing import IO, Any, cast
 import deflate
 import zstandard
 
+from conda2wheel.files.threads import processors
 from tests.bench import tools
 
 LEVEL = 6
@@ -77,7 +77,7 @@ def _files(stream: IO[bytes]) -> tuple[tuple[int, int], ...]:
 
 def floor(layout: Layout, threads: int | None = None) -> int:
     """Decompress, hash and deflate; returns the bytes that a wheel's members would have."""
-    many = threads or os.cpu_count() or 1
+    many = threads or processors()
     crc32 = tools.library("isal.isal_zlib").crc32  # in this thread: an import that is hidden again is none for several
 
     def pack(batch: list[bytes]) -> int:
@@ -146,7 +146,7 @@ def _read(reader: Any, size: int) -> bytes:
 
 def parts(layout: Layout) -> dict[str, Callable[[], object]]:
     """The floor's works one by one, with one thread: what each takes of a processor."""
-    every = list(contents(layout, os.cpu_count() or 1))
+    every = list(contents(layout, processors()))
     crc32 = tools.library("isal.isal_zlib").crc32
 
     def decompress() -> None:

@@ -152,13 +152,13 @@ def _count(rows: list[dict[str, Any]]) -> str:
 
 
 def _threads(rows: list[dict[str, Any]]) -> str:
-    counts = list(rows[0]["by_processors"]) if rows else []
+    counts = list(rows[0]["by_threads"]) if rows else []
     lines = []
     for row in rows:
-        cells = [row["by_processors"][count] for count in counts]
+        cells = [row["by_threads"][count] for count in counts]
         shown = [f"{seconds(cell['wall'])}, {seconds(cell['cpu'])}" for cell in cells]
         lines.append([row["package"], *shown, "yes" if row["identical"] else "no"])
-    return table(["package", *(f"{count} processors: time, of all cores" for count in counts), "the same bytes"], lines)
+    return table(["package", *(f"{count} threads: time, of all cores" for count in counts), "the same bytes"], lines)
 
 
 def _audit(rows: list[dict[str, Any]]) -> str:

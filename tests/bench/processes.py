@@ -1,4 +1,4 @@
-"""A new Python that converts or audits: its peak memory, and its times with a given number of processors."""
+"""A new Python that converts or audits: its peak memory, and its times with a given number of threads."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ import json
 print(json.dumps([next(int(line.split()[1]) for line in open('/proc/self/status') if line.startswith('VmHWM')) * 1024, value]))
 """
 _CONVERT = """
-import os, sys, time
-processors = int(sys.argv[2])
-if processors:
-    os.cpu_count = os.process_cpu_count = lambda: processors
+import sys, time
 from conda2wheel.commands.convert import convert
+from conda2wheel.files.threads import use_threads
+use_threads(int(sys.argv[2]) or None)
 started, used = time.perf_counter(), time.process_time()
 result = convert(sys.argv[1], out=sys.argv[3])
 value = [time.perf_counter() - started, time.process_time() - used, result.sha256]
@@ -49,7 +48,7 @@ def fresh(code: str, *arguments: str) -> tuple[int, Any]:
     return memory, value
 
 
-def convert_in_new_process(package: Path, out: Path, processors: int = 0) -> Conversion:
-    """Convert a package where Python counts so many processors; 0: those that there are."""
-    memory, (wall, cpu, sha256) = fresh(_CONVERT, str(package), str(processors), str(out))
+def convert_in_new_process(package: Path, out: Path, threads: int = 0) -> Conversion:
+    """Convert a package with so many threads; 0: as many as there are processors."""
+    memory, (wall, cpu, sha256) = fresh(_CONVERT, str(package), str(threads), str(out))
     return Conversion(memory, wall, cpu, sha256)

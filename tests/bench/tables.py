@@ -38,13 +38,13 @@ def convert_row(row: dict[str, Any]) -> str:
 
 
 def threads_table(rows: list[dict[str, Any]]) -> str:
-    """Times by the number of processors that Python counts, and whether the wheels are the same."""
+    """Times by the number of threads, and whether the wheels are the same."""
     lines = []
     for row in rows:
         lines.append(f"{row['package']}: {'identical wheels' if row['identical'] else 'DIFFERENT WHEELS'}")
-        for count, each in row["by_processors"].items():
+        for count, each in row["by_threads"].items():
             taken = f"{seconds(each['wall']):>9} {seconds(each['cpu']):>8}"
-            lines.append(f"    {count} processors{'':28} {taken} {each['memory'] / MIB:7.0f} MiB")
+            lines.append(f"    {count} threads{'':31} {taken} {each['memory'] / MIB:7.0f} MiB")
     return "\n".join(lines)
 
 

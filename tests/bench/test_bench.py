@@ -80,7 +80,7 @@ def test_a_process_of_its_own_tells_its_memory_and_makes_the_same_wheel(tmp_path
 def whole(measured: dict[str, Any]) -> dict[str, Any]:
     """A document with several sizes, which are the one that was measured, and audits."""
     larger = deepcopy(measured) | {"size": "larger", "unpacked": measured["unpacked"] * 10}
-    threads = {"package": "demo", "identical": True, "by_processors": {"1": {"wall": 0.2, "cpu": 0.1, "memory": 9, "sha256": ""}}}
+    threads = {"package": "demo", "identical": True, "by_threads": {"1": {"wall": 0.2, "cpu": 0.1, "memory": 9, "sha256": ""}}}
     counts = [measured, deepcopy(measured) | {"size": "1000 files", "files": 1000}]
     converted = document.part(by_size=[measured, larger], by_count=counts, threads=[threads])
     timed = {
