@@ -176,7 +176,7 @@ def imports(modules: set[str], seen: dict[str, Module]) -> None:
 
 def no_proc() -> None:
     def refusing(call: Callable[..., Any]) -> Callable[..., Any]:
-        def refuses(path: Any, *given: Any, **more: Any) -> Any:
+        def refuses(path: Any = ".", *given: Any, **more: Any) -> Any:
             if isinstance(path, str | os.PathLike) and os.fspath(path).startswith("/proc/") and caller_is_ours():
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
             return call(path, *given, **more)
@@ -235,6 +235,9 @@ def files_of_windows() -> None:
     os.symlink = symlink  # type: ignore[assignment]
 
     def read_only(path: Any, mode: int, **more: Any) -> None:
+        if not caller_is_ours():
+            chmod(path, mode, **more)
+            return
         folder = os.path.isdir(path)
         chmod(path, (0o777 if folder else 0o666) if mode & stat.S_IWUSR else (0o555 if folder else 0o444), **more)
 

@@ -23,6 +23,7 @@ from conda2wheel.mirror.store.open import open_store
 from tests.helpers.clocks import PATIENCE
 from tests.helpers.mounts import tmpfs
 from tests.helpers.seaweed import S3
+from tests.helpers.systems import IS_WINDOWS
 from tests.helpers.wires import Fate, wire
 
 MANY = 12
@@ -161,6 +162,7 @@ def test_partial_files_of_killed_writers_are_ignored_and_deleted(tmp_path: Path)
     assert not left.exists()
 
 
+@pytest.mark.skipif(IS_WINDOWS, reason="Windows has no permissions of POSIX")
 def test_files_of_a_folder_are_readable_for_a_web_server(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"))
     store.put("a/b", b"1")

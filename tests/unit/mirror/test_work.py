@@ -27,6 +27,7 @@ from conda2wheel.mirror.work.executors import DaskExecutor, InProcessExecutor, P
 from conda2wheel.mirror.work.worker import ConversionJob, work
 from tests.helpers import channel4x, conda, sets
 from tests.helpers.clocks import PATIENCE
+from tests.helpers.systems import IS_LINUX
 
 GOOD = ("zarr", "numpy", "bzip2")  # a wheel of pure Python, one with side modules, a refusal
 
@@ -144,6 +145,7 @@ def children(process: int) -> list[int]:
     return [pid for pid in map(int, ours) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
+@pytest.mark.skipif(not IS_LINUX, reason="/proc says who a process's children are")
 def test_a_killed_worker_fails_only_its_own_item(good: list[ConversionJob], tarpit: ConversionJob) -> None:
     stuck = dataclasses.replace(tarpit, timeout=0.0, key=dataclasses.replace(tarpit.key, package="stuck"))
     found: dict[str, tuple[str, str | None]] = {}

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import os
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from conda2wheel.net.npm import download_package, npm_package
 from conda2wheel.net.registry_settings import npm_registry, package_indexes
 from conda2wheel.net.simple_index import PackageIndexClient
 from conda2wheel.net.urls import secret_url
+from tests.helpers.systems import IS_WINDOWS
 
 TAGS = ("pyodide_2025_0_wasm32",)
 
@@ -227,16 +229,16 @@ def test_names_that_lead_out_of_the_folder_are_left_out(clean: pytest.MonkeyPatc
 
 
 def test_settings_come_from_the_environment_then_from_the_files_of_pip_and_uv(tmp_path: Path) -> None:
-    config, home = tmp_path / "config", tmp_path / "home"
+    config, home, name = tmp_path / "config", tmp_path / "home", "pip.ini" if IS_WINDOWS else "pip.conf"
     (config / "pip").mkdir(parents=True)
     (config / "uv").mkdir()
-    (config / "pip" / "pip.conf").write_bytes(
+    (config / "pip" / name).write_bytes(
         b"\xef\xbb\xbf[global]\r\nindex-url = https://one.example/simple\r\nextra-index-url =\r\n  https://two.example/s\r\n  file:///three\r\n"
     )
     (config / "uv" / "uv.toml").write_text(
         '[[index]]\nurl = "https://four.example/s"\ndefault = true\n[[index]]\nurl = "https://five.example/s"\n'
     )
-    base = {"XDG_CONFIG_HOME": str(config), "HOME": str(home), "XDG_CONFIG_DIRS": str(tmp_path)}
+    base = {"APPDATA" if IS_WINDOWS else "XDG_CONFIG_HOME": str(config), "HOME": str(home), "XDG_CONFIG_DIRS": str(tmp_path)}
 
     def urls(**environ: str) -> list[str]:
         found = package_indexes({**base, **environ}).urls
@@ -249,11 +251,11 @@ def test_settings_come_from_the_environment_then_from_the_files_of_pip_and_uv(tm
         "https://seven.example",
     ]
     assert urls(PIP_NO_INDEX="1") == []
-    (config / "pip" / "pip.conf").unlink()
-    assert urls(PIP_CONFIG_FILE="/dev/null") == ["https://four.example/s", "https://five.example/s"]
-    bare = urls(PIP_CONFIG_FILE="/dev/null", UV_NO_CONFIG="1")
+    (config / "pip" / name).unlink()
+    assert urls(PIP_CONFIG_FILE=os.devnull) == ["https://four.example/s", "https://five.example/s"]
+    bare = urls(PIP_CONFIG_FILE=os.devnull, UV_NO_CONFIG="1")
     assert bare == [f"{DEFINITIONS_BY_TYPE['pypi'].default_repository_url}/simple/"]
-    (config / "pip" / "pip.conf").write_text("this is no configuration")
+    (config / "pip" / name).write_text("this is no configuration")
     assert urls(UV_NO_CONFIG="1")
 
 

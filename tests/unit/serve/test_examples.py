@@ -19,6 +19,7 @@ import pytest
 from tests.helpers.cache import REPOSITORY
 from tests.helpers.nginx import free_port
 from tests.helpers.service import PATIENCE, request, until
+from tests.helpers.systems import IS_LINUX
 
 PAGE = (REPOSITORY / "docs" / "how-to" / "service.md").read_text(encoding="utf-8")
 PROGRAM = "/srv/conda2wheel/bin/conda2wheel"
@@ -62,6 +63,7 @@ def test_systemd_accepts_the_unit(unit: tuple[Path, configparser.ConfigParser]) 
     assert "KillMod" in run("systemd-analyze", "verify", "--man=no", wrong).stderr  # it does look
 
 
+@pytest.mark.skipif(not IS_LINUX, reason="only Linux has systemd")
 def test_the_units_commands_start_reload_and_end_the_service(
     unit: tuple[Path, configparser.ConfigParser], tmp_path: Path
 ) -> None:

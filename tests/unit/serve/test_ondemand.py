@@ -19,6 +19,7 @@ from conda2wheel.mirror.work.executors import InProcessExecutor
 from conda2wheel.mirror.work.shared_results import lock_path, result_paths
 from conda2wheel.serve.config import ServeConfig
 from tests.helpers import channel4x, sets
+from tests.helpers.mirror_index import served as published
 from tests.helpers.mirror_index import sha
 from tests.helpers.seaweed import S3
 from tests.helpers.served import Served, serve
@@ -207,7 +208,7 @@ def test_a_run_of_the_mirror_finds_what_the_service_made(
         until(lambda: service.service.index.generation is not None)
         for name, found in files.items():
             assert service.page(name)["files"] == found
-            static = json.loads(service.service.store.get(f"current/simple/{name}/index.json") or b"")
+            static = json.loads(published(service.service.store)[f"simple/{name}/index.json"])
             assert [each["hashes"] for each in static["files"]] == [each["hashes"] for each in found]
         operations.collect_garbage(replace(mirror, output=replace(mirror.output, grace=0.0)))
         assert [path for path in result_paths(service.service.store) if "numpy" in path or "three" in path] == []

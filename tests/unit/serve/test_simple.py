@@ -13,6 +13,7 @@ import pytest
 from conda2wheel.mirror.publish.generation import IndexEntry
 from conda2wheel.mirror.publish.publisher import publish
 from tests.helpers.mirror_index import entry, publish_release, put, sha
+from tests.helpers.mirror_index import served as published
 from tests.helpers.service import HTML, JSON, RunningService, configured, request, running
 
 OLD = "application/vnd.pypi.simple.v2+json"
@@ -210,7 +211,7 @@ def test_only_reading_is_allowed_and_head_has_no_body(service: RunningService) -
 
 def test_json_says_the_same_as_the_static_index(service: RunningService) -> None:
     for name in ("grows", "some-0"):
-        static = json.loads(service.service.store.get(f"current/simple/{name}/index.json") or b"")
+        static = json.loads(published(service.service.store)[f"simple/{name}/index.json"])
         page = service.page(name)
         assert [{**each, "url": ""} for each in page.pop("files")] == [{**each, "url": ""} for each in static.pop("files")]
         assert page == static
