@@ -6,43 +6,21 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import subprocess
-import sys
 import tempfile
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.bench import document
+from tests.bench.distant import distant
 from tests.bench.timing import Times, by_turns, ratio
-from tests.helpers.cache import REPOSITORY
 
 FILES, SIZE = 24, 400_000
 LATENCY = 0.03  # seconds before a server answers, as over an ocean
 RATE = 4e6  # bytes a second of one connection
 SPECS = ("shapes-one", "strict", "matplotlib")
-SERVER = """
-import sys
-from pathlib import Path
-from tests.helpers.served import serve
-with serve(Path(sys.argv[1])) as served:
-    served.fault(wait=float(sys.argv[2]), rate=float(sys.argv[3]))
-    print(served.url, flush=True)
-    sys.stdin.read()
-"""
 Works = dict[str, Callable[[], object]]
-
-
-@contextlib.contextmanager
-def distant(root: Path, latency: float = LATENCY) -> Iterator[str]:
-    """The URL of a folder on a slow server, which has a Python of its own."""
-    command = [sys.executable, "-c", SERVER, str(root), str(latency), str(RATE)]
-    with subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        yield server.stdout.readline().strip()
-        server.stdin.close()
 
 
 def bench(rounds: int | None = None, files: int = FILES, latency: float = LATENCY) -> dict[str, Any]:
@@ -52,7 +30,7 @@ def bench(rounds: int | None = None, files: int = FILES, latency: float = LATENC
         contents = {f"demo{number}-1.0-0.conda": os.urandom(SIZE) for number in range(files)}
         for file, data in contents.items():
             (root / file).write_bytes(data)
-        url = stack.enter_context(distant(root, latency))
+        url = stack.enter_context(distant(root, latency, RATE))
         many, one = _files(url, contents)
         rows = {f"download {files} files of {SIZE / 1e6:g} MB": by_turns(many, rounds), "download one": by_turns(one, rounds)}
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
@@ -125,7 +103,7 @@ def _set(place: Path, stack: contextlib.ExitStack, latency: float) -> Works:
 
     root = place / "channel"
     sets.indexed(root, sets.packages())
-    url = stack.enter_context(distant(root, latency))
+    url = stack.enter_context(distant(root, latency, RATE))
 
     def ours() -> None:
         with tempfile.TemporaryDirectory() as folder:

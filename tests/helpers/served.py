@@ -180,9 +180,9 @@ class Served:
 
 
 @contextmanager
-def serve(root: Path, *, seed: int = 0, prefix: str = "") -> Iterator[Served]:
+def serve(root: Path, *, seed: int = 0, prefix: str = "", handler: type[Handler] | None = None) -> Iterator[Served]:
     """Serve a folder while the block runs; the URL ends with `prefix` (such as /emscripten-forge-4x), which no path here has."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler or Handler)
     server.daemon_threads = True
     served = Served(f"http://127.0.0.1:{server.server_port}{prefix}", root, seed)
     server.served = served  # type: ignore[attr-defined]
@@ -197,7 +197,9 @@ def serve(root: Path, *, seed: int = 0, prefix: str = "") -> Iterator[Served]:
         thread.join()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
+    """Answers requests as `Served` says."""
+
     protocol_version = "HTTP/1.1"
     timeout = PATIENCE
     disable_nagle_algorithm = True  # head and body are two writes
