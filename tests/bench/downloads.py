@@ -31,11 +31,11 @@ def bench(rounds: int | None = None, files: int = FILES, latency: float = LATENC
         for file, data in contents.items():
             (root / file).write_bytes(data)
         url = stack.enter_context(distant(root, latency, RATE))
-        many, one = _files(url, contents)
+        many, one = works(url, contents)
         rows = {f"download {files} files of {SIZE / 1e6:g} MB": by_turns(many, rounds), "download one": by_turns(one, rounds)}
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
-        works = _set(Path(name), stack, latency)
-        rows[f"bundle {' '.join(SPECS)}"] = by_turns(works, rounds)
+        of_set = _set(Path(name), stack, latency)
+        rows[f"bundle {' '.join(SPECS)}"] = by_turns(of_set, rounds)
     compared = {
         what: {
             "times": {name: value.json() for name, value in times.items()},
@@ -51,7 +51,7 @@ def _ratio(times: dict[str, Times], name: str) -> dict[str, float]:
     return {"median": each.median, "least": each.least, "most": each.most}
 
 
-def _files(url: str, contents: dict[str, bytes]) -> tuple[Works, Works]:
+def works(url: str, contents: dict[str, bytes]) -> tuple[Works, Works]:
     """Each way of downloading all files, and of downloading one, into a new folder."""
     from rattler import Client
     from rattler.package_streaming import download_to_path

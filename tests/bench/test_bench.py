@@ -12,8 +12,10 @@ from unittest.mock import Mock
 import pytest
 from rattler.package_streaming import extract
 
+from conda2wheel.commands.convert import convert as command_convert
 from conda2wheel.wasm.binary import Module
-from tests.bench import command, convert, document, figures, packages, page, processes, stages, tables, timing
+from tests.bench import audit, command, convert, document, downloads, figures, packages, page, processes, stages, tables, timing
+from tests.bench.distant import distant
 from tests.bench.floor import Layout, contents, floor
 from tests.helpers import packed, shapes, zig
 from tests.helpers.conda import ArchiveType
@@ -202,6 +204,22 @@ def test_copies_of_a_wheel_differ_and_their_modules_stay_modules(monkeypatch: py
     assert sum(map(len, files.values())) >= 100
     sections = [Module.parse(content).sections for path, content in files.items() if path.endswith(".so")]
     assert [len(each) for each in sections] == [0, *[1] * (len(sections) - 1)]
+
+
+def test_downloads_come_from_a_server_of_its_own(tmp_path: Path) -> None:
+    contents = {f"demo{number}.conda": bytes([number]) * 1000 for number in range(3)}
+    for name, data in contents.items():
+        (tmp_path / name).write_bytes(data)
+    with distant(tmp_path, 0.0, 1e9) as url:
+        many, alone = downloads.works(url, contents)
+        assert [len(each.wall) for works in (many, alone) for each in timing.by_turns(works, rounds=1).values()] == [1] * 5
+
+
+def test_an_audit_is_measured_beside_show(tmp_path: Path) -> None:
+    wheel = command_convert(tiny(tmp_path, "conda"), out=tmp_path).wheel
+    times = audit.in_process(wheel, rounds=1)
+    assert list(times) == [audit.OURS, audit.SHOW, audit.FLOOR]
+    assert all(each.processor > 0 for each in times.values())
 
 
 def test_what_is_neither_a_part_nor_a_file_is_said(capsys: pytest.CaptureFixture[str]) -> None:
