@@ -90,6 +90,13 @@ def _name(row: dict[str, Any]) -> str:
     return f"{row['size']} `.{row['archive']}`"
 
 
+def _few(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The smallest, the largest, and the one nearest to 45 MB: a page has no room for more columns."""
+    sizes = list(dict.fromkeys(row["size"] for row in rows))
+    near = min(rows, key=lambda row: abs(row["unpacked"] - 45e6))["size"] if rows else ""
+    return [row for row in rows if row["size"] in (*sizes[:1], near, *sizes[-1:])]
+
+
 def _convert(rows: list[dict[str, Any]]) -> str:
     head = ["package", "unpacked", "files", "convert", "floor", "ratio", "spread", "above", "peak memory"]
     lines = []
@@ -119,14 +126,14 @@ def _peers(rows: list[dict[str, Any]]) -> str:
 
 
 def _stages(rows: list[dict[str, Any]]) -> str:
-    having = [row for row in rows if "stages" in row]
+    having = _few([row for row in rows if "stages" in row])
     names = list(dict.fromkeys(stage for row in having for stage in row["stages"]))
     lines = [[name, *(seconds(row["stages"].get(name, {"wall": 0.0})["wall"]) for row in having)] for name in names]
     return table(["stage", *map(_name, having)], lines)
 
 
 def _floor(rows: list[dict[str, Any]]) -> str:
-    having = [row for row in rows if "floor_parts" in row]
+    having = _few([row for row in rows if "floor_parts" in row])
     names = list(having[0]["floor_parts"]) if having else []
     lines = [[name, *(seconds(row["floor_parts"][name]) for row in having)] for name in names]
     return table(["one core", *map(_name, having)], lines)
