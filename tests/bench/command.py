@@ -77,7 +77,8 @@ def _measure(name: str, asked: argparse.Namespace, paths: list[Path]) -> dict[st
         wanted = asked.sizes or ([packages.SIZES[0].megabytes] if asked.quick else None)
         sizes = [each for each in packages.SIZES if wanted is None or each.megabytes in wanted]
         counts = asked.counts if asked.counts is not None else () if asked.quick else packages.COUNTS
-        part = convert.bench(sizes, counts, rounds=1 if asked.quick else None, report=_show)
+        with_many = wanted is None or packages.MANY_SIZE / packages.MB in wanted
+        part = convert.bench(sizes, counts, rounds=1 if asked.quick else None, with_many=with_many, report=_show)
         _show(tables.threads_table(part["threads"]))
         return part
     if name == "audit":

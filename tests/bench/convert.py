@@ -99,10 +99,11 @@ def bench(
     *,
     archives: Iterable[ArchiveType] = packages.ARCHIVES,
     rounds: int | None = None,
+    with_many: bool = False,
     report: Report = silent,
 ) -> dict[str, Any]:
     """The part `convert` of the document: by size and archive, by count of files, threads of the size in the middle."""
-    from tests.bench.tables import convert_head, convert_row
+    from tests.bench.tables import convert_head, convert_row, many_row
 
     archives, counts = tuple(archives), tuple(counts)
     report(convert_head())
@@ -126,7 +127,25 @@ def bench(
     for size in sizes:
         if size.wheel == "pymupdf":
             by_threads = [threads(size.package(archive)) for archive in archives]
-    return document.part(by_size=by_size, by_count=by_count, threads=by_threads)
+    part = document.part(by_size=by_size, by_count=by_count, threads=by_threads)
+    if with_many:
+        part["many"] = many()
+        report(many_row(part["many"]))
+    return part
+
+
+def many() -> dict[str, Any]:
+    """A new process that converts 1 GB of many files: its memory and time."""
+    package = packages.counted(packages.MANY, "conda", packages.MANY_SIZE)
+    with folder() as out:
+        made = processes.convert_in_new_process(package, out)
+    return {
+        "files": packages.MANY,
+        "unpacked": packages.MANY_SIZE,
+        "wall": made.wall,
+        "cpu": made.cpu,
+        "memory": made.memory,
+    }
 
 
 def _convert(package: Path, out: Path) -> int:

@@ -25,6 +25,7 @@ MB = 1_000_000
 LEVEL_19 = 60 * MB
 COUNTS = (10, 100, 1_000, 10_000)
 COUNTED = 10 * MB  # what the files of the series of counts have together
+MANY, MANY_SIZE = 20_000, 1_000 * MB  # files and bytes of a package of which memory and time are measured alone
 MAKING = 1  # raised where the same arguments give other bytes
 
 

@@ -16,7 +16,8 @@ from typing import Any
 
 from tests.bench import tools
 from tests.bench.figures import MIB, Figure, as_json, figures, times
-from tests.bench.tables import seconds
+from tests.bench.goals import goals
+from tests.bench.tables import many_row, seconds
 from tests.bench.timing import Times
 from tests.helpers.cache import REPOSITORY
 
@@ -61,10 +62,15 @@ def sections(document: dict[str, Any]) -> dict[str, str]:
         part = parts["convert"]
         found |= {"convert": _convert(part["by_size"]), "peers": _peers(part["by_size"]), "stages": _stages(part["by_size"])}
         found |= {"floor": _floor(part["by_size"]), "count": _count(part["by_count"]), "threads": _threads(part["threads"])}
+        if "many" in part:
+            found["many"] = f"{many_row(part['many'])}."
     if "audit" in parts:
         found |= {"audit": _audit(parts["audit"]["wheels"]), "repair": _repair(parts["audit"]["repair"])}
     if "downloads" in parts:
         found["downloads"] = _downloads(parts["downloads"])
+    if reached := goals(document):
+        lines = [[goal.words, goal.measured, "met" if goal.met else "**not met**"] for goal in reached]
+        found["goals"] = table(["goal", "measured", ""], lines)
     return {name: f"\n{text}\n\n" for name, text in found.items()}
 
 

@@ -37,6 +37,12 @@ def convert_row(row: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def many_row(row: dict[str, Any]) -> str:
+    """The package of many files, for a terminal."""
+    taken = f"{seconds(row['wall'])}, {seconds(row['cpu'])} of all cores"
+    return f"{row['unpacked'] / 1e9:g} GB in {row['files']:,} files: {taken}, peak {row['memory'] / MIB:.0f} MiB"
+
+
 def threads_table(rows: list[dict[str, Any]]) -> str:
     """Times by the number of threads, and whether the wheels are the same."""
     lines = []

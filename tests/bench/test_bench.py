@@ -14,7 +14,21 @@ from rattler.package_streaming import extract
 
 from conda2wheel.commands.convert import convert as command_convert
 from conda2wheel.wasm.binary import Module
-from tests.bench import audit, command, convert, document, downloads, figures, packages, page, processes, stages, tables, timing
+from tests.bench import (
+    audit,
+    command,
+    convert,
+    document,
+    downloads,
+    figures,
+    goals,
+    packages,
+    page,
+    processes,
+    stages,
+    tables,
+    timing,
+)
 from tests.bench.distant import distant
 from tests.bench.floor import Layout, contents, floor
 from tests.helpers import packed, shapes, zig
@@ -85,6 +99,7 @@ def whole(measured: dict[str, Any]) -> dict[str, Any]:
     threads = {"package": "demo", "identical": True, "by_threads": {"1": {"wall": 0.2, "cpu": 0.1, "memory": 9, "sha256": ""}}}
     counts = [measured, deepcopy(measured) | {"size": "1000 files", "files": 1000}]
     converted = document.part(by_size=[measured, larger], by_count=counts, threads=[threads])
+    converted["many"] = {"files": 20_000, "unpacked": 1_000_000_000, "wall": 20.0, "cpu": 30.0, "memory": 600 << 20}
     timed = {
         "times": {"audit": one(0.2), "show": one(0.4), "floor": one(0.1)},
         "ratio": {"median": 0.5, "least": 0.5, "most": 0.5},
@@ -155,6 +170,20 @@ def luminance(colour: str) -> float:
     channels = (int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5))
     linear = [each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_goals_are_met_or_not(whole: dict[str, Any]) -> None:
+    found = {goal.words: goal for goal in goals.goals(whole)}
+    [small, _] = whole["parts"]["convert"]["by_size"]
+    name = f"demo `.{small['archive']}`"
+    assert found[f"`convert` of {name}: at most 60 ms above the floor"].met == (small["above_floor"] <= 0.06)
+    assert found["memory of 1 GB in 20,000 files: at most 512 MiB"] == goals.Goal(
+        "memory of 1 GB in 20,000 files: at most 512 MiB", "600 MiB", met=False
+    )
+    assert found["wheels of demo with 1 threads: the same bytes"].met
+    large = {**small, "unpacked": 45_000_000, "ratio": {"median": 1.6}, "memory": {"peak": 150 << 20}}
+    again = goals.goals({"parts": {"convert": {"by_size": [large]}}})
+    assert [(goal.measured, goal.met) for goal in again] == [("1.60", False), ("150 MiB", True)]
 
 
 def test_the_page_gets_its_sections_and_keeps_what_is_written_by_hand(whole: dict[str, Any]) -> None:
