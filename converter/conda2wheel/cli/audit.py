@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from conda2wheel.cli import options
-from conda2wheel.cli.messages import Noted, console, echo, exit_status, noted_before, print_error, print_json, print_warnings
+from conda2wheel.cli.messages import (
+    Noted,
+    console,
+    echo,
+    exit_status,
+    noted_before,
+    print_error,
+    print_json,
+    print_warnings,
+    unused_by_all,
+)
 
 if TYPE_CHECKING:
     from conda2wheel.commands.audit_result import Audited
@@ -45,6 +55,7 @@ def audit(
     platform: options.TargetPlatform = "auto",
     find_links: options.FindLinks = None,
     libdir: options.Libdirs = None,
+    exclude: options.Exclude = None,
     for_index: Annotated[
         ForIndex | None,
         typer.Option(
@@ -79,9 +90,7 @@ def audit(
 
     options.require_platform(platform)
     options.require_libdirs(libdir or ())
-    for folder in find_links or ():
-        if not Path(folder).is_dir():
-            raise typer.BadParameter(f"{folder}: no such folder", param_hint="--find-links")
+    options.require_libdirs(find_links or (), "--find-links", urls=False)
     if as_json and sarif == STDOUT:
         raise typer.BadParameter("stdout cannot be both JSON and SARIF", param_hint="--sarif")
     tables = console(err=True, width=WIDTH)
@@ -91,7 +100,14 @@ def audit(
         downloads = options.downloads(offline, display)
         index: Literal["pypi"] | None = "pypi" if for_index else None
         for outcome in audit_each(
-            paths, platform, find_links or (), libdirs=libdir or (), index=index, limits=limits, downloads=downloads
+            paths,
+            platform,
+            find_links or (),
+            libdirs=libdir or (),
+            exclude=exclude or (),
+            index=index,
+            limits=limits,
+            downloads=downloads,
         ):
             results.append(outcome)
             display.advance()
@@ -113,7 +129,7 @@ def audit(
             echo(result.line())
             for table in result.tables(verbose):
                 tables.print(table)
-    print_warnings(noted, verbose)
+    print_warnings(unused_by_all(noted, sum(result.modules > 0 for result in audited)), verbose)
     if not quiet:
         for line in summary_lines(audited, len(errors), verbose):
             echo(f"conda2wheel: {line}", err=True)

@@ -57,7 +57,7 @@ def check(
     from conda2wheel.results import document, error_json
 
     options.require_pyodide(pyodide)
-    options.require_libdirs(find_links or (), "--find-links")
+    options.require_libdirs(find_links or (), "--find-links", urls=False)
     options.require_file(run, "--run")
     started = time.monotonic()
     entries, checked = [], []

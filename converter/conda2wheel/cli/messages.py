@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 WIDTH = 240  # columns of a table that is not shown on a terminal
 NAMES = 3  # what a folded warning names
+UNUSED = frozenset({"exclude-unused", "add-needed-unused"})  # warnings that an option fits nothing
 LONGEST = 200  # characters of a folded warning
 _COLOURS = {"error:": "\x1b[1;31m", "warning:": "\x1b[33m"}
 _PLAIN = "\x1b[0m"
@@ -218,6 +219,17 @@ def _listed(names: Iterable[str]) -> str:
     found = list(dict.fromkeys(filter(None, names)))
     more = f" and {len(found) - NAMES} more" if len(found) > NAMES else ""
     return ", ".join(found[:NAMES]) + more
+
+
+def unused_by_all(noted: Sequence[Noted], inputs: int) -> list[Noted]:
+    """Return warnings, of those that an option fits nothing only the ones that each of so many inputs has, once.
+
+    An option is for all inputs of a command; that it fits one of them is enough.
+    """
+    counts = Counter(each.warning.message for each in noted if each.warning.code in UNUSED)
+    common = [each for each in noted if each.warning.code in UNUSED and counts[each.warning.message] == inputs]
+    unused = dict.fromkeys(Noted(each.warning) if inputs > 1 else each for each in common)
+    return [*(each for each in noted if each.warning.code not in UNUSED), *unused]
 
 
 def print_warnings(noted: Sequence[Noted], verbose: bool = False, display: LinePrinter | None = None) -> None:

@@ -55,7 +55,18 @@ Channels = Annotated[
 ]
 FindLinks = Annotated[
     list[str] | None,
-    typer.Option("--find-links", metavar="DIR", help="Use the wheels in this folder as dependencies. Repeatable."),
+    typer.Option(
+        "--find-links", metavar="DIR|WHEEL", help="Use this wheel, or those in this folder, as dependencies. Repeatable."
+    ),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude",
+        metavar="LIBRARY",
+        help="NEEDED libraries of this file name or pattern (libomp*) are brought by something else, and not in the wheel. "
+        "Repeatable.",
+    ),
 ]
 TargetPlatform = Annotated[
     str,
@@ -210,15 +221,19 @@ def downloads(offline: bool, display: ProgressDisplay | None = None) -> Download
     return Downloads(offline=offline, watch=None if display is None else display.received, fresh=FRESH)
 
 
-def require_libdirs(libdirs: Iterable[str], option: str = "--libdir") -> None:
+def require_libdirs(libdirs: Iterable[str], option: str = "--libdir", *, urls: bool = True) -> None:
     """Check that every --libdir exists, even if no library will be searched for; or every value of another such option.
+
+    Unless `urls`, the option takes none.
 
     Raises:
         typer.BadParameter: a path does not exist, or may not be read.
     """
-    from conda2wheel.net.urls import is_url
+    from conda2wheel.net.urls import is_url, redacted
 
     for path in libdirs:
+        if is_url(path) and not urls:
+            raise typer.BadParameter(f"{redacted(path)}: an address; give wheels, or folders of them", param_hint=option)
         if is_url(path):
             continue
         if not os.path.exists(path):

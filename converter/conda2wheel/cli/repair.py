@@ -9,6 +9,7 @@ import typer
 
 from conda2wheel.cli import options
 from conda2wheel.cli.messages import (
+    UNUSED,
     Noted,
     exit_status,
     noted_before,
@@ -17,6 +18,7 @@ from conda2wheel.cli.messages import (
     print_json,
     print_summary,
     print_warnings,
+    unused_by_all,
 )
 
 if TYPE_CHECKING:
@@ -40,15 +42,7 @@ def repair(
     bridge: options.Bridge = True,
     allow: options.Allow = None,
     strict: options.Strict = False,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--exclude",
-            metavar="LIBRARY",
-            help="Leave NEEDED libraries of this file name or pattern (libomp*) out of the wheel: something else brings them. "
-            "Repeatable.",
-        ),
-    ] = None,
+    exclude: options.Exclude = None,
     add_needed: Annotated[
         list[str] | None,
         typer.Option(
@@ -94,6 +88,7 @@ def repair(
     results = []
     noted: list[Noted] = []
     errors = []
+    native = 0
     started = time.monotonic()
     with show_progress(len(wheels), "repairing") as display:
         outcomes = repair_each(
@@ -117,6 +112,7 @@ def repair(
         for source, outcome in outcomes:
             if isinstance(outcome, Repaired):
                 results.append(outcome.json())
+                native += outcome.platform != "any"
                 noted += _print_repaired(display, outcome, as_json, verbose)
             else:
                 errors.append(outcome)
@@ -125,7 +121,7 @@ def repair(
                 noted += noted_before(outcome, source)
             display.advance()
             started = time.monotonic()
-    print_warnings(noted, verbose)
+    print_warnings(unused_by_all(noted, native), verbose)
     if as_json:
         print_json(document(results))
     print_summary(results)
@@ -139,8 +135,8 @@ def _print_repaired(display: ProgressDisplay, repaired: Repaired, as_json: bool,
     noted = [Noted.of(warning, repaired.filename, warning.file) for warning in repaired.warnings]
     if not verbose:
         return noted
-    print_warnings(noted, verbose, display)
+    print_warnings([each for each in noted if each.warning.code not in UNUSED], verbose, display)
     print_evidence(display, repaired)
     if not repaired.changed:
         display.echo(f"{repaired.filename}: needed no change, copied", err=True)
-    return []
+    return [each for each in noted if each.warning.code in UNUSED]

@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING, Literal
 from conda2wheel.abi import symbols
 from conda2wheel.abi.audit.engine import audit_units, findings_if_ignored
 from conda2wheel.abi.audit.findings import Finding, RunVerdict, Severity, unusable_parts
+from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.abi.choice import forced_platform
 from conda2wheel.abi.platforms import Platform, for_pyodide, platforms, whole_version
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.commands.audit_result import Audited, MatrixRow
 from conda2wheel.commands.audit_subjects import Subject, newest, open_subjects, wheels_in
+from conda2wheel.commands.excluded import exclude_warnings, unseen_libraries, without_unseen
 from conda2wheel.errors import Conda2WheelError, Failed, require_several, unexpected_as_failed
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.files.reading import unreadable
@@ -40,12 +42,13 @@ INDEXES: tuple[Index, ...] = ("pypi",)
 CONSEQUENCES = frozenset({"broken-library"})  # findings that follow from another one, which explains more
 
 
-def audit(
+def audit(  # noqa: PLR0913 - a public function
     path: str | Path,
     platform: str | Platform = "auto",
     find_links: Iterable[str | Path] = (),
     *,
     libdirs: Iterable[str | Path] | LibraryIndex = (),
+    exclude: Iterable[str] = (),
     index: Index | None = None,
     limits: Limits | None = None,
     downloads: Downloads = DOWNLOADS,
@@ -56,8 +59,10 @@ def audit(
         path: the wheel, package or module.
         platform: "auto" (a wheel's tag, a package's evidence), a platform tag, a Pyodide version, or a `Platform`. A tag selects
             the newest Pyodide of its platform.
-        find_links: folders of wheels that are installed beside it. Wheels for other platforms are ignored.
+        find_links: wheels, or folders of wheels, that are installed beside it. Wheels for other platforms are ignored.
         libdirs: where a package's NEEDED libraries are looked up, as for `convert`.
+        exclude: patterns of file names, as `repair` takes them: NEEDED libraries that something else brings. What is not found is
+            taken to be there.
         index: "pypi": also say of a wheel what PyPI would refuse.
         limits: bounds on members, sizes and ratios of archives.
         downloads: as for `convert`.
@@ -72,7 +77,14 @@ def audit(
     results = [
         result
         for _, result in audit_each(
-            [path], platform, find_links, libdirs=libdirs, index=index, limits=limits, downloads=downloads
+            [path],
+            platform,
+            find_links,
+            libdirs=libdirs,
+            exclude=exclude,
+            index=index,
+            limits=limits,
+            downloads=downloads,
         )
     ]
     if len(results) != 1:
@@ -82,12 +94,13 @@ def audit(
     return results[0]
 
 
-def audit_each(
+def audit_each(  # noqa: PLR0913 - a public function
     paths: Iterable[str | Path],
     platform: str | Platform = "auto",
     find_links: Iterable[str | Path] = (),
     *,
     libdirs: Iterable[str | Path] | LibraryIndex = (),
+    exclude: Iterable[str] = (),
     index: Index | None = None,
     limits: Limits | None = None,
     downloads: Downloads = DOWNLOADS,
@@ -102,7 +115,7 @@ def audit_each(
     Raises:
         Failed: for wrong arguments (usage, not-found), never for an input.
     """
-    for name, values in (("paths", paths), ("find_links", find_links), ("libdirs", libdirs)):
+    for name, values in (("paths", paths), ("find_links", find_links), ("libdirs", libdirs), ("exclude", exclude)):
         require_several(name, values)
     bounds = limits or Limits()
     if index not in (None, *INDEXES):
@@ -122,7 +135,7 @@ def audit_each(
     if places:
         context()  # a libdir that does not exist is an error, even if no library is looked up
     opened = open_subjects(map(str, paths), request.platform, bounds, context)
-    joint = _JointAudit([each for each in opened.values() if isinstance(each, Subject)], installed)
+    joint = _JointAudit([each for each in opened.values() if isinstance(each, Subject)], installed, tuple(exclude))
     for source, subject in opened.items():
         yield source, subject if isinstance(subject, Conda2WheelError) else _audit_or_error(subject, request, joint, notes)
 
@@ -165,11 +178,13 @@ class _JointAudit:
     Attributes:
         subjects: the inputs.
         installed: the wheels of --find-links.
+        exclude: patterns of libraries that something else brings.
         audited: the findings, by Pyodide version and input.
     """
 
     subjects: Sequence[Subject]
     installed: Sequence[Subject]
+    exclude: tuple[str, ...] = ()
     audited: dict[str, dict[Subject, tuple[Finding, ...]]] = field(default_factory=dict)
 
     def findings(self, subject: Subject, pyodide: str) -> tuple[Finding, ...]:
@@ -193,7 +208,10 @@ class _JointAudit:
         others = [each for each in newest(e for e in self.installed if platform in e.platforms) if each.project not in projects]
         units = {subject: subject.unit(platform) for subject in subjects}
         found = audit_units(list(units.values()), pyodide, [each.unit(platform) for each in others])
-        return {subject: found[unit.name] for subject, unit in units.items()}
+        return {subject: self._without_excluded(unit, found[unit.name]) for subject, unit in units.items()}
+
+    def _without_excluded(self, unit: AuditUnit, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+        return without_unseen(findings, unseen_libraries(unit, findings, self.exclude)) if self.exclude else findings
 
 
 def _platform_of(pyodide: str) -> Platform:
@@ -232,8 +250,8 @@ def _audit_subject(
     subject: Subject, request: _Request, joint: _JointAudit, notes: Sequence[ConversionWarning], started: float
 ) -> Audited:
     rows = (request.platform,) if request.platform else subject.platforms
-    modules = len(subject.unit((rows or platforms())[-1]).modules)
-    if not modules:
+    unit = subject.unit((rows or platforms())[-1])
+    if not unit.modules:
         return Audited(
             subject.source,
             subject.kind,
@@ -256,10 +274,20 @@ def _audit_subject(
         platform=_platform_of(pyodides[-1]).tag if pyodides else rows[-1].tag if rows else None,
         pyodide=pyodides[-1] if pyodides else None,
         pyodides=tuple(pyodides),
-        modules=modules,
+        modules=len(unit.modules),
         findings=tuple(sorted(findings, key=lambda finding: finding.severity.rank)),
         matrix=matrix,
-        warnings=tuple(dict.fromkeys((*subject.warnings, *request.warnings, *_warnings(rows, pyodides), *notes))),
+        warnings=tuple(
+            dict.fromkeys(
+                (
+                    *subject.warnings,
+                    *request.warnings,
+                    *exclude_warnings(unit, joint.exclude),
+                    *_warnings(rows, pyodides),
+                    *notes,
+                )
+            )
+        ),
         seconds=time.monotonic() - started,
         programs=subject.programs,
     )

@@ -125,21 +125,26 @@ def open_subjects(
     return found
 
 
-def wheels_in(folders: Iterable[str | Path], limits: Limits) -> tuple[list[Subject], list[ConversionWarning]]:
-    """Open the wheels of folders.
+def wheels_in(places: Iterable[str | Path], limits: Limits) -> tuple[list[Subject], list[ConversionWarning]]:
+    """Open wheels, and those of folders.
 
     Returns:
         The wheels, and a warning for each that cannot be read.
 
     Raises:
         Failed: not-found, unreadable (a folder).
+        Refused: a wheel that was named itself cannot be read.
     """
     subjects: list[Subject] = []
     notes: list[ConversionWarning] = []
-    for folder in map(str, folders):
-        if not os.path.isdir(folder):
-            raise Failed("not-found", f"--find-links {folder}: no such folder", "check the path")
-        for path in _wheels(folder):
+    for place in map(str, places):
+        if not os.path.exists(place):
+            raise Failed("not-found", f"--find-links {place}: no such file or folder", "check the path")
+        if not os.path.isdir(place):
+            with unexpected_as_failed(place):
+                subjects.append(_wheel(Path(place), limits))
+            continue
+        for path in _wheels(place):
             try:
                 with unexpected_as_failed(path):
                     subjects.append(_wheel(Path(path), limits))

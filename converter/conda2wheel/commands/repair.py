@@ -105,27 +105,21 @@ def repair(  # noqa: PLR0913 - a public function
     >>> repair("demo-1.0-cp313-cp313-pyodide_2025_0_wasm32.whl", libdirs=["prefix/lib"]).filename  # doctest: +SKIP
     'demo-1.0-cp313-cp313-pyemscripten_2025_0_wasm32.whl'
     """
-    for name, values in (("exclude", exclude), ("add_needed", add_needed)):
-        require_several(name, values)
-    options = Options.of(
-        platform,
-        allow,
-        tags,
-        compat_tags,
-        isolate=isolate,
-        provided=provided,
-        bridge=bridge,
-        strict=strict,
-        exclude=tuple(exclude),
-        add_needed=tuple(add_needed),
-        programs=False,
-    )
+    flags = {"isolate": isolate, "provided": provided, "bridge": bridge, "strict": strict}
+    options = _options(Options.of(platform, allow, tags, compat_tags, **flags, programs=False), exclude, add_needed)
     bounds = limits or Limits()
     libraries = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, bounds, downloads=downloads)
     beside = WheelsBeside(find_links, bounds, downloads)
     with unexpected_as_failed(str(wheel)):
         result = repair_wheel(read_wheel(Path(wheel), bounds), libraries, options, Path(out), beside)
     return replace(result, warnings=(*result.warnings, *untaken(platform, result.filename)))
+
+
+def _options(options: Options, exclude: Iterable[str], add_needed: Iterable[str]) -> Options:
+    """Options with those of `repair` alone. Raises `Failed` (usage)."""
+    for name, values in (("exclude", exclude), ("add_needed", add_needed)):
+        require_several(name, values)
+    return replace(options, exclude=tuple(exclude), add_needed=tuple(add_needed))
 
 
 @dataclass(frozen=True)
@@ -255,21 +249,8 @@ def repair_each(  # noqa: PLR0913 - a public function
         Failed: for wrong arguments (usage, not-found), never for a wheel.
     """
     require_several("wheels", wheels)
-    for name, values in (("exclude", exclude), ("add_needed", add_needed)):
-        require_several(name, values)
-    options = Options.of(
-        platform,
-        allow,
-        tags,
-        compat_tags,
-        isolate=isolate,
-        provided=provided,
-        bridge=bridge,
-        strict=strict,
-        exclude=tuple(exclude),
-        add_needed=tuple(add_needed),
-        programs=False,
-    )
+    flags = {"isolate": isolate, "provided": provided, "bridge": bridge, "strict": strict}
+    options = _options(Options.of(platform, allow, tags, compat_tags, **flags, programs=False), exclude, add_needed)
     bounds = limits or Limits()
     libraries = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, bounds, downloads=downloads)
     beside = WheelsBeside(find_links, bounds, downloads)

@@ -16,6 +16,7 @@ from conda2wheel.abi.audit.findings import RULES, Finding, Severity, unusable_pa
 from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.symbols import newest_pyodide
+from conda2wheel.commands.excluded import without_unseen
 from conda2wheel.errors import Refused
 from conda2wheel.options import ALLOWABLE, Options
 from conda2wheel.results import ALLOWED, ConversionWarning, UnusablePart
@@ -64,7 +65,7 @@ def judge(
             module, symbol and reason.
     """
     found = {
-        platform: (pyodide, _without_unseen(audit_units([unit], pyodide, beside)[unit.name], unseen or {}))
+        platform: (pyodide, without_unseen(audit_units([unit], pyodide, beside)[unit.name], unseen or {}))
         for platform in platforms
         if (pyodide := newest_pyodide(platform)) is not None
     }
@@ -84,18 +85,6 @@ def judge(
     )
     unusable = dict.fromkeys(part for each in judged for part in unusable_parts(each.findings))
     return Verdict(tuple(warnings), tuple(each.pyodide for each in judged), tuple(unusable))
-
-
-def _without_unseen(findings: Sequence[Finding], unseen: Mapping[str, frozenset[str]]) -> tuple[Finding, ...]:
-    """The findings without those that are so because a library was not seen."""
-
-    def follows(finding: Finding) -> bool:
-        names = unseen.get(finding.module, frozenset())
-        if finding.code == "missing-library":
-            return any(finding.message.startswith(f"NEEDs {name}, ") for name in names)
-        return bool(names) and finding.code in ("broken-library", "unresolved-symbol", "cpython-symbol", "runtime-path-form")
-
-    return tuple(finding for finding in findings if not follows(finding))
 
 
 @dataclass(frozen=True)

@@ -348,6 +348,42 @@ def test_libraries_of_find_links_are_found(tmp_path: Path) -> None:
     assert run(path, "--find-links", tmp_path / "other").returncode == 1
 
 
+def test_find_links_are_wheels_and_folders_of_them(tmp_path: Path) -> None:
+    path = user(tmp_path)
+    provider = wheel(tmp_path / "beside", "provider", {"libshared.so": library(1)})
+    assert run(path, "--find-links", provider).returncode == 0
+    provider.write_bytes(b"PK")
+    in_folder, named = run(path, "--find-links", provider.parent), run(path, "--find-links", provider)
+    assert (in_folder.returncode, "[find-links-skipped]" in in_folder.stderr) == (1, True)
+    assert (named.returncode, named.stdout, "error: corrupt-archive: " in named.stderr) == (1, "", True)
+    address = run(path, "--find-links", "https://example.org/w.whl")
+    assert (address.returncode, "an address; give wheels" in address.stderr) == (2, True)
+
+
+def test_excluded_libraries_are_taken_to_be_there(tmp_path: Path) -> None:
+    """What is missing because of them is no finding; what has nothing to do with them is, and so is what is found and wrong."""
+    path = user(tmp_path)
+    done = run(path, "--exclude", "libsh*", "--json")
+    (result,) = results_of(done)
+    assert (done.returncode, result["ok"], result["findings"]) == (0, True, [])
+    assert [each["code"] for each in result["warnings"]] == ["excluded-library"]
+    (other,) = results_of(run(path, "--exclude", "libother*", "--json"))
+    assert [each["code"] for each in other["findings"]] == ["missing-library", "unresolved-symbol"]
+    assert [each["code"] for each in other["warnings"]] == ["exclude-unused"]
+    lacking = zig.shared_library("libshared.so", "int another(void) { return 1; }", exports=["another"])
+    wheel(tmp_path / "beside", "provider", {"libshared.so": lacking.read_bytes()})
+    seen = run(path, "--exclude", "libsh*", "--find-links", tmp_path / "beside")
+    assert (seen.returncode, "unresolved-symbol" in seen.stderr) == (1, True)
+
+
+def test_a_pattern_that_fits_one_of_several_wheels_is_used(tmp_path: Path) -> None:
+    needing, alone = user(tmp_path), wheel(tmp_path, "alone", {"libown.so": library(1)})
+    used = run(needing, alone, "--exclude", "libsh*")
+    assert (used.returncode, "[exclude-unused]" in used.stderr) == (0, False)
+    unused = run(needing, alone, "--exclude", "libsh*", "--exclude", "libtypo*")
+    assert (unused.returncode, unused.stderr.count("exclude-unused"), "libtypo*" in unused.stderr) == (0, 1, True)
+
+
 def test_another_library_of_the_same_name_in_find_links_is_a_finding(tmp_path: Path) -> None:
     path = user(tmp_path, more={"user/libshared.so": library(1)})
     assert audit(path).findings == ()

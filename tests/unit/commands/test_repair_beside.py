@@ -244,6 +244,11 @@ def test_the_command_line_has_the_options(tmp_path: Path) -> None:
     wheel = user(tmp_path)
     done = command.run("repair", wheel, "-o", tmp_path / "out", "--find-links", other, "--exclude", "libx*", "--json")
     assert (done.returncode, '"pkg==1.0"' in done.stdout) == (0, True), done.stderr
+    needing = unvendored(zig.chain(), "313", "pyemscripten_2025_0_wasm32").write(tmp_path)
+    both = ["repair", wheel, needing, "-o", tmp_path / "both", "--find-links", other, "--libdir", tmp_path / "native"]
+    for verbose in ([], ["-v"]):
+        used = command.run(*both, "--exclude", "libbase*", "--exclude", "libtypo*", *verbose)
+        assert (used.returncode, used.stderr.count("exclude-unused"), "--exclude libtypo*" in used.stderr) == (0, 1, True)
     for arguments, why in {
         ("--find-links", "/no/such"): "no such file or folder",
         ("--add-needed", "_u*:"): "no file name of a library",
