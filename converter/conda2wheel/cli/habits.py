@@ -9,7 +9,8 @@ import copy
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
 from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,7 @@ from conda2wheel.cli.commands import LateCommands, described
 from conda2wheel.cli.complete import add_completion
 from conda2wheel.cli.messages import Level, LogLevel, echo, settings
 from conda2wheel.cli.values import convert_quickly
+from conda2wheel.files.escape import printable
 
 if TYPE_CHECKING:
     from logging import LogRecord
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 PREFIX = "CONDA2WHEEL"
 # Variables that mean something else; no option without its command is named like them.
 RESERVED = frozenset({"CACHE", "DATA", "NODE", "REPORT", "STATUS", "GENERATION", "DIRS", "PROGRAMS_CACHE"})
+_OF_TESTS = frozenset({"TEST_CACHE", "TESTS_AS", "FUZZ_SEEDS"})  # variables of this project's tests
+_NEAR = 0.7  # how alike two names are of which one may be meant for the other
 _OWN = frozenset({"help", "version", "install_completion", "show_completion"})  # they end the command line at once
 
 
@@ -56,6 +60,34 @@ def variables(words: tuple[str, ...], option: Any) -> list[str]:
     return [own] if name in RESERVED else list(dict.fromkeys([own, f"{PREFIX}_{name}"]))
 
 
+def unknown_variables(root: Any, environ: Mapping[str, str] = os.environ) -> Iterator[tuple[str, str]]:
+    """Yield each variable that is named like one of an option and is none, with the nearest one; "" if none is near.
+
+    Where there is none, no command is imported.
+    """
+    named = [name for name, value in environ.items() if value and name.startswith(f"{PREFIX}_")]
+    names = sorted({*named} - {f"{PREFIX}_{name}" for name in RESERVED | _OF_TESTS})
+    if not names:
+        return
+    known = {each for option in options_of(root) for each in variables((), option)} | {f"{PREFIX}_{name}" for name in RESERVED}
+    known |= {each for words, command in leaves(root) for option in options_of(command) for each in variables(words, option)}
+    ends = {each.removeprefix(f"{PREFIX}_"): each for each in sorted(known)}
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name.removeprefix(f"{PREFIX}_"), ends, 1, _NEAR)
+            yield name, ends[near[0]] if near else ""
+
+
+def _warn_of_variables(root: Any) -> None:
+    for name, near in unknown_variables(root):
+        meant = f"did you mean {near}?" if near else "conda2wheel COMMAND --help lists the options"
+        echo(
+            f"conda2wheel: warning: {printable(name)} is set, and no option has this variable; {meant}",
+            err=True,
+            level=Level.WARNING,
+        )
+
+
 class RootGroup(TyperGroup):
     """The command line: it equips its commands, and says of a wrong value from where it is."""
 
@@ -76,7 +108,7 @@ class RootGroup(TyperGroup):
             for option in options_of(command):
                 option.envvar, option.show_envvar = variables(words, option), False  # the manual lists them
             add_completion(command)
-            command.callback = _equipped(command)
+            command.callback = _equipped(command, self)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands without importing them."""
@@ -164,13 +196,14 @@ class _EchoHandler(logging.Handler):
         echo(f"conda2wheel: {record.levelname.lower()}: {record.getMessage()}", err=True, level=Level.INFO)
 
 
-def _equipped(command: Any) -> Callable[..., Any]:
+def _equipped(command: Any, root: Any) -> Callable[..., Any]:
     """The function of a command, with the checks and settings that all have."""
     function = command.callback
     out = [option for option in options_of(command) if option.metavar == "DIR" and "--out" in option.opts]
 
     @wraps(function)
     def run(*positional: Any, **arguments: Any) -> Any:
+        _warn_of_variables(root)
         for option in out:
             _require_folder(arguments.get(option.name))
         if settings.level is LogLevel.DEBUG:

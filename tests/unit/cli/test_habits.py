@@ -116,6 +116,26 @@ def test_what_a_file_may_not_say_is_one_line(text: str, why: str, tmp_path: Path
     assert why in line
 
 
+def test_a_misspelt_variable_is_a_warning_with_the_nearest_name(tmp_path: Path) -> None:
+    wrong = {"OFLINE": "OFFLINE", "CONVERT_LEVLE": "CONVERT_LEVEL", "CACH": "CACHE", "NO_ISOLATE": "ISOLATE", "QQQQ": ""}
+    known = {
+        "AUDIT_FAIL_ON": "load",
+        "MIRROR_RUN_WORKERS": "1",
+        "PYODIDE": "0.29",
+        "DIRS": "/x",
+    }  # of other commands, and no options
+    given = {f"{PREFIX}_{name}": value for name, value in [*dict.fromkeys(wrong, "1").items(), *known.items()]}
+    done = command.run("convert", sets.pure("one"), "--dry-run", cwd=tmp_path, env={**BARE, **given})
+    lines = [line for line in done.stderr.splitlines() if line.startswith("conda2wheel: warning: ")]
+    assert done.returncode == 0
+    assert [line.split()[2] for line in lines] == sorted(f"{PREFIX}_{name}" for name in wrong)
+    for name, near in wrong.items():
+        (line,) = [line for line in lines if f"{PREFIX}_{name} " in line]
+        assert line.endswith(f"; did you mean {PREFIX}_{near}?" if near else "--help lists the options"), line
+    quiet = command.run("convert", sets.pure("one"), "--dry-run", "-q", cwd=tmp_path, env={**BARE, **given})
+    assert (quiet.returncode, quiet.stderr) == (0, "")
+
+
 def test_a_wrong_value_says_where_it_is_from(tmp_path: Path) -> None:
     done = command.run("convert", "x", cwd=tmp_path, env={**BARE, "CONDA2WHEEL_LEVEL": "77"})
     assert (done.returncode, "(from CONDA2WHEEL_LEVEL)" in done.stderr) == (2, True)
