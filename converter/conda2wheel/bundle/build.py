@@ -50,6 +50,7 @@ from conda2wheel.commands.pipeline import Context, PipelineKeywords, Progress
 from conda2wheel.conda.names import map_name
 from conda2wheel.errors import Failed, Refused, require_several
 from conda2wheel.files.packagefile import Limits
+from conda2wheel.index.locks import require_addresses
 from conda2wheel.net.urls import redacted, source_of
 from conda2wheel.options import Options, tag_form
 from conda2wheel.results import ConversionWarning, Converted
@@ -98,6 +99,7 @@ def bundle_specs(
     """
     require_several("specs", specs)
     require_several("channels", keywords.get("channels", ()))
+    require_addresses(url, pyodide_url, with_pyodide)
     started = time.monotonic()
     folder = Path(out)
     require_replaceable(folder)

@@ -21,7 +21,7 @@ from conda2wheel.conda.formats import PACKAGE_SUFFIXES
 from conda2wheel.errors import Failed, Refused, require_several
 from conda2wheel.files.packagefile import FileBlob
 from conda2wheel.files.writing import write_file
-from conda2wheel.index.locks import PYODIDE_LOCK, LockFiles, lock_files
+from conda2wheel.index.locks import PYODIDE_LOCK, LockFiles, lock_files, require_addresses
 from conda2wheel.index.pylock import NAME as PYLOCK
 from conda2wheel.index.pyodide_lock import LockEntry
 from conda2wheel.net.cache import cache_folder
@@ -122,14 +122,15 @@ def lock(
     (PosixPath('dist/pyodide-lock.json'), PosixPath('dist/pylock.toml'))
     """
     require_several("sources", sources)
+    require_addresses(url, pyodide_url, with_pyodide)
     started = time.monotonic()
     texts = list(map(str, sources))
     version = None if pyodide is None else whole_version(pyodide)
     if pyodide is not None and (version is None or for_pyodide(version) is None):
         raise Failed("usage", *unknown_pyodide(pyodide))
     for each in texts:
-        if os.path.isdir(each) and (is_path(each) or not os.listdir(each)) and not has_files(each, (".whl", *PACKAGE_SUFFIXES)):
-            raise Failed("not-found", f"{each}: has no wheels or packages", "give a folder that has some, or the wheels")
+        if is_path(each) and _is_folder_of_nothing(each):
+            raise Failed("not-found", *_no_wheels(each))
     wheels = [each for each in texts if _has_wheels(each)]
     if not wheels:
         folder = Path("bundle" if out is None else out)
@@ -196,12 +197,25 @@ def _result(
 
 
 def _or_a_path(error: Failed, texts: Sequence[str]) -> Failed:
-    """The error of a bundle; where no channel answered, it also says which names could have been meant as folders."""
+    """The error of a bundle; where no channel has or answers for a name, it says which names could have been meant as folders."""
+    folders = [each for each in texts if _is_folder_of_nothing(each)]
+    if error.code in ("network", "not-found") and folders:
+        message, hint = _no_wheels(folders[0])
+        return Failed("not-found", f"{message}, and as a match spec: {error.message}", hint)
     names = [each for each in texts if not os.path.lexists(each) and re.fullmatch(r"[\w.-]+", each)]
     if error.code != "network" or not names:
         return error
     which = ", ".join(names)
     return Failed(error.code, f"{error.message} ({which}: no such file or folder, so taken as a match spec)", error.hint)
+
+
+def _is_folder_of_nothing(source: str) -> bool:
+    return os.path.isdir(source) and not has_files(source, (".whl", *PACKAGE_SUFFIXES))
+
+
+def _no_wheels(folder: str) -> tuple[str, str]:
+    """The message and the hint about a folder without wheels."""
+    return f"{folder}: has no wheels or packages", "give a folder that has some, or the wheels"
 
 
 def _has_wheels(source: str) -> bool:

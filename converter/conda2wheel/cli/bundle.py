@@ -86,7 +86,6 @@ def bundle(
     options.require_file(locked, "--locked")
     options.require_recipes(recipes or ())
     options.require_platform(platform)
-    options.require_addresses(url, pyodide_url, with_pyodide)
     codes = options.allowed(allow)
     source = " ".join(specs or [str(locked)])
     try:

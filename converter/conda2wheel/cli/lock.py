@@ -72,7 +72,6 @@ def lock(
     from conda2wheel.results import document, error_json
 
     options.require_pyodide(pyodide)
-    options.require_addresses(url, pyodide_url, with_pyodide)
     source = " ".join(sources)
     try:
         with unexpected_as_failed(source), show_progress(1, "reading the wheels") as display:

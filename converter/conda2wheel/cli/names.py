@@ -51,5 +51,10 @@ def names(
     if as_json:
         print_json(document([each.json() for each in answers]))
         return
+    guessed = [each for each in answers if each.source == "identity"]
     for each in answers:
-        echo("  ".join(filter(None, (each.conda, each.pypi or "-", each.source, each.note and f"({each.note})"))))
+        note = f"({each.note})" if each.note and each not in guessed else ""
+        echo("  ".join(filter(None, (each.conda, each.pypi or "-", each.source, note))))
+    if guessed:
+        which = ", ".join(each.conda for each in guessed)
+        echo(f"conda2wheel: {which}: {guessed[0].note}; --channel or --libdir names one to read", err=True)

@@ -275,26 +275,6 @@ def require_add_needed(given: Iterable[str]) -> None:
         ) from None
 
 
-def require_addresses(url: str | None, pyodide_url: str | None, with_pyodide: bool) -> None:
-    """Check the values of --url and --pyodide-url; the latter may be a path that is relative to the lock file or its host.
-
-    Raises:
-        typer.BadParameter: one is no address, or Pyodide's own packages are in no lock file.
-    """
-    from conda2wheel.net.urls import is_base, redacted
-
-    if url is not None and not is_base(url):
-        why = f"{redacted(url)}: not the http or https address of a folder, such as https://example.org/wheels"
-        raise typer.BadParameter(why, param_hint="--url")
-    if pyodide_url is None:
-        return
-    if not is_base(pyodide_url) and not pyodide_url.startswith(("./", "../", "/")):
-        why = f"{redacted(pyodide_url)}: neither the http or https address of a folder nor a path that begins with ./, ../ or /"
-        raise typer.BadParameter(why, param_hint="--pyodide-url")
-    if not with_pyodide:
-        raise typer.BadParameter("is for the packages of --with-pyodide, which is not given", param_hint="--pyodide-url")
-
-
 def require_platform(platform: str) -> None:
     """Check the value of --platform.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
@@ -10,6 +11,8 @@ from conda2wheel.conda.names import NameMapping, map_name
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.results import ConversionWarning
 from conda2wheel.wheel.name_sources import NameSources
+
+GUESS = "a guess: no table has the name, and no package that was read says it"
 
 
 def look_up_names(
@@ -34,4 +37,5 @@ def look_up_names(
     """
     packages = NameSources(libdirs, Limits(), downloads)
     seen, warnings = packages.seen({name.lower(): name.lower() for name in conda_names}, channels)
-    return [map_name(name, seen.get(name.lower())) for name in conda_names], warnings
+    answers = [map_name(name, seen.get(name.lower())) for name in conda_names]
+    return [replace(each, note=GUESS) if each.source == "identity" else each for each in answers], warnings

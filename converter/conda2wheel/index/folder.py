@@ -29,7 +29,7 @@ from conda2wheel.files.zips import BUILD_AGAIN, WheelArchive
 from conda2wheel.index.jupyterlite import ALL_JSON, all_json, piplite_name, renamed_wheel
 from conda2wheel.index.memo import FileState, WheelMemo, now
 from conda2wheel.index.simple import IndexFile, html_page, index_file, pages, projects_of
-from conda2wheel.net.urls import is_base, redacted
+from conda2wheel.net.urls import require_base
 from conda2wheel.results import ConversionWarning
 
 SIMPLE = "simple"
@@ -281,9 +281,7 @@ def _base(url: str | None) -> str:
     """What the addresses of files in the pages begin with. Raises `Failed` (usage)."""
     if url is None:
         return "../.."
-    if not is_base(url):
-        why = f"--url {redacted(url)}: not the http or https address of a folder"
-        raise Failed("usage", why, "such as https://example.org/wheels")
+    require_base(url, "--url")
     return url.rstrip("/")
 
 

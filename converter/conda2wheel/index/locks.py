@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
 
+from conda2wheel.errors import Failed
 from conda2wheel.files.pypa import parse_requirement
 from conda2wheel.files.writing import write_file
 from conda2wheel.index.pylock import NAME as PYLOCK
 from conda2wheel.index.pylock import is_lockable, pylock_data
 from conda2wheel.index.pyodide_lock import LockEntry, PyodideLock, merged_lock, standalone_lock
+from conda2wheel.net.urls import is_base, redacted, require_base
 from conda2wheel.pyodide.lock import Runtime
 from conda2wheel.results import ConversionWarning
 
@@ -31,6 +34,25 @@ class LockFiles:
         """Write both into a folder. Raises `Failed` (disk)."""
         write_file(folder / PYODIDE_LOCK, lambda: iter([self.pyodide.data]))
         write_file(folder / PYLOCK, lambda: iter([self.pylock]))
+
+
+def require_addresses(url: str | None, pyodide_url: str | None, with_pyodide: bool) -> None:
+    """Check the address of the wheels, and that of Pyodide's own packages, which may be a path relative to the lock file.
+
+    Raises:
+        Failed: usage, for one that is no address, or if Pyodide's own packages are in no lock file.
+    """
+    if url is not None:
+        require_base(url, "--url")
+    if pyodide_url is None:
+        return
+    if not is_base(pyodide_url) and not pyodide_url.startswith(("./", "../", "/")):
+        why = "neither the http or https address of a folder nor a path that begins with ./, ../ or /"
+        hint = f"./{pyodide_url} is a folder beside the lock file" if re.fullmatch(r"[\w.-]+(/[\w.-]+)*/?", pyodide_url) else ""
+        raise Failed("usage", f"--pyodide-url {redacted(pyodide_url)}: {why}", hint or "such as https://example.org/pyodide/")
+    if not with_pyodide:
+        why = "--pyodide-url: is for the packages of --with-pyodide, which is not given"
+        raise Failed("usage", why, "give --with-pyodide, or leave it out")
 
 
 def lock_files(

@@ -182,6 +182,13 @@ def is_base(url: str) -> bool:
     return whole and not any(ord(letter) <= 32 or ord(letter) == 127 for letter in url)
 
 
+def require_base(url: str, option: str) -> None:
+    """Check the address that a folder of wheels will have. Raises `Failed` (usage)."""
+    if not is_base(url):
+        why = f"{option} {redacted(url)}: not the http or https address of a folder, such as https://example.org/wheels"
+        raise Failed("usage", why, f"without {option} files are named relative to the index or lock file")
+
+
 def is_on_loopback(url: str) -> bool:
     """Whether a URL is one of this machine's loopback."""
     try:

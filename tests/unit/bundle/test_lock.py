@@ -70,6 +70,19 @@ def test_paths_are_relative_to_the_lock_files_and_urls_are_whole(tmp_path: Path)
     assert rows(whole)["pure"]["file_name"] == f"https://example.org/w/{made.name}" == selected(whole, "0.29.5")["pure"]
 
 
+def test_an_empty_folder_does_not_hide_the_package_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    channel = sets.indexed(tmp_path / "channel", [sets.native("numeric", "2.4.0")])
+    for name in ("numeric", "nothing"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert rows(lock(["numeric"], out=tmp_path / "set", channels=[channel]))["numeric"]["version"] == "2.4.0"
+    for source, more in (("nothing", ", and as a match spec: "), ("./numeric", "")):
+        with pytest.raises(Failed) as caught:
+            lock([source], out=tmp_path / "other", channels=[channel])
+        assert caught.value.code == "not-found"
+        assert f"{source}: has no wheels or packages{more}" in caught.value.message
+
+
 def test_the_pyodide_follows_from_the_wheels(tmp_path: Path) -> None:
     assert lock([wheel(tmp_path / "a", "a", tag=f"cp313-cp313-{P25}")], out=tmp_path).pyodide == "0.29.5"
     assert lock([wheel(tmp_path / "b", "b")], out=tmp_path).pyodide == "314.0.7"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conda2wheel import Refused, audit, lock
+from conda2wheel import Refused, audit, bundle_specs, lock
 from conda2wheel.abi.audit.findings import Severity
 from conda2wheel.commands.repair import repair_each
 from conda2wheel.errors import Conda2WheelError, Failed
@@ -55,12 +55,22 @@ def test_repair_and_check_take_the_wheels_of_a_folder(tmp_path: Path) -> None:
     assert all(isinstance(error, Refused) and error.code == "unknown-abi" for _, error in checked)
 
 
+def test_addresses_of_the_library_are_checked_before_anything_is_read(tmp_path: Path) -> None:
+    for write in (lock, bundle_specs):
+        for wrong in ({"url": "wheels/"}, {"pyodide_url": "p/", "with_pyodide": True}, {"pyodide_url": "https://example.org/"}):
+            with pytest.raises(Failed) as caught:
+                write(["./nothere"], out=tmp_path / "out", **wrong)  # type: ignore[operator]
+            assert caught.value.code == "usage"
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", ["lock", "bundle"])
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (("--url", "wheels/"), "not the http or https address"),
         (("--with-pyodide", "--pyodide-url", "htp:/x"), "neither the http or https address"),
+        (("--with-pyodide", "--pyodide-url", "pyodide/"), "(./pyodide/ is a folder beside the lock file)"),
         (("--pyodide-url", "https://example.org/p/"), "--with-pyodide, which is not given"),
     ],
 )

@@ -134,6 +134,9 @@ def test_the_command_explains_an_answer() -> None:
         "graphviz  -  table  (PyPI's project of that name is another one)",
         "attrs  attrs  identity",
     ]
+    assert done.stderr.startswith("conda2wheel: attrs: a guess: no table has the name, and no package ")
+    (guess,) = json.loads(run("--json", "nunpy").stdout)["results"]
+    assert (guess["pypi"], guess["source"], guess["note"].partition(":")[0]) == ("nunpy", "identity", "a guess")
     document = json.loads(run("--json", "zlib", "pysoundfile").stdout)
     assert document == {
         "schema": 1,
