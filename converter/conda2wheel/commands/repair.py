@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TypedDict
 
 from packaging.tags import Tag
 
@@ -105,14 +106,24 @@ def repair(  # noqa: PLR0913 - a public function
     >>> repair("demo-1.0-cp313-cp313-pyodide_2025_0_wasm32.whl", libdirs=["prefix/lib"]).filename  # doctest: +SKIP
     'demo-1.0-cp313-cp313-pyemscripten_2025_0_wasm32.whl'
     """
-    flags = {"isolate": isolate, "provided": provided, "bridge": bridge, "strict": strict}
-    options = _options(Options.of(platform, allow, tags, compat_tags, **flags, programs=False), exclude, add_needed)
+    flags = _Flags(isolate=isolate, provided=provided, bridge=bridge, strict=strict, programs=False)
+    options = _options(Options.of(platform, allow, tags, compat_tags, **flags), exclude, add_needed)
     bounds = limits or Limits()
     libraries = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, bounds, downloads=downloads)
     beside = WheelsBeside(find_links, bounds, downloads)
     with unexpected_as_failed(str(wheel)):
         result = repair_wheel(read_wheel(Path(wheel), bounds), libraries, options, Path(out), beside)
     return replace(result, warnings=(*result.warnings, *untaken(platform, result.filename)))
+
+
+class _Flags(TypedDict):
+    """The flags of `repair` that are options of a wheel."""
+
+    isolate: bool
+    provided: bool
+    bridge: bool
+    strict: bool
+    programs: bool
 
 
 def _options(options: Options, exclude: Iterable[str], add_needed: Iterable[str]) -> Options:
@@ -249,8 +260,8 @@ def repair_each(  # noqa: PLR0913 - a public function
         Failed: for wrong arguments (usage, not-found), never for a wheel.
     """
     require_several("wheels", wheels)
-    flags = {"isolate": isolate, "provided": provided, "bridge": bridge, "strict": strict}
-    options = _options(Options.of(platform, allow, tags, compat_tags, **flags, programs=False), exclude, add_needed)
+    flags = _Flags(isolate=isolate, provided=provided, bridge=bridge, strict=strict, programs=False)
+    options = _options(Options.of(platform, allow, tags, compat_tags, **flags), exclude, add_needed)
     bounds = limits or Limits()
     libraries = libdirs if isinstance(libdirs, LibraryIndex) else LibraryIndex(libdirs, bounds, downloads=downloads)
     beside = WheelsBeside(find_links, bounds, downloads)

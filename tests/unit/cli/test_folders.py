@@ -59,7 +59,7 @@ def test_addresses_of_the_library_are_checked_before_anything_is_read(tmp_path: 
     for write in (lock, bundle_specs):
         for wrong in ({"url": "wheels/"}, {"pyodide_url": "p/", "with_pyodide": True}, {"pyodide_url": "https://example.org/"}):
             with pytest.raises(Failed) as caught:
-                write(["./nothere"], out=tmp_path / "out", **wrong)  # type: ignore[operator]
+                write(["./nothere"], out=tmp_path / "out", **wrong)
             assert caught.value.code == "usage"
     assert not (tmp_path / "out").exists()
 
