@@ -58,7 +58,10 @@ def test_programs_of_emscripten_are_started_in_node(tmp_path: Path) -> None:
     script = TEST.format(package="answers_programs", command="raw", said="in 1.0\n")
     (recipes / "answers.toml").write_text(RECIPE.format(name="answers", script=json.dumps(script)))
     wheel = convert(source, out=tmp_path, recipes=[recipes]).wheel
-    (found,) = check_wheels([wheel])
+    (confined,) = check_wheels([wheel])
+    assert [(each.name, each.ok) for each in confined.modules] == [("plain", True), ("raw", True)], confined
+    assert (confined.script, [each.code for each in confined.warnings]) == (None, ["test-not-run"])
+    (found,) = check_wheels([wheel], native=True)
     assert [(each.name, each.ok) for each in found.modules] == [("plain", True), ("raw", True)], found
     assert found.script is not None
     assert (found.script.ok, found.script.stdout) == (True, "it said in 1.0\n")
@@ -76,7 +79,7 @@ def test_the_test_of_a_recipe_and_a_given_one_run_beside_programs_of_wasi(tmp_pa
     script = TEST.format(package="spoken_programs", command="spoken", said="in 1.0\n")
     (recipes / "spoken.toml").write_text(RECIPE.format(name="spoken", script=json.dumps(script)))
     wheel = convert(conda.assemble("spoken", "1.0", {"bin/spoken.wasm": program}), out=tmp_path, recipes=[recipes]).wheel
-    (found,) = check_wheels([wheel])
+    (found,) = check_wheels([wheel], native=True)
     assert found.ok
     assert found.script is not None
     assert found.script.stdout == "it said in 1.0\n"

@@ -37,6 +37,13 @@ def check(
         typer.Option("--import", metavar="NAME", help="Import this module instead of those in the wheel. Repeatable."),
     ] = None,
     run: Annotated[Path | None, typer.Option(metavar="FILE", help="Run this Python file after the imports.")] = None,
+    native: Annotated[
+        bool,
+        typer.Option(
+            "--native",
+            help="Of wheels of programs, run the test of the recipe and Emscripten programs with your rights, not confined.",
+        ),
+    ] = False,
     installer: Annotated[InstallerChoice, typer.Option(help="What installs the wheel.")] = InstallerChoice.loadPackage,
     timeout: Annotated[
         float,
@@ -64,6 +71,7 @@ def check(
     status = 0
     folders = [Path(each) for each in find_links or ()]
     arguments: dict[str, Any] = {"pyodide": pyodide, "find_links": folders, "imports": imports or (), "script": run}
+    arguments["native"] = native
     try:
         with unexpected_as_failed("check"), show_progress(len(wheels), "running in Pyodide") as display:
             for wheel, result in check_each(wheels, CheckOptions(**arguments, installer=installer.value, timeout=timeout)):

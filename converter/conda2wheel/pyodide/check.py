@@ -46,6 +46,8 @@ class CheckOptions:
         find_links: folders of wheels, and wheels, in which requirements are looked up before Pyodide's own packages.
         imports: the modules to import instead of a wheel's top-level modules.
         script: a Python file that runs afterwards, instead of the test of the wheel's conversion recipe.
+        native: whether what Pyodide cannot run may run with the rights of this process: the recipe's test of a wheel of
+            programs, and its Emscripten programs outside of node's permission model.
         installer: what installs the wheels.
         timeout: seconds without an event (start, an installation, an import, the script) after which the interpreter is killed.
         cache: the cache folder; None: the default one.
@@ -55,6 +57,7 @@ class CheckOptions:
     find_links: Sequence[Path] = ()
     imports: Sequence[str] = ()
     script: Path | None = None
+    native: bool = False
     installer: Installer = "loadPackage"
     timeout: float = TIMEOUT
     cache: Path | None = None
@@ -67,6 +70,7 @@ class CheckKeywords(TypedDict, total=False):
     find_links: Sequence[Path]
     imports: Sequence[str]
     script: Path | None
+    native: bool
     installer: Installer
     timeout: float
     cache: Path | None
@@ -126,7 +130,9 @@ def check_each(wheels: Sequence[Path], options: CheckOptions) -> Iterator[tuple[
                 with unexpected_as_failed(str(path)):
                     programs = wheel_of_programs(wheel.path)
                     checked = (
-                        check_programs(programs, recipe_test(wheel), script, options.timeout, options.installer)
+                        check_programs(
+                            programs, recipe_test(wheel), script, options.timeout, options.installer, native=options.native
+                        )
                         if programs is not None
                         else None
                     )

@@ -2,6 +2,11 @@
 
 A program passes if it starts and does not trap: it is asked for its version, and if it knows no such option, for its help; what
 it answers and with which status is its own. The recipe's test, a Python script, runs with the programs' package on its path.
+
+The wheel may be a stranger's, and its provenance forged. So no Python and no JavaScript of it runs on this machine but what a
+sandbox confines: the launcher is this conda2wheel's own, wasmtime confines WASI programs, and node's permission model Emscripten
+programs. The test in its provenance runs if it is that of a recipe of conda2wheel itself. `native` runs all that with the rights
+of this process.
 """
 
 from __future__ import annotations
@@ -16,10 +21,21 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from conda2wheel.errors import Failed
 from conda2wheel.files.packagefile import Limits
+from conda2wheel.pyodide.node import PASSED_ON, find_node
 from conda2wheel.pyodide.report import Checked, Imported, Installer, Ran
-from conda2wheel.results import WheelProgram
-from conda2wheel.wheel.programs import NOT_STARTED, TRAPPED, has_only_programs, programs_folder, programs_of
+from conda2wheel.results import ConversionWarning, WheelProgram
+from conda2wheel.wheel.programs import (
+    NOT_STARTED,
+    TABLE,
+    TRAPPED,
+    has_only_programs,
+    is_test_of_own_recipe,
+    launcher_files,
+    programs_folder,
+    programs_of,
+)
 from conda2wheel.wheel.reader import Wheel, read_wheel
 
 ASKED = ("--version", "--help")
@@ -34,7 +50,9 @@ def wheel_of_programs(path: Path) -> Wheel | None:
     return wheel if programs_of(wheel) and has_only_programs(wheel) else None
 
 
-def check_programs(wheel: Wheel, test: str | None, script: Path | None, timeout: float, installer: Installer) -> Checked:
+def check_programs(
+    wheel: Wheel, test: str | None, script: Path | None, timeout: float, installer: Installer, *, native: bool = False
+) -> Checked:
     """Start every program of a wheel.
 
     Args:
@@ -43,20 +61,25 @@ def check_programs(wheel: Wheel, test: str | None, script: Path | None, timeout:
         script: a script that runs instead of it.
         timeout: seconds for one program, or for the script.
         installer: what the caller named; nothing is installed.
+        native: whether the test runs though it is that of a stranger, and Emscripten programs with the rights of this process.
     """
     started = time.monotonic()
+    programs = programs_of(wheel)
+    uses_node = any(program.kind != "wasi" for program in programs)
+    warnings: list[ConversionWarning] = []
     with tempfile.TemporaryDirectory(prefix="conda2wheel-check-") as temporary:
-        site, work = Path(temporary, "site"), Path(temporary, "work")
+        site, work = Path(temporary, "site").resolve(), Path(temporary, "work").resolve()
         work.mkdir()
-        for file in wheel.files:
-            if file.path.startswith(f"{programs_folder(wheel)}/"):
-                target = site / file.path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(file.blob.read())
-        environment = {**os.environ, "PYTHONPATH": str(site), "CONDA2WHEEL_PROGRAMS_CACHE": str(Path(temporary, "cache"))}
+        _unpack(wheel, site, uses_node)
+        environment = {**os.environ} if native else _confined(site, work, uses_node)
+        environment |= {"PYTHONPATH": str(site), "CONDA2WHEEL_PROGRAMS_CACHE": str(Path(temporary, "cache"))}
         run = _Run(work, environment, timeout)
-        modules = tuple(_start(run, programs_folder(wheel), program) for program in programs_of(wheel))
+        modules = tuple(_start(run, programs_folder(wheel), program) for program in programs)
         text = test if script is None else script.read_text(encoding="utf-8")
+        if text is not None and script is None and not native and not is_test_of_own_recipe(text):
+            why = "the test in the wheel is no recipe's of conda2wheel, and would run with your rights: --native runs it"
+            warnings.append(ConversionWarning("test-not-run", why, wheel.path.name))
+            text = None
         ran = None if text is None else _script(run, text)
     return Checked(
         wheel=wheel.path,
@@ -66,7 +89,55 @@ def check_programs(wheel: Wheel, test: str | None, script: Path | None, timeout:
         installed=(wheel.stem,),
         modules=modules,
         script=ran,
+        warnings=tuple(warnings),
         seconds=time.monotonic() - started,
+    )
+
+
+def _unpack(wheel: Wheel, site: Path, uses_node: bool) -> None:
+    """Write the programs and their table, and the launcher of this conda2wheel, whatever launcher the wheel has."""
+    folder = programs_folder(wheel)
+    for file in wheel.files:
+        if file.path == f"{folder}/{TABLE}" or file.path.startswith(f"{folder}/prefix/"):
+            target = site / file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(file.blob.read())
+    for name, text in launcher_files(uses_node).items():
+        (site / folder / name).write_text(text, encoding="utf-8")
+
+
+def _confined(site: Path, work: Path, uses_node: bool) -> dict[str, str]:
+    """The environment of programs: without credentials, and with node's permission model, where node runs some.
+
+    Raises:
+        Failed: dependency, for no node or one that is too old for it.
+    """
+    passed = {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name) or name == "LD_LIBRARY_PATH"}
+    if not uses_node:
+        return passed
+    node = find_node()
+    flag = permission_flag(node.version)
+    if flag is None:
+        why = f"node {node.version} cannot confine the Emscripten programs of this wheel: its permission model came with 20"
+        raise Failed("dependency", why, "take node 20 or newer, or run them with your rights: --native")
+    options = [flag, f"--allow-fs-read={site}", f"--allow-fs-read={work}", f"--allow-fs-write={work}"]
+    quoted = " ".join('"' + each.replace("\\", "\\\\").replace('"', '\\"') + '"' for each in options)
+    return {**passed, "CONDA2WHEEL_NODE": node.path, "NODE_OPTIONS": quoted, "NODE_NO_WARNINGS": "1"}
+
+
+def permission_flag(version: str) -> str | None:
+    """The option that switches on the permission model of a node; None for one without.
+
+    >>> permission_flag("v18.20.0"), permission_flag("v20.20.2"), permission_flag("v22.12.0"), permission_flag("v24.1.0")
+    (None, '--experimental-permission', '--experimental-permission', '--permission')
+    """
+    major, minor = (int(part) for part in version.removeprefix("v").split(".")[:2])
+    if major < 20:
+        return None
+    return (
+        "--permission"
+        if major >= 24 or (major, minor) >= (23, 5) or (22, 13) <= (major, minor) < (23, 0)
+        else "--experimental-permission"
     )
 
 

@@ -24,6 +24,7 @@ from conda2wheel.files.documents import json_object
 from conda2wheel.files.packagefile import BytesBlob, PackageFile
 from conda2wheel.link.library import file_part
 from conda2wheel.programs.find import FoundPrograms, Program, is_command, program_files
+from conda2wheel.recipes.model import RecipeBook
 from conda2wheel.results import ConversionWarning, WheelProgram
 from conda2wheel.wheel.entry_points import SCRIPT_GROUPS, EntryPoints
 from conda2wheel.wheel.layout import program_rule
@@ -118,7 +119,6 @@ class ProgramPlan:
 
     def generated(self) -> Iterable[Member]:
         """The members that are no files of the package."""
-        launcher = files("conda2wheel.programs").joinpath("template")
         table = {
             "schema": SCHEMA,
             "distribution": self.distribution,
@@ -126,16 +126,11 @@ class ProgramPlan:
             "programs": {program.name: self._row(program) for program in self.programs},
         }
         texts = {
-            "__init__.py": '"""WebAssembly programs of a conda package: see README.md."""\n',
-            "__main__.py": _MAIN,
+            **launcher_files(self.uses_node),
             "commands.py": self._commands(),
-            "launcher.py": launcher.joinpath("launcher.py").read_text(encoding="utf-8"),
             TABLE: json.dumps(table, indent=1) + "\n",
             "README.md": self.readme(),
         }
-        if self.uses_node:
-            texts["run.cjs"] = launcher.joinpath("run.cjs").read_text(encoding="utf-8")
-            texts["hostfs.cjs"] = launcher.joinpath("hostfs.cjs").read_text(encoding="utf-8")
         return [Member(f"{self.folder}/{name}", BytesBlob(text.encode())) for name, text in texts.items()]
 
     def _row(self, program: Program) -> dict[str, Any]:
@@ -185,6 +180,23 @@ class ProgramPlan:
             lines += [f"These cannot see files of the machine, only standard input and output: {', '.join(lost)}.", ""]
         lines += [f"Without a folder of commands on PATH: `python -m {self.folder} COMMAND ...`.", ""]
         return "\n".join(lines)
+
+
+def launcher_files(uses_node: bool) -> dict[str, str]:
+    """What starts programs, the same for every package: the texts by name."""
+    template = files("conda2wheel.programs").joinpath("template")
+    names = ["launcher.py", *(["run.cjs", "hostfs.cjs"] if uses_node else [])]
+    return {
+        "__init__.py": '"""WebAssembly programs of a conda package: see README.md."""\n',
+        "__main__.py": _MAIN,
+        **{name: template.joinpath(name).read_text(encoding="utf-8") for name in names},
+    }
+
+
+def is_test_of_own_recipe(script: str) -> bool:
+    """Whether a script is the test of a recipe that comes with conda2wheel."""
+    tests = (recipe.document.get("test") for recipe in RecipeBook().recipes)
+    return any(isinstance(test, Mapping) and test.get("script") == script for test in tests)
 
 
 def programs_folder(wheel: Wheel) -> str:

@@ -239,6 +239,50 @@ def test_check_starts_the_programs(tmp_path: Path) -> None:
     assert "unreachable" in str(failed.modules[1].error)
 
 
+FORGED = """
+const fs = require('fs'), done = [];
+for (const [name, what] of Object.entries({
+  write: () => fs.writeFileSync(MARK, ''),
+  read: () => fs.readFileSync(READ),
+  start: () => require('child_process').execFileSync(process.execPath, ['--version']),
+  secret: () => { if (!process.env.SOME_TOKEN) throw new Error(); },
+})) { try { what(); done.push(name); } catch {} }
+console.log(done.join());
+process.exitCode = done.length ? 134 : 0;
+"""
+
+
+def test_check_runs_nothing_of_a_wheel_outside_of_a_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forged wheel of programs: another launcher, a test in its provenance, and JavaScript for node."""
+    mark, secret = tmp_path / "mark", tmp_path / "secret"
+    secret.write_text("mine")
+    monkeypatch.setenv("SOME_TOKEN", "s")
+    evil = f"open({str(mark)!r}, 'w')\n"
+    script = FORGED.replace("MARK", json.dumps(str(mark))).replace("READ", json.dumps(str(secret)))
+    main = zig.shared_library("main.wasm", "int main(void) { return 1; }", exports=["main"])
+    made = converted(tmp_path, {"bin/cat.wasm": wasi.cat(), "bin/tool.js": FORMS["raw"], "bin/tool.wasm": main}).wheel
+    inside = members(made)
+    info, folder = "wordcount-1.2.dist-info/conda2wheel.json", "wordcount_programs"
+    provenance = json.loads(inside[info])
+    provenance["options"]["recipe"] = {"test": {"script": evil}}
+    for name in ("__init__.py", "__main__.py", "launcher.py", "commands.py"):
+        inside[f"{folder}/{name}"] += evil.encode()
+    forged = {**inside, info: json.dumps(provenance).encode(), f"{folder}/prefix/bin/tool.js": script.encode()}
+    forged[f"{folder}/run.cjs"] = script.encode() + forged[f"{folder}/run.cjs"]
+    wheel = tmp_path / "forged" / made.name
+    wheel.parent.mkdir()
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, data in forged.items():
+            archive.writestr(name, data)
+    (found,) = check_wheels([wheel])
+    assert [(each.name, each.ok) for each in found.modules] == [("cat", True), ("tool", True)], found
+    assert ([each.code for each in found.warnings], found.script, mark.exists()) == (["test-not-run"], None, False)
+    (native,) = check_wheels([wheel], native=True)
+    assert [(each.name, each.error) for each in native.modules] == [("cat", None), ("tool", "write,read,start,secret")]
+    assert native.script is not None
+    assert (native.script.ok, mark.exists()) == (True, True)
+
+
 def test_side_modules_of_programs_are_not_audited(tmp_path: Path) -> None:
     library = zig.shared_library("libone.so", "int one(void) { return 1; }", exports=["one"])
     main = zig.shared_library("main.wasm", "extern int one(void); int main(void) { return one(); }", needed=[library])
