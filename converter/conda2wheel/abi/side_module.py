@@ -7,7 +7,8 @@ exports, and the features that the instructions use, only where a rule needs the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -16,13 +17,14 @@ from conda2wheel.abi.signals import Signals, read_signals
 from conda2wheel.files.packagefile import EntryCount, PackageFile
 from conda2wheel.wasm import code
 from conda2wheel.wasm import dylink as dylink_section
-from conda2wheel.wasm.binary import FileKind, Kind, Module, WasmError, file_kind
+from conda2wheel.wasm.binary import FileKind, Import, ImportTable, Kind, Module, WasmError, file_kind
 from conda2wheel.wasm.bridge import is_bridge
 from conda2wheel.wasm.features import Feature, declared
 
 SHARED_OBJECT = re.compile(r"\.so(\.\d+)*$")  # what Pyodide's _package_loader.py takes for a library
 OPENED = 3000  # the weight of a module, beside that of a number in it
 EM_JS = "__em_js__"  # a module that exports __em_js__x defines x itself, as JavaScript
+PYTHON = re.compile(r"_?Py[A-Z_]\w*")  # names of CPython
 GOT = ("GOT.func", "GOT.mem")  # import modules that stand for the global offset table: function pointers, addresses of data
 
 
@@ -73,7 +75,7 @@ class SideModule:
             return _Sections(kind)
         try:
             module = Module.parse(data, spend)
-            _ = (module.imports, module.exports)
+            _ = (module.import_table, module.export_table)
             return _Sections(kind, module, dylink_section.read(module))
         except WasmError as error:
             return _Sections(FileKind.BROKEN_WASM, problem=str(error))
@@ -88,18 +90,12 @@ class SideModule:
             entry.field for entry in flags if entry.weak
         }  # the loader looks at the name alone; wasm-ld writes env for the GOT
         try:
-            exports = {
-                entry.name: TypedExport(entry.kind, signature)
-                for entry, signature in zip(module.exports, module.export_signatures(), strict=True)
-            }
-            imports = tuple(
-                TypedImport(entry.module, entry.field, entry.kind, signature, entry.field in weak)
-                for entry, signature in zip(module.imports, module.import_signatures(), strict=True)
-            )
+            exports = dict(zip(module.export_names, _typed_exports(module), strict=True))
+            signatures = module.import_signatures()
         except WasmError as error:
             return _Symbols(problem=str(error))
         exports |= {name[len(EM_JS) :]: TypedExport(Kind.FUNC, "") for name in exports if name.startswith(EM_JS)}
-        return _Symbols(imports, exports)
+        return _Symbols(module.import_table, signatures, frozenset(weak.intersection(module.import_names)), exports)
 
     @property
     def kind(self) -> FileKind:
@@ -141,7 +137,7 @@ class SideModule:
         """Its RUNTIME_PATH entries."""
         return self.dylink.runtime_path if self.dylink else ()
 
-    @property
+    @cached_property
     def init_functions(self) -> tuple[str, ...]:
         """Its PyInit_* exports."""
         return self.module.exports_named("PyInit_") if self.module else ()
@@ -158,8 +154,81 @@ class SideModule:
 
     @cached_property
     def imports(self) -> tuple[TypedImport, ...]:
-        """Its imports with their types, in order."""
-        return self._symbols.imports
+        """Its imports with their types, in order. What asks for a few of them, or for names alone, need not make all."""
+        return tuple(map(self._import, range(len(self._symbols.signatures))))
+
+    def _import(self, position: int) -> TypedImport:
+        table, signatures, weak, _, _ = self._symbols
+        kind, name = table.kinds[position], table.fields[position]
+        of_kind = Kind.FUNC if isinstance(kind, int) else Kind.GLOBAL if isinstance(kind, str) else kind.kind
+        return TypedImport(table.modules[position], name, of_kind, signatures[position], name in weak)
+
+    def imports_of(self, names: Collection[str]) -> list[TypedImport]:
+        """Its imports of these names, and those that are neither functions nor in the global offset table, in order."""
+        positions = self._positions
+        found = {position for name in names if name in positions for position in positions[name]}
+        return list(map(self._import, sorted(found.union(self._others))))
+
+    @cached_property
+    def _positions(self) -> Mapping[str, list[int]]:
+        """Where imports of a name are."""
+        found: dict[str, list[int]] = {}
+        for position, name in enumerate(self.import_names):
+            if name in found:
+                found[name].append(position)
+            else:
+                found[name] = [position]
+        return found
+
+    @cached_property
+    def _others(self) -> list[int]:
+        """Where the imports are that are neither functions nor in the global offset table."""
+        table = self._symbols.table
+        columns = enumerate(zip(table.modules, table.kinds, strict=True))
+        return [position for position, (module, kind) in columns if not isinstance(kind, int) and module not in GOT]
+
+    @property
+    def import_names(self) -> Sequence[str]:
+        """The name of each import."""
+        return self._symbols.table.fields
+
+    @cached_property
+    def import_modules(self) -> frozenset[str]:
+        """The modules that its imports name."""
+        return frozenset(self._symbols.table.modules)
+
+    @cached_property
+    def python_imports(self) -> tuple[str, ...]:
+        """The names of CPython that it imports, each once."""
+        names = (name for name in self.import_names if name.startswith(("Py", "_Py")) and PYTHON.fullmatch(name))
+        return tuple(dict.fromkeys(names))
+
+    @cached_property
+    def imports_tags(self) -> bool:
+        """Whether it imports an exception tag."""
+        return any(isinstance(kind, Import) and kind.kind is Kind.TAG for kind in self._symbols.table.kinds)
+
+    @cached_property
+    def called(self) -> frozenset[str]:
+        """The names of the functions that it imports, those that it only points to aside."""
+        table = self._symbols.table
+        return frozenset(name for name, kind in zip(table.fields, table.kinds, strict=True) if isinstance(kind, int))
+
+    @cached_property
+    def called_types(self) -> Mapping[str, str]:
+        """The type of each function that it imports, by name; of a name with several the last one's: see `called_apart`."""
+        symbols = self._symbols
+        columns = zip(symbols.table.fields, symbols.table.kinds, symbols.signatures, strict=True)
+        return {name: signature for name, kind, signature in columns if isinstance(kind, int)}
+
+    @cached_property
+    def called_apart(self) -> frozenset[str]:
+        """The names of functions that it imports more than once."""
+        table = self._symbols.table
+        names = [name for name, kind in zip(table.fields, table.kinds, strict=True) if isinstance(kind, int)]
+        if len(names) == len(self.called):
+            return frozenset()
+        return frozenset(name for name, count in Counter(names).items() if count > 1)
 
     @cached_property
     def exports(self) -> Mapping[str, TypedExport]:
@@ -167,14 +236,25 @@ class SideModule:
         return self._symbols.exports
 
     @cached_property
+    def export_names(self) -> frozenset[str]:
+        """The names of `exports`."""
+        return frozenset(self.exports)
+
+    @cached_property
+    def is_legalised(self) -> bool:
+        """Whether it exports functions whose i64 are in two halves, for a JavaScript without BigInt."""
+        return any(name.startswith("orig$") for name in self.exports)
+
+    @cached_property
     def weak(self) -> frozenset[str]:
         """The names of imports that may stay undefined; the loader does not distinguish functions from data here."""
-        return frozenset(entry.name for entry in self.imports if entry.weak)
+        return self._symbols.weak
 
     @cached_property
     def got_imports(self) -> frozenset[str]:
         """The names that it imports through the global offset table, function pointers and addresses of data."""
-        return frozenset(entry.name for entry in self.imports if entry.module in GOT)
+        table = self._symbols.table
+        return frozenset(name for name, module in zip(table.fields, table.modules, strict=True) if module in GOT)
 
     @cached_property
     def loaded_dylink(self) -> dylink_section.Dylink | dylink_section.LegacyDylink | None:
@@ -198,10 +278,10 @@ class SideModule:
         """Whether a wrong count in its dylink.0 section keeps the loader from the rest of it."""
         return self.is_intact and self.loaded_dylink is not self.dylink
 
-    @property
+    @cached_property
     def memories(self) -> tuple[Memory, ...]:
         """The memories that it imports."""
-        entries = self.module.imports if self.module and self.is_intact else ()
+        entries = self.module.other_imports if self.module and self.is_intact else ()
         return tuple(
             Memory(entry.shared, entry.is64, entry.minimum, entry.maximum) for entry in entries if entry.kind == Kind.MEMORY
         )
@@ -251,9 +331,23 @@ class _Sections:
 
 
 class _Symbols(NamedTuple):
-    imports: tuple[TypedImport, ...] = ()
+    table: ImportTable = ImportTable([], [], [], frozenset())
+    signatures: Sequence[str] = ()
+    weak: frozenset[str] = frozenset()
     exports: Mapping[str, TypedExport] = {}
     problem: str = ""
+
+
+def _typed_exports(module: Module) -> list[TypedExport]:
+    """Each export with its type; those of one type are one object. Raises `WasmError`."""
+    made: dict[tuple[int, str], TypedExport] = {}
+    found = []
+    for key, signature in zip(module.export_table.keys, module.export_signatures(), strict=True):
+        alike = made.get((key & 7, signature))
+        if alike is None:
+            alike = made[key & 7, signature] = TypedExport(Kind(key & 7), signature)
+        found.append(alike)
+    return found
 
 
 def side_modules(files: Iterable[PackageFile]) -> dict[str, SideModule]:

@@ -19,10 +19,11 @@ from dataclasses import dataclass
 
 from conda2wheel.abi.bridging import has_bridge
 from conda2wheel.abi.platforms import Platform, release
-from conda2wheel.wasm.binary import Kind, Module, WasmError
+from conda2wheel.wasm.binary import Import, Kind, Module, WasmError
 from conda2wheel.wasm.bridge import LONGJMP, bridged_names
 
 WASM_UNWINDING_TAGS = frozenset({"__cpp_exception", "__c_longjmp"})
+_CALLED_PREFIXES = ("invoke_", LONGJMP)
 _CALLED = re.compile(rf"invoke_[vijfdpVFXE]+|{LONGJMP}")
 _UNWINDING = re.compile(
     r"invoke_\w+|__cxa_find_matching_catch\w*|emscripten_longjmp|llvm_eh_typeid_for|__resumeException|__THREW__|__threwValue"
@@ -53,15 +54,17 @@ def is_unwinding(name: str) -> bool:
 def read_signals(module: Module) -> Signals:
     """The signals of a parsed module. Raises `WasmError` for damaged import or export sections."""
     js, wasm, throws, shared, is64 = [], False, False, False, False
-    for entry in module.imports:
-        if entry.kind == Kind.TAG and entry.field in WASM_UNWINDING_TAGS:
-            wasm = True
-        elif entry.kind == Kind.FUNC and _CALLED.fullmatch(entry.field):
-            js.append(entry.field)
-        elif entry.kind == Kind.FUNC and entry.field == "__cxa_throw":
-            throws = True
-        elif entry.kind == Kind.MEMORY:
-            shared, is64 = shared or entry.shared, is64 or entry.is64
+    for name, kind in zip(module.import_names, module.import_table.kinds, strict=True):
+        if isinstance(kind, int):
+            if name.startswith(_CALLED_PREFIXES) and _CALLED.fullmatch(name):
+                js.append(name)
+            elif name == "__cxa_throw":
+                throws = True
+        elif isinstance(kind, Import):
+            if kind.kind is Kind.TAG:
+                wasm = wasm or name in WASM_UNWINDING_TAGS
+            elif kind.kind is Kind.MEMORY:
+                shared, is64 = shared or kind.shared, is64 or kind.is64
     return Signals(
         wasm_unwinding=wasm,
         js_unwinding=tuple(js),

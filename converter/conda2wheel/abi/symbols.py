@@ -63,6 +63,30 @@ def symbols(pyodide: str) -> Mapping[str, Symbol]:
     return MappingProxyType(found)
 
 
+@dataclass(frozen=True, eq=False)
+class MainNames:
+    """The names of a main module's symbols.
+
+    Attributes:
+        every: all of them.
+        defined: functions in WebAssembly and data, which it enters into the global offset table itself.
+        pointable: what imports through that table get of it: these, and the functions in JavaScript whose type is recorded.
+    """
+
+    every: frozenset[str]
+    defined: frozenset[str]
+    pointable: frozenset[str]
+
+
+@cache
+def main_names_of(pyodide: str) -> MainNames:
+    """The names of the symbols of a Pyodide version. Raises `LookupError` for a version without data."""
+    found = symbols(pyodide)
+    defined = frozenset(name for name, symbol in found.items() if symbol.kind in ("func", "data"))
+    typed = frozenset(name for name, symbol in found.items() if symbol.kind == "js" and symbol.signature)
+    return MainNames(frozenset(found), defined, defined | typed)
+
+
 def known() -> tuple[str, ...]:
     """The Pyodide versions with data, in the order of the table: oldest first."""
     folder = files(__package__) / "data"

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal
 from conda2wheel.abi import symbols
 from conda2wheel.abi.audit.engine import audit_units, findings_if_ignored
 from conda2wheel.abi.audit.findings import Finding, RunVerdict, Severity, unusable_parts
+from conda2wheel.abi.audit.shared_names import NamesInCommon
 from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.abi.choice import forced_platform
 from conda2wheel.abi.platforms import Platform, for_pyodide, platforms, whole_version
@@ -180,12 +181,14 @@ class _JointAudit:
         installed: the wheels of --find-links.
         exclude: patterns of libraries that something else brings.
         audited: the findings, by Pyodide version and input.
+        in_common: what the names of modules have in common in every Pyodide.
     """
 
     subjects: Sequence[Subject]
     installed: Sequence[Subject]
     exclude: tuple[str, ...] = ()
     audited: dict[str, dict[Subject, tuple[Finding, ...]]] = field(default_factory=dict)
+    in_common: NamesInCommon = field(default_factory=NamesInCommon)
 
     def findings(self, subject: Subject, pyodide: str) -> tuple[Finding, ...]:
         """Return the findings about an input, worst first."""
@@ -207,7 +210,7 @@ class _JointAudit:
         projects = {subject.project for subject in subjects}
         others = [each for each in newest(e for e in self.installed if platform in e.platforms) if each.project not in projects]
         units = {subject: subject.unit(platform) for subject in subjects}
-        found = audit_units(list(units.values()), pyodide, [each.unit(platform) for each in others])
+        found = audit_units(list(units.values()), pyodide, [each.unit(platform) for each in others], self.in_common)
         return {subject: self._without_excluded(unit, found[unit.name]) for subject, unit in units.items()}
 
     def _without_excluded(self, unit: AuditUnit, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:

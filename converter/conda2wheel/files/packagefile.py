@@ -60,7 +60,7 @@ class Limits:
     depth: int = 128
     path_bytes: int = 16 << 20
     aliases: int = 50_000
-    entries: int = 8_000_000  # pymupdf, with 38 MB of modules, has 1.7 million
+    entries: int = 8_000_000  # grill-usd-core, with 109 MB of modules, has 5.3 million
 
 
 _NO_OPTION = ("ratio_from", "download", "header", "zstd_window")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from functools import cached_property
+from typing import NamedTuple
 
 from conda2wheel.wasm.encoding import Reader, Spend, WasmError, damage, encode_name, encode_uleb, unmetered
 from conda2wheel.wasm.signature import (
@@ -30,8 +31,10 @@ __all__ = [
     "IMPORT",
     "MAGIC",
     "Export",
+    "ExportTable",
     "FileKind",
     "Import",
+    "ImportTable",
     "Kind",
     "Module",
     "Reader",
@@ -47,7 +50,7 @@ MAGIC = b"\0asm"
 HEADER = MAGIC + b"\x01\0\0\0"
 CUSTOM, TYPE, IMPORT, FUNCTION, GLOBAL, EXPORT, DATA, TAG = 0, 1, 2, 3, 6, 7, 11, 13
 LISTED = 100  # the weight of a section, of which no real module has many
-NAMED = 20  # the weight of an entry with a name, which is looked up in several modules, beside that of a number
+NAMED = 10  # the weight of an entry with a name, which is looked up in several modules, beside that of a number
 
 
 class Kind(IntEnum):
@@ -138,6 +141,39 @@ class Export:
     index: int = 0
 
 
+class ImportTable(NamedTuple):
+    """The imports of a module as columns, which are faster to make and to look through than an object for each.
+
+    Attributes:
+        modules: the module of each.
+        fields: the name of each.
+        kinds: the type index of a function, the type of a global (`i` or `i*`), or all of another import.
+        features: the features that their types need.
+    """
+
+    modules: list[str]
+    fields: list[str]
+    kinds: list[int | str | Import]
+    features: frozenset[Feature]
+
+    def entry(self, position: int) -> Import:
+        """One import."""
+        kind = self.kinds[position]
+        if isinstance(kind, Import):
+            return kind
+        module, field = self.modules[position], self.fields[position]
+        if isinstance(kind, str):
+            return Import(module, field, Kind.GLOBAL, type=kind)
+        return Import(module, field, Kind.FUNC, index=kind)
+
+
+class ExportTable(NamedTuple):
+    """The exports of a module as columns: the name of each; its index, times 8, and its kind."""
+
+    names: list[str]
+    keys: list[int]
+
+
 @dataclass(frozen=True)
 class Module:
     """A module and its sections; imports and exports are read on first use. `spend` is called before entries are read."""
@@ -166,24 +202,51 @@ class Module:
     @cached_property
     def imports(self) -> tuple[Import, ...]:
         """Every import, in order. Raises `WasmError`."""
-        return self._imports[0]
+        table = self.import_table
+        return tuple(map(table.entry, range(len(table.fields))))
 
     @property
     def import_features(self) -> frozenset[Feature]:
         """The features that the types of the imports need. Raises `WasmError`."""
-        return self._imports[1]
+        return self.import_table.features
 
     @cached_property
-    def _imports(self) -> tuple[tuple[Import, ...], frozenset[Feature]]:
+    def import_table(self) -> ImportTable:
+        """Every import, in order, as columns. Raises `WasmError`."""
         found: set[Feature] = set()
+        table = ImportTable([], [], [], frozenset())
         with damage():
-            return tuple(e for s in self.sections if s.id == IMPORT for e in _imports(self.reader(s), found)), frozenset(found)
+            for section in self.sections:
+                if section.id == IMPORT:
+                    _read_imports(self.reader(section), table, found)
+        return table._replace(features=frozenset(found))
 
     @cached_property
     def exports(self) -> tuple[Export, ...]:
         """Every export, in order. Raises `WasmError`."""
+        kinds = tuple(Kind)
+        table = self.export_table
+        return tuple(Export(name, kinds[key & 7], key >> 3) for name, key in zip(table.names, table.keys, strict=True))
+
+    @cached_property
+    def export_table(self) -> ExportTable:
+        """Every export, in order, as columns. Raises `WasmError`."""
+        table = ExportTable([], [])
         with damage():
-            return tuple(entry for s in self.sections if s.id == EXPORT for entry in _exports(self.reader(s)))
+            for section in self.sections:
+                if section.id == EXPORT:
+                    _read_exports(self.reader(section), table)
+        return table
+
+    @property
+    def import_names(self) -> list[str]:
+        """The name of each import. Raises `WasmError`."""
+        return self.import_table.fields
+
+    @property
+    def export_names(self) -> list[str]:
+        """The name of each export. Raises `WasmError`."""
+        return self.export_table.names
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -208,25 +271,38 @@ class Module:
             return tuple(text for s in self.sections if s.id == TYPE for text in _types(self.reader(s), found)), frozenset(found)
 
     @cached_property
-    def _functions(self) -> tuple[int, ...]:
+    def _functions(self) -> list[int]:
         """The type index of every function, imported ones first."""
-        imported = tuple(entry.index for entry in self.imports if entry.kind == Kind.FUNC)
+        functions = [kind for kind in self.import_table.kinds if isinstance(kind, int)]
         with damage():
-            return imported + tuple(index for s in self.sections if s.id == FUNCTION for index in _indices(self.reader(s)))
+            for section in self.sections:
+                if section.id == FUNCTION:
+                    functions += _indices(self.reader(section))
+        return functions
 
     @cached_property
     def _tags(self) -> tuple[int, ...]:
         """The type index of every tag, imported ones first."""
-        imported = tuple(entry.index for entry in self.imports if entry.kind == Kind.TAG)
+        imported = tuple(entry.index for entry in self.other_imports if entry.kind == Kind.TAG)
         with damage():
             return imported + tuple(entry for s in self.sections if s.id == TAG for entry in _tag_indices(self.reader(s)))
 
     @cached_property
+    def imported_globals(self) -> tuple[str, ...]:
+        """The type of every global that is imported. Raises `WasmError`."""
+        kinds = self.import_table.kinds
+        return tuple(
+            kind if isinstance(kind, str) else kind.type
+            for kind in kinds
+            if isinstance(kind, str) or (isinstance(kind, Import) and kind.kind is Kind.GLOBAL)
+        )
+
+    @cached_property
     def _globals(self) -> tuple[str, ...]:
         """The type of every global, imported ones first."""
-        imported = tuple(entry.type for entry in self.imports if entry.kind == Kind.GLOBAL)
         with damage():
-            return imported + tuple(entry for s in self.sections if s.id == GLOBAL for entry in _global_types(self.reader(s)))
+            own = (entry for s in self.sections if s.id == GLOBAL for entry in _global_types(self.reader(s)))
+            return (*self.imported_globals, *own)
 
     def signature(self, entry: Import | Export) -> str:
         """The type of an import or export: `ii>j` of a function or tag, `i` or `i*` (mutable) of a global, else "".
@@ -245,25 +321,35 @@ class Module:
             name = entry.field if isinstance(entry, Import) else entry.name
             raise WasmError(f"{name} has a type that does not exist") from None
 
+    @cached_property
+    def other_imports(self) -> tuple[Import, ...]:
+        """The imports that are neither functions nor globals of the usual types. Raises `WasmError`."""
+        return tuple(kind for kind in self.import_table.kinds if isinstance(kind, Import))
+
     def import_signatures(self) -> list[str]:
         """The type of each import, as `signature` returns it. Raises `WasmError`."""
         types = self.types
+        kinds = self.import_table.kinds
         try:
-            return [types[e.index] if e.kind is Kind.FUNC or e.kind is Kind.TAG else e.type for e in self.imports]
+            return [types[e] if isinstance(e, int) else e if isinstance(e, str) else self.signature(e) for e in kinds]
         except IndexError:
             return [self.signature(entry) for entry in self.imports]
 
     def export_signatures(self) -> list[str]:
         """The type of each export, as `signature` returns it. Raises `WasmError`."""
         types, functions = self.types, self._functions
+        table = self.export_table
         try:
-            return [types[functions[e.index]] if e.kind is Kind.FUNC else self.signature(e) for e in self.exports]
+            return [
+                self.signature(Export(name, Kind(key & 7), key >> 3)) if key & 7 else types[functions[key >> 3]]
+                for name, key in zip(table.names, table.keys, strict=True)
+            ]
         except IndexError:
             return [self.signature(entry) for entry in self.exports]
 
     def exports_named(self, prefix: str) -> tuple[str, ...]:
         """The names of the exports that start with `prefix`, such as `PyInit_`."""
-        return tuple(e.name for e in self.exports if e.name.startswith(prefix))
+        return tuple(name for name in self.export_names if name.startswith(prefix))
 
 
 def _sections(data: bytes, spend: Spend) -> Iterator[Section]:
@@ -288,42 +374,69 @@ def _sections(data: bytes, spend: Spend) -> Iterator[Section]:
         reader.pos = end
 
 
-def _imports(reader: Reader, found: set[Feature]) -> list[Import]:
-    """Read the import section. The most frequent forms are read here, all others and what is damaged by `read_import`."""
-    data, end = reader.data, reader.end
-    func, global_ = Kind.FUNC, Kind.GLOBAL
-    modules: dict[bytes, str] = {}
-    entries = []
-    for _ in range(reader.count(smallest=4, weight=NAMED)):
-        start = reader.pos + 1
-        after = start + data[reader.pos]
-        if after + 1 < end and after - start < 0x80:
-            first, begin = data[after], after + 1
+def _read_imports(reader: Reader, table: ImportTable, found: set[Feature]) -> None:
+    """Read an import section into a table. The most frequent forms are read here, all others by `read_import`.
+
+    The names are cut from one text, a character a byte. If one of them is not ASCII, they are read again one by one.
+    """
+    count = reader.count(smallest=4, weight=NAMED)
+    base = reader.pos
+    raw = reader.data[base : reader.end]
+    text = raw.decode("latin-1")
+    size, pos = len(raw), 0
+    prefixes: dict[bytes, str] = {}  # the length and the name of a module
+    modules: list[str] = []
+    fields: list[str] = []
+    kinds: list[int | str | Import] = []
+    for _ in range(count):
+        after = pos + 1 + raw[pos] if pos < size else size
+        if after + 1 < size:
+            module = prefixes.get(raw[pos:after])
+            if module is None and after - pos <= 0x80:
+                module = prefixes[raw[pos:after]] = Reader(reader.data, base + pos, reader.end).name()
+            first, begin = raw[after], after + 1
             if first >= 0x80:
-                first, begin = first & 0x7F | data[begin] << 7, begin + 1
+                first, begin = first & 0x7F | raw[begin] << 7, begin + 1
             # Two bytes of a length whose second has the high bit give 2^14 or more.
-            if first < 0x4000 and (at := begin + first) + 3 <= end:
-                raw, kind, index = data[start:after], data[at], data[at + 1]
-                if raw not in modules:
-                    modules[raw] = Reader(data, reader.pos, end).name()
-                if kind == 0 and (index < 0x80 or data[at + 2] < 0x80):
-                    reader.pos = at + 2 if index < 0x80 else at + 3
-                    index = index if index < 0x80 else index & 0x7F | data[at + 2] << 7
-                    entries.append(Import(modules[raw], _text(data, begin, at), func, False, False, index))
+            if module is not None and first < 0x4000 and (at := begin + first) + 3 <= size:
+                kind, index = raw[at], raw[at + 1]
+                if kind == 0 and (index < 0x80 or raw[at + 2] < 0x80):
+                    modules.append(module)
+                    fields.append(text[begin:at])
+                    if index < 0x80:
+                        pos = at + 2
+                        kinds.append(index)
+                    else:
+                        pos = at + 3
+                        kinds.append(index & 0x7F | raw[at + 2] << 7)
                     continue
-                if kind == 3 and index == 0x7F and data[at + 2] < 2:
-                    reader.pos = at + 3
-                    entries.append(Import(modules[raw], _text(data, begin, at), global_, type="i*" if data[at + 2] else "i"))
+                if kind == 3 and index == 0x7F and raw[at + 2] < 2:
+                    pos = at + 3
+                    modules.append(module)
+                    fields.append(text[begin:at])
+                    kinds.append("i*" if raw[at + 2] else "i")
                     continue
-        entries.append(read_import(reader, found))
-    return entries
+        reader.pos = base + pos
+        entry = read_import(reader, found)
+        pos = reader.pos - base
+        modules.append(entry.module)
+        fields.append(entry.field)
+        kinds.append(_kind_of(entry))
+    if not "".join(fields).isascii():
+        reader.pos = base
+        entries = [read_import(reader, found) for _ in range(count)]
+        fields = [entry.field for entry in entries]
+        kinds = list(map(_kind_of, entries))
+    table.modules.extend(modules)
+    table.fields.extend(fields)
+    table.kinds.extend(kinds)
 
 
-def _text(data: bytes, start: int, end: int) -> str:
-    try:
-        return data[start:end].decode()
-    except UnicodeDecodeError:
-        raise WasmError(f"name at byte {start} is not UTF-8") from None
+def _kind_of(entry: Import) -> int | str | Import:
+    """What a table of imports has of an import."""
+    if entry.kind is Kind.FUNC:
+        return entry.index
+    return entry.type if entry.kind is Kind.GLOBAL and entry.type in ("i", "i*") else entry
 
 
 def read_import(reader: Reader, found: set[Feature] | None = None) -> Import:
@@ -349,32 +462,45 @@ def read_import(reader: Reader, found: set[Feature] | None = None) -> Import:
     return Import(module, field, Kind(kind), shared, is64, index, type_, minimum, maximum)
 
 
-def _exports(reader: Reader) -> list[Export]:
-    """Read the export section; most entries here, longer ones and what is damaged one by one."""
-    data, end = reader.data, reader.end
-    kinds = tuple(Kind)
-    entries = []
-    for _ in range(reader.count(smallest=3, weight=NAMED)):
-        begin = reader.pos + 1
-        size = data[reader.pos]
+def _read_exports(reader: Reader, table: ExportTable) -> None:
+    """Read an export section into a table; most entries here, longer ones one by one, as of imports."""
+    count = reader.count(smallest=3, weight=NAMED)
+    base = reader.pos
+    raw = reader.data[base : reader.end]
+    text = raw.decode("latin-1")
+    end, pos = len(raw), 0
+    names: list[str] = []
+    keys: list[int] = []
+    for _ in range(count):
+        begin = pos + 1
+        size = raw[pos] if begin < end else 0x4000
         if size >= 0x80 and begin < end:
-            size, begin = size & 0x7F | data[begin] << 7, begin + 1
+            size, begin = size & 0x7F | raw[begin] << 7, begin + 1
         # Two bytes of a length whose second has the high bit give 2^14 or more.
-        if size < 0x4000 and (at := begin + size) + 4 <= end and data[at] <= Kind.TAG:
-            index, second, third = data[at + 1 : at + 4]
+        if size < 0x4000 and (at := begin + size) + 4 <= end and (kind := raw[at]) <= 4:
+            index = raw[at + 1]
             if index < 0x80:
-                reader.pos = at + 2
-            elif second < 0x80:
-                reader.pos, index = at + 3, index & 0x7F | second << 7
-            elif third < 0x80:
-                reader.pos, index = at + 4, index & 0x7F | (second & 0x7F) << 7 | third << 14
+                pos = at + 2
+            elif (second := raw[at + 2]) < 0x80:
+                pos, index = at + 3, index & 0x7F | second << 7
+            elif (third := raw[at + 3]) < 0x80:
+                pos, index = at + 4, index & 0x7F | (second & 0x7F) << 7 | third << 14
             else:
-                entries.append(_export(reader))
+                at = -1
+            if at >= 0:
+                names.append(text[begin:at])
+                keys.append(index << 3 | kind)
                 continue
-            entries.append(Export(_text(data, begin, at), kinds[data[at]], index))
-        else:
-            entries.append(_export(reader))
-    return entries
+        reader.pos = base + pos
+        entry = _export(reader)
+        pos = reader.pos - base
+        names.append(entry.name)
+        keys.append(entry.index << 3 | entry.kind)
+    if not "".join(names).isascii():
+        reader.pos = base
+        names = [_export(reader).name for _ in range(count)]
+    table.names.extend(names)
+    table.keys.extend(keys)
 
 
 def _export(reader: Reader) -> Export:

@@ -95,7 +95,11 @@ def bridged_names(module: Module, defined: Container[str] = ()) -> frozenset[str
     None of them where it cannot: C++ exceptions of the JavaScript kind, the older `saveSetjmp`, unknown letters, more than `MOST`
     names. Raises `WasmError` for a damaged module.
     """
-    found = [e for e in module.imports if e.module in SYMBOLS and is_javascript(e.field) and e.field not in defined]
+    table = module.import_table
+    positions = [
+        n for n, name in enumerate(table.fields) if is_javascript(name) and table.modules[n] in SYMBOLS and name not in defined
+    ]
+    found = list(map(table.entry, positions))
     names = frozenset(entry.field for entry in found)
     if len(names) > MOST or None in map(offered, names):
         return frozenset()
@@ -105,11 +109,11 @@ def bridged_names(module: Module, defined: Container[str] = ()) -> frozenset[str
 
 def is_bridge(module: Module) -> bool:
     """Whether a module is a bridge, whatever its file is called and with whichever suffix on its symbols."""
-    names = [export.name for export in module.exports]
+    names = module.export_names
     return (
         0 < len(names) <= MOST
         and all(map(_EXPORTED.fullmatch, names))
-        and any(entry.kind == Kind.TAG and entry.field == TAG for entry in module.imports)
+        and any(entry.kind == Kind.TAG and entry.field == TAG for entry in module.other_imports)
     )
 
 

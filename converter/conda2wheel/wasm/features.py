@@ -49,12 +49,12 @@ class _Declarations:
         self.module = module
         self.found: set[Feature] = set()
         self.tables = self.memories = 0
-        self.mutable = [entry.type.endswith("*") for entry in module.imports if entry.kind == Kind.GLOBAL]
+        self.mutable = [kind.endswith("*") for kind in module.imported_globals]
         self.imported = len(self.mutable)
         if any(self.mutable):
             self.found.add(Feature.MUTABLE_GLOBALS)
         self.found |= module.import_features
-        for entry in module.imports:
+        for entry in module.other_imports:
             if entry.kind is Kind.TABLE:
                 self.tables += 1
             elif entry.kind is Kind.MEMORY:
@@ -83,8 +83,8 @@ class _Declarations:
 
     def finish(self) -> set[Feature]:
         """Return what was found, with what follows from all sections together."""
-        for entry in self.module.exports if any(self.mutable) else ():
-            if entry.kind == Kind.GLOBAL and entry.index < len(self.mutable) and self.mutable[entry.index]:
+        for key in self.module.export_table.keys if any(self.mutable) else ():
+            if key & 7 == Kind.GLOBAL and key >> 3 < len(self.mutable) and self.mutable[key >> 3]:
                 self.found.add(Feature.MUTABLE_GLOBALS)
         if self.tables > 1:
             self.found.add(Feature.REFERENCE_TYPES)

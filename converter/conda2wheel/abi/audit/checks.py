@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from importlib.resources import files
 
-from conda2wheel.abi.audit.dependencies import PYTHON
 from conda2wheel.abi.audit.findings import Finding, Severity, listed
 from conda2wheel.abi.audit.simulation import foreign_tag
 from conda2wheel.abi.audit.unit import AuditUnit, InstalledModule
 from conda2wheel.abi.engines import reported
 from conda2wheel.abi.loaders import PyodideLoader
-from conda2wheel.wasm.binary import FileKind, Kind
+from conda2wheel.wasm.binary import FileKind
 from conda2wheel.wasm.signature import Feature
 
 PAGE = 1 << 16
@@ -158,7 +157,7 @@ def _engines(module: InstalledModule, loader: PyodideLoader) -> Iterator[Finding
 
 
 def _legalised(module: InstalledModule, loader: PyodideLoader) -> Iterator[Finding]:
-    if any(name.startswith("orig$") for name in module.side.exports):
+    if module.side.is_legalised:
         why = "exports orig$ functions (i64 in two halves, built without WASM_BIGINT): callers that pass i64 use the wrong type"
         yield Finding("no-bigint", Severity.SUSPICIOUS, module.path, why, hint="build with -sWASM_BIGINT")
 
@@ -172,15 +171,14 @@ def _cannot_catch(module: InstalledModule, unit: AuditUnit) -> Iterator[Finding]
     NEED are judged, in units where no module can catch. Measured: kiwisolver of 3.1.73 and of 3.1.45 end the interpreter at their
     first exception, and so does plain C that calls a library like it.
     """
-    names = {wanted.name for wanted in module.side.imports if wanted.kind == Kind.FUNC}
     if (
-        "__cxa_throw" not in names
+        "__cxa_throw" not in module.side.called
         or module not in unit.imported
         or unit.has_catching_imports
         or any(map(_catches, unit.installed))
     ):
         return
-    types = sorted(wanted.name for wanted in module.side.imports if THROWN.fullmatch(wanted.name))
+    types = sorted(name for name in module.side.import_names if THROWN.fullmatch(name))
     inner = [name for name in types if OF_LIBCXX_ITSELF.fullmatch(name)]
     types = [name for name in types if name not in inner and name not in _tables_for(inner, types)]
     if not types or not all(map(OF_THE_STANDARD_LIBRARY.fullmatch, types)):
@@ -202,9 +200,8 @@ def _tables_for(inner: Sequence[str], types: Sequence[str]) -> set[str]:
 
 def _catches(module: InstalledModule) -> bool:
     """Whether a module has instructions that catch."""
-    unwinds = any(
-        wanted.name.startswith(UNWINDING) for wanted in module.side.imports
-    )  # plain C has no try; reading its code takes long
+    # Plain C has no try; reading its code takes long.
+    unwinds = any(name.startswith(UNWINDING) for name in module.side.import_names)
     return unwinds and bool({Feature.LEGACY_EXCEPTIONS, Feature.EXNREF} & module.side.features)
 
 
@@ -218,7 +215,7 @@ def cpython_findings(module: InstalledModule, abi3: str | None) -> Iterator[Find
         abi3: the version in its wheel's abi3 tag, such as `cp312`. A module named `.abi3.so` is abi3 whatever its wheel is
         tagged, for a version that is not known.
     """
-    names = tuple(dict.fromkeys(wanted.name for wanted in module.side.imports if PYTHON.fullmatch(wanted.name)))
+    names = module.side.python_imports
     claims = abi3 is not None or ".abi3" in module.name
     if claims and module.side.is_extension:
         yield from _abi3(module, names, _version(abi3))

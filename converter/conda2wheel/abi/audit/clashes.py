@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from functools import lru_cache
 
 from conda2wheel.abi.audit.findings import Finding, Severity, listed
-from conda2wheel.abi.audit.simulation import INTERNAL, Instance, Simulation
+from conda2wheel.abi.audit.shared_names import INTERNAL
+from conda2wheel.abi.audit.simulation import Instance, Simulation
 from conda2wheel.abi.audit.unit import InstalledModule
-from conda2wheel.wasm.binary import Kind
 
 # After _Z: the special names of a type (vtable, VTT, typeinfo, its name, construction vtable, guard, reference temporary).
 _SPECIAL = re.compile(r"_Z(?:T[VTISC]|GV|GR|Th|Tv|Tc)")
@@ -28,20 +29,18 @@ _ALLOCATION = re.compile(r"_Z(?:n[wa]|d[la])")
 _GENERATED = ("__pyx_", "__Pyx_")  # Cython writes them into each of its modules
 _LENGTH = re.compile(r"\d{1,9}")
 
-MOST_DEFINERS = 100  # modules with one symbol that are compared, each with each
-
-Definers = dict[str, list[InstalledModule]]
-
 
 def main_wins(simulation: Simulation, judged: frozenset[str]) -> Iterator[tuple[str, Finding]]:
     """(unit, finding) for the libraries of which a user takes a name that the main module has too."""
-    taken: dict[InstalledModule, dict[str, None]] = defaultdict(dict)
+    taken: dict[InstalledModule, set[str]] = defaultdict(set)
+    in_main: dict[InstalledModule, frozenset[str]] = {}
     for instance in simulation.loaded:
-        wanted = {want.name for want in instance.module.side.imports if want.kind == Kind.FUNC} | instance.module.side.got_imports
+        side = instance.module.side
         sources = {found for found in instance.needed.values() if found is not None}
         for source in sources:
-            _note(taken[source.module], wanted, source.module, simulation)
-        _note(taken[instance.module], instance.module.side.got_imports, instance.module, simulation)
+            there = _in_main(source.module, simulation, in_main)
+            taken[source.module] |= (side.called & there) | (side.got_imports & there)
+        taken[instance.module] |= side.got_imports & _in_main(instance.module, simulation, in_main)
     for module, names in taken.items():
         if names and module.unit in judged:
             symbols = tuple(sorted(names))
@@ -50,10 +49,12 @@ def main_wins(simulation: Simulation, judged: frozenset[str]) -> Iterator[tuple[
             yield module.unit, _finding("main-wins", Severity.SUSPICIOUS, module, why, symbols, hint)
 
 
-def _note(names: dict[str, None], wanted: set[str] | frozenset[str], module: InstalledModule, simulation: Simulation) -> None:
-    for name in wanted & module.side.exports.keys() & simulation.main.keys():
-        if name not in INTERNAL and not is_vague(name):
-            names.setdefault(name)
+def _in_main(module: InstalledModule, simulation: Simulation, found: dict[InstalledModule, frozenset[str]]) -> frozenset[str]:
+    """What of a module's exports the main module has, too, and may be another thing there."""
+    if module not in found:
+        names = (module.side.export_names & simulation.exported_in_main) - INTERNAL
+        found[module] = frozenset(name for name in names if not is_vague(name))
+    return found[module]
 
 
 def symbol_clashes(simulation: Simulation, judged: frozenset[str]) -> Iterator[tuple[str, Finding]]:
@@ -61,41 +62,36 @@ def symbol_clashes(simulation: Simulation, judged: frozenset[str]) -> Iterator[t
 
     Names count where they go through the table (or, on loaders that load libraries globally, are called).
     """
-    modules = list(dict.fromkeys(instance.module for instance in simulation.loaded))
-    definers: Definers = defaultdict(list)
-    for module in modules:
-        for name in module.side.exports:
-            if name not in INTERNAL and name not in simulation.main and not name.startswith(("PyInit_", "__em_js__")):
-                definers[name].append(module)
-    used = {name for module in modules for name in module.side.got_imports}
+    modules = tuple(dict.fromkeys(instance.module for instance in simulation.loaded))
+    contested = simulation.names.contested(modules)
+    names = contested.pointed - simulation.main_names.every
     if simulation.loader.nested == "global":
-        used |= {
-            want.name
-            for module in modules
-            for want in module.side.imports
-            if want.kind == Kind.FUNC and want.name in simulation.global_functions
-        }
+        others = contested.called - simulation.main_names.every - names
+        names |= others.intersection(simulation.global_functions)
+    together: dict[tuple[InstalledModule, ...], list[str]] = defaultdict(list)
+    for name in names:
+        if not is_vague(name):
+            together[contested.definers[name]].append(name)
     pairs: dict[tuple[InstalledModule, InstalledModule], list[str]] = defaultdict(list)
     groups: dict[tuple[InstalledModule, ...], list[str]] = defaultdict(list)
-    for name in sorted(used & definers.keys()):
-        if is_vague(name):
-            continue
-        modules_with = definers[name][:MOST_DEFINERS]
+    for modules_with, names_with in together.items():
         for position, one in enumerate(modules_with):
             siblings = tuple(other for other in modules_with if _are_siblings(one, other))
             if siblings and siblings[0] is one and len(siblings) > 1:
-                groups[siblings].append(name)
+                groups[siblings] += names_with
+            content = simulation.names.content(one)
             for other in modules_with[position + 1 :]:
-                if one.digest != other.digest and not _are_siblings(one, other):
-                    pairs[one, other].append(name)
-    for (one, other), names in pairs.items():
+                if content != simulation.names.content(other) and not _are_siblings(one, other):
+                    pairs[one, other] += names_with
+    for (one, other), found in pairs.items():
         severity = Severity.NOTE if _are_linked(one, other, simulation) else Severity.SUSPICIOUS
-        yield from _clash(one, other, tuple(names), judged, severity)
-    for siblings, names in groups.items():
+        yield from _clash(one, other, tuple(sorted(found)), judged, severity)
+    for siblings, found in groups.items():
         if siblings[0].unit in judged:
+            symbols = tuple(sorted(found))
             more = f"{len(siblings) - 1} other modules" if len(siblings) > 2 else siblings[1].path
-            why = f"defines {_counted(names)}, and {more} of its wheel, too: function pointers and data are the first loaded's"
-            yield siblings[0].unit, _finding("symbol-clash", Severity.NOTE, siblings[0], why, tuple(names), "")
+            why = f"defines {_counted(symbols)}, and {more} of its wheel, too: function pointers and data are the first loaded's"
+            yield siblings[0].unit, _finding("symbol-clash", Severity.NOTE, siblings[0], why, symbols, "")
 
 
 def _are_siblings(one: InstalledModule, other: InstalledModule) -> bool:
@@ -149,7 +145,7 @@ def library_clashes(simulation: Simulation, judged: frozenset[str]) -> Iterator[
                 continue
             file = name.rpartition("/")[2]
             own = [s for s in simulation.files.values() if s.unit == module.unit and s.name == file]
-            if own and own[0].digest != found.module.digest:
+            if own and simulation.names.content(own[0]) != simulation.names.content(found.module):
                 why = (
                     f"NEEDs {name}, which is {own[0].path} here; but that of {found.module.unit}, loaded before, is taken for it"
                 )
@@ -165,9 +161,9 @@ def duplicates(simulation: Simulation, judged: frozenset[str]) -> Iterator[tuple
     The instances come from two names, two files, or two spellings of one path. They matter where more than one is used, or where
     pointers lead into another one than calls do.
     """
-    instances: dict[str, list[Instance]] = defaultdict(list)
+    instances: dict[Hashable, list[Instance]] = defaultdict(list)
     for instance in simulation.loaded:
-        instances[instance.module.digest].append(instance)
+        instances[simulation.names.content(instance.module)].append(instance)
     for copies in instances.values():
         units = {copy.module.unit for copy in copies} & judged
         if len(copies) < 2 or not units:
@@ -203,6 +199,7 @@ def _finding(code: str, severity: Severity, module: InstalledModule, why: str, s
     return Finding(code, severity, module.path, why, symbols[0] if len(symbols) == 1 else None, hint, symbols)
 
 
+@lru_cache(maxsize=1 << 16)
 def is_vague(name: str) -> bool:
     """Tell whether a symbol is one that many modules may well define alike.
 

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from conda2wheel.abi.audit.findings import Finding, Severity, listed
+from conda2wheel.abi.audit.shared_names import NOT_PASSED
 from conda2wheel.abi.audit.simulation import Instance, Simulation
 from conda2wheel.abi.audit.unit import InstalledModule
 from conda2wheel.abi.loader_search import misread
-from conda2wheel.abi.side_module import GOT, TypedExport, TypedImport
+from conda2wheel.abi.side_module import GOT, PYTHON, TypedExport, TypedImport
 from conda2wheel.abi.signals import is_unwinding
 from conda2wheel.abi.symbols import Symbol
 from conda2wheel.wasm.binary import Kind
@@ -28,10 +29,9 @@ from conda2wheel.wasm.signature import describe
 GIVEN = frozenset({"__memory_base", "__table_base"})  # by the loader, to each module its own
 SOURCES = frozenset({"env", "wasi_snapshot_preview1", *GOT})
 CALLED = "loads, and the interpreter ends when it is called"
-PYTHON = re.compile(r"_?Py[A-Z_]\w*")
 UNIQUE = re.compile(r"-[0-9a-f]{8}$")  # what conda2wheel and auditwheel add to the names of vendored libraries
+FEW = 16  # function imports that are judged one by one at once
 CallResult = Literal["same", "converted", "throws"]
-_NOT_PASSED = "VE"  # v128, exnref
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,34 @@ class ImportIssue:
 
 def issues(instance: Instance, simulation: Simulation) -> Iterator[ImportIssue]:
     """The problems of the imports of one instance, in their order."""
-    missing = set(instance.undefined)
-    for wanted in instance.module.side.imports:
+    yield from issues_of(open_imports(instance, simulation), instance, simulation)
+
+
+def open_imports(instance: Instance, simulation: Simulation) -> Sequence[TypedImport]:
+    """The imports of one instance that may have a problem, in their order: sets of names show that all others have none.
+
+    These are functions that the main module has with that type or, if it has no such name, the module in which a call finds
+    them; and entries of the GOT that a module has defined when they are checked, or that the main module has.
+    """
+    side, main = instance.module.side, simulation.main
+    if not side.import_modules <= SOURCES:
+        return side.imports
+    calls = side.called - simulation.main_names.every
+    if len(calls) > FEW:  # what many modules have in common takes time, too
+        shared = [each.module.side for each in simulation.shared]
+        around = (each.module.side for each in (*reversed(instance.scope), instance))
+        searched = tuple(dict.fromkeys((*shared, *around)))
+        calls &= simulation.names.open_calls(side, tuple(shared[: instance.bound]), searched)
+    wanted = side.called_types
+    in_main = (name for name in side.called & simulation.called_in_main if main[name] != ("func", wanted[name]))
+    entries = side.got_imports.difference(simulation.owners).difference(simulation.main_names.pointable)
+    return side.imports_of({*calls, *in_main, *side.called_apart, *entries, *instance.undefined})
+
+
+def issues_of(imports: Iterable[TypedImport], instance: Instance, simulation: Simulation) -> Iterator[ImportIssue]:
+    """The problems of some imports of one instance."""
+    missing = instance.undefined
+    for wanted in imports:
         if wanted.module not in SOURCES:
             yield ImportIssue(
                 "unresolved-symbol",
@@ -73,7 +99,7 @@ def issues(instance: Instance, simulation: Simulation) -> Iterator[ImportIssue]:
             yield _absent(wanted.name, "table", Severity.LOAD, "not loaded")
 
 
-def _entry(wanted: TypedImport, instance: Instance, simulation: Simulation, missing: set[str]) -> Iterator[ImportIssue]:
+def _entry(wanted: TypedImport, instance: Instance, simulation: Simulation, missing: Collection[str]) -> Iterator[ImportIssue]:
     """A function pointer or an address of data, imported through the global offset table."""
     name = wanted.name
     what = "function pointer" if wanted.module == "GOT.func" else "data"
@@ -105,7 +131,7 @@ def _function(wanted: TypedImport, instance: Instance, simulation: Simulation) -
     if symbol is not None:
         yield from _of_main(wanted, symbol)
         return
-    direct = instance.bound.get(name)
+    direct = simulation.bound_to(name, instance)
     if direct is not None:
         yield from _of_library(wanted, direct, direct.module.side.exports[name], direct=True)
         return
@@ -187,8 +213,7 @@ def _global(wanted: TypedImport, symbol: Symbol | None) -> Iterator[ImportIssue]
 def _definers(name: str, instance: Instance, simulation: Simulation) -> tuple[str, ...]:
     """The libraries of the wheel that define a symbol, and those that could have been vendored: the module NEEDs none of them."""
     unit = instance.module.unit
-    inside = simulation.definers.get((unit, name), {})
-    return (*sorted(inside.values()), *simulation.undecided[unit].get(name, ()))
+    return (*simulation.names.definers(unit, name), *simulation.undecided[unit].get(name, ()))
 
 
 def _absent(name: str, what: str, severity: Severity, then: str, definers: tuple[str, ...] = ()) -> ImportIssue:
@@ -237,7 +262,7 @@ def call_result(wanted: str, offered: str) -> CallResult:
     >>> call_result("ij>d", "ij>d"), call_result("ii>i", "i>i"), call_result("i>i", "j>j")
     ('same', 'converted', 'throws')
     """
-    if any(letter in _NOT_PASSED for letter in wanted + offered):
+    if any(letter in NOT_PASSED for letter in wanted + offered):
         return "throws"
     if wanted == offered:
         return "same"
@@ -254,7 +279,7 @@ def _call_javascript(wanted: str, signature: str) -> CallResult:
 
     It takes any arguments, and what it returns is converted. `signature` is Emscripten's record of its type.
     """
-    if any(letter in _NOT_PASSED for letter in wanted):
+    if any(letter in NOT_PASSED for letter in wanted):
         return "throws"
     if not signature or wanted == signature:
         return "same"
@@ -286,6 +311,8 @@ def legalised(signature: str) -> str:
 
 def bridged_findings(instance: Instance, simulation: Simulation) -> Iterator[Finding]:
     """The finding about a module to which an unwinding bridge gives longjmp of the JavaScript kind."""
+    if not simulation.names.has_bridge:
+        return
     names: dict[str, set[str]] = {}
     for wanted in instance.module.side.imports:
         by = simulation.owners.get(wanted.name) if wanted.module in GOT else instance.lookup(wanted.name)

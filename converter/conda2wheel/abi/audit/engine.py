@@ -15,10 +15,10 @@ from dataclasses import replace
 from conda2wheel.abi.audit import checks, clashes, dependencies
 from conda2wheel.abi.audit.dependencies import ImportIssue
 from conda2wheel.abi.audit.findings import Finding, Severity, listed
+from conda2wheel.abi.audit.shared_names import NamesInCommon
 from conda2wheel.abi.audit.simulation import Simulation, simulate
 from conda2wheel.abi.audit.unit import AuditUnit, InstalledModule
 from conda2wheel.abi.loaders import loader
-from conda2wheel.abi.symbols import symbols
 
 SINGLE = 4  # symbols with the same problem that get a finding each; more get one together
 PLURAL = {
@@ -32,18 +32,24 @@ PLURAL = {
 }
 
 
-def audit_units(units: Sequence[AuditUnit], pyodide: str, installed: Sequence[AuditUnit] = ()) -> dict[str, tuple[Finding, ...]]:
+def audit_units(
+    units: Sequence[AuditUnit], pyodide: str, installed: Sequence[AuditUnit] = (), in_common: NamesInCommon | None = None
+) -> dict[str, tuple[Finding, ...]]:
     """The findings about each of `units` by its name, worst first, for the Pyodide version `pyodide`.
 
     All units and `installed`, which are not judged themselves, are taken to be installed in one site-packages: what they
-    bring counts. Raises `ValueError` for a Pyodide of which no symbols are known, and for two units of one name.
+    bring counts. Who judges the same units in several Pyodides gives the same `in_common` each time, which is much faster.
+
+    Raises:
+        ValueError: no symbols of that Pyodide are known, or two units have one name.
     """
     everything = [*installed, *units]
     if len({unit.name for unit in everything}) < len(everything):
         raise ValueError("two units have the same name")
     try:
-        rules, main = loader(pyodide), symbols(pyodide)
-        simulation = simulate(rules, main, everything)
+        rules = loader(pyodide)
+        in_common = in_common or NamesInCommon()
+        simulation = simulate(pyodide, everything, in_common)
     except LookupError as error:
         raise ValueError(str(error)) from None
     found: dict[str, list[Finding]] = {unit.name: [] for unit in units}
@@ -54,7 +60,7 @@ def audit_units(units: Sequence[AuditUnit], pyodide: str, installed: Sequence[Au
         for name, finding in rule(simulation, judged):
             found[name].append(finding)
     if not rules.path_libs:
-        for name, finding in dependencies.order_findings(simulation, simulate(rules, main, everything, by_path=True)):
+        for name, finding in dependencies.order_findings(simulation, simulate(pyodide, everything, in_common, by_path=True)):
             if name in judged:
                 found[name].append(finding)
     return {name: tuple(sorted(dict.fromkeys(findings), key=_order)) for name, findings in found.items()}

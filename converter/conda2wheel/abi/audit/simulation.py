@@ -20,21 +20,11 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from conda2wheel.abi.audit.shared_names import NamesInCommon, SharedNames
 from conda2wheel.abi.audit.unit import AuditUnit, InstalledModule
 from conda2wheel.abi.loader_search import SitePackages
-from conda2wheel.abi.loaders import PyodideLoader
-from conda2wheel.abi.symbols import Symbol
-from conda2wheel.wasm.binary import Kind
-
-# Exports that are meant for the loader; none of them is entered into the GOT (isInternalSym of libdylink.js).
-INTERNAL = frozenset(
-    (
-        *("memory", "__memory_base", "__table_base", "__stack_pointer", "__indirect_function_table"),
-        *("__cpp_exception", "__c_longjmp", "__wasm_apply_data_relocs", "__wasm_call_ctors", "__dso_handle"),
-        *("__tls_size", "__tls_align", "__wasm_init_tls", "_emscripten_tls_init", "__set_stack_limits"),
-        *("__start_em_asm", "__stop_em_asm", "__start_em_js", "__stop_em_js"),
-    )
-)
+from conda2wheel.abi.loaders import PyodideLoader, loader
+from conda2wheel.abi.symbols import MainNames, Symbol, main_names_of, symbols
 
 
 @dataclass(eq=False)
@@ -49,7 +39,7 @@ class Instance:
         users: the instances that NEED it.
         undefined: the names that it imports through the GOT and that no module had defined when it was loaded.
         forgotten: the weak imports that the loader took for strong ones.
-        bound: the functions of other modules that its imports were bound to directly.
+        bound: how many modules were loaded globally before it: its imports were bound to their functions directly.
     """
 
     module: InstalledModule
@@ -57,9 +47,9 @@ class Instance:
     scope: list[Instance]
     needed: dict[str, Instance | None] = field(default_factory=dict)
     users: list[Instance] = field(default_factory=list)
-    undefined: list[str] = field(default_factory=list)
-    forgotten: set[str] = field(default_factory=set)
-    bound: dict[str, Instance] = field(default_factory=dict)
+    undefined: set[str] = field(default_factory=set)
+    forgotten: frozenset[str] = frozenset()
+    bound: int = 0
 
     def lookup(self, name: str) -> Instance | None:
         """The instance whose function a call of `name` reaches, if the main module does not have it; None if there is none."""
@@ -79,49 +69,69 @@ class Simulation:
     Attributes:
         loader: the rules.
         main: the main module's symbols.
+        main_names: their names.
         site: where libraries are looked up.
-        files: every module below site-packages, by path; of two units with one path, the last one's, as after two installations.
+        names: what the files have in common; of its `files`, of two units with one path, the last one's is there, as after two
+            installations.
         distributions: the distribution of each unit, if the loader looks into its `<distribution>.libs`.
         undecided: the `undecided` of each unit.
         loaded: the instances, in the order in which they were loaded.
         instances: the same, by file.
         known: the instances by the names that the loader knows them by.
-        owners: the instance that defines an entry of the GOT.
-        global_functions: the instances that define the functions of globally loaded libraries.
+        owners: the instance that defines an entry of the GOT, of those that a module imports.
+        shared: the instances of globally loaded libraries, each with its place among them.
+        global_functions: the first of these that defines each name that a module calls.
         weak: the weak imports of the module that the loader read last.
         unchecked: GOT entries that the loader checks at the end of an installation only.
     """
 
     loader: PyodideLoader
     main: Mapping[str, Symbol]
+    main_names: MainNames
     site: SitePackages
-    files: Mapping[str, InstalledModule]
+    names: SharedNames
     distributions: Mapping[str, str | None]
     undecided: Mapping[str, Mapping[str, tuple[str, ...]]]
     loaded: list[Instance] = field(default_factory=list)
     instances: dict[InstalledModule, list[Instance]] = field(default_factory=dict)
     known: dict[str, Instance] = field(default_factory=dict)
     owners: dict[str, Instance] = field(default_factory=dict)
+    shared: dict[Instance, int] = field(default_factory=dict)
     global_functions: dict[str, Instance] = field(default_factory=dict)
     weak: frozenset[str] = frozenset()
-    unchecked: list[tuple[Instance, str]] = field(default_factory=list)
+    unchecked: list[tuple[Instance, frozenset[str]]] = field(default_factory=list)
+
+    @property
+    def files(self) -> Mapping[str, InstalledModule]:
+        """Every module below site-packages, by path."""
+        return self.names.files
 
     @cached_property
-    def definers(self) -> Mapping[tuple[str, str], Mapping[str, str]]:
-        """The libraries that define a symbol, by unit and symbol: the first path of each content, by content."""
-        found: dict[tuple[str, str], dict[str, str]] = {}
-        for path, module in self.files.items():
-            for name in module.side.exports if not module.side.is_extension else ():
-                found.setdefault((module.unit, name), {}).setdefault(module.digest, path)
-        return found
+    def called_in_main(self) -> frozenset[str]:
+        """What of the functions that modules import the main module has."""
+        return self.main_names.every & self.names.called
+
+    @cached_property
+    def exported_in_main(self) -> frozenset[str]:
+        """What modules export and the main module has, too."""
+        return self.main_names.every & self.names.exported
 
     def defined(self, name: str) -> bool:
         """Whether the main module or a loaded one defines an entry of the GOT."""
         return name in self.owners or name in self.main
 
+    def undefined(self, names: frozenset[str]) -> frozenset[str]:
+        """Which entries of the GOT neither the main module nor a loaded one defines."""
+        return names.difference(self.owners).difference(self.main_names.every)
+
     def of(self, module: InstalledModule) -> list[Instance]:
         """The instances of a file."""
         return self.instances.get(module, [])
+
+    def bound_to(self, name: str, user: Instance) -> Instance | None:
+        """The instance to whose function an import was bound when its module was loaded, if the main module does not have it."""
+        found = self.global_functions.get(name)
+        return found if found is not None and self.shared[found] < user.bound else None
 
     def open(self, module: InstalledModule, everywhere: bool) -> None:
         """Open a file by its path, as dlopen does; `everywhere`: globally."""
@@ -134,9 +144,8 @@ class Simulation:
 
     def finish(self) -> None:
         """End an installation: check the GOT entries that were not checked yet."""
-        for instance, name in self.unchecked:
-            if not self.defined(name):
-                instance.undefined.append(name)
+        for instance, names in self.unchecked:
+            instance.undefined |= self.undefined(names)
         self.unchecked.clear()
 
     def _load(
@@ -151,12 +160,11 @@ class Simulation:
         self.instances.setdefault(module, []).append(instance)
         weak = module.side.weak if self.loader.own_weak else self.weak
         self._define(instance, everywhere)
-        for name in sorted(module.side.got_imports - weak):
-            if self.loader.late_check:
-                self.unchecked.append((instance, name))
-            elif not self.defined(name):
-                instance.undefined.append(name)
-        instance.forgotten = set(module.side.weak - weak)
+        if self.loader.late_check:
+            self.unchecked.append((instance, module.side.got_imports - weak))
+        else:
+            instance.undefined |= self.undefined(module.side.got_imports - weak)
+        instance.forgotten = module.side.weak - weak
         scope.append(instance)
         return instance
 
@@ -191,20 +199,17 @@ class Simulation:
 
     def _define(self, instance: Instance, everywhere: bool) -> None:
         """Bind its imports, and enter its exports where other modules find them."""
-        for wanted in instance.module.side.imports:
-            if wanted.kind == Kind.FUNC and wanted.name in self.global_functions and wanted.name not in self.main:
-                instance.bound[wanted.name] = self.global_functions[wanted.name]
-        for name, offered in instance.module.side.exports.items():
-            symbol = self.main.get(name)
-            in_main = symbol is not None and symbol.kind in ("func", "data")
-            if not in_main and name not in INTERNAL and offered.kind in (Kind.FUNC, Kind.GLOBAL):
-                self.owners.setdefault(name, instance)
+        instance.bound = len(self.shared)
+        new = self.names.entered(instance.module.side).difference(self.main_names.defined).difference(self.owners)
+        self.owners.update(dict.fromkeys(new, instance))
         if everywhere:
             self._share(instance)
 
     def _share(self, instance: Instance) -> None:
-        for name in instance.module.side.exports:
-            self.global_functions.setdefault(name, instance)
+        if instance not in self.shared:
+            self.shared[instance] = len(self.shared)
+            new = (instance.module.side.export_names & self.names.called).difference(self.global_functions)
+            self.global_functions.update(dict.fromkeys(new, instance))
 
 
 def _finish(loading: _Loading) -> None:
@@ -222,20 +227,31 @@ def _finish(loading: _Loading) -> None:
 
 
 def simulate(
-    loader: PyodideLoader, main: Mapping[str, Symbol], units: Sequence[AuditUnit], *, by_path: bool = False
+    pyodide: str, units: Sequence[AuditUnit], in_common: NamesInCommon | None = None, *, by_path: bool = False
 ) -> Simulation:
     """Install `units` one after another into one site-packages, in which all their files are already.
 
-    With `by_path`, loadPackage gets their paths or URLs; otherwise their names.
+    Args:
+        pyodide: the Pyodide's version.
+        units: what is installed.
+        in_common: what is known already of the names of modules.
+        by_path: loadPackage gets their paths or URLs; otherwise their names.
+
+    Raises:
+        ValueError: the loader of that Pyodide is not known.
+        LookupError: its symbols are not known.
     """
-    looks = loader.path_libs or not by_path
+    rules = loader(pyodide)
+    looks = rules.path_libs or not by_path
     files = {module.path: module for unit in units for module in unit.installed}
-    site = SitePackages(loader.platform, files)
+    names = (in_common or NamesInCommon()).of(files)
+    site = SitePackages(rules.platform, files)
     distributions = {unit.name: unit.distribution if looks else None for unit in units}
-    simulation = Simulation(loader, main, site, files, distributions, {unit.name: unit.undecided for unit in units})
+    undecided = {unit.name: unit.undecided for unit in units}
+    simulation = Simulation(rules, symbols(pyodide), main_names_of(pyodide), site, names, distributions, undecided)
     for unit in units:
-        modules = [module for module in unit.installed if module.side.is_intact and is_opened(module, loader)]
-        needed = {name for module in modules for name in module.side.loaded_needed} if loader.needed_first else set()
+        modules = [module for module in unit.installed if module.side.is_intact and is_opened(module, rules)]
+        needed = {name for module in modules for name in module.side.loaded_needed} if rules.needed_first else set()
         first = [module for module in modules if module.name in needed]
         for module in first:
             simulation.open(module, everywhere=True)

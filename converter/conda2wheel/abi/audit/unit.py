@@ -9,7 +9,6 @@ from functools import cached_property
 
 from conda2wheel.abi.side_module import SideModule
 from conda2wheel.files.packagefile import BytesBlob, PackageFile
-from conda2wheel.wasm.binary import Kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +80,6 @@ class AuditUnit:
     def has_catching_imports(self) -> bool:
         """Whether a module has imports that only code that catches has."""
         return any(
-            wanted.kind == Kind.TAG or wanted.name.startswith("invoke_")
+            module.side.imports_tags or any(name.startswith("invoke_") for name in module.side.import_names)
             for module in self.installed
-            for wanted in module.side.imports
         )
