@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from conda2wheel.files.packagefile import Limits
 from tests.bench import document, packages, peers, processes, stages
 from tests.bench.floor import Layout, floor, parts
 from tests.bench.timing import by_turns, ratio
@@ -18,6 +19,7 @@ Report = Callable[[str], None]
 OURS, FLOOR = "convert", "floor"
 PEERS_TO = 64_000_000  # bytes: other tools write to disk what is larger, which says little and takes long
 PARTS_TO = 200_000_000  # bytes: the floor's parts hold all of them at once
+LIMITS = Limits(entries=packages.ENTRIES)
 THREADS = (1, 2, 4)
 STAGES_ROUNDS = 3
 
@@ -152,7 +154,7 @@ def _convert(package: Path, out: Path) -> int:
     """The size of the wheel."""
     from conda2wheel.commands.convert import convert
 
-    return convert(package, out=out).wheel.stat().st_size
+    return convert(package, out=out, limits=LIMITS).wheel.stat().st_size
 
 
 def _import_everything() -> None:

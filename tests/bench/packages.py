@@ -26,6 +26,7 @@ LEVEL_19 = 60 * MB
 COUNTS = (10, 100, 1_000, 10_000)
 COUNTED = 10 * MB  # what the files of the series of counts have together
 MANY, MANY_SIZE = 20_000, 1_000 * MB  # files and bytes of a package of which memory and time are measured alone
+ENTRIES = 64_000_000  # --max-entries: 500 MB of side modules alone list more than Limits().entries
 MAKING = 1  # raised where the same arguments give other bytes
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.bench.packages import ENTRIES
+
 # Not ru_maxrss: a child that was forked off inherits its parent's.
 _REPORT = """
 import json
@@ -18,10 +20,11 @@ print(json.dumps([next(int(line.split()[1]) for line in open('/proc/self/status'
 _CONVERT = """
 import sys, time
 from conda2wheel.commands.convert import convert
+from conda2wheel.files.packagefile import Limits
 from conda2wheel.files.threads import use_threads
 use_threads(int(sys.argv[2]) or None)
 started, used = time.perf_counter(), time.process_time()
-result = convert(sys.argv[1], out=sys.argv[3])
+result = convert(sys.argv[1], out=sys.argv[3], limits=Limits(entries=int(sys.argv[4])))
 value = [time.perf_counter() - started, time.process_time() - used, result.sha256]
 """
 IDLE = "import conda2wheel.commands.convert, rattler\nvalue = None"
@@ -50,5 +53,5 @@ def fresh(code: str, *arguments: str) -> tuple[int, Any]:
 
 def convert_in_new_process(package: Path, out: Path, threads: int = 0) -> Conversion:
     """Convert a package with so many threads; 0: as many as there are processors."""
-    memory, (wall, cpu, sha256) = fresh(_CONVERT, str(package), str(threads), str(out))
+    memory, (wall, cpu, sha256) = fresh(_CONVERT, str(package), str(threads), str(out), str(ENTRIES))
     return Conversion(memory, wall, cpu, sha256)
