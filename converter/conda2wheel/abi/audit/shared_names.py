@@ -7,7 +7,7 @@ by one only the names that these sets and those of a main module leave open.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -48,9 +48,11 @@ class SharedNames:
     """The names of modules in one site-packages.
 
     Attributes:
-        files: the modules, by path.
+        modules: all of them, also those in whose place another unit installs a file.
+        files: those that are there in the end, by path.
     """
 
+    modules: tuple[InstalledModule, ...]
     files: Mapping[str, InstalledModule]
     _pairs: dict[tuple[SideModule, SideModule], tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
     _open: dict[Hashable, frozenset[str]] = field(default_factory=dict)
@@ -60,26 +62,26 @@ class SharedNames:
     @cached_property
     def called(self) -> frozenset[str]:
         """The functions that modules import."""
-        return frozenset().union(*(module.side.called for module in self.files.values()))
+        return frozenset().union(*(module.side.called for module in self.modules))
 
     @cached_property
     def pointed(self) -> frozenset[str]:
         """What modules import through the global offset table."""
-        return frozenset().union(*(module.side.got_imports for module in self.files.values()))
+        return frozenset().union(*(module.side.got_imports for module in self.modules))
 
     @cached_property
     def exported(self) -> frozenset[str]:
         """What modules export."""
-        return frozenset().union(*(module.side.export_names for module in self.files.values()))
+        return frozenset().union(*(module.side.export_names for module in self.modules))
 
     @cached_property
     def has_bridge(self) -> bool:
         """Whether one of the modules is an unwinding bridge."""
-        return any(module.side.is_bridge for module in self.files.values())
+        return any(module.side.is_bridge for module in self.modules)
 
     @cached_property
     def _sizes(self) -> Counter[int]:
-        return Counter(module.side.file.blob.size for module in self.files.values())
+        return Counter(module.side.file.blob.size for module in self.modules)
 
     def content(self, module: InstalledModule) -> Hashable:
         """What two of the modules have in common if and only if they have the same bytes. Most need not be hashed for it."""
@@ -174,9 +176,9 @@ class NamesInCommon:
 
     _found: dict[tuple[InstalledModule, ...], SharedNames] = field(default_factory=dict)
 
-    def of(self, files: Mapping[str, InstalledModule]) -> SharedNames:
-        """Those of modules by path."""
-        key = tuple(files.values())
+    def of(self, modules: Iterable[InstalledModule]) -> SharedNames:
+        """Those of modules in the order of their installation."""
+        key = tuple(modules)
         if key not in self._found:
-            self._found[key] = SharedNames(files)
+            self._found[key] = SharedNames(key, {module.path: module for module in key})
         return self._found[key]

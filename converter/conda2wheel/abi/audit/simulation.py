@@ -71,8 +71,7 @@ class Simulation:
         main: the main module's symbols.
         main_names: their names.
         site: where libraries are looked up.
-        names: what the files have in common; of its `files`, of two units with one path, the last one's is there, as after two
-            installations.
+        names: what the modules have in common.
         distributions: the distribution of each unit, if the loader looks into its `<distribution>.libs`.
         undecided: the `undecided` of each unit.
         loaded: the instances, in the order in which they were loaded.
@@ -103,7 +102,7 @@ class Simulation:
 
     @property
     def files(self) -> Mapping[str, InstalledModule]:
-        """Every module below site-packages, by path."""
+        """Every module below site-packages, by path; of two units with one path, the last one's, as after two installations."""
         return self.names.files
 
     @cached_property
@@ -243,9 +242,8 @@ def simulate(
     """
     rules = loader(pyodide)
     looks = rules.path_libs or not by_path
-    files = {module.path: module for unit in units for module in unit.installed}
-    names = (in_common or NamesInCommon()).of(files)
-    site = SitePackages(rules.platform, files)
+    names = (in_common or NamesInCommon()).of(module for unit in units for module in unit.installed)
+    site = SitePackages(rules.platform, names.files)
     distributions = {unit.name: unit.distribution if looks else None for unit in units}
     undecided = {unit.name: unit.undecided for unit in units}
     simulation = Simulation(rules, symbols(pyodide), main_names_of(pyodide), site, names, distributions, undecided)

@@ -58,7 +58,7 @@ def simulations(pyodides: tuple[str, ...], seeds: range) -> Iterator[Simulation]
         chance = random.Random(seed)  # noqa: S311 - a test
         units = [AuditUnit.of_bytes("pkg", modules(chance), "pkg")]
         if chance.random() < 0.4:
-            units.append(AuditUnit.of_bytes("other", {f"o/{path}": data for path, data in modules(chance).items()}, "other"))
+            units.append(AuditUnit.of_bytes("other", modules(chance), "other"))  # in part at the same paths
         in_common = NamesInCommon()
         for pyodide in pyodides:
             yield simulate(pyodide, units, in_common)
@@ -87,7 +87,7 @@ def test_owners_are_the_first_modules_with_a_name() -> None:
                 in_main = symbol is not None and symbol.kind in ("func", "data")
                 if not in_main and name not in INTERNAL and offered.kind in (Kind.FUNC, Kind.GLOBAL):
                     owners.setdefault(name, instance)
-        wanted = {name for module in simulation.files.values() for name in module.side.got_imports}
+        wanted = {name for module in simulation.names.modules for name in module.side.got_imports}
         assert simulation.owners == {name: owner for name, owner in owners.items() if name in wanted}
 
 
@@ -107,3 +107,13 @@ def test_files_of_one_content_are_one_library_and_files_of_one_size_are_not() ->
     contents = [simulation.names.content(module) for module in unit.installed]
     assert contents[0] == contents[2]
     assert len(set(contents)) == 3
+
+
+def test_a_module_in_whose_place_another_unit_installs_a_file_is_judged_by_what_it_imports() -> None:
+    pointing = handmade.module([("GOT.func", "f", handmade.GOT)], {"PyInit_a": ">i"}, needed=["libf.so"], rpath=["$ORIGIN"])
+    library = handmade.module([], {"f": "i>i"})
+    one = AuditUnit.of_bytes("one", {"a.so": pointing, "libf.so": library}, "one")
+    other = AuditUnit.of_bytes("other", {"a.so": handmade.module([], {"PyInit_a": ">i"})}, "other")
+    for pyodide in symbols.known():
+        findings = audit_units([one, other], pyodide)["one"]
+        assert not [finding for finding in findings if finding.code == "unresolved-symbol"], pyodide
