@@ -236,25 +236,37 @@ def _bodies(module: Module, marks: tuple[re.Pattern[bytes], ...], found: set[Fea
         left = reader.count(weight=UNUSUAL)
         candidates = _Marked(marks, data, section.end)
         variables = 0  # not spent yet
+        pos, last = reader.pos, section.end
         while left:
             left -= 1
-            size = reader.uleb()
-            start = reader.pos
-            end = start + size
-            if end > section.end:
+            # Most sizes have one or two bytes, and most functions at most one group of variables, which are numbers.
+            if pos + 4 <= last and (size := data[pos]) < 0x80:
+                start = pos + 1
+            elif pos + 4 <= last and (second := data[pos + 1]) < 0x80:
+                size, start = size & 0x7F | second << 7, pos + 2
+            else:
+                reader.pos = pos
+                size = reader.uleb()
+                start = reader.pos
+            end = pos = start + size
+            if end > last:
                 raise WasmError(f"the function at byte {start} is cut")
-            plain = _VARIABLES.match(data, start, end)
-            if plain is not None:
+            if size > 3 and data[start] == 0:
+                start += 1
+            elif size > 3 and data[start] == 1 and data[start + 1] < 0x80 and 0x7C <= data[start + 2] < 0x80:
+                variables += 1
+                start += 3
+            elif (plain := _VARIABLES.match(data, start, end)) is not None:
                 variables += data[start]
                 start = plain.end()
             else:
+                reader.pos = start
                 for _ in range(reader.count(2)):
                     reader.uleb()
                     value_type(reader, found)
                 start = reader.pos
             if not marks or (candidates.first < end and candidates.has(start, end)):
                 yield start, end
-            reader.pos = end
         module.spend(variables)
 
 
