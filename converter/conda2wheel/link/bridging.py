@@ -57,10 +57,10 @@ def _wanted(resolution: Resolution) -> Mapping[str, frozenset[str]]:
     bridges = {content for content, library in resolution.vendored.items() if library.generated}
     for key in (each for each in resolution.keys if each not in resolution.shared):
         module = resolution.side(key).module
-        if module is None or not any(is_javascript(entry.field) for entry in module.imports):
+        if module is None or not any(map(is_javascript, module.import_names)):
             continue
         below = (resolution.side(each).module for each in resolution.closure(key) if each not in bridges)
-        defined = {export.name for each in below if each is not None for export in each.exports}
+        defined = {name for each in below if each is not None for name in each.export_names}
         try:
             names = bridged_names(module, defined)
         except WasmError:  # the audit says what is wrong with its types

@@ -78,7 +78,7 @@ class CommonWheel:
         module, and so from the libraries of their users.
         """
         main = main_names(self.platform) or frozenset()
-        imported = {e.field for side in libraries if side.module for e in side.module.imports if e.field not in main}
+        imported = {name for side in libraries if side.module for name in side.module.import_names if name not in main}
         exported = {symbol for side in libraries for symbol in defined(side)}
         return {symbol: symbol for symbol in imported} | {symbol: self.symbols.get(symbol, symbol) for symbol in exported}
 

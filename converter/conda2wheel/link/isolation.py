@@ -97,7 +97,7 @@ def new_names(
         below = _closure(modules, key)
         nearest = _nearest(below, ambiguous, owned or {})
         present = _symbols(module.side.module) if module.side.module else set()
-        own = {export.name for export in module.side.module.exports} if module.side.module else set()
+        own = set(module.side.module.export_names) if module.side.module else set()
         renamed = {
             symbol: nearest.get(symbol, names[symbol])
             for symbol in sorted(present & names.keys())
@@ -142,7 +142,7 @@ def used_by_name(
     symbols = {symbol.encode() for side, _ in libraries.values() for symbol in defined(side)}
     for user in users:
         module = user.module
-        if module is None or not any(entry.field == "dlsym" for entry in module.imports):
+        if module is None or "dlsym" not in module.import_names:
             continue
         strings = _strings(module, symbols)
         for key, (side, _) in libraries.items():
@@ -163,7 +163,7 @@ def mark_of(tags: Iterable[str]) -> str:
 
 
 def _symbols(module: Module) -> set[str]:
-    return {entry.field for entry in module.imports} | {entry.name for entry in module.exports}
+    return {*module.import_names, *module.export_names}
 
 
 def _strings(module: Module, symbols: Container[bytes]) -> set[str]:

@@ -307,7 +307,7 @@ def _names_in(owners: Mapping[str, LibraryWheel]) -> tuple[dict[str, dict[str, s
         renamed = owner.symbols.get(content, {})
         given[content] = {symbol: renamed.get(symbol, symbol) for symbol in sorted(defined(side))}
         main = main_names(owner.platform) or frozenset()
-        imported |= {entry.field for entry in side.module.imports if entry.field not in main} if side.module else set()
+        imported |= set(side.module.import_names).difference(main) if side.module else set()
     exported = {symbol for names in given.values() for symbol in names}
     return given, {symbol: symbol for symbol in imported - exported}
 
@@ -321,9 +321,7 @@ def _refuse_libraries_of_users(resolution: Resolution) -> None:
         Refused: unresolved-symbol.
     """
     main = main_names(resolution.wheel.platforms[0]) or frozenset()
-    exports = {
-        key: {export.name for export in side.module.exports} for key in resolution.keys if (side := resolution.side(key)).module
-    }
+    exports = {key: set(side.module.export_names) for key in resolution.keys if (side := resolution.side(key)).module}
     for content, owner in resolution.shared.items():
         below = resolution.closure(content)
         imported = {entry.field for entry, _ in required_imports(resolution.side(content))} - main

@@ -50,9 +50,8 @@ def unmet_imports(
         below: what the module NEEDs, directly or not.
     """
     found: dict[str, list[TypedImport]] = {}
-    for entry in side.imports:
-        of_libraries = entry.module in GOT or _is_call(entry)
-        if of_libraries and not entry.weak and entry.name not in main and entry.name not in side.exports:
+    for entry in side.imports_of(set(side.import_names).difference(side.weak, side.export_names, main)):
+        if not entry.weak and (entry.module in GOT or _is_call(entry)):
             found.setdefault(entry.name, []).append(entry)
     for libraries, called in ((direct, True), (below, False)):
         for library in libraries if found else ():

@@ -92,7 +92,7 @@ def bridge_names(resolution: Resolution, paths: Paths) -> Renamed:
     found: Renamed = {bridge: {name: f"{name}.{hash_in(paths[bridge])}" for name in sorted(offered)}}
     for key in resolution.keys:
         if bridge in resolution.needs(key):
-            imported = {entry.field for entry in module.imports} if (module := resolution.side(key).module) else set()
+            imported = set(module.import_names) if (module := resolution.side(key).module) else set()
             found[key] = {name: new for name, new in found[bridge].items() if name in imported}
     return found
 
