@@ -165,20 +165,21 @@ class SideModule:
 
     def imports_of(self, names: Collection[str]) -> list[TypedImport]:
         """Its imports of these names, and those that are neither functions nor in the global offset table, in order."""
-        positions = self._positions
-        found = {position for name in names if name in positions for position in positions[name]}
+        last, earlier = self._positions
+        found = {last[name] for name in names if name in last}
+        found.update(position for name in names if name in earlier for position in earlier[name])
         return list(map(self._import, sorted(found.union(self._others))))
 
     @cached_property
-    def _positions(self) -> Mapping[str, list[int]]:
-        """Where imports of a name are."""
-        found: dict[str, list[int]] = {}
-        for position, name in enumerate(self.import_names):
-            if name in found:
-                found[name].append(position)
-            else:
-                found[name] = [position]
-        return found
+    def _positions(self) -> tuple[Mapping[str, int], Mapping[str, list[int]]]:
+        """Where the last import of a name is, and where others of that name are."""
+        last = dict(zip(self.import_names, range(len(self.import_names)), strict=True))
+        earlier: dict[str, list[int]] = {}
+        if len(last) < len(self.import_names):
+            for position, name in enumerate(self.import_names):
+                if last[name] != position:
+                    earlier.setdefault(name, []).append(position)
+        return last, earlier
 
     @cached_property
     def _others(self) -> list[int]:

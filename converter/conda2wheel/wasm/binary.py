@@ -6,6 +6,7 @@ what makes a module a side module. A module is given as `bytes`; offsets count f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
@@ -51,6 +52,9 @@ HEADER = MAGIC + b"\x01\0\0\0"
 CUSTOM, TYPE, IMPORT, FUNCTION, GLOBAL, EXPORT, DATA, TAG = 0, 1, 2, 3, 6, 7, 11, 13
 LISTED = 100  # the weight of a section, of which no real module has many
 NAMED = 10  # the weight of an entry with a name, which is looked up in several modules, beside that of a number
+
+
+PLAIN_GLOBAL = re.compile(rb"\x7f[\x00\x01]\x41[\x80-\xff]{0,4}[\x00-\x7f]\x0b", re.DOTALL)  # an i32 with a constant
 
 
 class Kind(IntEnum):
@@ -339,9 +343,14 @@ class Module:
         """The type of each export, as `signature` returns it. Raises `WasmError`."""
         types, functions = self.types, self._functions
         table = self.export_table
+        globals_ = self._globals if any(key & 7 == Kind.GLOBAL for key in table.keys) else ()
         try:
             return [
-                self.signature(Export(name, Kind(key & 7), key >> 3)) if key & 7 else types[functions[key >> 3]]
+                types[functions[key >> 3]]
+                if not (kind := key & 7)
+                else globals_[key >> 3]
+                if kind == 3
+                else self.signature(Export(name, Kind(kind), key >> 3))
                 for name, key in zip(table.names, table.keys, strict=True)
             ]
         except IndexError:
@@ -533,6 +542,12 @@ def _tag_indices(reader: Reader) -> Iterator[int]:
 def _global_types(reader: Reader) -> Iterator[str]:
     """Yield the types; initial values, which are constant expressions, are skipped."""
     for _ in range(reader.count(smallest=3)):
+        plain = PLAIN_GLOBAL.match(reader.data, reader.pos, reader.end)
+        if plain is not None:
+            reader.spend(2)
+            yield "i*" if reader.data[reader.pos + 1] else "i"
+            reader.pos = plain.end()
+            continue
         yield value_type(reader) + ("*" if reader.u8() else "")
         skip_constant(reader)
 

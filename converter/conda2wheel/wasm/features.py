@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from conda2wheel.wasm.binary import DATA, GLOBAL, TAG, Kind, Module, Section
+from conda2wheel.wasm.binary import DATA, GLOBAL, PLAIN_GLOBAL, TAG, Kind, Module, Section
 from conda2wheel.wasm.encoding import Reader, damage
 from conda2wheel.wasm.signature import (
     Feature,
@@ -113,6 +113,12 @@ class _Declarations:
         reader.uleb()
 
     def _global(self, reader: Reader) -> None:
+        plain = PLAIN_GLOBAL.match(reader.data, reader.pos, reader.end)
+        if plain is not None:
+            reader.spend(2)
+            self.mutable.append(bool(reader.data[reader.pos + 1]))
+            reader.pos = plain.end()
+            return
         value_type(reader, self.found)
         self.mutable.append(bool(reader.u8()))
         self._constant(reader)

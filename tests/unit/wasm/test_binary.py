@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conda2wheel.wasm import binary, features
 from conda2wheel.wasm.binary import HEADER, FileKind, Kind, Module, Reader, WasmError, encode_name, encode_uleb, file_kind
+from conda2wheel.wasm.features import declared
+from tests.helpers.handmade import section, vector
 
 DYLINK = b"\0\x0f" + encode_name("dylink.0") + b"\x01\x04\0\0\0\0"
 
@@ -86,3 +91,24 @@ def test_damage_is_an_error_of_ours_and_never_a_hang_or_another_exception(noise:
         except WasmError:
             pass
         assert isinstance(file_kind(data), FileKind)
+
+
+def test_globals_of_every_form_are_read_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those with a plain constant are read by a pattern, all others value by value."""
+    forms = [
+        b"\x7f\x00\x41\x05\x0b",
+        b"\x7f\x01\x41\xff\xff\xff\xff\x07\x0b",
+        b"\x7f\x00\x41\x85\x80\x80\x80\x80\x00\x0b",  # longer than needed
+        b"\x7e\x01\x42\x00\x0b",
+        b"\x7f\x00\x41\x01\x41\x02\x6a\x0b",  # an expression
+        b"\x7d\x00\x43\x0b\x0b\x0b\x0b\x0b",
+    ]
+    names = [f"g{number}" for number in range(len(forms))]
+    exported = vector(encode_name(name) + bytes([Kind.GLOBAL, number]) for number, name in enumerate(names))
+    data = HEADER + section(6, vector(forms)) + section(7, exported)
+    fast = (Module.parse(data).export_signatures(), declared(Module.parse(data)))
+    assert fast[0] == ["i", "i*", "i", "j*", "i", "f"]
+    never = re.compile(rb"(?!)")
+    monkeypatch.setattr(binary, "PLAIN_GLOBAL", never)
+    monkeypatch.setattr(features, "PLAIN_GLOBAL", never)
+    assert (Module.parse(data).export_signatures(), declared(Module.parse(data))) == fast

@@ -169,8 +169,9 @@ def duplicates(simulation: Simulation, judged: frozenset[str]) -> Iterator[tuple
         if len(copies) < 2 or not units:
             continue
         users = [copy for copy in copies if copy.users]
-        split = [name for copy in users for name in _through_table(copy) if simulation.owners.get(name, copy) is not copy]
-        apart = bool(split) and any(simulation.owners.get(name) in copies for name in split)
+        # Owners are few, names are many.
+        owners = {copy: set(map(simulation.owners.get, _through_table(copy))) - {copy, None} for copy in users}
+        apart = any(owner in copies for others in owners.values() for owner in others)
         state = any(copy.module.side.data_size for copy in copies)
         matters = state and (len(users) > 1 or apart)
         keys = sorted(copy.key for copy in copies)
@@ -187,12 +188,10 @@ def duplicates(simulation: Simulation, judged: frozenset[str]) -> Iterator[tuple
             yield module.unit, Finding("duplicate-instance", Severity.NOTE, module.path, why)
 
 
-def _through_table(copy: Instance) -> set[str]:
+def _through_table(copy: Instance) -> frozenset[str]:
     """What of a library goes through the table, by itself and by its users."""
-    taken = set(copy.module.side.got_imports)
-    for user in copy.users:
-        taken |= user.module.side.got_imports
-    return {name for name in taken if name in copy.module.side.exports}
+    exports = copy.module.side.export_names
+    return (copy.module.side.got_imports & exports).union(*(user.module.side.got_imports & exports for user in copy.users))
 
 
 def _finding(code: str, severity: Severity, module: InstalledModule, why: str, symbols: tuple[str, ...], hint: str) -> Finding:
