@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.helpers import handmade, hostile
+from tests.helpers.command import run
 from tests.helpers.hostile import Hostile
 from tests.helpers.hostile_runs import NOBODY, run_all
 from tests.helpers.systems import IS_ROOT
@@ -147,10 +148,11 @@ def test_an_unprivileged_user_gets_errors_for_what_is_not_theirs(shared_folder: 
         f"inspect {secret}",
         f"convert {secret} --json",
         f"audit {secret.parent}",
-        f"convert FILE --libdir {secret.parent} -o OUT",
         "convert FILE -o /proc/self/mem/x",
     ]
     assert failures("package", [(sound, commands)], shared_folder, NOBODY) == []
+    done = run("convert", "x.conda", "--libdir", secret.parent, cwd=shared_folder, user=NOBODY)  # the value of an option
+    assert (done.returncode, f"--libdir: {secret.parent}: may not be read" in done.stderr) == (2, True)
 
 
 @pytest.mark.long
