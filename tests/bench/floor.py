@@ -1,7 +1,8 @@
 """The floor: a package's bytes decompressed, hashed and deflated with the best libraries and all cores, and nothing else.
 
-No header is read, no path checked, no module parsed and nothing is written: where each member lies was found out before. Members
-are hashed (sha256, crc32) and deflated (libdeflate) in threads while the next are decompressed.
+No header is read, no path checked, no module parsed and nothing is written: where each member lies was found out before. All is
+decompressed, and then hashed (sha256, crc32) and deflated (libdeflate), the largest members first: both use all cores, and doing
+both at once takes longer where bz2 is decompressed in threads (measured).
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import hashlib
 import io
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,21 +89,26 @@ def floor(layout: Layout, threads: int | None = None) -> int:
             total += len(deflate.deflate_compress(content, LEVEL))
         return total
 
+    every = sorted(contents(layout, many), key=len, reverse=True)
     with ThreadPoolExecutor(many) as pool:
-        waiting: list[Future[int]] = []
-        batch: list[bytes] = []
-        held = 0
-        for content in contents(layout, many):
-            if len(content) >= BATCH:
-                waiting.append(pool.submit(pack, [content]))
-                continue
-            batch.append(content)
-            held += len(content)
-            if held >= BATCH:
-                waiting.append(pool.submit(pack, batch))
-                batch, held = [], 0
-        waiting.append(pool.submit(pack, batch))
-        return sum(each.result() for each in waiting)
+        return sum(pool.map(pack, _batches(every)))
+
+
+def _batches(every: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Large files one by one, small ones together."""
+    batch: list[bytes] = []
+    held = 0
+    for content in every:
+        if len(content) >= BATCH:
+            yield [content]
+            continue
+        batch.append(content)
+        held += len(content)
+        if held >= BATCH:
+            yield batch
+            batch, held = [], 0
+    if batch:
+        yield batch
 
 
 def contents(layout: Layout, threads: int) -> Iterator[bytes]:
