@@ -151,7 +151,8 @@ def _stages(rows: list[dict[str, Any]]) -> Bars:
 
 
 def _audit(rows: list[dict[str, Any]]) -> Bars:
-    """Ratios to `show`, in process and as a command."""
+    """Ratios to `show`, in process and as a command, where it does not fail."""
+    rows = [row for row in rows if row["in_process"]["ratio"] and row["command"]["ratio"]]
     values = {key: tuple(row[key]["ratio"]["median"] for row in rows) for key in ("in_process", "command")}
     labels = tuple(f"{row['wheel'].partition('-')[0]}, {row['modules_size'] / 1e6:.1f} MB of modules" for row in rows)
     parts = (("in process", BLUE, values["in_process"]), ("as a command", ORANGE, values["command"]))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import tools
+from tests.bench.audit import FLOOR, OURS, SHOW
 from tests.bench.figures import MIB, Figure, as_json, figures, times
 from tests.bench.goals import goals
 from tests.bench.tables import many_row, seconds
@@ -180,10 +181,12 @@ def _audit(rows: list[dict[str, Any]]) -> str:
         for key, words in (("in_process", "in process"), ("command", "as a command")):
             timed, ratio = {name: Times.of(value) for name, value in row[key]["times"].items()}, row[key]["ratio"]
             first = f"{row['wheel'].partition('-')[0]}, {row['modules']} modules, {row['modules_size'] / 1e6:.1f} MB of them"
-            figures_ = [seconds(each.median) for each in timed.values()]
-            spread = f"{ratio['least']:.2f} to {ratio['most']:.2f}"
+            figures_ = [seconds(timed[work].median) if work in timed else "fails" for work in (OURS, SHOW, FLOOR)]
+            spread = f"{ratio['least']:.2f} to {ratio['most']:.2f}" if ratio else ""
             peak = f"{row['memory']['peak'] / MIB:.0f} MiB" if key == "command" else ""
-            lines.append([first if key == "in_process" else "", words, *figures_, f"{ratio['median']:.2f}", spread, peak])
+            lines.append(
+                [first if key == "in_process" else "", words, *figures_, f"{ratio['median']:.2f}" if ratio else "", spread, peak]
+            )
     return table(["wheel", "", "audit", "`show`", "floor: unpacked in memory", "audit / show", "spread", "peak memory"], lines)
 
 
