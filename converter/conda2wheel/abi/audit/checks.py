@@ -27,7 +27,6 @@ OF_THE_STANDARD_LIBRARY = re.compile(
     r"_ZTISt(12length_error|12out_of_range|9bad_alloc|20bad_array_new_length|9exception|8bad_cast|10bad_typeid)"
     r"|_ZTINSt3__2(17bad_function_call|12bad_weak_ptr)E|_ZTISt(19bad_optional_access|18bad_variant_access)"
 )
-UNWINDING = ("_Z", "__cxa_", "_Unwind_")  # a module that imports none of these is neither C++ nor Rust that unwinds
 THROWN = re.compile(r"_ZTI\w+|_ZTVN10__cxxabiv1\w*class_type_infoE")  # types that are thrown or derived from
 # Classes with virtual functions that libc++ defines for itself, and never throws: the control blocks of shared_ptr, and what
 # std::function has in it. Their typeinfo needs a virtual table of the C++ ABI's class_type_info, as that of an exception class
@@ -175,7 +174,7 @@ def _cannot_catch(module: InstalledModule, unit: AuditUnit) -> Iterator[Finding]
         "__cxa_throw" not in module.side.called
         or module not in unit.imported
         or unit.has_catching_imports
-        or any(map(_catches, unit.installed))
+        or unit.has_catching_code
     ):
         return
     types = sorted(name for name in module.side.import_names if THROWN.fullmatch(name))
@@ -196,13 +195,6 @@ def _tables_for(inner: Sequence[str], types: Sequence[str]) -> set[str]:
     if not inner or "_ZTISt9exception" in types:
         return set()
     return {DERIVED, *([FIRST] if any(FUNCTION in name for name in inner) else [])}
-
-
-def _catches(module: InstalledModule) -> bool:
-    """Whether a module has instructions that catch."""
-    # Plain C has no try; reading its code takes long.
-    unwinds = any(name.startswith(UNWINDING) for name in module.side.import_names)
-    return unwinds and bool({Feature.LEGACY_EXCEPTIONS, Feature.EXNREF} & module.side.features)
 
 
 def cpython_findings(module: InstalledModule, abi3: str | None) -> Iterator[Finding]:

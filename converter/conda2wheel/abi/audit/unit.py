@@ -9,6 +9,9 @@ from functools import cached_property
 
 from conda2wheel.abi.side_module import SideModule
 from conda2wheel.files.packagefile import BytesBlob, PackageFile
+from conda2wheel.wasm.signature import Feature
+
+UNWINDING = ("_Z", "__cxa_", "_Unwind_")  # a module that imports none of these is neither C++ nor Rust that unwinds
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,4 +85,13 @@ class AuditUnit:
         return any(
             module.side.imports_tags or any(name.startswith("invoke_") for name in module.side.import_names)
             for module in self.installed
+        )
+
+    @cached_property
+    def has_catching_code(self) -> bool:
+        """Whether a module has instructions that catch. Plain C has no try, and reading its code takes long."""
+        return any(
+            not {Feature.LEGACY_EXCEPTIONS, Feature.EXNREF}.isdisjoint(module.side.features)
+            for module in self.installed
+            if any(name.startswith(UNWINDING) for name in module.side.import_names)
         )
