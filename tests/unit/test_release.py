@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,33 @@ def test_it_refuses_what_is_not_ready(tmp_path: Path) -> None:
     assert ready.release("--upload").returncode == 2
 
 
+def relative_links(text: str) -> list[str]:
+    """The targets of links that lead nowhere on PyPI."""
+    targets = re.findall(r"\]\(([^)]*)\)|(?:src|href)=[\"']([^\"']*)|^\[[^\]]+\]:\s*(\S+)", text, re.MULTILINE)
+    return [found for each in targets if not re.match(r"https?://|#|mailto:", found := "".join(each))]
+
+
+def test_the_readme_that_is_published_has_no_relative_links(tmp_path: Path) -> None:
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert len(relative_links(text)) > 20
+
+    def published(*words: str) -> str:
+        path = tmp_path / "README.md"
+        path.write_text(text, encoding="utf-8")
+        subprocess.run([sys.executable, REPOSITORY / "scripts" / "readme.py", path, *words], check=True)
+        return path.read_text(encoding="utf-8")
+
+    alone, site = published(), published("--site", "https://docs.example.org/c/")
+    assert relative_links(alone) == relative_links(site) == []
+    assert "[" not in re.sub(r"\[[^\]]*\]\(https?:[^)]*\)", "", alone.partition("How-to:")[2])
+    where = dict(re.findall(r"\[`?([\w ]+)`?\]\(https://docs\.example\.org/c/([^)]*)\)", site))
+    for label, path in {"index": "reference/commands/index.html", "a web page": "how-to/web-page.html"}.items():
+        assert where[label] == path
+        assert (REPOSITORY / "docs" / path).with_suffix(".md").is_file()
+    assert "![" not in alone
+    assert "(https://docs.example.org/c/search.png)" in site
+
+
 @pytest.mark.long
 def test_two_clones_build_the_same_and_it_installs_with_pip_uv_and_pipx(tmp_path: Path) -> None:
     first = Clone(tmp_path / "first")
@@ -98,6 +126,10 @@ def test_two_clones_build_the_same_and_it_installs_with_pip_uv_and_pipx(tmp_path
     assert [each.name for each in built] == [f"conda2wheel-{__version__}-notes.md", f"{stem}-py3-none-any.whl", f"{stem}.tar.gz"]
     sums = dict(line.split()[::-1] for line in done.stdout.splitlines() if re.fullmatch(r"[0-9a-f]{64}  dist/.*", line))
     assert sums == {f"dist/{each.name}": hashlib.sha256(each.read_bytes()).hexdigest() for each in built[1:]}
+    with zipfile.ZipFile(built[1]) as wheel:
+        metadata = wheel.read(f"{stem}.dist-info/METADATA").decode()
+    assert "Getting started" in metadata
+    assert relative_links(metadata) == []
     notes = built[0].read_text(encoding="utf-8")
     assert notes.startswith(f"# conda2wheel {__version__}\n\n")
     assert "\n### Added\n" in notes
