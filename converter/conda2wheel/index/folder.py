@@ -30,6 +30,7 @@ from conda2wheel.index.jupyterlite import ALL_JSON, all_json, piplite_name, rena
 from conda2wheel.index.memo import FileState, WheelMemo, now
 from conda2wheel.index.simple import IndexFile, html_page, index_file, pages, projects_of
 from conda2wheel.net.urls import require_base
+from conda2wheel.pyodide.programs import is_of_programs
 from conda2wheel.results import ConversionWarning
 
 SIMPLE = "simple"
@@ -423,6 +424,10 @@ def _for_piplite(read: Iterable[_Source], folder: Path) -> tuple[list[_Source], 
         name = piplite_name(source.path.name)
         if name is None:
             warnings.append(ConversionWarning("not-for-pyodide", "is not for Pyodide, and is left out", source.path.name))
+            continue
+        if name.endswith("-any.whl") and is_of_programs(source.path):
+            why = "has programs alone, which run outside of Pyodide; it is left out"
+            warnings.append(ConversionWarning("not-for-pyodide", why, source.path.name))
             continue
         place = folder / source.path.name
         if name != source.path.name and place.exists() and place.samefile(source.path):

@@ -22,6 +22,7 @@ from conda2wheel.abi import platforms
 from conda2wheel.files.pypa import parse_requirement
 from conda2wheel.index.requirements import acyclic
 from conda2wheel.pyodide.lock import Runtime, read_lock
+from conda2wheel.pyodide.programs import is_of_programs
 from conda2wheel.pyodide.requirements import fits_python, holds
 from conda2wheel.pyodide.wheelfile import modules, open_wheel, requirements_of
 
@@ -37,6 +38,7 @@ class LockEntry:
         requires: its Requires-Dist lines.
         imports: the modules for which `loadPackagesFromImports` loads it.
         is_library: whether it is a library wheel, which other wheels require in exactly one version.
+        only_programs: whether it has programs alone, which run outside of Pyodide.
     """
 
     name: str
@@ -49,6 +51,7 @@ class LockEntry:
     requires_python: str | None = None
     is_library: bool = False
     size: int | None = None
+    only_programs: bool = False
 
     @classmethod
     def of_file(cls, wheel: Path, url: str, sha256: str, python: str) -> LockEntry:
@@ -65,6 +68,7 @@ class LockEntry:
             modules(opened, python),
             wanted.python,
             size=wheel.stat().st_size,
+            only_programs=is_of_programs(wheel),
         )
 
     @property
@@ -180,6 +184,8 @@ def choose_wheels(entries: Iterable[LockEntry], runtime: Runtime) -> tuple[dict[
         rank = min((runtime.tags[tag] for tag in tags if tag in runtime.tags), default=None)
         if rank is None:
             left_out[entry.filename] = f"its tags do not fit Pyodide {runtime.version}"
+        elif entry.only_programs:
+            left_out[entry.filename] = "it has programs alone, which run outside of Pyodide"
         elif not fits_python(entry.requires_python, runtime.python):
             left_out[entry.filename] = f"Requires-Python {entry.requires_python} does not admit {runtime.python}"
         else:

@@ -26,7 +26,7 @@ from conda2wheel.pyodide import fetch
 from conda2wheel.pyodide.job import Job, run_job
 from conda2wheel.pyodide.lock import Runtime
 from conda2wheel.pyodide.node import Node, find_node
-from conda2wheel.pyodide.programs import check_programs, wheel_of_programs
+from conda2wheel.pyodide.programs import check_programs, not_started, wheel_of_programs
 from conda2wheel.pyodide.report import Checked, Installer, LackingFeature
 from conda2wheel.pyodide.requirements import Pool, plan_installation, wheels_by_name
 from conda2wheel.pyodide.wheelfile import WheelFile, engine_features, modules, open_wheel, recipe_test, requirements_of
@@ -253,7 +253,7 @@ class _Checker:
         started = time.monotonic()
         plan = plan_installation(wheel, self.pool, runtime)
         names = tuple(self.options.imports) or modules(wheel, runtime.python_version)
-        warnings = list(plan.warnings)
+        warnings = [*plan.warnings, *not_started(path)]
         if not names:
             warnings.append(ConversionWarning("no-modules", "there is no module to import", wheel.path.name))
         packages = fetch.package_cache(runtime, self.cache)

@@ -23,10 +23,12 @@ from pathlib import Path
 
 from conda2wheel.errors import Failed
 from conda2wheel.files.packagefile import Limits
+from conda2wheel.files.zips import WheelArchive
 from conda2wheel.pyodide.node import PASSED_ON, find_node
 from conda2wheel.pyodide.report import Checked, Imported, Installer, Ran
 from conda2wheel.results import ConversionWarning, WheelProgram
 from conda2wheel.wheel.programs import (
+    FOLDER_SUFFIX,
     NOT_STARTED,
     TABLE,
     TRAPPED,
@@ -48,6 +50,28 @@ def wheel_of_programs(path: Path) -> Wheel | None:
     """The wheel, if it has nothing but programs; None for every other wheel. Raises `Refused` as `read_wheel`."""
     wheel = read_wheel(path, Limits(), _NOTHING)
     return wheel if programs_of(wheel) and has_only_programs(wheel) else None
+
+
+def is_of_programs(path: Path) -> bool:
+    """Whether a wheel has nothing but programs. One without a table of programs is not read further. Raises as `read_wheel`."""
+    with WheelArchive(path) as archive:
+        table = f"{FOLDER_SUFFIX}/{TABLE}"
+        if not any(name.endswith(table) and name.count("/") == 1 for name in archive.namelist()):
+            return False
+    return wheel_of_programs(path) is not None
+
+
+def not_started(path: Path) -> list[ConversionWarning]:
+    """The warning about a wheel for Pyodide that has programs, too: nothing starts these there."""
+    with WheelArchive(path) as archive:
+        if not any(name.endswith(f"{FOLDER_SUFFIX}/{TABLE}") for name in archive.namelist()):
+            return []
+    names = ", ".join(program.name for program in programs_of(read_wheel(path, Limits(), _NOTHING)))
+    return (
+        [ConversionWarning("programs-not-run", f"were not started, since Pyodide starts none: {names}", path.name)]
+        if names
+        else []
+    )
 
 
 def check_programs(

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from conda2wheel import Failed
+from conda2wheel.abi.platforms import TagForm
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.mirror.config import MirrorConfig, load
@@ -82,6 +83,17 @@ def test_a_wheel_is_stored_with_its_metadata_and_described(listed: dict[str, Cha
     assert made.seconds.keys() >= {"convert", "store"}
     assert ItemResult.from_json(made.json()) == made
     assert work(pickle.loads(pickle.dumps(make_job(listed["numpy"], config)))).wheel == made.wheel  # noqa: S301
+
+
+def test_a_platform_whose_micropip_does_not_take_the_wheel_is_a_warning(
+    listed: dict[str, ChannelPackage], config: MirrorConfig
+) -> None:
+    cases: tuple[tuple[TagForm, list[str]], ...] = (("pep783", ["micropip-tag"]), ("both", []))
+    for tags, found in cases:
+        named = dataclasses.replace(config, platforms=("0.29.3",), convert=dataclasses.replace(config.convert, tags=tags))
+        package = listed["numpy"]
+        made = work(ConversionJob.of(named.key(package.sha256, package.name, "0.29.3"), package, named))
+        assert (made.status, [code for code, _ in made.warnings if code == "micropip-tag"]) == ("done", found), made.message
 
 
 def test_source_date_epoch_is_that_of_the_job_and_not_of_the_worker(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -12,16 +13,25 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from conda2wheel import index_wheels, lock
+from conda2wheel.abi.platforms import for_pyodide
 from conda2wheel.commands.audit import audit
 from conda2wheel.commands.convert import convert
 from conda2wheel.commands.inspect import inspect
 from conda2wheel.commands.verify import verify
 from conda2wheel.errors import Refused
 from conda2wheel.mirror.config import load
+from conda2wheel.mirror.publish.generation import IndexEntry
+from conda2wheel.mirror.publish.pyodide_locks import lock as mirror_lock
+from conda2wheel.mirror.state.model import MirrorWheel
+from conda2wheel.mirror.work.worker import describe
 from conda2wheel.options import Options
 from conda2wheel.pyodide import check_wheels
+from conda2wheel.pyodide.lock import runtime_of_platform
+from conda2wheel.pyodide.programs import not_started
 from conda2wheel.results import Converted
 from tests.helpers import conda, wasi, zig
+from tests.unit.mirror.test_state import package
 
 SITE = "lib/python3.13/site-packages"
 # What the parts of Emscripten's JavaScript look like that decide; real output is in tests/programs.
@@ -290,6 +300,35 @@ def test_side_modules_of_programs_are_not_audited(tmp_path: Path) -> None:
     report = audit(converted(tmp_path, files).wheel, "0.29.5")
     assert report.findings == ()
     assert report.line().endswith(": nothing in it but 1 program, for outside of Pyodide alone")
+
+
+def test_programs_beside_python_are_named_by_check(tmp_path: Path) -> None:
+    mixed = converted(tmp_path, {"bin/cat.wasm": wasi.cat(), f"{SITE}/mod.py": "x = 1\n"}, "mixed", programs=True)
+    (warning,) = not_started(mixed.wheel)
+    assert (warning.code, warning.message.endswith(": cat"), warning.file) == ("programs-not-run", True, mixed.filename)
+    assert not_started(converted(tmp_path, {f"{SITE}/mod.py": "x = 1\n"}, "plain").wheel) == []
+
+
+def test_lock_files_leave_wheels_of_programs_out(tmp_path: Path) -> None:
+    """Those of `lock`, of a mirror, and of JupyterLite; an index has them, for pip and uv."""
+    tools = converted(tmp_path / "dist", {"bin/cat.wasm": wasi.cat()}, "some-tools")
+    module = converted(tmp_path / "dist", {f"{SITE}/mod.py": "x = 1\n"}, "some-module")
+    locked = lock([tmp_path / "dist"], pyodide="0.29")
+    assert [each.project for each in locked.entries] == ["some-module"]
+    (left,) = [each for each in locked.warnings if each.code == "not-locked"]
+    assert (left.file, "programs alone" in left.message) == (tools.filename, True)
+    described = [describe(each, each.wheel, each.sha256)[0] for each in (tools, module)]
+    assert [each.only_programs for each in described] == [True, False]
+    assert MirrorWheel.from_json(json.loads(json.dumps(dataclasses.asdict(described[0])))) == described[0]
+    platform = for_pyodide("0.29.5")
+    assert platform is not None
+    runtime = runtime_of_platform(platform)
+    entries = [IndexEntry(each, package(each.project)) for each in described]
+    assert [each.project for each in mirror_lock(entries, runtime).entries] == ["some-module"]
+    indexed = index_wheels([tmp_path / "dist"], out=tmp_path / "lite", jupyterlite=True)
+    assert [each.code for each in indexed.warnings] == ["not-for-pyodide"]
+    assert list(json.loads((tmp_path / "lite" / "all.json").read_text())) == ["some-module"]
+    assert sorted(index_wheels([tmp_path / "dist"]).projects) == ["some-module", "some-tools"]
 
 
 def test_only_wheels_with_programs_say_so(tmp_path: Path) -> None:

@@ -64,4 +64,5 @@ def _locked(entry: IndexEntry) -> Locked:
         wheel.imports,
         wheel.requires_python,
         wheel.is_library,
+        only_programs=wheel.only_programs,
     )

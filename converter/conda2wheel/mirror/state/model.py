@@ -72,6 +72,7 @@ class MirrorWheel:
         requires: its Requires-Dist lines.
         unusable: the parts that end the interpreter when they are reached.
         is_library: whether it is a library wheel, which is there for other wheels that require it.
+        only_programs: whether it has programs alone, which run outside of Pyodide.
     """
 
     project: str
@@ -87,6 +88,7 @@ class MirrorWheel:
     vendored: tuple[str, ...] = ()
     unusable: tuple[UnusablePart, ...] = ()
     is_library: bool = False
+    only_programs: bool = False
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> MirrorWheel:

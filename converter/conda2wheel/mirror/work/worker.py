@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
+from conda2wheel.abi.micropip import untaken
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.channels.repodata import channel_url
 from conda2wheel.commands.library_wheel import LibraryWheelMaker, SharedPackages
@@ -205,7 +206,7 @@ def _convert_and_store(job: ConversionJob, folder: Path, measures: _Measures) ->
         job.key,
         "done",
         wheel=wheel,
-        warnings=_noted(converted.warnings),
+        warnings=_noted((*converted.warnings, *untaken(job.key.platform, wheel.filename))),
         taken=converted.taken,
         libraries=tuple(library for library, _, _ in libraries),
     )
@@ -286,6 +287,7 @@ def describe(converted: Planned, path: Path, sha256: str) -> tuple[MirrorWheel, 
 
     from packaging.utils import canonicalize_name
 
+    from conda2wheel.pyodide.programs import is_of_programs
     from conda2wheel.pyodide.wheelfile import modules, open_wheel
     from conda2wheel.wheel.reader import read_wheel
 
@@ -308,6 +310,7 @@ def describe(converted: Planned, path: Path, sha256: str) -> tuple[MirrorWheel, 
         imports=modules(open_wheel(path), f"3.{pythons[0][1:]}" if pythons else "3"),
         vendored=tuple(library.name for library in converted.vendored),
         unusable=converted.unusable,
+        only_programs=bool(converted.programs) and is_of_programs(path),
     )
     return wheel, metadata
 
