@@ -66,7 +66,9 @@ def sections(document: dict[str, Any]) -> dict[str, str]:
         if "many" in part:
             found["many"] = f"{many_row(part['many'])}."
     if "audit" in parts:
-        found |= {"audit": _audit(parts["audit"]["wheels"]), "repair": _repair(parts["audit"]["repair"])}
+        found["audit"] = _audit(parts["audit"]["wheels"])
+        if parts["audit"]["repair"]:
+            found["repair"] = _repair(parts["audit"]["repair"])
     if "downloads" in parts:
         found["downloads"] = _downloads(parts["downloads"])
     if reached := goals(document):
