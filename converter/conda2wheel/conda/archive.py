@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from conda2wheel.conda.formats import format_of
 from conda2wheel.errors import Failed, Refused
@@ -96,6 +96,16 @@ class StrictTarInfo(tarfile.TarInfo):
         """
         try:
             return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if buf.strip(b"\0"):
+                raise tarfile.ReadError(f"a damaged member ({error})") from error
+            raise
+
+    @classmethod
+    def _frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str, **more: Any) -> Any:
+        """Parse one header block: newer CPythons (3.14.10) call this and not `frombuf`."""
+        try:
+            return vars(tarfile.TarInfo)["_frombuf"].__func__(cls, buf, encoding, errors, **more)
         except tarfile.HeaderError as error:
             if buf.strip(b"\0"):
                 raise tarfile.ReadError(f"a damaged member ({error})") from error
