@@ -57,7 +57,7 @@ def works(url: str, contents: dict[str, bytes]) -> tuple[Works, Works]:
     from rattler.package_streaming import download_to_path
 
     from conda2wheel.channels.downloads import AT_ONCE, Downloads
-    from conda2wheel.net.download import RemoteFile
+    from conda2wheel.net.remote_file import RemoteFile
 
     wanted = [RemoteFile(f"{url}/{file}", hashlib.sha256(data).hexdigest(), len(data)) for file, data in contents.items()]
 
@@ -98,7 +98,7 @@ def _set(place: Path, stack: contextlib.ExitStack, latency: float) -> Works:
     from conda2wheel.channels.downloads import FRESH, Downloads
     from conda2wheel.channels.search import find
     from conda2wheel.commands.convert import convert
-    from conda2wheel.net.download import RemoteFile
+    from conda2wheel.net.remote_file import RemoteFile
     from tests.helpers import sets
 
     root = place / "channel"

@@ -20,7 +20,7 @@ from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.link.common_wheel import CommonWheel
 from conda2wheel.link.library_index import LibraryIndex
-from conda2wheel.net.download import RemoteFile
+from conda2wheel.net.remote_file import RemoteFile
 from conda2wheel.net.urls import Address, redacted
 from conda2wheel.options import Options
 from conda2wheel.recipes.model import from_document

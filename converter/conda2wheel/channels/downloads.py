@@ -18,19 +18,21 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from conda2wheel.channels.lists import PackageList
-from conda2wheel.channels.records import LeftOutRecord
 from conda2wheel.errors import Failed
 from conda2wheel.files.locks import file_lock
 from conda2wheel.files.writing import replace_file
 from conda2wheel.net.cache import cache_folder
-from conda2wheel.net.download import ProgressCallback, RemoteFile, download
+from conda2wheel.net.remote_file import ProgressCallback, RemoteFile
 from conda2wheel.net.urls import redacted
+
+if TYPE_CHECKING:
+    from conda2wheel.channels.lists import PackageList
+    from conda2wheel.channels.records import LeftOutRecord
 
 AT_ONCE = 6  # downloads; as many as browsers make per host
 FRESH = 600.0  # seconds for which repodata is reused, so that one run of a command asks a channel once
@@ -122,6 +124,8 @@ class Downloads:
         if self.offline:
             why = "is not in the cache" if sha256 else "has no sha256 to look for it in the cache by"
             raise Failed("network", f"{redacted(url)}: {why}, and --offline allows no download", "run it once without --offline")
+        from conda2wheel.net.download import download
+
         wanted = RemoteFile(url, sha256, size)
         if sha256 is None or not self._usable():
             with tempfile.TemporaryDirectory(prefix="conda2wheel-") as folder:
@@ -137,6 +141,8 @@ class Downloads:
         missing = [each for each in dict.fromkeys(wanted) if each.sha256 is None or self._cached(each.sha256.lower()) is None]
         if not missing:
             return
+        from concurrent.futures import ThreadPoolExecutor, as_completed
+
         pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="conda2wheel-download")
         try:
             for done in as_completed([pool.submit(self._one, each, max_bytes) for each in missing]):
@@ -191,6 +197,8 @@ class Downloads:
 
     def _download(self, wanted: RemoteFile, sha256: str, max_bytes: int) -> Path:
         """Download a file into the cache, unless another process did while this one waited for the lock."""
+        from conda2wheel.net.download import download
+
         try:
             self._remove_stale()
             with file_lock(self._parts / f"{sha256}.lock"):

@@ -11,7 +11,7 @@ from conda2wheel.conda.open import DEFAULT_LIMITS, open_local, read_archive
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Failed
 from conda2wheel.files.packagefile import FileBlob, Limits
-from conda2wheel.net.download import require_sha256
+from conda2wheel.net.remote_file import require_sha256
 from conda2wheel.net.urls import file_path, fragment_sha256, is_url, redacted, secret_url, source_of
 
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from conda2wheel.channels.downloads import AT_ONCE, Downloads
-from conda2wheel.channels.search import is_spec, resolve_source
 from conda2wheel.errors import Failed
-from conda2wheel.net.download import RemoteFile
+from conda2wheel.net.remote_file import RemoteFile
 from conda2wheel.net.urls import is_url
 
 MAX_AHEAD = 4 * AT_ONCE  # sources downloaded before their conversion at most, to bound disk space
@@ -51,6 +50,8 @@ class Prefetch:
 
     def _download(self, source: str) -> ExitStack:
         """Download a source; the file exists until the returned stack is closed."""
+        from conda2wheel.channels.search import resolve_source
+
         with self._resolving:  # one thread reads a channel's repodata; the others then find it cached
             found = resolve_source(source, self.channels, self.downloads)
         stack = ExitStack()
@@ -69,7 +70,7 @@ def prefetch(sources: Sequence[str], channels: Sequence[str], downloads: Downloa
 
     It has no effect for a single remote source, nor offline. Downloads that run when the block ends are cancelled.
     """
-    if downloads.offline or sum(map(_is_remote, sources)) < 2:
+    if downloads.offline or len(sources) < 2 or sum(map(_is_remote, sources)) < 2:
         yield Prefetch(sources, channels, downloads, max_bytes)
         return
     ended = threading.Event()
@@ -95,4 +96,6 @@ def prefetch(sources: Sequence[str], channels: Sequence[str], downloads: Downloa
 
 def _is_remote(source: str) -> bool:
     """Whether a source is a remote URL or a match spec. A file with the name of a spec is counted, which only costs a thread."""
+    from conda2wheel.channels.search import is_spec
+
     return is_spec(source) or (is_url(source) and not source.lower().startswith("file:"))

@@ -17,7 +17,7 @@ from conda2wheel.channels.records import NAMED
 from conda2wheel.channels.repodata import channel_url, query
 from conda2wheel.conda.parsing import InvalidSpecError, parse_match_spec
 from conda2wheel.errors import Failed
-from conda2wheel.net.download import RemoteFile
+from conda2wheel.net.remote_file import RemoteFile
 from conda2wheel.net.urls import Address, fragment_sha256, is_url, redacted, source_of
 
 if TYPE_CHECKING:

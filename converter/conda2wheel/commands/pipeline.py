@@ -14,6 +14,7 @@ Every stage takes a value and returns a value. Only the first and the last touch
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,9 +27,6 @@ from conda2wheel.abi.platforms import Platform, TagForm
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.channels.open import open_package
-from conda2wheel.channels.records import left_out_warnings
-from conda2wheel.channels.repodata import channel_url
-from conda2wheel.channels.search import DEFAULT_CHANNELS, locate
 from conda2wheel.commands.verdict import Verdict, judge
 from conda2wheel.conda.origin import MemberSource
 from conda2wheel.conda.package import CondaPackage
@@ -36,7 +34,6 @@ from conda2wheel.conda.paths_json import SITE
 from conda2wheel.errors import require_several
 from conda2wheel.files.packagefile import Limits, PackageFile
 from conda2wheel.files.writing import write_file
-from conda2wheel.link.channel_lookup import ChannelLibraries
 from conda2wheel.link.common_wheel import CommonWheel
 from conda2wheel.link.library import otherwise_named
 from conda2wheel.link.library_index import LibraryIndex
@@ -146,6 +143,8 @@ class Context:
         """
         if location == source:
             return self.channels
+        from conda2wheel.channels.search import DEFAULT_CHANNELS
+
         own, _, _ = source.rpartition("::")
         return (own,) if own else self.channels or DEFAULT_CHANNELS
 
@@ -281,12 +280,26 @@ def open_source(source: str, options: Options, context: Context) -> Opened:
         Failed: not-found, network, unreadable, disk, usage.
     """
     context.progress(f"opening {source_of(source)}")
-    location = locate(source, context.channels, context.downloads)
+    location = _located(source, context)
     package = open_package(location, context.limits, context.downloads)
     channels = context.channels_for(source, location)
     opened = read_package(package, options, context, channels)
+    if not channels:
+        return opened
+    from conda2wheel.channels.records import left_out_warnings
+    from conda2wheel.channels.repodata import channel_url
+
     left_out = left_out_warnings(context.downloads.left_out(map(channel_url, channels)))
     return replace(opened, package=replace(opened.package, warnings=(*opened.package.warnings, *left_out)))
+
+
+def _located(source: str, context: Context) -> str:
+    """The path or URL of a source; what reads channels is imported for a match spec alone."""
+    if os.path.lexists(source):
+        return source_of(source)
+    from conda2wheel.channels.search import locate
+
+    return locate(source, context.channels, context.downloads)
 
 
 def read_package(package: CondaPackage, options: Options, context: Context, channels: Sequence[str] = ()) -> Opened:
@@ -297,6 +310,8 @@ def read_package(package: CondaPackage, options: Options, context: Context, chan
     """
     libraries = context.libraries
     if channels:
+        from conda2wheel.link.channel_lookup import ChannelLibraries
+
         libraries = libraries.with_channel(ChannelLibraries(context.names.listing(channels)))
     named = context.names.names(package.depends, channels)
     package = replace(package, warnings=(*package.warnings, *named.warnings))

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import lock_descriptor, unlock_descriptor
-
 POLL = 0.01  # seconds between two tries
 BINARY = getattr(os, "O_BINARY", 0)  # Windows would translate line ends
 
@@ -36,6 +34,8 @@ def acquire(descriptor: int, wait: float | None = None) -> bool:
     Raises:
         OSError: the file system has no locks.
     """
+    from filelock import lock_descriptor
+
     deadline = None if wait is None else time.monotonic() + wait
     while not lock_descriptor(descriptor, blocking=False):
         if deadline is not None and time.monotonic() >= deadline:
@@ -46,6 +46,8 @@ def acquire(descriptor: int, wait: float | None = None) -> bool:
 
 def release(descriptor: int) -> None:
     """Unlock an open file; Windows releases what is only closed at a time of its own. Raises `OSError`."""
+    from filelock import unlock_descriptor
+
     unlock_descriptor(descriptor)
 
 

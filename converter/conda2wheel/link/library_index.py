@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from conda2wheel.abi.choice import names_platform
 from conda2wheel.abi.platforms import Platform
@@ -26,10 +26,12 @@ from conda2wheel.conda.parsing import InvalidSpecError, parse_version
 from conda2wheel.conda.prefix import open_folder
 from conda2wheel.errors import Failed, Refused, require_several
 from conda2wheel.files.packagefile import Limits, PackageFile
-from conda2wheel.link.channel_lookup import ChannelLibraries
 from conda2wheel.link.library import Library, LibraryUser, otherwise_named
 from conda2wheel.net.urls import is_url, redacted, source_of
 from conda2wheel.results import ConversionWarning
+
+if TYPE_CHECKING:
+    from conda2wheel.link.channel_lookup import ChannelLibraries
 
 SHOWN = 3  # libdirs that a message names
 

@@ -15,7 +15,8 @@ from conda2wheel.mirror.publish.generation import current_generation
 from conda2wheel.mirror.run import plan_of_state
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.mirror.store.open import open_store
-from conda2wheel.net.download import RemoteFile, download
+from conda2wheel.net.download import download
+from conda2wheel.net.remote_file import RemoteFile
 from conda2wheel.net.urls import is_url
 
 LARGEST = 512 << 20  # bytes of a catalogue; that of 2,600 packages has some 20 MB

@@ -12,7 +12,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from urllib.parse import urljoin, urlsplit
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.file_names import is_portable
 from conda2wheel.net.credentials import Credentials, credentials
+from conda2wheel.net.remote_file import ProgressCallback, RemoteFile, require_sha256
 from conda2wheel.net.urls import (
     fragment_sha256,
     is_on_loopback,
@@ -49,18 +50,6 @@ _CHUNK = 1 << 20
 _TAG = re.compile(r'"[\x21\x23-\x7e]{0,500}"')  # a strong ETag
 _DATE = re.compile(r"[A-Za-z0-9,: +-]{1,60}")
 _NUMBER = re.compile(r"[0-9]{1,18}")
-
-
-ProgressCallback = Callable[[str, int, int | None], None]  # (redacted URL, bytes so far, total bytes if known)
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file on a server: `url`, and the expected `sha256` in hexadecimal and `size` in bytes, if known."""
-
-    url: str
-    sha256: str | None = None
-    size: int | None = None
 
 
 def download(wanted: RemoteFile, folder: Path, max_bytes: int, watch: ProgressCallback | None = None) -> Path:
@@ -359,12 +348,6 @@ class _Auth:
         if self.known.bearer is not None:
             request.headers["Authorization"] = f"Bearer {self.known.bearer}"
         return request
-
-
-def require_sha256(url: str, got: str, expected: str) -> None:
-    """Raise `Refused` (corrupt-archive) if the hashes differ."""
-    if got != expected.lower():
-        raise Refused("corrupt-archive", f"{url}: has sha256 {got}, not {expected}", "download it again")
 
 
 def _session() -> requests.Session:

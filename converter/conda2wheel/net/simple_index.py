@@ -19,8 +19,9 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 from conda2wheel.errors import Failed
 from conda2wheel.files.file_names import is_portable
-from conda2wheel.net.download import FileRequests, require_sha256
+from conda2wheel.net.download import FileRequests
 from conda2wheel.net.registry_settings import PackageIndexes
+from conda2wheel.net.remote_file import require_sha256
 from conda2wheel.net.urls import Address, file_path, fragment_sha256, is_url, secret_url, steered
 
 ACCEPT = {"Accept": "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"}

@@ -10,7 +10,6 @@ import os
 import re
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
-from urllib.request import url2pathname
 
 from conda2wheel.errors import Failed
 
@@ -132,7 +131,11 @@ def file_path(url: str) -> Path:
     '/srv/my channel'
     """
     path = urlsplit(secret_url(url)).path
-    return Path(url2pathname(path) if os.name == "nt" else unquote(path))
+    if os.name != "nt":
+        return Path(unquote(path))
+    from urllib.request import url2pathname
+
+    return Path(url2pathname(path))
 
 
 def is_path(text: str) -> bool:

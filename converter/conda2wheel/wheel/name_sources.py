@@ -11,14 +11,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from conda2wheel.channels.contents import PackageContents
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
-from conda2wheel.channels.listing import ChannelListing
-from conda2wheel.channels.open import open_package
-from conda2wheel.channels.remote_info import read_local_info
-from conda2wheel.channels.search import ChannelBuild
 from conda2wheel.conda.formats import CHANNEL_SUFFIXES, PACKAGE_SUFFIXES
 from conda2wheel.conda.match_spec import admits, spec_name
 from conda2wheel.conda.names import Names, PackageDistributions, is_marker, map_name
@@ -28,6 +23,11 @@ from conda2wheel.files.documents import parse_json
 from conda2wheel.files.packagefile import Limits
 from conda2wheel.net.urls import is_url
 from conda2wheel.results import ConversionWarning
+
+if TYPE_CHECKING:
+    from conda2wheel.channels.contents import PackageContents
+    from conda2wheel.channels.listing import ChannelListing
+    from conda2wheel.channels.search import ChannelBuild
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,8 @@ class NameSources:
 
     def listing(self, channels: Sequence[str]) -> ChannelListing:
         """What these channels have."""
+        from conda2wheel.channels.listing import ChannelListing
+
         key = tuple(channels)
         return self._listings.setdefault(key, ChannelListing(key, self._limits, self._downloads))
 
@@ -122,6 +124,10 @@ class NameSources:
 
     def _contents(self, location: str) -> PackageContents | None:
         """The files of a package; None if it cannot be read, which is an error where it is used."""
+        from conda2wheel.channels.contents import PackageContents
+        from conda2wheel.channels.open import open_package
+        from conda2wheel.channels.remote_info import read_local_info
+
         try:
             if location.endswith(CHANNEL_SUFFIXES) and not is_url(location):
                 listed = read_local_info(Path(location), location)

@@ -20,7 +20,7 @@ from conda2wheel.channels.downloads import STALE, Downloads
 from conda2wheel.commands.convert import ConvertOutcome, convert_each
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.net import download as fetch
-from conda2wheel.net.download import RemoteFile
+from conda2wheel.net.remote_file import RemoteFile
 from conda2wheel.results import Converted
 from tests.helpers import conda
 from tests.helpers.served import Served, serve

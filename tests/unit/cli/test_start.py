@@ -15,7 +15,8 @@ HELP = NEVER | {
     "deflate", "email", "http", "packaging", "requests", "tomllib", "urllib.request", "yaml", "zstandard",
     "conda2wheel.commands", "conda2wheel.options", "conda2wheel.cli.options",
 }  # fmt: skip
-CONVERT = NEVER
+CONVERT = NEVER | {"filelock", "http", "requests", "sqlite3", "ssl", "urllib.request", "conda2wheel.net.download"}
+CONVERT |= {f"conda2wheel.channels.{name}" for name in ("contents", "lists", "records", "repodata", "search")}
 
 
 def imported(*words: str, cwd: Path) -> set[str]:

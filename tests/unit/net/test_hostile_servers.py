@@ -21,7 +21,8 @@ from conda2wheel.channels.remote_info import read_remote_info
 from conda2wheel.channels.search import find
 from conda2wheel.errors import Conda2WheelError, Failed
 from conda2wheel.net import credentials, download
-from conda2wheel.net.download import FileRequests, RemoteFile, Validators
+from conda2wheel.net.download import FileRequests, Validators
+from conda2wheel.net.remote_file import RemoteFile
 from tests.helpers import lists
 from tests.helpers.raw import answering
 from tests.helpers.served import serve

@@ -33,7 +33,7 @@ from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult, 
 from conda2wheel.mirror.state.retries import retries
 from conda2wheel.mirror.store.base import Store
 from conda2wheel.mirror.store.open import open_store
-from conda2wheel.net.download import RemoteFile
+from conda2wheel.net.remote_file import RemoteFile
 from conda2wheel.net.urls import Address, redacted, secret_url
 from conda2wheel.options import Options
 from conda2wheel.recipes.model import RecipeBook, from_document
