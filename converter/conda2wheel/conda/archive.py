@@ -105,11 +105,14 @@ class StrictTarInfo(tarfile.TarInfo):
     def _frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str, **more: Any) -> Any:
         """Parse one header block: newer CPythons (3.14.10) call this and not `frombuf`."""
         try:
-            return vars(tarfile.TarInfo)["_frombuf"].__func__(cls, buf, encoding, errors, **more)
+            found = vars(tarfile.TarInfo)["_frombuf"].__func__(cls, buf, encoding, errors, **more)
         except tarfile.HeaderError as error:
             if buf.strip(b"\0"):
                 raise tarfile.ReadError(f"a damaged member ({error})") from error
             raise
+        if found.size < 0:  # older ones notice when they seek
+            raise tarfile.ReadError("a damaged member (its size is below zero)")
+        return found
 
 
 BUFFER = 64 << 10  # bytes that tarfile reads at once
