@@ -19,7 +19,7 @@ from conda2wheel.files.threads import threads
 from conda2wheel.options import DEFAULT_LEVEL
 
 DEFLATED, STORED = 8, 0  # zip's numbers of methods
-HELD = 64 << 20  # bytes of files that wait for their turn, or, compressed, for the writer; without the one that it asks for
+HELD = 128 << 20  # bytes of files that wait for their turn, or, compressed, for the writer; without the one that it asks for
 WORTHWHILE = 1 << 20  # bytes that are worth the start of threads
 BATCH = 256 << 10  # bytes of a file that is worth a thread's turn
 AHEAD = 32  # batches ahead of the writer
