@@ -22,9 +22,10 @@ CONVERT |= {f"conda2wheel.channels.{name}" for name in ("contents", "lists", "re
 def imported(*words: str, cwd: Path) -> set[str]:
     code = (
         f"import sys; sys.argv = {['conda2wheel', *words]!r}\n"
+        "before = set(sys.modules)\n"
         "from conda2wheel.cli import main\n"
         "try: main()\nexcept SystemExit as end: assert not end.code, end\n"
-        "print(*sys.modules, file=sys.stderr)"
+        "print(*sys.modules.keys() - before, file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, check=True)
     return set(done.stderr.split())

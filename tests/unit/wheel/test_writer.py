@@ -8,7 +8,6 @@ import io
 import os
 import random
 import shutil
-import signal
 import stat
 import struct
 import subprocess
@@ -192,11 +191,11 @@ def test_the_order_in_which_members_are_given_changes_no_byte() -> None:
 
 
 KILLED = (
-    "import signal, sys; from conda2wheel.files.writing import write_file\n"
+    "import sys; from conda2wheel.files.writing import write_file\n"
     "def slow():\n"
     "    yield b'x' * 100000\n"
     "    print('writing', flush=True)\n"
-    "    signal.pause()\n"
+    "    sys.stdin.read()\n"
     "write_file(__import__('pathlib').Path(sys.argv[1]), slow)\n"
 )
 
@@ -204,12 +203,11 @@ KILLED = (
 def test_a_killed_conversion_leaves_no_wheel_and_the_next_one_works(tmp_path: Path) -> None:
     target = tmp_path / "demo-1.0-py3-none-any.whl"
     for _ in range(2):
-        child = subprocess.Popen([sys.executable, "-c", KILLED, str(target)], stdout=subprocess.PIPE, text=True)
-        assert child.stdout is not None
-        assert child.stdout.readline() == "writing\n"
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        child.stdout.close()
+        command = [sys.executable, "-c", KILLED, str(target)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+            assert child.stdout is not None
+            assert child.stdout.readline() == "writing\n"
+            child.kill()
         assert not list(tmp_path.glob("*.whl"))
     wheel = made(package({**MODULE, **dist_info("demo-1.0")}), tmp_path)
     assert wheel.result.wheel == target
