@@ -303,6 +303,14 @@ def test_a_lease_whose_owner_is_gone_expires(store: Store) -> None:
     assert publish_release(later, 1).new
 
 
+def test_where_processes_have_no_identity_another_ones_lease_is_held(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS and Windows, which have no /proc."""
+    monkeypatch.setattr("conda2wheel.mirror.store.lease.this_process", lambda: None)
+    store.put("lock.json", json.dumps({"schema": 1, "owner": "alice", "token": "x", "seconds": 900, "process": None}).encode())
+    with pytest.raises(Failed, match="alice is publishing"):
+        publish_release(store, 1)
+
+
 def test_concurrent_publishers_hold_the_lease_one_at_a_time(store: Store) -> None:
     codes: list[str] = []
     refused = threading.Semaphore(0)

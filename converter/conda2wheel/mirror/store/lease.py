@@ -122,7 +122,8 @@ class Lease:
         process = document.get("process")
         if is_dead(process):
             return False
-        if process == this_process() and document.get("token") not in self._own_tokens:
+        # Without /proc nobody knows: every process is None there, and another's lease is no leftover of this one.
+        if process is not None and process == this_process() and document.get("token") not in self._own_tokens:
             return False  # an earlier lease of this process, whose release failed, on a full disk for instance
         info = self._store.head(self._path)
         if info is None:
