@@ -19,7 +19,11 @@ page.setDefaultTimeout(timeout); // of navigation, too
 let trouble = [];
 page.on('pageerror', (error) => trouble.push(`error: ${error.message}`));
 page.on('console', (line) => ['error', 'warning'].includes(line.type()) && trouble.push(`console: ${line.text()}`));
-page.on('requestfailed', (request) => trouble.push(`request: ${request.url()}: ${request.failure()?.errorText}`));
+// A test that goes on to the next page aborts what the last one still loads, its icon say: no fault of that page.
+page.on('requestfailed', (request) => {
+  const why = request.failure()?.errorText;
+  if (why !== 'net::ERR_ABORTED') trouble.push(`request: ${request.url()}: ${why}`);
+});
 page.on('dialog', (dialog) => (trouble.push(`dialog: ${dialog.message()}`), dialog.dismiss()));
 
 const own = {
