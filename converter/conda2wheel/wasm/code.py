@@ -9,12 +9,13 @@ threads proposal for 0xFE, and for the older exceptions the proposal's `legacy` 
 
 from __future__ import annotations
 
+import heapq
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from functools import cache
 
-from conda2wheel.wasm.binary import Module, Spend
+from conda2wheel.wasm.binary import Kind, Module, Section, Spend
 from conda2wheel.wasm.encoding import LEB, Reader, WasmError, damage
 from conda2wheel.wasm.signature import Feature, value_type
 
@@ -27,7 +28,7 @@ class CodeFeatures:
     unknown: int = -1
 
 
-CODE = 10
+CODE, TABLE = 10, 4
 _LEB = LEB
 _INDEX = rb"[\x80-\xff]{0,9}+[\x00-\x3f]"  # a type's index among heap types and block types, which are signed
 _MEMARG = rb"(?:[\x00-\x3f]|[\x40-\x7f]" + _LEB + rb")" + _LEB  # bit 6 of the alignment: a memory's index follows
@@ -102,25 +103,27 @@ _OF = {
 }
 # Features of no engine: the first such instruction is recognised, the rest of its function is not read.
 _SIGHT = {Feature.STRINGREF: re.compile(rb"\xfb[\x80-\xb7]\x01"), Feature.STACK_SWITCHING: re.compile(rb"[\xe0-\xe6]")}
-# What an instruction of a feature looks like, for those whose opcodes are rare among other bytes: a function without such bytes
-# has none, one with them is read. Alignments, lanes and result types are bounded as validation bounds them. An exnref comes from
-# a try_table in the end; one without clauses catches nothing, and no compiler makes it. A tail call ends its block. References
-# that are typed come from ref.func or a table, else from a type that the module declares, which is found there. So do vectors,
-# which come from a load, a constant or a number.
+# What an instruction of a feature looks like, for those whose opcodes are rare among other bytes: where no byte looks so, there
+# is none, and where one does, the function is decoded that far. Alignments, lanes, result types and tables are bounded as
+# validation bounds them. An exnref comes from a try_table in the end; one without clauses catches nothing, and no compiler makes
+# it. A tail call ends its block. References that are typed come from ref.func or a table, else from a type that the module
+# declares, which is found there. So do vectors, which come from a load, a constant or a number.
 _ALIGNED = rb"(?:[\x00-\x04]|[\x40-\x44]" + _LEB + rb")" + _LEB
 _CLAUSE = rb"(?:[\x00\x01]" + _LEB + _LEB + rb"|[\x02\x03]" + _LEB + rb")"
 _RESULT = rb"(?:[\x40\x69-\x74\x7b-\x7f]|[\x63\x64]" + _LEB + rb"|" + _INDEX + rb")"
+_TABLE = rb"\x80{0,9}+\x00"  # the first one; most modules have no other
 _AFTER_TAIL_CALL = rb"[\x00\x05\x0b]"
-# Each pattern begins with one byte, which the `re` module then looks for as fast as memchr(3).
+# By the first byte, which the `re` module then looks for as fast as memchr(3), what follows it. Where it is another instruction
+# that begins there, a group has the first byte of the feature's.
 _MARKS = {
-    Feature.SIMD: (rb"\xfd(?:[\x00-\x0a\x5c\x5d]" + _ALIGNED + rb"|\x0c|[\x0f-\x14])",),
-    Feature.EXNREF: (rb"\x1f" + _RESULT + rb"(?:\x01" + _CLAUSE + rb"|[\x02-\xff]" + _CLAUSE + _CLAUSE + rb")",),
-    Feature.TAIL_CALLS: (rb"\x12" + _LEB + _AFTER_TAIL_CALL, rb"\x13" + _LEB + _LEB + _AFTER_TAIL_CALL),
-    Feature.TYPED_REFERENCES: (rb"\xd2" + _LEB + rb"[\x14\x15\xd4-\xd6]", rb"\x25" + _LEB + rb"[\xd4-\xd6]"),
-    Feature.GC: (rb"\xfb[\x14-\x1e]",),  # those without a type that the module declares
-    Feature.RELAXED_SIMD: (rb"\xfd[\x80-\x93]\x02",),
-    Feature.WIDE_ARITHMETIC: (rb"\xfc[\x13-\x16]",),
-    Feature.STRINGREF: (rb"\xfb[\x80-\xb7]\x01",),
+    Feature.SIMD: {rb"\xfd": rb"[\x00-\x0a\x5c\x5d]" + _ALIGNED + rb"|\x0c|[\x0f-\x14]"},
+    Feature.EXNREF: {rb"\x1f": _RESULT + rb"(?:\x01" + _CLAUSE + rb"|[\x02-\xff]" + _CLAUSE + _CLAUSE + rb")"},
+    Feature.TAIL_CALLS: {rb"\x12": _LEB + _AFTER_TAIL_CALL, rb"\x13": _LEB + _TABLE + _AFTER_TAIL_CALL},
+    Feature.TYPED_REFERENCES: {rb"\xd2": _LEB + rb"([\x14\x15\xd4-\xd6])", rb"\x25": _LEB + rb"([\xd4-\xd6])"},
+    Feature.GC: {rb"\xfb": rb"[\x14-\x1e]"},  # those without a type that the module declares
+    Feature.RELAXED_SIMD: {rb"\xfd": rb"[\x80-\x93]\x02"},
+    Feature.WIDE_ARITHMETIC: {rb"\xfc": rb"[\x13-\x16]"},
+    Feature.STRINGREF: {rb"\xfb": rb"[\x80-\xb7]\x01"},
 }
 NEWER = frozenset(_MARKS)  # the features of instructions that not every engine of a Pyodide has
 _BR_TABLE, _SELECT, _TRY_TABLE = 0x0E, 0x1C, 0x1F
@@ -129,14 +132,22 @@ MOST_RUNS = 256  # patterns that are kept
 COMPILED = 20_000  # the weight of a pattern that is compiled, beside that of a number that is read
 # The variables of most functions: up to four groups of numbers.
 _VARIABLES = re.compile(rb"\x00|" + b"|".join(rb"\x%02x(?:%s[\x7c-\x7f]){%d}" % (n, LEB, n) for n in range(1, 5)), re.DOTALL)
+NEAR = 64  # bytes behind a candidate at which decoding may stop
 UNUSUAL = 8  # the weight of an instruction that no pattern matches, and of a function
 
 
 @cache
-def _marks(wanted: frozenset[Feature]) -> tuple[re.Pattern[bytes], ...]:
-    """Compile patterns of which every function with an instruction of these features has a match; empty: there are none."""
-    patterns = [each for feature in sorted(wanted) for each in _MARKS[feature]] if wanted <= NEWER else []
-    return tuple(re.compile(each, re.DOTALL) for each in patterns)
+def _marks(wanted: frozenset[Feature], one_table: bool) -> tuple[re.Pattern[bytes], ...]:
+    """Compile patterns of which every function with an instruction of these features has a match.
+
+    What follows the first byte is looked ahead, so no match hides another one.
+    """
+    table = _TABLE if one_table else _LEB
+    following: dict[bytes, list[bytes]] = {}
+    for feature in sorted(wanted):
+        for first, rest in _MARKS[feature].items():
+            following.setdefault(first, []).append(rest.replace(_TABLE, table))
+    return tuple(re.compile(first + rb"(?=" + b"|".join(rest) + rb")", re.DOTALL) for first, rest in following.items())
 
 
 @cache
@@ -158,7 +169,8 @@ def _run(seen: frozenset[Feature], spend: Spend) -> re.Pattern[bytes]:
 def scan(module: Module, wanted: frozenset[Feature] = frozenset(Feature)) -> CodeFeatures:
     """Find the features of a module's code among those `wanted`.
 
-    If these are all `NEWER`, functions without a byte that could begin such an instruction are skipped.
+    If these are all `NEWER`, a function is decoded as far as its last byte that could begin such an instruction, and not at all
+    where there is none.
 
     Raises:
         WasmError: a function is truncated.
@@ -173,21 +185,31 @@ def _scan(module: Module, wanted: frozenset[Feature]) -> CodeFeatures:
     run = _run(frozenset(), module.spend)
     unknown = -1
     data = module.data
-    for start, end in _bodies(module, _marks(wanted), others):
-        pos = start
-        while (pos := _after(run, data, pos, end)) < end:
-            module.spend(UNUSUAL)
-            feature = _feature_at(data, pos, end, seen)
-            if feature is not None:
-                seen.add(feature)
-                run = _run(frozenset(seen), module.spend)
-                continue
-            after = _after_vector(Reader(data, pos, end, module.spend), others)
-            if after is None:
-                others |= {each for each, sight in _SIGHT.items() if sight.match(data, pos, end)}
-                unknown = pos if unknown < 0 else unknown
-                break
-            pos = after
+    for section in module.sections:
+        if section.id != CODE:
+            continue
+        candidates = _Candidates(wanted, module, section)
+        for start, end in _bodies(module, section, candidates, others):
+            pos = start
+            while (at := candidates.after(pos, end)) < end:
+                # No instruction that `run` knows is longer than `NEAR`, but for br_table.
+                pos = _after(run, data, pos, min(end, at + NEAR))
+                if pos > at:
+                    continue
+                module.spend(UNUSUAL)
+                feature = _feature_at(data, pos, end, seen)
+                if feature is not None:
+                    seen.add(feature)
+                    run = _run(frozenset(seen), module.spend)
+                    candidates.drop({feature}, pos)
+                    continue
+                following = _after_vector(Reader(data, pos, end, module.spend), others)
+                if following is None:
+                    others |= {each for each, sight in _SIGHT.items() if sight.match(data, pos, end)}
+                    unknown = pos if unknown < 0 else unknown
+                    break
+                pos = following
+                candidates.drop(others, pos)
     return CodeFeatures(wanted & (seen | others), unknown)
 
 
@@ -223,74 +245,91 @@ def _after_vector(reader: Reader, found: set[Feature]) -> int | None:
     return None
 
 
-def _bodies(module: Module, marks: tuple[re.Pattern[bytes], ...], found: set[Feature]) -> Iterator[tuple[int, int]]:
-    """Yield the offsets where the instructions of each function start and end; add the features of its variables' types.
+def _bodies(module: Module, section: Section, candidates: _Candidates, found: set[Feature]) -> Iterator[tuple[int, int]]:
+    """Yield the offsets where the instructions of each function with a candidate start and end.
 
-    Of functions without a match of `marks` none is yielded, unless there are no marks.
+    The features of the types of every function's variables are added to `found`.
     """
     data = module.data
-    for section in module.sections:
-        if section.id != CODE:
-            continue
-        reader = module.reader(section)
-        left = reader.count(weight=UNUSUAL)
-        candidates = _Marked(marks, data, section.end)
-        variables = 0  # not spent yet
-        pos, last = reader.pos, section.end
-        while left:
-            left -= 1
-            # Most sizes have one or two bytes, and most functions at most one group of variables, which are numbers.
-            if pos + 4 <= last and (size := data[pos]) < 0x80:
-                start = pos + 1
-            elif pos + 4 <= last and (second := data[pos + 1]) < 0x80:
-                size, start = size & 0x7F | second << 7, pos + 2
-            else:
-                reader.pos = pos
-                size = reader.uleb()
-                start = reader.pos
-            end = pos = start + size
-            if end > last:
-                raise WasmError(f"the function at byte {start} is cut")
-            if size > 3 and data[start] == 0:
-                start += 1
-            elif size > 3 and data[start] == 1 and data[start + 1] < 0x80 and 0x7C <= data[start + 2] < 0x80:
-                variables += 1
-                start += 3
-            elif (plain := _VARIABLES.match(data, start, end)) is not None:
-                variables += data[start]
-                start = plain.end()
-            else:
-                reader.pos = start
-                for _ in range(reader.count(2)):
-                    reader.uleb()
-                    value_type(reader, found)
-                start = reader.pos
-            if not marks or (candidates.first < end and candidates.has(start, end)):
-                yield start, end
-        module.spend(variables)
+    reader = module.reader(section)
+    left = reader.count(weight=UNUSUAL)
+    variables = 0  # not spent yet
+    pos, last = reader.pos, section.end
+    while left:
+        left -= 1
+        # Most sizes have one or two bytes, and most functions at most one group of variables, which are numbers.
+        if pos + 4 <= last and (size := data[pos]) < 0x80:
+            start = pos + 1
+        elif pos + 4 <= last and (second := data[pos + 1]) < 0x80:
+            size, start = size & 0x7F | second << 7, pos + 2
+        else:
+            reader.pos = pos
+            size = reader.uleb()
+            start = reader.pos
+        end = pos = start + size
+        if end > last:
+            raise WasmError(f"the function at byte {start} is cut")
+        if size > 3 and data[start] == 0:
+            start += 1
+        elif size > 3 and data[start] == 1 and data[start + 1] < 0x80 and 0x7C <= data[start + 2] < 0x80:
+            variables += 1
+            start += 3
+        elif (plain := _VARIABLES.match(data, start, end)) is not None:
+            variables += data[start]
+            start = plain.end()
+        else:
+            reader.pos = start
+            for _ in range(reader.count(2)):
+                reader.uleb()
+                value_type(reader, found)
+            start = reader.pos
+        if candidates.at < end:
+            yield start, end
+    module.spend(variables)
 
 
-class _Marked:
-    """Finds which functions of a code section have a match of a pattern; they are asked for in order.
+def _tables(module: Module) -> int:
+    """Count a module's tables, imported ones and its own."""
+    own = sum(module.reader(section).uleb() for section in module.sections if section.id == TABLE)
+    return own + sum(entry.kind is Kind.TABLE for entry in module.other_imports)
 
-    Each pattern is looked for in the whole section, not in one function after the other: most functions have no match.
+
+class _Candidates:
+    """The offsets in a code section, in order, where an instruction of the wanted features may begin.
+
+    They are looked for in the whole section, not in one function after the other: most functions have none. If not all wanted
+    features are `NEWER`, every offset is one.
+
+    Attributes:
+        at: the first one that was not passed.
     """
 
-    def __init__(self, patterns: tuple[re.Pattern[bytes], ...], data: bytes, end: int) -> None:
-        self._patterns = patterns
-        self._data = data
-        self._end = end
-        self._next = [-1] * len(patterns)  # where the next match of each may start
-        self.first = -1  # the least of these
+    def __init__(self, wanted: frozenset[Feature], module: Module, section: Section) -> None:
+        self._every = not wanted <= NEWER
+        self._wanted = wanted
+        self._module = module
+        self._end = section.end
+        self.at = section.start
+        self._found: Iterator[int] = iter(())
+        if not self._every:
+            self._one_table = _tables(module) <= 1
+            self._look(section.start)
 
-    def has(self, start: int, end: int) -> bool:
-        """Whether the function from `start` to `end` has a match."""
-        for number, pattern in enumerate(self._patterns):
-            if self._next[number] < start:
-                found = pattern.search(self._data, start, self._end)
-                self._next[number] = found.start() if found else self._end
-        self.first = min(self._next, default=self._end)
-        # A match that begins in the function may end behind it, and hide one that ends in it.
-        return any(
-            at < end and pattern.search(self._data, at, end) for at, pattern in zip(self._next, self._patterns, strict=True)
-        )
+    def _look(self, pos: int) -> None:
+        found = (pattern.finditer(self._module.data, pos, self._end) for pattern in _marks(self._wanted, self._one_table))
+        self._found = heapq.merge(*((match.start(match.lastindex or 0) for match in each) for each in found))
+        self.at = next(self._found, self._end)
+
+    def after(self, pos: int, end: int) -> int:
+        """The first candidate that is not before `pos`; the last byte before `end` if every one is a candidate."""
+        if self._every:
+            return max(pos, end - 1)
+        while self.at < pos:
+            self.at = next(self._found, self._end)
+        return self.at
+
+    def drop(self, features: Set[Feature], pos: int) -> None:
+        """Look no longer for instructions of these features, from `pos` on."""
+        if not self._wanted.isdisjoint(features) and not self._every:
+            self._wanted -= features
+            self._look(pos)

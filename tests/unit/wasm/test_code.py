@@ -110,3 +110,59 @@ def test_a_long_run_of_one_byte_is_read_once(byte: bytes) -> None:
     """Of a number without an end no more than ten bytes are looked at: a search would begin again at each of 2 million."""
     found = scan(code(b"\0\x12" + byte * 2_000_000 + b"\x0b"), NEWER)
     assert found.features <= {Feature.TAIL_CALLS}
+
+
+# Instructions whose bytes look like others', and those of the newer features as they must be in a valid function.
+_CONFUSING = (
+    *(
+        b"\x20\x12",
+        b"\x20\x13",
+        b"\x21\x13\x0b",
+        b"\x41\x12\x0b",
+        b"\x41\x12\x41\x00\x0b",
+        b"\x41\x1f\x02\x7f\x01\x01\x1a",
+        b"\x1a",
+    ),
+    *(
+        b"\x44" + b"\xfd\x0c\xfb\x14\xd2\x01\x14\xd4",
+        b"\x43\x25\x01\xd4\xfd",
+        b"\x42\xfd\x9f\x01",
+        b"\x28\x02\xfd\x0c",
+        b"\x10\xd2\x01",
+    ),
+    *(b"\x0e\x03\x12\x00\x0b\x13", b"\x0e\x50" + b"\x12\x0b\xfb\x16" * 27, b"\x0e\x46" + b"\x13\x00\x0b" * 23 + b"\x12\x00"),
+    *(b"\xfc\x03", b"\xfc\x0a\x00\x00", b"\xd2\x12", b"\x25\x13", b"\x02\x12", b"\x1c\x01\x7f", b"\x01"),
+)
+_NEW = {
+    Feature.SIMD: (b"\xfd\x0c" + b"\x12\x00\x0b\xfb" * 4, b"\xfd\x00\x04\x12", b"\xfd\x0f"),
+    Feature.EXNREF: (b"\x1f\x40\x01\x02\x00", b"\x1f\x7f\x02\x00\x00\x00\x03\x01"),
+    Feature.TAIL_CALLS: (b"\x12\x85\x01\x0b", b"\x13\x12\x00\x0b"),
+    Feature.TYPED_REFERENCES: (b"\xd2\x85\x01\x14\x00", b"\x25\x00\xd4", b"\xd2\xff\x12\xd5\x00"),
+    Feature.GC: (b"\xfb\x1c", b"\xfb\x17\x05"),
+    Feature.RELAXED_SIMD: (b"\xfd\x80\x02",),
+    Feature.WIDE_ARITHMETIC: (b"\xfc\x13", b"\xfc\x16"),
+    Feature.STRINGREF: (b"\xfb\x80\x01",),
+}
+
+
+@pytest.mark.parametrize("features", [(), *((feature,) for feature in _NEW), tuple(_NEW)], ids=str)
+def test_the_quick_scan_finds_what_the_whole_one_finds(features: tuple[Feature, ...]) -> None:
+    """Streams of instructions with the bytes of others inside, with one of the newer ones at any place, or with none."""
+    dice = random.Random(len(features))  # noqa: S311 - noise, no secret
+    for _ in range(60):
+        bodies = [[dice.choice(_CONFUSING) for _ in range(dice.randrange(80))] for _ in range(dice.randrange(1, 5))]
+        for feature in features:
+            stream = dice.choice(bodies)
+            # After an instruction of no engine the rest of a function is not read.
+            at = len(stream) if feature is Feature.STRINGREF else dice.randrange(len(stream) + 1)
+            stream.insert(at, dice.choice(_NEW[feature]))
+        module = code(*(b"\0" + b"".join(stream) + b"\x0b" for stream in bodies))
+        assert scan(module, NEWER).features == scan(module).features & NEWER == set(features)
+
+
+def test_a_tail_call_through_another_table_is_found() -> None:
+    body = b"\0\x41\x00\x13\x00\x01\x0b"  # return_call_indirect of the second table
+    two = section(4, vector([b"\x70\0\1"] * 2))
+    single = code(body)
+    module = Module.parse(single.data[:8] + two + single.data[8:])
+    assert scan(module, NEWER).features == {Feature.TAIL_CALLS}
