@@ -32,7 +32,7 @@ from conda2wheel.conda.origin import MemberSource
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.conda.paths_json import SITE
 from conda2wheel.errors import require_several
-from conda2wheel.files.packagefile import Limits, PackageFile
+from conda2wheel.files.packagefile import Blob, Limits, OnFile
 from conda2wheel.files.writing import write_file
 from conda2wheel.link.common_wheel import CommonWheel
 from conda2wheel.link.library import otherwise_named
@@ -267,13 +267,14 @@ class Built:
         )
 
 
-def open_source(source: str, options: Options, context: Context) -> Opened:
+def open_source(source: str, options: Options, context: Context, on_file: OnFile | None = None) -> Opened:
     """Open the package that a source names, and read it as `read_package` does.
 
     Args:
         source: a path, a URL or a match spec.
         options: how it is converted; recipe and names are filled in.
         context: where packages, libraries, recipes and names come from.
+        on_file: called with each regular file of an archive while the next ones are read.
 
     Raises:
         Refused: the package is damaged, hostile or too large.
@@ -281,7 +282,7 @@ def open_source(source: str, options: Options, context: Context) -> Opened:
     """
     context.progress(f"opening {source_of(source)}")
     location = _located(source, context)
-    package = open_package(location, context.limits, context.downloads)
+    package = open_package(location, context.limits, context.downloads, on_file)
     channels = context.channels_for(source, location)
     opened = read_package(package, options, context, channels)
     if not channels:
@@ -321,24 +322,26 @@ def read_package(package: CondaPackage, options: Options, context: Context, chan
 def prepare(source: str, options: Options, context: Context, packing: Packing | None = None) -> Prepared:
     """Open, read and plan: everything up to the first change of a file.
 
-    `packing` compresses what will probably be a member as it is, while the rest goes on.
+    `packing` compresses what will probably be a member as it is, while the next files of the archive are read and planned.
 
     Raises:
         Refused: the package cannot become a wheel, with the code that says why.
         Failed: as `open_source`.
     """
-    opened = open_source(source, options, context)
-    if packing is not None and opened.package.opened == "archive":
-        packing.begin(file.blob for file in opened.package.files if stays(file))
-    return prepare_package(opened)
+
+    def begin(path: str, blob: Blob) -> None:
+        if packing is not None and packing.is_worthwhile(blob) and stays(path, blob):
+            packing.begin((blob,))
+
+    return prepare_package(open_source(source, options, context, begin))
 
 
-def stays(file: PackageFile) -> bool:
-    """Whether a file will probably be a member as it is: it is of site-packages, and linking has no reason to change it.
+def stays(path: str, blob: Blob) -> bool:
+    """Whether a package's file will probably be a member as it is: it is of site-packages, and linking need not change it.
 
     A guess, which is cheap: wrong ones cost time and nothing else.
     """
-    return bool(SITE.match(file.path)) and not (SHARED_OBJECT.search(file.name) and dylink_section.has_needed(file.blob.read()))
+    return bool(SITE.match(path)) and not (SHARED_OBJECT.search(path) and dylink_section.has_needed(blob.read()))
 
 
 def prepare_package(opened: Opened) -> Prepared:

@@ -25,6 +25,7 @@ from conda2wheel.files.packagefile import (
     CHUNK,
     ArchiveMember,
     Limits,
+    OnFile,
     Spool,
     clean_path,
     is_executable,
@@ -39,13 +40,14 @@ _ENDS = 8  # reads at the end of a stream; tarfile needs two
 _HALF = re.compile(r"(?:info|pkg)-[^/]*\.tar(?:\.(?P<packing>[^./]+))?")
 
 
-def open_archive(path: Path, source: str, limits: Limits) -> PackageFiles:
+def open_archive(path: Path, source: str, limits: Limits, on_file: OnFile | None = None) -> PackageFiles:
     """Read every file of a package archive.
 
     Args:
         path: The archive.
         source: What messages call it.
         limits: Bounds on what it may unpack to.
+        on_file: Called with each regular file while the next ones are read.
 
     Raises:
         Refused: corrupt-archive, unsafe-archive or too-large.
@@ -56,7 +58,7 @@ def open_archive(path: Path, source: str, limits: Limits) -> PackageFiles:
             if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe waits for its writer
                 raise Failed("unreadable", f"{source}: neither a regular file nor a folder", "save it to a file first")
             with path.open("rb") as stream:
-                return _open(stream, path, source, limits)
+                return _open(stream, path, source, limits, on_file)
     except FileNotFoundError:
         raise not_found(source) from None
     except OSError as error:
@@ -66,7 +68,7 @@ def open_archive(path: Path, source: str, limits: Limits) -> PackageFiles:
 NO_PACKAGE = "give a .conda, .tar.bz2 or .tar.gz package, an unpacked one, or a prefix"
 
 
-def _open(stream: IO[bytes], path: Path, source: str, limits: Limits) -> PackageFiles:
+def _open(stream: IO[bytes], path: Path, source: str, limits: Limits, on_file: OnFile | None) -> PackageFiles:
     head = stream.read(4)
     stream.seek(0)
     if not head:
@@ -75,7 +77,7 @@ def _open(stream: IO[bytes], path: Path, source: str, limits: Limits) -> Package
     if found is None:
         raise corrupt(source, "not a conda package (neither .tar.bz2 nor .conda nor .tar.gz by its first bytes)", NO_PACKAGE)
     packed = path.stat().st_size
-    reader = _Members(source, limits, packed)
+    reader = _Members(source, limits, packed, on_file)
     if found.decompress is None:
         reader.read_conda(stream)
     else:
@@ -169,9 +171,10 @@ class _MemberStream(FiniteStream):
 class _Members:
     """The members of an archive as they are read; one object for both tars of a `.conda`."""
 
-    def __init__(self, source: str, limits: Limits, compressed: int) -> None:
+    def __init__(self, source: str, limits: Limits, compressed: int, on_file: OnFile | None = None) -> None:
         self.source = source
         self.limits = limits
+        self.on_file = on_file
         self.compressed = max(compressed, 1)
         self.unpacked = 0
         self.members = 0
@@ -275,6 +278,8 @@ class _Members:
         blob = self.spool.add(self._counted(content) if member.issparse() else _chunks(content))
         if blob.size != member.size:
             raise corrupt(self.source, f"{path} is cut: {blob.size} of {member.size} bytes")
+        if self.on_file is not None:
+            self.on_file(path, blob)
         return ArchiveMember(path, blob=blob, executable=is_executable(member.mode))
 
     def _counted(self, stream: IO[bytes]) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ from conda2wheel.conda.paths_json import Placeholder
 from conda2wheel.conda.prefix import open_folder, open_listed
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.documents import json_object
-from conda2wheel.files.packagefile import FileBlob, Limits
+from conda2wheel.files.packagefile import FileBlob, Limits, OnFile
 from conda2wheel.files.reading import corrupt, not_found, unreadable
 from conda2wheel.net.urls import is_url
 from conda2wheel.results import ConversionWarning
@@ -36,13 +36,14 @@ def expand(source: str) -> list[str]:
     return [str(record) for record in found] if len(found) > 1 else [source]
 
 
-def open_local(path: str, limits: Limits = DEFAULT_LIMITS) -> CondaPackage:
+def open_local(path: str, limits: Limits = DEFAULT_LIMITS, on_file: OnFile | None = None) -> CondaPackage:
     """Open and read the package at a path.
 
     Args:
         path: A package file, the folder of an unpacked package, a prefix with one package, or a record
             `PREFIX/conda-meta/NAME.json` of a prefix.
         limits: Bounds on what the package may unpack to.
+        on_file: Called with each regular file of an archive while the next ones are read.
 
     Raises:
         Refused: The package is damaged, unsafe, too large or no conda package.
@@ -55,10 +56,10 @@ def open_local(path: str, limits: Limits = DEFAULT_LIMITS) -> CondaPackage:
         return _open_record(location, path, limits)
     if os.path.isdir(location):  # Path.is_dir raises if a parent folder is not accessible
         return _open_folder(location, path, limits)
-    return _in_environment(location, read_archive(location, location.name, path, limits))
+    return _in_environment(location, read_archive(location, location.name, path, limits, on_file))
 
 
-def read_archive(path: Path, filename: str, source: str, limits: Limits) -> CondaPackage:
+def read_archive(path: Path, filename: str, source: str, limits: Limits, on_file: OnFile | None = None) -> CondaPackage:
     """Read a package archive.
 
     Args:
@@ -66,12 +67,13 @@ def read_archive(path: Path, filename: str, source: str, limits: Limits) -> Cond
         filename: The file name that it has in its channel.
         source: What messages call it.
         limits: Bounds on what it may unpack to.
+        on_file: Called with each regular file while the next ones are read.
 
     Raises:
         Refused: The archive is damaged, unsafe, too large or no conda package.
         Failed: The file is missing or unreadable.
     """
-    package = read_info(source, open_archive(path, source, limits))
+    package = read_info(source, open_archive(path, source, limits, on_file))
     with path.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     return replace(package, filename=filename, sha256=sha256, opened="archive")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import os
 import re
 import stat
@@ -110,8 +111,14 @@ class BytesBlob:
         return self.data
 
 
+OnFile = Callable[[str, Blob], None]  # called with each regular file of an archive, and its path, as soon as it is read
+
+
 class Spool:
-    """Temporary storage for an archive's contents: `IN_MEMORY` bytes of memory, then an unnamed temporary file."""
+    """Temporary storage for an archive's contents: `IN_MEMORY` bytes of memory, then an unnamed temporary file.
+
+    One thread adds files; any number of threads read those that were added.
+    """
 
     def __init__(self) -> None:
         self._left = IN_MEMORY
@@ -136,18 +143,22 @@ class Spool:
 
     def _to_disk(self, held: Iterable[bytes], rest: Iterator[bytes], digest: hashlib._Hash) -> SpooledOnDisk:
         start = self._end
+
+        def hashed(chunks: Iterator[bytes]) -> Iterator[bytes]:
+            for chunk in chunks:
+                digest.update(chunk)
+                yield chunk
+
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as its blobs
-            self._file.seek(start)
-            for chunk in held:
-                self._file.write(chunk)
+            for chunk in itertools.chain(held, hashed(rest)):
+                with self._lock:  # files that were spooled before are read meanwhile
+                    self._file.seek(self._end)
+                    self._file.write(chunk)
                 self._end += len(chunk)
-            for chunk in rest:
-                digest.update(chunk)
-                self._file.write(chunk)
-                self._end += len(chunk)
-            self._file.flush()
+            with self._lock:
+                self._file.flush()
         except OSError as error:
             if error.errno is None:  # raised by the decompressor, not by the disk
                 raise

@@ -188,7 +188,7 @@ def _scan(module: Module, wanted: frozenset[Feature]) -> CodeFeatures:
     for section in module.sections:
         if section.id != CODE:
             continue
-        candidates = _Candidates(wanted, module, section)
+        candidates = _CodeCandidates(wanted, module, section)
         for start, end in _bodies(module, section, candidates, others):
             pos = start
             while (at := candidates.after(pos, end)) < end:
@@ -245,7 +245,7 @@ def _after_vector(reader: Reader, found: set[Feature]) -> int | None:
     return None
 
 
-def _bodies(module: Module, section: Section, candidates: _Candidates, found: set[Feature]) -> Iterator[tuple[int, int]]:
+def _bodies(module: Module, section: Section, candidates: _CodeCandidates, found: set[Feature]) -> Iterator[tuple[int, int]]:
     """Yield the offsets where the instructions of each function with a candidate start and end.
 
     The features of the types of every function's variables are added to `found`.
@@ -294,7 +294,7 @@ def _tables(module: Module) -> int:
     return own + sum(entry.kind is Kind.TABLE for entry in module.other_imports)
 
 
-class _Candidates:
+class _CodeCandidates:
     """The offsets in a code section, in order, where an instruction of the wanted features may begin.
 
     They are looked for in the whole section, not in one function after the other: most functions have none. If not all wanted

@@ -70,9 +70,13 @@ class Packing:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
+    def is_worthwhile(self, blob: Blob) -> bool:
+        """Whether a file is large enough that a thread compresses it ahead of the writer."""
+        return self._pool is not None and blob.size >= BATCH
+
     def begin(self, blobs: Iterable[Blob]) -> None:
         """Begin to compress large files, the largest first, as far as they fit in memory; the writer has time for the others."""
-        large = (blob for blob in blobs if blob.size >= BATCH and id(blob) not in self._begun)
+        large = (blob for blob in blobs if self.is_worthwhile(blob) and id(blob) not in self._begun)
         for blob in sorted(large, key=lambda each: each.size, reverse=True):
             if self._pool is not None and self._held.fits(blob.size):
                 self._begun[id(blob)] = self._submit(self._pool, (blob,))

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 from conda2wheel.channels.open import open_package
 from conda2wheel.commands.convert import convert
 from conda2wheel.errors import Conda2WheelError, Failed, Refused
-from conda2wheel.files.packagefile import SpooledInMemory, SpooledOnDisk
+from conda2wheel.files.packagefile import Blob, Spool, SpooledInMemory, SpooledOnDisk
 from tests.helpers import conda, installed, real
 from tests.helpers.opened import FORMS, SITE, aliases, contents, demo, empack, form, skip_unpacked, tar_bytes
 
@@ -462,3 +463,39 @@ def test_a_package_that_does_not_fit_in_memory_lies_on_disk(kind: str, tmp_path:
         assert any(isinstance(blob, SpooledOnDisk) for blob in blobs)
         assert sum(blob.size for blob in blobs if isinstance(blob, SpooledInMemory)) <= most
         assert all(hashlib.sha256(blob.read()).hexdigest() == blob.sha256 for blob in blobs)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_file_is_given_away_before_the_next_ones_are_read(kind: str, tmp_path: Path) -> None:
+    package = packed(kind, tmp_path)
+    given: list[tuple[str, bytes]] = []
+    opened = open_package(package, on_file=lambda path, blob: given.append((path, blob.read())))
+    assert dict(given)[f"{SITE}/demo/data.bin"] == bytes(range(256)) * 40
+    assert {file.path for file in opened.files} <= {path for path, _ in given}
+
+    class Enough(Exception):
+        """What the one who is given files may raise."""
+
+    def stop(path: str, _: Blob) -> None:
+        given.append((path, b""))
+        raise Enough
+
+    given.clear()
+    with pytest.raises(Enough):
+        open_package(package, on_file=stop)
+    assert len(given) == 1
+
+
+def test_spooled_files_are_read_while_another_is_spooled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("conda2wheel.files.packagefile.IN_MEMORY", 0)
+    spool = Spool()
+    first = spool.add([b"first" * 1000])
+
+    def parts() -> Iterator[bytes]:
+        for number in range(4):
+            yield b"%d" % number * 3000
+            assert first.read() == b"first" * 1000  # which moves the position in the file
+
+    second = spool.add(parts())
+    assert second.read() == b"".join(b"%d" % number * 3000 for number in range(4))
+    assert second.sha256 == hashlib.sha256(second.read()).hexdigest()
