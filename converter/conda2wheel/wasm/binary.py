@@ -6,6 +6,7 @@ what makes a module a side module. A module is given as `bytes`; offsets count f
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -54,7 +55,8 @@ LISTED = 100  # the weight of a section, of which no real module has many
 NAMED = 10  # the weight of an entry with a name, which is looked up in several modules, beside that of a number
 
 
-PLAIN_GLOBAL = re.compile(rb"\x7f[\x00\x01]\x41[\x80-\xff]{0,4}[\x00-\x7f]\x0b", re.DOTALL)  # an i32 with a constant
+_PLAIN_GLOBAL = rb"\x7f([\x00\x01])\x41[\x80-\xff]{0,4}[\x00-\x7f]\x0b"  # an i32 with a constant; the group: mutable
+_PLAIN_GLOBALS = re.compile(_PLAIN_GLOBAL, re.DOTALL), re.compile(rb"(?:" + _PLAIN_GLOBAL + rb"){0,8192}+", re.DOTALL)
 
 
 class Kind(IntEnum):
@@ -539,17 +541,31 @@ def _tag_indices(reader: Reader) -> Iterator[int]:
         yield reader.uleb()
 
 
+def plain_globals(reader: Reader, most: int) -> list[bool]:
+    """Whether each of the next globals is mutable: those that are i32 with a constant as value, `most` of them or fewer."""
+    one, run = _PLAIN_GLOBALS
+    found = run.match(reader.data, reader.pos, reader.end)
+    end = found.end() if found else reader.pos
+    mutable = one.findall(reader.data, reader.pos, end)
+    if len(mutable) > most:  # as bytes behind the section's last entry may look
+        end = [each.end() for each in itertools.islice(one.finditer(reader.data, reader.pos), most)][-1]
+        mutable = mutable[:most]
+    reader.spend(2 * len(mutable))
+    reader.pos = end
+    return [flag == b"\1" for flag in mutable]
+
+
 def _global_types(reader: Reader) -> Iterator[str]:
     """Yield the types; initial values, which are constant expressions, are skipped."""
-    for _ in range(reader.count(smallest=3)):
-        plain = PLAIN_GLOBAL.match(reader.data, reader.pos, reader.end)
-        if plain is not None:
-            reader.spend(2)
-            yield "i*" if reader.data[reader.pos + 1] else "i"
-            reader.pos = plain.end()
-            continue
-        yield value_type(reader) + ("*" if reader.u8() else "")
-        skip_constant(reader)
+    left = reader.count(smallest=3)
+    while left:
+        plain = plain_globals(reader, left)
+        yield from ("i*" if mutable else "i" for mutable in plain)
+        left -= len(plain)
+        if left:
+            yield value_type(reader) + ("*" if reader.u8() else "")
+            skip_constant(reader)
+            left -= 1
 
 
 def file_kind(data: bytes, spend: Spend = unmetered) -> FileKind:

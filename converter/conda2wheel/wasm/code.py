@@ -180,9 +180,10 @@ def scan(module: Module, wanted: frozenset[Feature] = frozenset(Feature)) -> Cod
 
 
 def _scan(module: Module, wanted: frozenset[Feature]) -> CodeFeatures:
-    seen: set[Feature] = set()  # those that `run` has
+    # Those that `run` has: what is not asked for needs no other pattern each time that it is found.
+    seen = set(_OF) - NEWER if wanted <= NEWER else set()
     others: set[Feature] = set()  # of types, and of instructions that `run` never has
-    run = _run(frozenset(), module.spend)
+    run = _run(frozenset(seen), module.spend)
     unknown = -1
     data = module.data
     for section in module.sections:

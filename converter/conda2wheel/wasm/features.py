@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from conda2wheel.wasm.binary import DATA, GLOBAL, PLAIN_GLOBAL, TAG, Kind, Module, Section
+from conda2wheel.wasm.binary import DATA, GLOBAL, TAG, Kind, Module, Section, plain_globals
 from conda2wheel.wasm.encoding import Reader, damage
 from conda2wheel.wasm.signature import (
     Feature,
@@ -69,12 +69,13 @@ class _Declarations:
             TABLE: (2, self._table),
             MEMORY: (2, self._memory),
             TAG: (2, self._tag),
-            GLOBAL: (3, self._global),
             ELEMENTS: (2, self._elements),
             DATA: (2, self._data),
         }
         if section.id == DATA_COUNT:
             self.found.add(Feature.BULK_MEMORY)
+        elif section.id == GLOBAL:
+            self._globals(self.module.reader(section))
         elif section.id in entries:
             smallest, read_entry = entries[section.id]
             reader = self.module.reader(section)
@@ -112,16 +113,17 @@ class _Declarations:
         reader.u8()
         reader.uleb()
 
-    def _global(self, reader: Reader) -> None:
-        plain = PLAIN_GLOBAL.match(reader.data, reader.pos, reader.end)
-        if plain is not None:
-            reader.spend(2)
-            self.mutable.append(bool(reader.data[reader.pos + 1]))
-            reader.pos = plain.end()
-            return
-        value_type(reader, self.found)
-        self.mutable.append(bool(reader.u8()))
-        self._constant(reader)
+    def _globals(self, reader: Reader) -> None:
+        left = reader.count(3)
+        while left:
+            plain = plain_globals(reader, left)
+            self.mutable += plain
+            left -= len(plain)
+            if left:
+                value_type(reader, self.found)
+                self.mutable.append(bool(reader.u8()))
+                self._constant(reader)
+                left -= 1
 
     def _elements(self, reader: Reader) -> None:
         flags = reader.uleb()

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conda2wheel.wasm import binary, features
+from conda2wheel.wasm import binary
 from conda2wheel.wasm.binary import HEADER, FileKind, Kind, Module, Reader, WasmError, encode_name, encode_uleb, file_kind
 from conda2wheel.wasm.features import declared
+from conda2wheel.wasm.signature import Feature
 from tests.helpers.handmade import section, vector
 
 DYLINK = b"\0\x0f" + encode_name("dylink.0") + b"\x01\x04\0\0\0\0"
@@ -94,7 +95,7 @@ def test_damage_is_an_error_of_ours_and_never_a_hang_or_another_exception(noise:
 
 
 def test_globals_of_every_form_are_read_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those with a plain constant are read by a pattern, all others value by value."""
+    """Those with a plain constant are read by a pattern, many at once, all others value by value."""
     forms = [
         b"\x7f\x00\x41\x05\x0b",
         b"\x7f\x01\x41\xff\xff\xff\xff\x07\x0b",
@@ -108,7 +109,21 @@ def test_globals_of_every_form_are_read_alike(monkeypatch: pytest.MonkeyPatch) -
     data = HEADER + section(6, vector(forms)) + section(7, exported)
     fast = (Module.parse(data).export_signatures(), declared(Module.parse(data)))
     assert fast[0] == ["i", "i*", "i", "j*", "i", "f"]
-    never = re.compile(rb"(?!)")
-    monkeypatch.setattr(binary, "PLAIN_GLOBAL", never)
-    monkeypatch.setattr(features, "PLAIN_GLOBAL", never)
+    never = re.compile(rb"(?!)"), re.compile(rb"")
+    monkeypatch.setattr(binary, "_PLAIN_GLOBALS", never)
     assert (Module.parse(data).export_signatures(), declared(Module.parse(data))) == fast
+
+
+@pytest.mark.parametrize("count", [0, 1, 8191, 8192, 8193, 20_000])
+def test_any_number_of_globals_is_read(count: int) -> None:
+    plain = [b"\x7f\x01\x41\x05\x0b", b"\x7f\x00\x41\x85\x01\x0b"] * (count // 2 + 1)
+    exported = vector([encode_name("last") + bytes([Kind.GLOBAL]) + encode_uleb(count)])
+    for after in (b"", plain[0] * 3):  # what follows the last entry counts for nothing
+        body = vector([*plain[:count], b"\x7e\x01\x42\x00\x0b"]) + after
+        module = Module.parse(HEADER + section(6, body) + section(7, exported))
+        assert module.export_signatures() == ["j*"]
+        assert declared(module) == {Feature.MUTABLE_GLOBALS}
+    with pytest.raises(WasmError):
+        Module.parse(
+            HEADER + section(6, encode_uleb(count + 2) + b"".join(plain[: count + 1])) + section(7, exported)
+        ).export_signatures()

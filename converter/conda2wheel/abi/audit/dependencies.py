@@ -71,7 +71,7 @@ def open_imports(instance: Instance, simulation: Simulation) -> Sequence[TypedIm
         calls &= simulation.names.open_calls(side, tuple(shared[: instance.bound]), searched)
     wanted = side.called_types
     in_main = (name for name in side.called & simulation.called_in_main if main[name] != ("func", wanted[name]))
-    entries = side.got_imports.difference(simulation.owners).difference(simulation.main_names.pointable)
+    entries = simulation.open_entries(side).difference(simulation.main_names.pointable)
     return side.imports_of({*calls, *in_main, *side.called_apart, *entries, *instance.undefined})
 
 
@@ -104,7 +104,7 @@ def _entry(wanted: TypedImport, instance: Instance, simulation: Simulation, miss
     name = wanted.name
     what = "function pointer" if wanted.module == "GOT.func" else "data"
     symbol = simulation.main.get(name)
-    if name not in missing and name not in simulation.owners and symbol is not None:
+    if symbol is not None and name not in missing and name not in simulation.owners:
         if symbol.kind == "js" and not symbol.signature:
             why = "is a function in JavaScript whose type is not recorded, so nothing can point to it: not loaded"
             yield ImportIssue("unresolved-symbol", Severity.LOAD, name, what, why)

@@ -57,6 +57,8 @@ class SharedNames:
     _pairs: dict[tuple[SideModule, SideModule], tuple[frozenset[str], frozenset[str]]] = field(default_factory=dict)
     _open: dict[Hashable, frozenset[str]] = field(default_factory=dict)
     _entered: dict[SideModule, frozenset[str]] = field(default_factory=dict)
+    _foreign: dict[SideModule, frozenset[str]] = field(default_factory=dict)
+    _offered: dict[SideModule, frozenset[str]] = field(default_factory=dict)
     _contested: dict[tuple[InstalledModule, ...], Contested] = field(default_factory=dict)
 
     @cached_property
@@ -89,17 +91,21 @@ class SharedNames:
         return (size, module.digest if self._sizes[size] != 1 else "")
 
     @cached_property
-    def _definers(self) -> Mapping[tuple[str, str], Mapping[Hashable, str]]:
-        found: dict[tuple[str, str], dict[Hashable, str]] = {}
-        used = self.called | self.pointed
+    def _libraries(self) -> Mapping[str, Sequence[tuple[str, InstalledModule]]]:
+        """The libraries of each unit, with their paths."""
+        found: dict[str, list[tuple[str, InstalledModule]]] = defaultdict(list)
         for path, module in self.files.items():
-            for name in module.side.export_names & used if not module.side.is_extension else ():
-                found.setdefault((module.unit, name), {}).setdefault(self.content(module), path)
+            if not module.side.is_extension:
+                found[module.unit].append((path, module))
         return found
 
     def definers(self, unit: str, name: str) -> list[str]:
         """The libraries of a unit that define a name that modules import: the first path of each content."""
-        return sorted(self._definers.get((unit, name), {}).values())
+        found: dict[Hashable, str] = {}
+        for path, module in self._libraries.get(unit, ()):
+            if name in module.side.export_names:
+                found.setdefault(self.content(module), path)
+        return sorted(found.values())
 
     def entered(self, side: SideModule) -> frozenset[str]:
         """The exports of a module that the loader enters into the global offset table, of those that are looked for there."""
@@ -107,6 +113,22 @@ class SharedNames:
             names = (side.export_names & self.pointed) - INTERNAL
             self._entered[side] = frozenset(name for name in names if side.exports[name].kind in (Kind.FUNC, Kind.GLOBAL))
         return self._entered[side]
+
+    def foreign(self, side: SideModule) -> frozenset[str]:
+        """What a module imports through the global offset table and does not enter there itself. Most names are its own."""
+        if side not in self._foreign:
+            self._foreign[side] = side.got_imports - self.entered(side)
+        return self._foreign[side]
+
+    @cached_property
+    def _all_foreign(self) -> frozenset[str]:
+        return frozenset().union(*(self.foreign(module.side) for module in self.modules))
+
+    def offered(self, side: SideModule) -> frozenset[str]:
+        """What of that which a module enters into the global offset table is foreign to some module."""
+        if side not in self._offered:
+            self._offered[side] = self.entered(side) & self._all_foreign
+        return self._offered[side]
 
     def open_calls(self, user: SideModule, bound: tuple[SideModule, ...], searched: tuple[SideModule, ...]) -> frozenset[str]:
         """The functions that a module imports and that it does not get with the type that it expects.

@@ -24,6 +24,7 @@ from conda2wheel.abi.audit.shared_names import NamesInCommon, SharedNames
 from conda2wheel.abi.audit.unit import AuditUnit, InstalledModule
 from conda2wheel.abi.loader_search import SitePackages
 from conda2wheel.abi.loaders import PyodideLoader, loader
+from conda2wheel.abi.side_module import SideModule
 from conda2wheel.abi.symbols import MainNames, Symbol, main_names_of, symbols
 
 
@@ -77,11 +78,11 @@ class Simulation:
         loaded: the instances, in the order in which they were loaded.
         instances: the same, by file.
         known: the instances by the names that the loader knows them by.
-        owners: the instance that defines an entry of the GOT, of those that a module imports.
+        offered: the instance that defines an entry of the GOT, of those that a module imports and does not define itself.
         shared: the instances of globally loaded libraries, each with its place among them.
         global_functions: the first of these that defines each name that a module calls.
         weak: the weak imports of the module that the loader read last.
-        unchecked: GOT entries that the loader checks at the end of an installation only.
+        unchecked: the instances whose GOT entries the loader checks at the end of an installation only, with their weak imports.
     """
 
     loader: PyodideLoader
@@ -94,7 +95,7 @@ class Simulation:
     loaded: list[Instance] = field(default_factory=list)
     instances: dict[InstalledModule, list[Instance]] = field(default_factory=dict)
     known: dict[str, Instance] = field(default_factory=dict)
-    owners: dict[str, Instance] = field(default_factory=dict)
+    offered: dict[str, Instance] = field(default_factory=dict)
     shared: dict[Instance, int] = field(default_factory=dict)
     global_functions: dict[str, Instance] = field(default_factory=dict)
     weak: frozenset[str] = frozenset()
@@ -115,13 +116,26 @@ class Simulation:
         """What modules export and the main module has, too."""
         return self.main_names.every & self.names.exported
 
-    def defined(self, name: str) -> bool:
-        """Whether the main module or a loaded one defines an entry of the GOT."""
-        return name in self.owners or name in self.main
+    @cached_property
+    def owners(self) -> Mapping[str, Instance]:
+        """After everything is installed: the instance that defines an entry of the GOT, of those that a module imports."""
+        found: dict[str, Instance] = {}
+        for instance in self.loaded:
+            new = self.names.entered(instance.module.side).difference(self.main_names.defined).difference(found)
+            found.update(dict.fromkeys(new, instance))
+        return found
 
-    def undefined(self, names: frozenset[str]) -> frozenset[str]:
-        """Which entries of the GOT neither the main module nor a loaded one defines."""
-        return names.difference(self.owners).difference(self.main_names.every)
+    def defined(self, name: str) -> bool:
+        """After everything is installed: whether the main module or a loaded one defines an entry of the GOT."""
+        return name in self.main or name in self.offered or name in self.owners
+
+    def open_entries(self, side: SideModule) -> frozenset[str]:
+        """What a loaded module imports through the GOT and neither itself nor another one has defined; main may have it."""
+        return self.names.foreign(side).difference(self.offered)
+
+    def _undefined(self, side: SideModule, weak: frozenset[str]) -> frozenset[str]:
+        """The strong entries of the GOT that a loaded module imports and that neither main nor a loaded one defines."""
+        return self.open_entries(side).difference(self.main_names.every).difference(weak)
 
     def of(self, module: InstalledModule) -> list[Instance]:
         """The instances of a file."""
@@ -143,8 +157,8 @@ class Simulation:
 
     def finish(self) -> None:
         """End an installation: check the GOT entries that were not checked yet."""
-        for instance, names in self.unchecked:
-            instance.undefined |= self.undefined(names)
+        for instance, weak in self.unchecked:
+            instance.undefined |= self._undefined(instance.module.side, weak)
         self.unchecked.clear()
 
     def _load(
@@ -160,9 +174,9 @@ class Simulation:
         weak = module.side.weak if self.loader.own_weak else self.weak
         self._define(instance, everywhere)
         if self.loader.late_check:
-            self.unchecked.append((instance, module.side.got_imports - weak))
+            self.unchecked.append((instance, weak))
         else:
-            instance.undefined |= self.undefined(module.side.got_imports - weak)
+            instance.undefined |= self._undefined(module.side, weak)
         instance.forgotten = module.side.weak - weak
         scope.append(instance)
         return instance
@@ -199,8 +213,8 @@ class Simulation:
     def _define(self, instance: Instance, everywhere: bool) -> None:
         """Bind its imports, and enter its exports where other modules find them."""
         instance.bound = len(self.shared)
-        new = self.names.entered(instance.module.side).difference(self.main_names.defined).difference(self.owners)
-        self.owners.update(dict.fromkeys(new, instance))
+        new = self.names.offered(instance.module.side).difference(self.main_names.defined).difference(self.offered)
+        self.offered.update(dict.fromkeys(new, instance))
         if everywhere:
             self._share(instance)
 
