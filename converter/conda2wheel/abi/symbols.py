@@ -7,6 +7,7 @@ by tabs. All ten versions together are as large as one medium-sized wheel, and a
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -54,12 +55,18 @@ class Origin:
 
 
 @cache
+def _groups(pyodide: str) -> tuple[tuple[Symbol, tuple[str, ...]], ...]:
+    """The names of each kind and type. Raises `LookupError`."""
+    rows = (line.split("\t") for line in _text(pyodide).split("\n")[1:])
+    return tuple((Symbol(kind, signature), tuple(names)) for kind, signature, *names in rows)
+
+
+@cache
 def symbols(pyodide: str) -> Mapping[str, Symbol]:
     """Every symbol by name. Raises `LookupError` for a version without data."""
     found: dict[str, Symbol] = {}
-    for line in _text(pyodide).split("\n")[1:]:
-        kind, signature, *names = line.split("\t")
-        found.update(dict.fromkeys(names, Symbol(kind, signature)))
+    for symbol, names in _groups(pyodide):
+        found.update(zip(names, itertools.repeat(symbol)))
     return MappingProxyType(found)
 
 
@@ -81,10 +88,10 @@ class MainNames:
 @cache
 def main_names_of(pyodide: str) -> MainNames:
     """The names of the symbols of a Pyodide version. Raises `LookupError` for a version without data."""
-    found = symbols(pyodide)
-    defined = frozenset(name for name, symbol in found.items() if symbol.kind in ("func", "data"))
-    typed = frozenset(name for name, symbol in found.items() if symbol.kind == "js" and symbol.signature)
-    return MainNames(frozenset(found), defined, defined | typed)
+    groups = _groups(pyodide)
+    defined = frozenset().union(*(names for symbol, names in groups if symbol.kind in ("func", "data")))
+    typed = (names for symbol, names in groups if symbol.kind == "js" and symbol.signature)
+    return MainNames(frozenset(symbols(pyodide)), defined, defined.union(*typed))
 
 
 def known() -> tuple[str, ...]:
