@@ -27,8 +27,9 @@ NOBODY = 65534
 def run_all(jobs: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Run jobs one after the other, and yield their answers."""
     command = [sys.executable, "-m", "tests.helpers.hostile_runs"]
+    environ = {**os.environ, "CONDA2WHEEL_OFFLINE": "1"}  # or a channel is asked for the libraries that inputs name
     with subprocess.Popen(
-        command, cwd=Path(__file__).parents[2], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, cwd=Path(__file__).parents[2], env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as server:
         assert server.stdin is not None
         assert server.stdout is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,9 +12,13 @@ from conda2wheel.cli.messages import console, exit_status, print_error, print_js
 from conda2wheel.files.escape import printable
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from conda2wheel.commands.inspect import Inspection
     from conda2wheel.files.packagefile import Limits
     from conda2wheel.files.terminal import PlainConsole
+
+LINES = 100  # of a cell, at most
 
 
 @options.with_limits
@@ -70,20 +75,21 @@ def _print_report(tables: PlainConsole, report: Inspection) -> None:
     for label, value in report.facts:
         if value not in (None, (), ""):
             values = value if isinstance(value, tuple) else (value,)
-            facts.add_row(f"  {label.replace('_', ' ')}", "\n".join(printable(str(each)) for each in values))
+            _add_rows(facts, [f"  {label.replace('_', ' ')}"], [printable(str(each)) for each in values])
     tables.print(facts)
     if report.modules:
         table = Table("side module", "bytes", "NEEDED", "RUNTIME_PATH", "functions", "GOT", "unwinding", box=None, pad_edge=False)
         for module in report.modules:
             kind = "" if module.kind == "side module" else f" ({module.kind}{': ' + module.problem if module.problem else ''})"
-            table.add_row(
-                f"  {printable(module.path)}{printable(kind)}",
-                str(module.size),
-                "\n".join(map(printable, module.needed)),
-                "\n".join(map(printable, module.runtime_path)),
-                str(module.functions),
-                str(module.got_entries),
-                module.unwinding,
+            _add_rows(
+                table,
+                [f"  {printable(module.path)}{printable(kind)}"],
+                [str(module.size)],
+                list(map(printable, module.needed)),
+                list(map(printable, module.runtime_path)),
+                [str(module.functions)],
+                [str(module.got_entries)],
+                [module.unwinding],
             )
         tables.print(table)
     if report.files:
@@ -92,3 +98,10 @@ def _print_report(tables: PlainConsole, report: Inspection) -> None:
         for path, fate in report.files:
             table.add_row(f"  {printable(path)}", printable(fate))
         tables.print(table)
+
+
+def _add_rows(table: Table, *cells: list[str]) -> None:
+    """Add cells of many lines, in rows of some lines each: the time that rich takes for a cell is quadratic in its lines."""
+    parts = ([cell[start : start + LINES] for start in range(0, max(len(cell), 1), LINES)] for cell in cells)
+    for row in zip_longest(*parts, fillvalue=[]):
+        table.add_row(*map("\n".join, row))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from conda2wheel import convert, inspect
+from tests.helpers import handmade, hostile
+from tests.helpers.command import run
 from tests.helpers.shapes import MODULE, dist_info, package
 
 ENTRY = {"entry_points.txt": "[console_scripts]\ndemo = demo:main\n"}
@@ -36,3 +38,18 @@ def test_of_a_package_that_is_refused_it_still_says_where_its_files_would_go() -
     facts = dict(inspect(source).facts)
     assert facts["refused"] == "bad-version"
     assert ("share/demo/data", ".data/data") in inspect(source).files
+
+
+def test_cells_of_many_lines_show_each_line_in_its_column(tmp_path: Path) -> None:
+    depends = ["python 3.13.*", *(f"demo-{number}" for number in range(250))]
+    needed = [f"lib{number}.so" for number in range(250)]
+    module = handmade.module(exports={"PyInit__x": ">i"}, needed=needed)
+    package = hostile.package("", {**hostile.info(depends=depends), f"{hostile.SITE}/_x.so": module})
+    (tmp_path / package.filename).write_bytes(package.data)
+    lines = [line.rstrip() for line in run("inspect", package.filename, "--offline", cwd=tmp_path).stdout.splitlines()]
+    first = next(number for number, line in enumerate(lines) if line.startswith("  depends"))
+    label, space = "  depends  ", " " * 11
+    assert lines[first : first + len(depends)] == [f"{label if each is depends[0] else space}{each}" for each in depends]
+    heading = next(number for number, line in enumerate(lines) if line.startswith("side module"))
+    column = lines[heading].index("NEEDED")
+    assert [line[column:].split()[0] for line in lines[heading + 1 : heading + 1 + len(needed)]] == needed
