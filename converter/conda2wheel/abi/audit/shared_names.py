@@ -59,6 +59,7 @@ class SharedNames:
     _entered: dict[SideModule, frozenset[str]] = field(default_factory=dict)
     _foreign: dict[SideModule, frozenset[str]] = field(default_factory=dict)
     _offered: dict[SideModule, frozenset[str]] = field(default_factory=dict)
+    _callable: dict[SideModule, frozenset[str]] = field(default_factory=dict)
     _contested: dict[tuple[InstalledModule, ...], Contested] = field(default_factory=dict)
 
     @cached_property
@@ -129,6 +130,12 @@ class SharedNames:
         if side not in self._offered:
             self._offered[side] = self.entered(side) & self._all_foreign
         return self._offered[side]
+
+    def callable_in(self, side: SideModule) -> frozenset[str]:
+        """What a module exports and some module imports as a function."""
+        if side not in self._callable:
+            self._callable[side] = side.export_names & self.called
+        return self._callable[side]
 
     def open_calls(self, user: SideModule, bound: tuple[SideModule, ...], searched: tuple[SideModule, ...]) -> frozenset[str]:
         """The functions that a module imports and that it does not get with the type that it expects.

@@ -221,7 +221,7 @@ class Simulation:
     def _share(self, instance: Instance) -> None:
         if instance not in self.shared:
             self.shared[instance] = len(self.shared)
-            new = (instance.module.side.export_names & self.names.called).difference(self.global_functions)
+            new = self.names.callable_in(instance.module.side).difference(self.global_functions)
             self.global_functions.update(dict.fromkeys(new, instance))
 
 
