@@ -10,8 +10,7 @@ contradict it: what of them does not run there is the audit's to say.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from conda2wheel.abi.platforms import Platform, compressed_tags, for_emscripten, parse, platforms, release, toolchains, unknown
 from conda2wheel.abi.signals import Signals, cannot_catch, choose, contradictions
@@ -23,8 +22,7 @@ Modules = Sequence[tuple[str, Signals]]
 PlatformChoice = str | Platform | Iterable[str | Platform]  # one platform or several, or "auto"
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(NamedTuple):
     """One piece of evidence: where it is from, what it says, and the Emscripten versions that it admits."""
 
     level: Level
@@ -32,8 +30,7 @@ class Claim:
     emscriptens: frozenset[str]
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(NamedTuple):
     """The platforms, the evidence for them, and warnings about them.
 
     There is one platform, unless the caller or the tags of a wheel name several; then they are sorted, oldest first.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 from conda2wheel.abi.platforms import release
 from conda2wheel.wasm.signature import Feature
@@ -15,8 +15,7 @@ from conda2wheel.wasm.signature import Feature
 NODE = "node"
 
 
-@dataclass(frozen=True)
-class Engine:
+class Engine(NamedTuple):
     """One engine.
 
     Attributes:

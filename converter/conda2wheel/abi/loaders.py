@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from conda2wheel.abi.platforms import Platform, for_pyodide, release
 
 
-@dataclass(frozen=True)
-class PyodideLoader:
+class PyodideLoader(NamedTuple):
     """One row of `loaders.toml`, for one Pyodide version; its fields are explained there."""
 
     pyodide: str

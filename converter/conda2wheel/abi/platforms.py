@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 ARCH = "wasm32"
 RUNTIME_PATH_SINCE = (4, 0, 5)  # emscripten 28051fb29f: libdylink.js reads subsection 5
@@ -81,8 +81,7 @@ class Platform:
         return None if self.python is None else "cp" + self.python.replace(".", "")
 
 
-@dataclass(frozen=True)
-class Toolchain:
+class Toolchain(NamedTuple):
     """The Emscripten with which channels of emscripten-forge were built, and when."""
 
     emscripten: str

@@ -323,8 +323,7 @@ class SideModule:
             return frozenset()
 
 
-@dataclass(frozen=True)
-class _Sections:
+class _Sections(NamedTuple):
     kind: FileKind
     module: Module | None = None
     dylink: dylink_section.Dylink | dylink_section.LegacyDylink | None = None

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from conda2wheel.abi.bridging import has_bridge
 from conda2wheel.abi.platforms import Platform, release
@@ -31,8 +31,7 @@ _UNWINDING = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Signals:
+class Signals(NamedTuple):
     """The ABI signals of one module. `can_be_bridged`: all of its JavaScript unwinding is longjmp that a bridge can give it."""
 
     wasm_unwinding: bool = False
@@ -85,8 +84,7 @@ def _can_be_bridged(module: Module) -> bool:
         return False
 
 
-@dataclass(frozen=True)
-class Contradiction:
+class Contradiction(NamedTuple):
     """Why a module cannot have been built for a platform.
 
     Attributes:

@@ -11,7 +11,7 @@ import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
@@ -41,8 +41,7 @@ class Symbol(NamedTuple):
     signature: str
 
 
-@dataclass(frozen=True)
-class Origin:
+class Origin(NamedTuple):
     """The origin of the data of one version.
 
     It is the npm package with its integrity (sha512-...), and the sha256 of the two files in it that were read.
@@ -147,7 +146,7 @@ def encode(made_from: Origin, found: Mapping[str, Symbol]) -> bytes:
     groups: dict[Symbol, list[str]] = {}
     for name, symbol in sorted(found.items()):
         groups.setdefault(symbol, []).append(name)
-    lines = [json.dumps(asdict(made_from)), *("\t".join([*symbol, *groups[symbol]]) for symbol in sorted(groups))]
+    lines = [json.dumps(made_from._asdict()), *("\t".join([*symbol, *groups[symbol]]) for symbol in sorted(groups))]
     return zstandard.ZstdCompressor(level=LEVEL).compress("\n".join(lines).encode())
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from types import SimpleNamespace
@@ -316,7 +316,7 @@ def require_pyodide(version: str | None) -> None:
         raise typer.BadParameter("; ".join(unknown_pyodide(version)), param_hint="--pyodide")
 
 
-def require_recipes(folders: Iterable[str]) -> None:
+def require_recipes(folders: Collection[str]) -> None:
     """Check the recipes of every --recipes folder before a package is converted.
 
     Raises:
@@ -325,6 +325,8 @@ def require_recipes(folders: Iterable[str]) -> None:
     from conda2wheel.errors import Failed
     from conda2wheel.recipes.model import RecipeBook
 
+    if not folders:
+        return
     try:
         RecipeBook(folders)
     except Failed as error:

@@ -30,7 +30,8 @@ from conda2wheel.link.channel_lookup import ChannelLibraries
 from conda2wheel.link.common_wheel import CommonWheel
 from conda2wheel.link.library import Library
 from conda2wheel.link.library_wheel import LibraryWheel
-from conda2wheel.link.linker import Linked, LinkOptions, link_library_wheel
+from conda2wheel.link.linked import Linked
+from conda2wheel.link.linker import LinkOptions, link_library_wheel
 from conda2wheel.link.resolution import WheelModules
 from conda2wheel.options import Options
 from conda2wheel.results import ConversionWarning, Converted, Planned

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
@@ -38,4 +37,4 @@ def look_up_names(
     packages = NameSources(libdirs, Limits(), downloads)
     seen, warnings = packages.seen({name.lower(): name.lower() for name in conda_names}, channels)
     answers = [map_name(name, seen.get(name.lower())) for name in conda_names]
-    return [replace(each, note=GUESS) if each.source == "identity" else each for each in answers], warnings
+    return [each._replace(note=GUESS) if each.source == "identity" else each for each in answers], warnings

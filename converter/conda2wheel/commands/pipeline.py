@@ -19,9 +19,8 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
-from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.abi.choice import PlatformChoice
 from conda2wheel.abi.platforms import Platform, TagForm
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule
@@ -34,15 +33,11 @@ from conda2wheel.conda.paths_json import SITE
 from conda2wheel.errors import require_several
 from conda2wheel.files.packagefile import Blob, Limits, OnFile
 from conda2wheel.files.writing import write_file
-from conda2wheel.link.common_wheel import CommonWheel
 from conda2wheel.link.library import otherwise_named
 from conda2wheel.link.library_index import LibraryIndex
-from conda2wheel.link.library_wheel import LibraryWheels
-from conda2wheel.link.linker import Linked, LinkOptions, link
-from conda2wheel.link.resolution import WheelModules
+from conda2wheel.link.linked import Linked
 from conda2wheel.net.urls import source_of
 from conda2wheel.options import Options, Pins
-from conda2wheel.programs.libraries import link_programs, merged
 from conda2wheel.recipes.model import RecipeBook
 from conda2wheel.results import ConversionWarning, Converted, Planned, explained
 from conda2wheel.wasm import dylink as dylink_section
@@ -53,6 +48,11 @@ from conda2wheel.wheel.packing import Packing
 from conda2wheel.wheel.plan import Plan, plan_wheel
 from conda2wheel.wheel.provenance import Provenance, allowed_warnings
 from conda2wheel.wheel.writer import Member, build_wheel, order
+
+if TYPE_CHECKING:
+    from conda2wheel.abi.audit.unit import AuditUnit
+    from conda2wheel.link.common_wheel import CommonWheel
+    from conda2wheel.link.library_wheel import LibraryWheels
 
 PYPI_FILE_LIMIT = 100 << 20  # bytes; warehouse: MAX_FILESIZE
 Progress = Callable[[str], None]  # called with one short line before each step
@@ -149,8 +149,7 @@ class Context:
         return (own,) if own else self.channels or DEFAULT_CHANNELS
 
 
-@dataclass(frozen=True)
-class Opened:
+class Opened(NamedTuple):
     """A package that was opened and read. `options` have its recipe and names; `libraries` include those of its channels."""
 
     package: CondaPackage
@@ -158,8 +157,7 @@ class Opened:
     libraries: LibraryIndex
 
 
-@dataclass(frozen=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A planned conversion. `added` are the files that the recipe takes from other packages."""
 
     package: CondaPackage
@@ -178,6 +176,8 @@ class Prepared:
         linked = self._link_modules(common, library_wheels)
         if plan.programs is None or not plan.programs.mains:
             return linked
+        from conda2wheel.programs.libraries import link_programs, merged
+
         folder = plan.programs.member_path("lib")
         return merged(linked, link_programs(plan.package, plan.programs.mains, self.libraries, folder, self.options.allow))
 
@@ -185,6 +185,10 @@ class Prepared:
         plan = self.plan
         if plan.decision is None:
             return Linked()
+        # Imported for wheels with side modules alone, as is the audit: that is a fifth of the time of a small one without.
+        from conda2wheel.link.linker import LinkOptions, link
+        from conda2wheel.link.resolution import WheelModules
+
         others = otherwise_named(plan.package.files)
         modules = WheelModules(
             plan.package, plan.decision.platforms, plan.native, plan.libraries, plan.file_part, plan.texts(), others=others
@@ -196,10 +200,12 @@ class Prepared:
         """The same plan for another platform; unchanged for a pure wheel."""
         if self.plan.decision is None:
             return self
-        return replace(self, plan=replace(self.plan, decision=replace(self.plan.decision, platforms=(platform,))))
+        return self._replace(plan=self.plan._replace(decision=self.plan.decision._replace(platforms=(platform,))))
 
     def unit(self, linked: Linked) -> AuditUnit:
         """The side modules of the wheel as they will be installed, for the audit."""
+        from conda2wheel.abi.audit.unit import AuditUnit
+
         plan = self.plan
         placed = (item for item in plan.placed if SHARED_OBJECT.search(item.path) and item.scheme != "scripts")
         modules = {item.path: plan.native.get(item.path) or SideModule(item.file) for item in placed}
@@ -214,8 +220,7 @@ class Prepared:
         )
 
 
-@dataclass(frozen=True)
-class Built:
+class Built(NamedTuple):
     """A wheel in memory: every member but RECORD, how it was made, and the warnings about it."""
 
     plan: Plan
@@ -291,7 +296,7 @@ def open_source(source: str, options: Options, context: Context, on_file: OnFile
     from conda2wheel.channels.repodata import channel_url
 
     left_out = left_out_warnings(context.downloads.left_out(map(channel_url, channels)))
-    return replace(opened, package=replace(opened.package, warnings=(*opened.package.warnings, *left_out)))
+    return opened._replace(package=replace(opened.package, warnings=(*opened.package.warnings, *left_out)))
 
 
 def _located(source: str, context: Context) -> str:
@@ -402,7 +407,7 @@ def _build(
         contents, notes = wheel_members(plan, linked, prepared.added)
     # The notes of the library index come last, even if nothing was linked.
     warnings = (*plan.warnings, *linked.warnings, *verdict.warnings, *notes, *prepared.libraries.notes)
-    provenance = _provenance(replace(prepared, plan=plan), linked, verdict, allowed_warnings(warnings))
+    provenance = _provenance(prepared._replace(plan=plan), linked, verdict, allowed_warnings(warnings))
     contents = with_provenance(provenance, f"{plan.stem}.dist-info", contents, prepared.package, linked, prepared.added)
     logger.info("%s: built %s", prepared.package.source, plan.filename)
     return Built(plan, linked, contents, provenance, warnings)

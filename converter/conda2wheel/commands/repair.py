@@ -41,7 +41,8 @@ from conda2wheel.files.reading import read_file, wheels_at
 from conda2wheel.files.writing import write_file
 from conda2wheel.link.library import otherwise_named
 from conda2wheel.link.library_index import LibraryIndex
-from conda2wheel.link.linker import Linked, LinkOptions, link
+from conda2wheel.link.linked import Linked
+from conda2wheel.link.linker import LinkOptions, link
 from conda2wheel.link.resolution import WheelModules
 from conda2wheel.options import Options
 from conda2wheel.results import ConversionWarning, Repaired, explained

@@ -9,24 +9,24 @@ audited.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
-from conda2wheel.abi.audit.engine import audit_units
 from conda2wheel.abi.audit.findings import RULES, Finding, Severity, unusable_parts
-from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.symbols import newest_pyodide
-from conda2wheel.commands.excluded import without_unseen
 from conda2wheel.errors import Refused
 from conda2wheel.options import ALLOWABLE, Options
 from conda2wheel.results import ALLOWED, ConversionWarning, UnusablePart
+
+if TYPE_CHECKING:
+    from conda2wheel.abi.audit.unit import AuditUnit
 
 _Part = tuple[str, str, tuple[str, ...]]  # module, code and symbols of a finding
 SHOWN = 3  # findings in the message of a refusal
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The result of the audit of a wheel that may be written.
 
     Attributes:
@@ -64,6 +64,9 @@ def judge(
             or with `strict` a part of it does not run. The code is that of the worst finding; the message names the Pyodide,
             module, symbol and reason.
     """
+    from conda2wheel.abi.audit.engine import audit_units
+    from conda2wheel.commands.excluded import without_unseen
+
     found = {
         platform: (pyodide, without_unseen(audit_units([unit], pyodide, beside)[unit.name], unseen or {}))
         for platform in platforms
@@ -87,8 +90,7 @@ def judge(
     return Verdict(tuple(warnings), tuple(each.pyodide for each in judged), tuple(unusable))
 
 
-@dataclass(frozen=True)
-class _Judged:
+class _Judged(NamedTuple):
     """The findings about a wheel in the Pyodide of one of its platforms.
 
     `tolerated` are the parts that need not run. A part that runs on another of the platforms is none of them: the wheel would

@@ -14,7 +14,6 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -83,7 +82,7 @@ def _open(stream: IO[bytes], path: Path, source: str, limits: Limits, on_file: O
     else:
         with closing(found.decompress(stream)) as unpacked:
             reader.read_tar(unpacked)
-    return replace(resolve_links(source, reader.entries, limits, packed), unterminated=reader.unterminated)
+    return resolve_links(source, reader.entries, limits, packed)._replace(unterminated=reader.unterminated)
 
 
 class StrictTarInfo(tarfile.TarInfo):

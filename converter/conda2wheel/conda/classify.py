@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -14,7 +13,7 @@ from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule
 from conda2wheel.conda.formats import format_named
 from conda2wheel.conda.import_roots import import_paths, standard_modules
 from conda2wheel.conda.match_spec import spec_name
-from conda2wheel.conda.names import foreign_pattern
+from conda2wheel.conda.names import fits, foreign_pattern
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import PackageFile
@@ -52,7 +51,7 @@ def refuse_unless_python(package: CondaPackage) -> None:
         )
     # Files that conda-build leaves for its tests do not count: metapackages have them, too.
     patterns = _rows()["bookkeeping"]["patterns"]
-    counted = [file for file in package.files if not any(fnmatchcase(file.path, pattern) for pattern in patterns)]
+    counted = [file for file in package.files if not any(fits(file.path, pattern) for pattern in patterns)]
     if any(path != "README.txt" for path in import_paths(file.path for file in counted).values()):
         return
     if not counted:
@@ -63,7 +62,7 @@ def refuse_unless_python(package: CondaPackage) -> None:
 def refused_by_name(name: str, source: str) -> Refused | None:
     """The verdict on a conda name that cannot become a wheel whatever is in it; None where its contents decide."""
     for row in _rows()["interpreter"]:
-        if any(fnmatchcase(name, pattern) for pattern in row["names"]):
+        if any(fits(name, pattern) for pattern in row["names"]):
             return Refused("interpreter", f"{source}: {name} has no wheel: {row['why']}", "leave it out")
     return None
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 
 from conda2wheel.conda.bzip2 import open_bz2
 
 
-@dataclass(frozen=True)
-class ArchiveFormat:
+class ArchiveFormat(NamedTuple):
     """One archive format.
 
     Attributes:

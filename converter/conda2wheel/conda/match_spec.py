@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from conda2wheel.conda.parsing import InvalidSpecError, parse_match_spec, parse_version, parse_version_spec
 from conda2wheel.conda.recipe_yaml import resolved_records
@@ -18,8 +17,7 @@ from conda2wheel.conda.recipe_yaml import resolved_records
 KINDS = ("weak", "strong")  # of run_exports: those that apply to packages with this one in their host environment
 
 
-@dataclass(frozen=True)
-class BuiltWith:
+class BuiltWith(NamedTuple):
     """The host environment of a package.
 
     Attributes:

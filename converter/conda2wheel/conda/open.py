@@ -151,7 +151,7 @@ def _installed(package: CondaPackage, root: Path) -> dict[str, Placeholder]:
         prefix = str(root.resolve())
         if name in contents and str(root) != prefix and str(root).encode() in contents[name].blob.read():
             prefix = str(root)
-        found[name] = replace(value, prefix=prefix)
+        found[name] = value._replace(prefix=prefix)
     return found
 
 

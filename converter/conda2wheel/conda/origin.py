@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
 
 from conda2wheel.conda.abi_evidence import ABI_PACKAGE, channel_address, channel_name
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.files.packagefile import Blob
 from conda2wheel.net.urls import redacted
 
+_UNCHANGED: Mapping[str, Any] = {}
 
-@dataclass(frozen=True)
-class MemberSource:
+
+class MemberSource(NamedTuple):
     """Where members were taken from.
 
     Attributes:
@@ -68,7 +69,7 @@ class MemberSource:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> MemberSource:
         """Read the document that `json` returned. Raises `ValueError` for another form."""
-        names = {each.name for each in fields(cls)}
+        names = {*cls._fields}
         texts = {key: value for key, value in document.items() if key in names and isinstance(value, str)}
         abi = document.get("environment_abi", [])
         if (
@@ -91,12 +92,11 @@ class MemberSource:
 
     def json(self) -> dict[str, Any]:
         """Return what is known of it."""
-        values = {**vars(self), "environment_abi": list(self.environment_abi)}
+        values = {**self._asdict(), "environment_abi": list(self.environment_abi)}
         return {key: value for key, value in values.items() if value}
 
 
-@dataclass(frozen=True)
-class MemberOrigin:
+class MemberOrigin(NamedTuple):
     """The origin of one member: `file` of `source`, or conda2wheel itself (None).
 
     If the bytes were changed, `before` is the sha256 of the original and `changes` says how.
@@ -105,7 +105,7 @@ class MemberOrigin:
     source: MemberSource | None = None
     file: str | None = None
     before: str | None = None
-    changes: Mapping[str, Any] = field(default_factory=dict)
+    changes: Mapping[str, Any] = _UNCHANGED
 
     @classmethod
     def copied(

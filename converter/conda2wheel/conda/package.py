@@ -8,7 +8,7 @@ info/has_prefix; old conda-build packages have only those, so they are the fallb
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from conda2wheel.conda.archive import NO_PACKAGE
@@ -126,7 +126,7 @@ def read_info(source: str, found: PackageFiles) -> CondaPackage:
     by_name = {name: file for file in found.files for name in (file.path, *file.aliases)}
     if found.unterminated and not by_name.keys() & {"info/paths.json", "info/files"}:
         raise corrupt(source, "the archive ends early")
-    contents = replace(found, files=tuple(file for file in found.files if not file.path.startswith(("info/", "conda-meta/"))))
+    contents = found._replace(files=tuple(file for file in found.files if not file.path.startswith(("info/", "conda-meta/"))))
     if "info/index.json" in by_name:
         return _from_info(source, by_name, contents)
     records = sorted(name for name in by_name if name.startswith("conda-meta/") and name.endswith(".json"))

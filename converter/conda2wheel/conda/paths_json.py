@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from conda2wheel.files.links import PackageFiles
 from conda2wheel.files.packagefile import PackageFile, parents
@@ -21,8 +21,7 @@ OLDEST_PLACEHOLDER = "/opt/anaconda1anaconda2anaconda3"  # conda-build's, where 
 PathRows = Mapping[str, Mapping[str, Any]]
 
 
-@dataclass(frozen=True)
-class Placeholder:
+class Placeholder(NamedTuple):
     """The build prefix in a file, with the file's mode: `text`, or `binary` with NUL-terminated strings."""
 
     mode: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import BLOCK, MAX_PATH, ArchiveMember, EntryCount, Limits, PackageFile, too_large, unsafe
@@ -22,8 +22,7 @@ AROUND = "a folder that it lies in"
 EMPTY = "a folder without files"
 
 
-@dataclass(frozen=True)
-class LostLink:
+class LostLink(NamedTuple):
     """A symbolic link that is left out: its path, its target as it is written, and where that leads."""
 
     path: str
@@ -38,8 +37,7 @@ class LostLink:
         return f"links in a circle, to {target}" if self.why == CIRCLE else f"links to {target}, {self.why}"
 
 
-@dataclass(frozen=True)
-class PackageFiles:
+class PackageFiles(NamedTuple):
     """The files of a package sorted by path, each with its other names, and the links that are left out.
 
     Attributes:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, NamedTuple, Protocol
 
 from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.reading import unreadable
@@ -298,8 +298,7 @@ class PackageFile:
         return frozenset(path.rpartition("/")[2] for path in (self.path, *self.aliases))
 
 
-@dataclass(frozen=True)
-class ArchiveMember:
+class ArchiveMember(NamedTuple):
     """A member as an archive or a folder lists it: a file (`blob`) or a link (`target`, as written)."""
 
     path: str

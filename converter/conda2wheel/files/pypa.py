@@ -7,11 +7,13 @@ digits: both raise what is not documented for texts that are longer and deeper t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 MAX_TEXT = 4096  # characters; fewer than the 4,300 digits that Python converts
 MAX_NESTING = 50  # parentheses
@@ -28,6 +30,8 @@ def parse_requirement(text: str) -> Requirement | None:
     >>> str(parse_requirement("numpy >=2")), parse_requirement("_x86_64-microarch-level"), parse_requirement("a; " + "(" * 99)
     ('numpy>=2', None, None)
     """
+    from packaging.requirements import InvalidRequirement, Requirement
+
     try:
         return Requirement(text) if is_bounded(text) else None
     except InvalidRequirement:
@@ -70,6 +74,8 @@ def spdx_expression(text: str) -> str | None:
     >>> spdx_expression("mit and Apache-2.0"), spdx_expression("BSD-3")
     ('MIT AND Apache-2.0', None)
     """
+    from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
     try:
         return str(canonicalize_license_expression(text)) if is_bounded(text) else None
     except InvalidLicenseExpression:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.abi.platforms import Platform
@@ -83,8 +84,7 @@ class CommonWheel:
         return {symbol: symbol for symbol in imported} | {symbol: self.symbols.get(symbol, symbol) for symbol in exported}
 
 
-@dataclass(frozen=True)
-class SetMember:
+class SetMember(NamedTuple):
     """One wheel of a set: its libraries before any was left out.
 
     It also says why some of them (by content) must keep the names of their symbols.
@@ -94,8 +94,7 @@ class SetMember:
     used_by_name: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class Sharing:
+class Sharing(NamedTuple):
     """A common wheel and, by the path of each library, the new names of its symbols and its added NEEDED entries; warnings."""
 
     common: CommonWheel

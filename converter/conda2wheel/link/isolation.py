@@ -13,10 +13,9 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from conda2wheel.abi.side_module import SideModule
 from conda2wheel.wasm.binary import DATA, Kind, Module
@@ -32,8 +31,7 @@ def _pattern(table: Literal["reserved", "common"]) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{row['pattern']})" for row in rows))
 
 
-@dataclass(frozen=True)
-class IsolatedModule:
+class IsolatedModule(NamedTuple):
     """A module whose symbols are renamed.
 
     `needs` are the keys that its NEEDED entries mean. `tag` is the hash in the name of a vendored library, None for a module of

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from packaging.utils import canonicalize_name
 
@@ -33,8 +32,7 @@ class LibraryUser(Protocol):
         """Match specs of its dependencies; none where it has none."""
 
 
-@dataclass(frozen=True)
-class Library:
+class Library(NamedTuple):
     """A shared library and its origin.
 
     `package` is None for a folder that is no package, and for a library that conda2wheel makes (`generated`).

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
-from conda2wheel.abi.audit.unit import AuditUnit
 from conda2wheel.abi.loader_search import search_order
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.side_module import SideModule
@@ -22,21 +20,21 @@ from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import PackageFile
 from conda2wheel.link.bridging import with_bridge
-from conda2wheel.link.common_wheel import CommonWheel, SetMember, share
 from conda2wheel.link.isolation import defined
 from conda2wheel.link.library import Library, LibraryUser
 from conda2wheel.link.library_index import LibraryIndex
-from conda2wheel.link.library_wheel import LibraryWheel, LibraryWheels, direct, with_required
+from conda2wheel.link.library_wheel import LibraryWheel, LibraryWheels, direct
+from conda2wheel.link.linked import Change, Linked
 from conda2wheel.link.provided import required_imports, without_provided
 from conda2wheel.link.resolution import Resolution, WheelModules, resolve
 from conda2wheel.link.rewrite import Renamed, added_entries, isolate, libraries_used_by_name, library_paths, rewrite
-from conda2wheel.results import ConversionWarning, Provided, TakenLibrary, Vendored
+from conda2wheel.results import ConversionWarning, TakenLibrary, Vendored
 
-OUTSIDE = "the libraries that stay out of the wheel"
+if TYPE_CHECKING:
+    from conda2wheel.link.common_wheel import CommonWheel, SetMember
 
 
-@dataclass(frozen=True)
-class LinkOptions:
+class LinkOptions(NamedTuple):
     """How a wheel is linked.
 
     Attributes:
@@ -50,82 +48,6 @@ class LinkOptions:
     provided: bool = True
     allow: frozenset[str] = frozenset()
     bridge: bool = True
-
-
-@dataclass(frozen=True)
-class Change:
-    """The difference that linking made to one module.
-
-    It has its NEEDED and RUNTIME_PATH entries where they changed (else None), and the number of symbols with new names. `added`
-    are the symbols, as the module named them, for which it got a NEEDED entry that it did not have, by entry.
-    """
-
-    needed: tuple[str, ...] | None = None
-    runtime_path: tuple[str, ...] | None = None
-    renamed: int = 0
-    added: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def json(self) -> dict[str, Any]:
-        """`{"needed", "runtime_path", "renamed", "needed_added"}`, those that changed."""
-        entries = {"needed": self.needed, "runtime_path": self.runtime_path}
-        found: dict[str, Any] = {key: list(value) for key, value in entries.items() if value is not None}
-        found |= {"renamed": self.renamed} if self.renamed else {}
-        return found | ({"needed_added": {name: list(each) for name, each in self.added.items()}} if self.added else {})
-
-
-@dataclass(frozen=True)
-class Linked:
-    """The result of linking one wheel. Paths are below site-packages.
-
-    Attributes:
-        rewritten: the wheel's own side modules that changed, by path.
-        libraries: the vendored libraries, by path.
-        origins: which library each of `libraries` is.
-        changes: the difference in each rewritten module and library, by path.
-        vendored: what each of `libraries` is, and the members that NEED it.
-        provided: the libraries that the main module provides.
-        packages: the packages that the vendored libraries came from, without the one that was linked.
-        consulted: the libraries that were found, vendored or not: the result depends on each.
-        shared: the libraries that the wheel takes from other wheels.
-        common: the common wheel; None where nothing is taken from one.
-        library_wheels: the library wheels that it takes libraries from directly.
-        taken: the libraries of other packages that it needs, wherever they are.
-        undecided: the libraries of which each could define a symbol that a module takes without NEEDing any of them.
-        outside: the libraries that stay out of the wheel, and what they NEED, by file name.
-        unseen: those that were found nowhere, so that what is taken from them is not known: names, by module that NEEDs one,
-            itself or through others.
-        warnings: what to tell the user.
-    """
-
-    rewritten: Mapping[str, PackageFile] = field(default_factory=dict)
-    libraries: Mapping[str, PackageFile] = field(default_factory=dict)
-    origins: Mapping[str, Library] = field(default_factory=dict)
-    changes: Mapping[str, Change] = field(default_factory=dict)
-    vendored: tuple[Vendored, ...] = ()
-    provided: tuple[Provided, ...] = ()
-    packages: tuple[CondaPackage, ...] = ()
-    consulted: tuple[Library, ...] = ()
-    shared: tuple[Vendored, ...] = ()
-    common: CommonWheel | None = None
-    library_wheels: tuple[LibraryWheel, ...] = ()
-    taken: tuple[TakenLibrary, ...] = ()
-    undecided: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    outside: Mapping[str, SideModule] = field(default_factory=dict)
-    unseen: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    warnings: tuple[ConversionWarning, ...] = ()
-
-    @property
-    def requirements(self) -> tuple[str, ...]:
-        """The requirements of the wheel: the wheels that it takes libraries from, in exactly these versions."""
-        own = [self.common.requirement] if self.common else []
-        return (*own, *(each.requirement for each in self.library_wheels))
-
-    @property
-    def installed(self) -> tuple[AuditUnit, ...]:
-        """The modules of the wheels that it takes libraries from, and of those that these require; libraries that stay out."""
-        own = [self.common.unit] if self.common else []
-        own += [AuditUnit(OUTSIDE, self.outside)] if self.outside else []
-        return (*own, *(each.unit for each in with_required(self.library_wheels)))
 
 
 def link(
@@ -271,6 +193,8 @@ def link_common(name: str, platform: Platform, members: Sequence[SetMember], opt
         members: the wheels of the set.
         options: how the libraries are linked.
     """
+    from conda2wheel.link.common_wheel import CommonWheel, share
+
     sharing = share(CommonWheel(name, platform), members, options.isolate, options.provided, options.bridge)
     common = sharing.common
     users: dict[str, list[str]] = {path: [] for path in sorted(common.files)}

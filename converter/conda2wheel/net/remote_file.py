@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from conda2wheel.errors import Refused
 
 ProgressCallback = Callable[[str, int, int | None], None]  # (redacted URL, bytes so far, total bytes if known)
 
 
-@dataclass(frozen=True)
-class RemoteFile:
+class RemoteFile(NamedTuple):
     """A file on a server: `url`, and the expected `sha256` in hexadecimal and `size` in bytes, if known."""
 
     url: str

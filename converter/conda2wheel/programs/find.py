@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.files.packagefile import EntryCount, PackageFile
@@ -57,8 +57,7 @@ class Program:
     problem: str = ""
 
 
-@dataclass(frozen=True)
-class FoundPrograms:
+class FoundPrograms(NamedTuple):
     """The programs of a package, and (path, reason) of each file that seems to be one and cannot be started."""
 
     programs: tuple[Program, ...] = ()

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Form = Literal["script", "function", "module"]
 FileAccess = Literal["noderawfs", "nodefs", "fs", "none"]
@@ -28,8 +27,7 @@ _ENV = re.compile(r"""Module(?:\.ENV|\[["']ENV["']\])\s*=\s*[A-Za-z_$][\w$]*\s*[
 _ENVIRON = re.compile(r"""(?<![\w$])([\w$]+)["']?\s*:\s*_environ_(sizes_)?get\b""")
 
 
-@dataclass(frozen=True)
-class Script:
+class Script(NamedTuple):
     """What the JavaScript of a program says.
 
     Attributes:

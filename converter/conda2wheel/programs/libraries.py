@@ -14,7 +14,7 @@ from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
 from conda2wheel.link.library import Library
 from conda2wheel.link.library_index import LibraryIndex
-from conda2wheel.link.linker import Linked
+from conda2wheel.link.linked import Linked
 from conda2wheel.results import ConversionWarning, Vendored
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from packaging.utils import canonicalize_name
 
@@ -38,8 +38,7 @@ _KEYS: dict[str, dict[str, type]] = {
 }
 
 
-@dataclass(frozen=True)
-class DataFiles:
+class DataFiles(NamedTuple):
     """Files to add to the wheel.
 
     Attributes:
@@ -64,8 +63,7 @@ class DataFiles:
                 yield path, f"{self.to}/{inside}" if self.to else inside
 
 
-@dataclass(frozen=True)
-class EnvironmentVariables:
+class EnvironmentVariables(NamedTuple):
     """Environment variables that a package's `module` sets before its other code runs, unless they are set.
 
     Each is set to a path below site-packages.
@@ -111,27 +109,48 @@ class Recipe:
 
 
 class RecipeBook:
-    """The recipes of conda2wheel and of a caller's folders; the last one that applies to a package is used."""
+    """The recipes of conda2wheel and of a caller's folders; the last one that applies to a package is used.
+
+    Those of folders are read and checked at once. conda2wheel's own are sound, and each is in the file of its package: one is
+    read when it is asked for, and not for every conversion all of them.
+    """
 
     def __init__(self, folders: Iterable[str | Path] = ()) -> None:
-        """Read all recipes. Raises `Failed` (usage, not-found, unreadable) for a missing folder or an invalid recipe."""
+        """Read the recipes of folders. Raises `Failed` (usage, not-found, unreadable) for a missing folder or an invalid one."""
         require_several("recipes", folders)
-        self.recipes: list[Recipe] = []  # the later wins
-        for folder in (builtin(), *map(Path, folders)):
-            if not folder.is_dir():
-                raise Failed("not-found", f"--recipes {folder}: no such folder", "check the path")
-            self.recipes += [read_recipe(path) for path in sorted(folder.glob("*.toml"))]
+        own, *others = (_recipe_files(folder) for folder in (builtin(), *map(Path, folders)))
+        self._own = {path.stem: path for path in own}
+        self._read: dict[str, Recipe] = {}  # of these
+        self._given = [read_recipe(path) for paths in others for path in paths]  # the later wins
 
     @classmethod
     def of(cls, recipes: Iterable[Recipe]) -> RecipeBook:
         """Make a book of these recipes alone."""
         book = cls.__new__(cls)
-        book.recipes = list(recipes)
+        book._own, book._read, book._given = {}, {}, list(recipes)
         return book
+
+    @property
+    def recipes(self) -> list[Recipe]:
+        """All recipes; the later wins."""
+        return [*map(self._own_recipe, self._own), *self._given]
 
     def find(self, package: CondaPackage) -> Recipe | None:
         """Return the recipe for a package, None without one."""
-        return next((recipe for recipe in reversed(self.recipes) if recipe.fits(package)), None)
+        name = package.name.lower()
+        own = [self._own_recipe(name)] if name in self._own else []
+        return next((recipe for recipe in reversed([*own, *self._given]) if recipe.fits(package)), None)
+
+    def _own_recipe(self, name: str) -> Recipe:
+        if name not in self._read:
+            self._read[name] = read_recipe(self._own[name])
+        return self._read[name]
+
+
+def _recipe_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise Failed("not-found", f"--recipes {folder}: no such folder", "check the path")
+    return sorted(folder.glob("*.toml"))
 
 
 def builtin() -> Path:

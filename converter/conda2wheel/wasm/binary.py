@@ -100,8 +100,7 @@ class FileKind(StrEnum):
         return self in (self.ELF, self.MACH_O, self.PE)
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A section: `data[start:end]` is all of it.
 
     `data[payload:end]` is what follows its id and length (and, for a custom section, its name).

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from conda2wheel.wasm.binary import CUSTOM, EXPORT, FUNCTION, HEADER, IMPORT, TYPE, Kind, Module
 from conda2wheel.wasm.code import CODE
@@ -44,8 +44,7 @@ _TRY, _CATCH, _END, _CALL, _CALL_INDIRECT = 0x06, 0x07, 0x0B, 0x10, 0x11
 _LOCAL_GET, _LOCAL_SET, _GLOBAL_GET, _GLOBAL_SET, _I32_LOAD = 0x20, 0x21, 0x23, 0x24, 0x28
 
 
-@dataclass(frozen=True)
-class Invoke:
+class Invoke(NamedTuple):
     """The type of a function that `invoke_SIG` calls, in the letters of `signature`."""
 
     parameters: str

@@ -12,16 +12,15 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Iterator, Set
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from conda2wheel.wasm.binary import Kind, Module, Section, Spend
 from conda2wheel.wasm.encoding import LEB, Reader, WasmError, damage
 from conda2wheel.wasm.signature import Feature, value_type
 
 
-@dataclass(frozen=True)
-class CodeFeatures:
+class CodeFeatures(NamedTuple):
     """The features found, and the offset of the first unknown instruction (-1: none), after which its function is not read."""
 
     features: frozenset[Feature]

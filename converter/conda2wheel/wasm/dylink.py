@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 from conda2wheel.wasm.binary import CUSTOM, LISTED, NAMED, Module, Reader, Spend, WasmError, encode_name, encode_uleb
 from conda2wheel.wasm.encoding import damage, unmetered
@@ -23,8 +24,7 @@ WEAK = 0x01  # Linking.md symbol flags
 SOUGHT = 500  # the weight of a NEEDED entry, for which a library is looked up, beside that of a number
 
 
-@dataclass(frozen=True)
-class MemInfo:
+class MemInfo(NamedTuple):
     """What the loader allocates: bytes of data and slots of table; alignments are powers of two, as exponents."""
 
     memory_size: int
@@ -33,8 +33,7 @@ class MemInfo:
     table_align: int
 
 
-@dataclass(frozen=True)
-class ImportInfo:
+class ImportInfo(NamedTuple):
     """The flags of one import; a WEAK import may stay unresolved and is then 0."""
 
     module: str
@@ -47,8 +46,7 @@ class ImportInfo:
         return bool(self.flags & WEAK)
 
 
-@dataclass(frozen=True)
-class Subsection:
+class Subsection(NamedTuple):
     """One subsection: its original bytes (`raw`: type, length and payload) and its payload."""
 
     type: int
@@ -173,8 +171,7 @@ def _has_more(part: Subsection) -> bool:
     return reader.pos != reader.end
 
 
-@dataclass(frozen=True)
-class LegacyDylink:
+class LegacyDylink(NamedTuple):
     """The `dylink` section of Emscripten before 2.0.31: no RUNTIME_PATH, no flags."""
 
     head: bytes
@@ -198,7 +195,7 @@ class LegacyDylink:
 
     def with_needed(self, names: Sequence[str]) -> LegacyDylink:
         """The same with other NEEDED entries."""
-        return replace(self, needed=tuple(names))
+        return self._replace(needed=tuple(names))
 
     def with_runtime_path(self, paths: Sequence[str]) -> LegacyDylink:
         """Return itself for no paths. Raises `WasmError` for any, which the format cannot hold."""

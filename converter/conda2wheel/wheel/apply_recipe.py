@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from packaging.utils import canonicalize_name
 
@@ -21,8 +22,7 @@ from conda2wheel.wheel.layout import Layout, Placed
 from conda2wheel.wheel.metadata import Document
 
 
-@dataclass(frozen=True)
-class AddedFile:
+class AddedFile(NamedTuple):
     """A file that a recipe adds from another package.
 
     Attributes:
@@ -74,8 +74,7 @@ def with_recipe_data(layout: Layout, package: CondaPackage, recipe: Recipe | Non
                 taken.add(origin)
                 placed.append(Placed(data.scheme, path, file, origin))
     moved = [item for item in placed if item.origin not in taken or item not in layout.placed]
-    return replace(
-        layout,
+    return layout._replace(
         placed=tuple(sorted(moved, key=lambda item: (item.origin, item.path))),
         dropped=tuple(row for row in layout.dropped if row[0] not in taken),
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from conda2wheel.abi.side_module import SHARED_OBJECT
 from conda2wheel.conda.import_roots import import_paths, python_versions
@@ -27,8 +27,7 @@ Scheme = Literal["site", "scripts", "data"]
 _EXTENSION = re.compile(r"\.(cpython-\d[^.]*|abi3[^.]*)\.so$")
 
 
-@dataclass(frozen=True)
-class Placed:
+class Placed(NamedTuple):
     """A file and its path below a scheme's folder (site-packages, scripts or data); `origin` is its path in the package."""
 
     scheme: Scheme
@@ -37,8 +36,7 @@ class Placed:
     origin: str
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """The layout of a package.
 
     Attributes:
@@ -58,13 +56,16 @@ class Layout:
 
 
 @cache
-def _rules() -> tuple[tuple[str, re.Pattern[str], Mapping[str, Any]], ...]:
+def _rules(where: str) -> tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...]:
     table = tomllib.loads(files(__package__).joinpath("layout.toml").read_text(encoding="utf-8"))
-    return tuple((rule["from"], glob_pattern(rule["globs"]), rule) for rule in table["rule"])
+    return tuple((tuple(rule["globs"]), rule) for rule in table["rule"] if rule["from"] == where)
+
+
+_pattern = cache(glob_pattern)  # compiled when a path comes to the rule
 
 
 def _rule(where: str, path: str) -> Mapping[str, Any] | None:
-    return next((rule for origin, pattern, rule in _rules() if origin == where and pattern.fullmatch(path)), None)
+    return next((rule for globs, rule in _rules(where) if _pattern(globs).fullmatch(path)), None)
 
 
 def program_rule(path: str) -> Mapping[str, Any] | None:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 from packaging.tags import Tag
 
 from conda2wheel._version import __version__
 from conda2wheel.conda.host_environment import host_libraries
+from conda2wheel.conda.names import fits
 from conda2wheel.conda.origin import GENERATED, MemberOrigin, MemberSource
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
 from conda2wheel.files.packagefile import Blob, BytesBlob
 from conda2wheel.link.library import Library
-from conda2wheel.link.linker import Linked
+from conda2wheel.link.linked import Linked
 from conda2wheel.results import ConversionWarning
 from conda2wheel.wheel import sbom
 from conda2wheel.wheel.apply_recipe import AddedFile, license_texts, with_environment
@@ -25,7 +25,6 @@ from conda2wheel.wheel.layout import Placed
 from conda2wheel.wheel.metadata import Document
 from conda2wheel.wheel.plan import Plan
 from conda2wheel.wheel.prefix import is_python_script, relocate, with_python_shebang
-from conda2wheel.wheel.programs import PREFIX
 from conda2wheel.wheel.provenance import NAME as PROVENANCE_NAME
 from conda2wheel.wheel.provenance import Provenance, provenance_file
 from conda2wheel.wheel.writer import Member
@@ -167,6 +166,8 @@ def _programs(plan: Plan, source: MemberSource) -> tuple[list[Member], list[Conv
     """The members of the programs of a wheel, with the prefix that the launcher gives them."""
     if plan.programs is None:
         return [], []
+    from conda2wheel.wheel.programs import PREFIX
+
     members = list(plan.programs.generated())
     warnings: list[ConversionWarning] = []
     for path, file in plan.programs.files.items():
@@ -205,7 +206,7 @@ def _copied_metadata(plan: Plan, source: MemberSource) -> tuple[dict[str, tuple[
         return found, warnings
     egg = distribution.kind != "dist-info"
     for name, file in distribution.files.items():
-        kept = name in COPIED_FROM_EGG if egg else not any(fnmatchcase(name, pattern) for pattern in NOT_COPIED)
+        kept = name in COPIED_FROM_EGG if egg else not any(fits(name, pattern) for pattern in NOT_COPIED)
         if kept and not _is_license(plan.metadata, name):
             blob, notes = _without_prefix(file.blob, (plan.package,), (file.path,))
             warnings += notes
@@ -217,7 +218,7 @@ def _is_license(document: Document, name: str) -> bool:
     """Whether a file of dist-info is a license: in licenses/ (PEP 639), or at the top, where older build backends put it."""
     if name.startswith(("licenses/", "license_files/")) or name in document.all("License-File"):
         return True
-    return "/" not in name and any(fnmatchcase(name.lower(), pattern) for pattern in LICENSE_NAMES)
+    return "/" not in name and any(fits(name.lower(), pattern) for pattern in LICENSE_NAMES)
 
 
 def _licenses(

@@ -10,11 +10,9 @@ License-Expression, summaries of one line up to 512 characters, labels up to 32,
 
 from __future__ import annotations
 
-import email.utils
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from packaging.utils import canonicalize_name
 
@@ -74,8 +72,7 @@ MAX_LICENSE = 100  # characters of a License that names one rather than being it
 WORD_JOINER = "\u2060"  # invisible, without width, and not white space
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(NamedTuple):
     """A METADATA file: its fields in order, spelled as in the specification, and `body`, the description."""
 
     fields: tuple[tuple[str, str], ...] = ()
@@ -366,8 +363,10 @@ def _email(value: str) -> str | None:
     """Return the field's value if PyPI accepts it: its first address is valid, or it has no address. Else None."""
     if len(value) > MAX_ADDRESSES:
         return None
+    from email.utils import parseaddr  # it imports as much as all that reads metadata
+
     try:
-        address = email.utils.parseaddr(value)[1]
+        address = parseaddr(value)[1]
     except RecursionError:  # nested comments or groups
         return None
     return value if not address or _ADDRESS.fullmatch(address) else None

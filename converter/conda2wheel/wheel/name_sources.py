@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conda2wheel.channels.downloads import DOWNLOADS, Downloads
 from conda2wheel.conda.formats import CHANNEL_SUFFIXES, PACKAGE_SUFFIXES
@@ -30,8 +29,7 @@ if TYPE_CHECKING:
     from conda2wheel.channels.search import ChannelBuild
 
 
-@dataclass(frozen=True)
-class _Candidate:
+class _Candidate(NamedTuple):
     """A package in one of the locations."""
 
     location: str
@@ -48,8 +46,7 @@ class _Candidate:
         return cls(location, parts[0].lower(), parts[1], stem) if ending and len(parts) == 3 else None
 
 
-@dataclass(frozen=True)
-class DependencyNames:
+class DependencyNames(NamedTuple):
     """PyPI names of dependencies that differ from the name table, by conda name, and warnings."""
 
     names: Names

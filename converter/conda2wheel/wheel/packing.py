@@ -11,8 +11,8 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from types import TracebackType
+from typing import NamedTuple
 
 from conda2wheel.files.packagefile import Blob, BytesBlob, SpooledInMemory, SpooledOnDisk
 from conda2wheel.files.threads import threads
@@ -25,8 +25,7 @@ BATCH = 256 << 10  # bytes of a file that is worth a thread's turn
 AHEAD = 32  # batches ahead of the writer
 
 
-@dataclass(frozen=True)
-class Packed:
+class Packed(NamedTuple):
     """What a zip archive stores of a file: the compressed bytes, or the bytes themselves where those are not fewer."""
 
     sha256: bytes
@@ -126,8 +125,7 @@ class Packing:
         return done
 
 
-@dataclass(frozen=True)
-class _Batch:
+class _Batch(NamedTuple):
     """Files that one thread compresses, one after the other: a large one, or several small ones."""
 
     blobs: tuple[Blob, ...]

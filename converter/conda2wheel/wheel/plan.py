@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from packaging.tags import Tag
 from packaging.version import Version
@@ -19,7 +20,6 @@ from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
 from conda2wheel.link.library import file_part
 from conda2wheel.options import Options
-from conda2wheel.programs.find import find_programs
 from conda2wheel.recipes.model import Recipe
 from conda2wheel.results import ConversionWarning
 from conda2wheel.wheel.apply_recipe import AddedFile, with_license, with_recipe_data, with_requirements, without_excluded
@@ -29,7 +29,6 @@ from conda2wheel.wheel.entry_points import SCRIPT_GROUPS, EntryPoints, read_entr
 from conda2wheel.wheel.layout import Layout, Placed, plan_layout
 from conda2wheel.wheel.metadata import Document, corrected, egg_requirements, generated, with_provides_extra
 from conda2wheel.wheel.prefix import interpreter_of
-from conda2wheel.wheel.programs import REQUIRES_PYTHON, ProgramPlan, plan_programs
 from conda2wheel.wheel.requirements import from_depends, reconcile
 from conda2wheel.wheel.tags import (
     PURE,
@@ -43,9 +42,11 @@ from conda2wheel.wheel.tags import (
 )
 from conda2wheel.wheel.versions import pep440
 
+if TYPE_CHECKING:
+    from conda2wheel.wheel.programs import ProgramPlan
 
-@dataclass(frozen=True)
-class Plan:
+
+class Plan(NamedTuple):
     """The plan of a wheel.
 
     Attributes:
@@ -96,7 +97,7 @@ class Plan:
 
     def requiring(self, lines: Iterable[str]) -> Plan:
         """The plan with more Requires-Dist lines."""
-        return replace(self, metadata=self.metadata.replaced("Requires-Dist", [*self.metadata.all("Requires-Dist"), *lines]))
+        return self._replace(metadata=self.metadata.replaced("Requires-Dist", [*self.metadata.all("Requires-Dist"), *lines]))
 
 
 def wheel_filename(stem: str, tags: Iterable[Tag]) -> str:
@@ -142,7 +143,7 @@ def plan_wheel(package: CondaPackage, options: Options, added: Iterable[AddedFil
     if brought is not None:
         metadata, entry_points = _requiring(metadata, brought.requires_with_python), brought.entry_points(entry_points)
         own = {program.path for program in brought.programs}
-        layout = replace(layout, dropped=tuple(each for each in layout.dropped if each[0] not in own))
+        layout = layout._replace(dropped=tuple(each for each in layout.dropped if each[0] not in own))
     rows = decision.platforms if decision else ()
     require_admitted(package.source, metadata.get("Requires-Python"), rows)
     python_warnings = excluded_python(metadata.get("Requires-Python"), interp, rows)
@@ -189,6 +190,9 @@ def _plan_of_programs(package: CondaPackage, options: Options, refusal: Refused)
     """Plan the wheel of a package that has nothing for Python but programs. Raises its refusal if there is none to start."""
     if refusal.code not in ("executable", "not-python", "static-library") or options.programs is False or is_for_r(package):
         raise refusal
+    from conda2wheel.programs.find import find_programs
+    from conda2wheel.wheel.programs import REQUIRES_PYTHON, plan_programs
+
     found = find_programs(package)
     if not found.programs:
         if refusal.code != "executable" or not found.problems:
@@ -201,7 +205,7 @@ def _plan_of_programs(package: CondaPackage, options: Options, refusal: Refused)
     metadata, metadata_warnings = corrected(generated(package, REQUIRES_PYTHON), package, name, version, ())
     metadata = with_license(with_requirements(_requiring(metadata, programs.requires), recipe), recipe)
     body = f"{programs.readme()}\n{metadata.body}".rstrip() + "\n"
-    metadata = replace(metadata, body=body).replaced("Description-Content-Type", ["text/markdown"])
+    metadata = metadata._replace(body=body).replaced("Description-Content-Type", ["text/markdown"])
     interp = Interpreter(*PURE, None, None)
     return Plan(
         package=package,
@@ -233,6 +237,9 @@ def _brought(package: CondaPackage, options: Options, name: str, version: str, e
     """The programs that a wheel with Python brings along; None unless it should and has some."""
     if not options.programs:
         return None
+    from conda2wheel.programs.find import find_programs
+    from conda2wheel.wheel.programs import plan_programs
+
     found = find_programs(package)
     return plan_programs(package, found, name, version, entry_points) if found.programs else None
 
@@ -255,8 +262,7 @@ def _recipe_warnings(recipe: Recipe | None) -> Iterator[ConversionWarning]:
         yield ConversionWarning("lacks", f"in Pyodide it lacks {recipe.lacks}", "METADATA")
 
 
-@dataclass(frozen=True)
-class _SideModules:
+class _SideModules(NamedTuple):
     """The files that stay in the wheel, and which of them are side modules.
 
     Side modules are listed by path in site-packages, and, among the data, by path in the package. Only those in site-packages are
@@ -368,8 +374,7 @@ def _identity(
     return name, version, tuple(warnings)
 
 
-@dataclass(frozen=True)
-class _Requirements:
+class _Requirements(NamedTuple):
     """Upstream's or generated metadata, and the Requires-Dist lines to write into it; None: those that it has.
 
     `python` is what conda's depends say of Python, as specifiers.

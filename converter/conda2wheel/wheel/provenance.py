@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from conda2wheel._version import __version__
 from conda2wheel.conda.origin import MemberOrigin, MemberSource
@@ -17,8 +16,10 @@ from conda2wheel.files.documents import json_object
 from conda2wheel.files.packagefile import Blob, BytesBlob
 from conda2wheel.options import Options
 from conda2wheel.results import ALLOWED, ConversionWarning, Provided, UnusablePart, Vendored
-from conda2wheel.wheel.reader import Wheel
 from conda2wheel.wheel.writer import Member
+
+if TYPE_CHECKING:
+    from conda2wheel.wheel.reader import Wheel
 
 SCHEMA = 1
 NAME = "conda2wheel.json"
@@ -26,8 +27,7 @@ TOOL = "conda2wheel"
 SHARE = "share"  # the command of a common wheel
 
 
-@dataclass(frozen=True)
-class Provenance:
+class Provenance(NamedTuple):
     """How a wheel is made.
 
     Attributes:

@@ -12,9 +12,8 @@ conda` adds conda's version limits and conda-only dependencies to Requires-Dist.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
-from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
@@ -25,11 +24,13 @@ from conda2wheel.options import Pins
 from conda2wheel.results import ConversionWarning
 from conda2wheel.wheel.versions import specifiers_of
 
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
 CONFLICT = "requirement-conflict"
 
 
-@dataclass(frozen=True)
-class CondaRequirements:
+class CondaRequirements(NamedTuple):
     """The `depends` of a package as Requires-Dist lines and Requires-Python (None: no limit), and what could not be expressed."""
 
     requires: tuple[str, ...]
@@ -37,8 +38,7 @@ class CondaRequirements:
     warnings: tuple[ConversionWarning, ...]
 
 
-@dataclass(frozen=True)
-class ReconciledRequirements:
+class ReconciledRequirements(NamedTuple):
     """The Requires-Dist lines to write, a warning for each difference between METADATA and `depends`, and conda's Python."""
 
     requires: tuple[str, ...]
@@ -217,6 +217,8 @@ def _common(specifiers: Iterable[SpecifierSet]) -> SpecifierSet:
 
 
 def _with_limits(requirement: Requirement, own: SpecifierSet, conda: SpecifierSet) -> str:
+    from packaging.requirements import Requirement
+
     limited = Requirement(str(requirement))
     limited.specifier = own & conda
     return str(limited)

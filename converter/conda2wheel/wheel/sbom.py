@@ -14,9 +14,8 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from conda2wheel._version import __version__
 from conda2wheel.conda.abi_evidence import channel_name
@@ -31,18 +30,18 @@ FOLDER = "sboms"
 NAME = "conda2wheel.cdx.json"
 SCHEMA = "http://cyclonedx.org/schema/bom-1.6.schema.json"  # its `$id`
 LICENSE = "BSD-3-Clause"  # of what conda2wheel makes itself
+_NONE: Mapping[MemberSource, tuple[MemberSource, ...]] = {}
 _NAMESPACE = uuid.UUID("6f0e1ca6-6d3a-5a0e-9df2-2f5a3b4b6a51")  # the namespace of the serial numbers
 
 
-@dataclass(frozen=True)
-class Compiled:
+class Compiled(NamedTuple):
     """The static libraries of the wheel itself (`own`), and of each package of a vendored library (`others`).
 
     Libraries that are NEEDED as shared libraries are not among them.
     """
 
     own: tuple[MemberSource, ...] = ()
-    others: Mapping[MemberSource, tuple[MemberSource, ...]] = field(default_factory=dict)
+    others: Mapping[MemberSource, tuple[MemberSource, ...]] = _NONE
 
 
 def sbom(provenance: Provenance, members: Iterable[Member], compiled: Compiled, data: Collection[str] = ()) -> Blob:

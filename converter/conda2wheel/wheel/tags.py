@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from packaging.specifiers import SpecifierSet
 from packaging.tags import Tag
@@ -24,10 +23,10 @@ from conda2wheel.abi.signals import choose
 from conda2wheel.errors import Refused
 from conda2wheel.files.pypa import parse_specifiers
 from conda2wheel.results import ConversionWarning
-from conda2wheel.wheel.reader import Wheel
 
 if TYPE_CHECKING:
     from conda2wheel.link.library import LibraryUser
+    from conda2wheel.wheel.reader import Wheel
 
 SITE_PACKAGES = "its site-packages"
 
@@ -40,8 +39,7 @@ ANY = "any"
 _LOWEST = re.compile(r">=\s*3\.(\d{1,4})(?!\d)")
 
 
-@dataclass(frozen=True)
-class Interpreter:
+class Interpreter(NamedTuple):
     """The Python and ABI tags.
 
     Attributes:
@@ -223,8 +221,7 @@ def check_claims(interp: Interpreter, wheel_file: str | None) -> list[Conversion
     return [ConversionWarning("wheel-tag", f"WHEEL says {words}; the files are {'-'.join(chosen)}", "WHEEL")]
 
 
-@dataclass(frozen=True)
-class Retagged:
+class Retagged(NamedTuple):
     """The new file name and tags of a wheel. `decision` has one platform, or all that the wheel is tagged for."""
 
     filename: str
@@ -324,7 +321,7 @@ def _decide(
     decision = decide(wheel.source, [claim], python, modules, (), is_exact, tolerant)
     said = f"CPython {python} and the binaries" if python else "the binaries"
     note = f"its tag names no platform of Pyodide's; by {said} it is taken as {decision.tag}"
-    return replace(decision, warnings=(ConversionWarning("platform-from-interpreter", note), *decision.warnings))
+    return decision._replace(warnings=(ConversionWarning("platform-from-interpreter", note), *decision.warnings))
 
 
 def _joint(decisions: Sequence[Decision]) -> Decision:

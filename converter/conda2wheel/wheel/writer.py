@@ -15,7 +15,7 @@ import struct
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from conda2wheel.conda.origin import GENERATED, MemberOrigin
 from conda2wheel.errors import Refused
@@ -30,8 +30,7 @@ _UNIX = 3 << 8
 _MAX_FIELD = 0xFFFFFFFF
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """A file of a wheel; `executable` gives it mode 0755 instead of 0644. `origin` is for the provenance."""
 
     path: str
@@ -102,8 +101,7 @@ def build_wheel(
     yield struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, len(central), len(central), len(directory), offset, 0)
 
 
-@dataclass(frozen=True)
-class _Entry:
+class _Entry(NamedTuple):
     """A member in the archive: its headers (APPNOTE 4.3.7 and 4.3.12), and where it is. `when`: DOS time and date."""
 
     path: str
@@ -117,7 +115,7 @@ class _Entry:
         """Where the next member begins."""
         return self.offset + 30 + len(self.path.encode()) + len(self.packed.data)
 
-    def _fields(self) -> bytes:
+    def _header(self) -> bytes:
         name, packed = self.path.encode(), self.packed
         flags = 0 if self.path.isascii() else _UTF8
         return struct.pack(
@@ -126,13 +124,13 @@ class _Entry:
 
     def local(self) -> Iterator[bytes]:
         """Its header and its data."""
-        yield struct.pack("<I", 0x04034B50) + self._fields() + self.path.encode()
+        yield struct.pack("<I", 0x04034B50) + self._header() + self.path.encode()
         yield self.packed.data
 
     def central(self) -> bytes:
         """Its entry in the central directory."""
         mode = stat.S_IFREG | (0o755 if self.executable else 0o644)
-        head = struct.pack("<IH", 0x02014B50, _UNIX | 20) + self._fields()
+        head = struct.pack("<IH", 0x02014B50, _UNIX | 20) + self._header()
         return head + struct.pack("<HHHII", 0, 0, 0, mode << 16, self.offset) + self.path.encode()
 
 

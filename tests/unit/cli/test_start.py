@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import conda
+from tests.helpers import conda, handmade
+from tests.unit.link.test_linker import python
 
 NEVER = {"asyncio", "cyclonedx", "importlib.metadata", "pydantic", "rattler", "rich"}  # of what stderr that is no terminal needs
 HELP = NEVER | {
@@ -17,6 +18,12 @@ HELP = NEVER | {
 }  # fmt: skip
 CONVERT = NEVER | {"filelock", "http", "requests", "sqlite3", "ssl", "urllib.request", "conda2wheel.net.download"}
 CONVERT |= {f"conda2wheel.channels.{name}" for name in ("contents", "lists", "records", "repodata", "search")}
+
+
+# What a package without side modules, programs, requirements and a licence of SPDX needs none of.
+PURE = {"email.utils", "packaging.licenses", "packaging.requirements", "yaml"}
+PURE |= {"conda2wheel.abi.audit.engine", "conda2wheel.abi.audit.unit", "conda2wheel.link.linker", "conda2wheel.link.resolution"}
+PURE |= {"conda2wheel.programs.find", "conda2wheel.wheel.programs", "conda2wheel.wheel.reader"}
 
 
 def imported(*words: str, cwd: Path) -> set[str]:
@@ -44,4 +51,20 @@ def test_help_of_a_command_imports_no_other(name: str, tmp_path: Path) -> None:
 
 def test_convert_imports_what_its_package_needs(tmp_path: Path) -> None:
     package = conda.assemble("demo", "1.0", {"site-packages/demo.py": "x = 1\n"}, noarch="python", string="pyh1_0")
-    assert imported("convert", str(package), "-o", str(tmp_path), cwd=tmp_path) & CONVERT == set()
+    assert imported("convert", str(package), "-o", str(tmp_path), cwd=tmp_path) & (CONVERT | PURE) == set()
+
+
+def test_a_package_with_a_side_module_is_linked_and_audited(tmp_path: Path) -> None:
+    package = python({"_demo.cpython-313-wasm32-emscripten.so": handmade.module(exports={"PyInit__demo": ">i"})})
+    found = imported("convert", str(package), "-o", str(tmp_path), cwd=tmp_path)
+    assert {"conda2wheel.link.linker", "conda2wheel.abi.audit.engine"} <= found
+    assert found & {"conda2wheel.link.common_wheel", "conda2wheel.programs.find", "conda2wheel.wheel.reader"} == set()
+
+
+def test_garbage_is_not_looked_for_among_modules(tmp_path: Path) -> None:
+    code = (
+        "import gc, sys; sys.argv = ['conda2wheel', '--version']\nfrom conda2wheel.cli import main\n"
+        "try: main()\nexcept SystemExit: print(gc.get_threshold()[0] > len(gc.get_objects()), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stderr.split() == ["True"]

@@ -9,11 +9,13 @@ import sys
 import tomllib
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from conda2wheel import Failed, Refused, audit, convert, verify
 from conda2wheel.channels.open import open_package
+from conda2wheel.recipes import model
 from conda2wheel.recipes.model import RecipeBook, builtin, from_document, read_recipe
 from tests.helpers import conda, schemas, zig
 from tests.helpers.command import run
@@ -148,6 +150,16 @@ def test_versions_choose_and_a_callers_recipe_beats_ours(tmp_path: Path) -> None
     found = RecipeBook([tmp_path / "recipes"]).find(open_package(package(dict(MODULE), name="pyproj")))
     assert found is not None
     assert (found.patched, found.data) == ("mine", ())
+
+
+def test_of_our_recipes_the_one_of_the_package_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = mock.Mock(wraps=read_recipe)
+    monkeypatch.setattr(model, "read_recipe", reader)
+    book = RecipeBook()
+    assert book.find(open_package(demo())) is None
+    assert book.find(open_package(package(dict(MODULE), name="pyproj"))) == read_recipe(builtin() / "pyproj.toml")
+    assert [call.args[0].name for call in reader.call_args_list] == ["pyproj.toml"]
+    assert [each.package for each in book.recipes] == [path.stem for path in OURS]
 
 
 def test_a_glob_that_finds_nothing_is_refused(tmp_path: Path) -> None:

@@ -12,8 +12,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from conda2wheel.abi.audit.findings import Finding, Severity, listed
 from conda2wheel.abi.audit.shared_names import NOT_PASSED
@@ -34,8 +33,7 @@ FEW = 16  # function imports that are judged one by one at once
 CallResult = Literal["same", "converted", "throws"]
 
 
-@dataclass(frozen=True)
-class ImportIssue:
+class ImportIssue(NamedTuple):
     """A problem of one import.
 
     `what` is the kind of import (function, data ...). `why` and `hint` are the same for all imports with this problem.

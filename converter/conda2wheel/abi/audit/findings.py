@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from conda2wheel.results import UnusablePart
 
@@ -40,8 +40,7 @@ class Severity(StrEnum):
         return RunVerdict.EXCEPT if self is Severity.FATAL else RunVerdict.RUNS
 
 
-@dataclass(frozen=True)
-class FindingRule:
+class FindingRule(NamedTuple):
     """The meaning of a finding's code.
 
     `refusal` is the code with which `convert` refuses a wheel that does not load for it, and with `--strict` one of which a part
