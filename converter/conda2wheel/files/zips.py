@@ -104,10 +104,10 @@ class WheelArchive(zipfile.ZipFile):
         """
         found: dict[str, zipfile.ZipInfo] = {}
         for entry in self.infolist():
-            if entry.is_dir() and is_root(entry.filename):
+            if is_folder(entry) and is_root(entry.filename):
                 continue
             path = clean_path(self._source, entry.filename)
-            if entry.is_dir() or path is None:
+            if is_folder(entry) or path is None:
                 continue
             if path in found and not self._same(found[path], entry):
                 raise unsafe(self._source, path, "comes twice, with different contents")
@@ -117,6 +117,11 @@ class WheelArchive(zipfile.ZipFile):
     def _same(self, one: zipfile.ZipInfo, other: zipfile.ZipInfo) -> bool:
         with reading_archive(self._source, BUILD_AGAIN):
             return one.external_attr == other.external_attr and same_content(self, one, other)
+
+
+def is_folder(entry: zipfile.ZipInfo) -> bool:
+    """Whether a member is a folder; `ZipInfo.is_dir` raises IndexError for an empty name in CPython 3.11."""
+    return entry.filename.endswith("/")
 
 
 def same_content(archive: zipfile.ZipFile, one: zipfile.ZipInfo, other: zipfile.ZipInfo) -> bool:

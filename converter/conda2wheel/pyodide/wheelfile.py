@@ -19,7 +19,7 @@ from conda2wheel.errors import Failed, Refused
 from conda2wheel.files.documents import parse_json
 from conda2wheel.files.packagefile import BytesBlob, PackageFile
 from conda2wheel.files.reading import not_found
-from conda2wheel.files.zips import WheelArchive
+from conda2wheel.files.zips import WheelArchive, is_folder
 from conda2wheel.wasm.signature import Feature
 from conda2wheel.wheel.metadata import read_metadata
 from conda2wheel.wheel.reader import NO_WHEEL, choose_core, not_installed
@@ -102,7 +102,7 @@ def modules(wheel: WheelFile, python: str) -> tuple[str, ...]:
     is a module only if it has the `PyInit_` of its own name: otherwise it is a library.
     """
     with WheelArchive(wheel.path) as archive:
-        files = [info for info in archive.infolist() if not info.is_dir()]
+        files = [info for info in archive.infolist() if not is_folder(info)]
         places = not_installed(info.filename for info in files)  # other installers move them, so they are meant to be imported
         real = _packages([places.get(info.filename, info.filename) for info in files])
         found = set()

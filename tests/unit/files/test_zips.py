@@ -13,6 +13,7 @@ import pytest
 from conda2wheel.errors import Refused
 from conda2wheel.files import zips
 from conda2wheel.files.zips import LARGE, WheelArchive
+from conda2wheel.pyodide.wheelfile import modules, open_wheel
 
 MEMBER = "demo/large.so"
 
@@ -76,3 +77,16 @@ def test_a_size_that_no_stream_has_allocates_nothing(tmp_path: Path, monkeypatch
     path.write_bytes(data[:place] + struct.pack("<L", 1 << 24) + data[place + 4 :])
     monkeypatch.setattr(deflate, "deflate_decompress", lambda *_: pytest.fail("allocated"))
     assert ours(path) == zipfiles(path)
+
+
+def test_a_member_without_a_name_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "demo-1.0-py3-none-any.whl", b"data")
+    path.write_bytes(path.read_bytes().replace(MEMBER.encode(), b"\0" + MEMBER.encode()[1:]))  # zipfile cuts names there
+    with WheelArchive(path) as archive:
+        assert "" in archive.namelist()
+        with pytest.raises(Refused, match="is not a plain path"):
+            archive.members()
+
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("demo-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n")
+    assert modules(open_wheel(path), "3.13") == ("demo",)
