@@ -384,7 +384,8 @@ class _Resolver:
         vendored, below = self.result.vendored, self.result.closure(user)
         travelling = [*map(Definer.of, vendored.values()), *self._inside(user)]
         near = [each for each in travelling if each.key in below]
-        others = {each.content: each for each in (*self.own.values(), *self.common) if each.content not in vendored}
+        own: list[Library] = [*self.own.values(), *self.common]
+        others = {each.content: each for each in own if each.content not in vendored}
         tiers = (near, travelling, map(Definer.of, others.values()))
         found = definers_of(unmet, [self._usable(user, tier) for tier in tiers])
         left = {symbol: entries for symbol, entries in unmet.items() if symbol not in found}
