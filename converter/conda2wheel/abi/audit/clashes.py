@@ -169,11 +169,8 @@ def duplicates(simulation: Simulation, judged: frozenset[str]) -> Iterator[tuple
         if len(copies) < 2 or not units:
             continue
         users = [copy for copy in copies if copy.users]
-        # Owners are few, names are many.
-        owners = {copy: set(map(simulation.owners.get, _through_table(copy))) - {copy, None} for copy in users}
-        apart = any(owner in copies for others in owners.values() for owner in others)
         state = any(copy.module.side.data_size for copy in copies)
-        matters = state and (len(users) > 1 or apart)
+        matters = state and (len(users) > 1 or any(_is_apart(copy, copies, simulation) for copy in users))
         keys = sorted(copy.key for copy in copies)
         module = (users or copies)[0].module
         if matters:
@@ -186,6 +183,12 @@ def duplicates(simulation: Simulation, judged: frozenset[str]) -> Iterator[tuple
         elif users:
             why = f"would be loaded {len(copies)} times, as {listed(keys)}; one of them is used"
             yield module.unit, Finding("duplicate-instance", Severity.NOTE, module.path, why)
+
+
+def _is_apart(copy: Instance, copies: Sequence[Instance], simulation: Simulation) -> bool:
+    """Whether pointers to what a library has lead into another copy of it."""
+    owners = set(map(simulation.owners.get, _through_table(copy)))  # which are few, and names are many
+    return any(owner in copies for owner in owners - {copy, None})
 
 
 def _through_table(copy: Instance) -> frozenset[str]:
