@@ -68,6 +68,8 @@ class PackageList:
         records: repodata's documents by file name, by package name, as far as they were read; their form is not checked.
         shards: the hash of each name's shard, for names that were not read; empty for the other forms.
         shards_base: the address below which the shards are.
+        made: by name, the number of records that `records.read` read, and the `RecordsRead`.
+        judged: the number of records that `records.problems` judged, and what it found.
     """
 
     subdir: Subdir
@@ -75,6 +77,8 @@ class PackageList:
     records: dict[str, dict[str, Any]] = field(default_factory=dict)
     shards: dict[str, str] = field(default_factory=dict)
     shards_base: Address | None = None
+    made: dict[str, tuple[int, Any]] = field(default_factory=dict, repr=False, compare=False)
+    judged: tuple[int, dict[str, str]] | None = field(default=None, repr=False, compare=False)
 
     @property
     def names(self) -> list[str]:

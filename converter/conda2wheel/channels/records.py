@@ -58,9 +58,28 @@ class RecordsRead:
 def read(channel: Address, listed: PackageList, names: Iterable[str] | None = None) -> RecordsRead:
     """Return the records of these package names, or of all.
 
-    Their `url` has the channel's secrets, their `channel` has none.
+    Their `url` has the channel's secrets, their `channel` has none. Those of names are made once for a list: a worker of a mirror
+    asks for the same names again and again.
     """
-    wanted = listed.records if names is None else {name: listed.records.get(name, {}) for name in names}
+    if names is None:
+        return _read(channel, listed, listed.records)
+    wanted = {name: listed.records.get(name, {}) for name in names}
+    if new := {name: documents for name, documents in wanted.items() if listed.made.get(name, (0,))[0] != len(documents)}:
+        part = _read(channel, listed, new)
+        made: dict[str, list[RepoDataRecord]] = {name: [] for name in new}
+        for record in part.records:
+            made[record.name.normalized].append(record)
+        odd = {each.filename: each for each in part.left_out}
+        for name, documents in new.items():
+            left = tuple(odd[short] for filename in documents if (short := _short(filename)) in odd)
+            listed.made[name] = len(documents), RecordsRead(tuple(made[name]), left)
+    found: list[RecordsRead] = [listed.made[name][1] for name, documents in wanted.items() if documents]
+    return RecordsRead(
+        tuple(record for each in found for record in each.records), tuple(odd for each in found for odd in each.left_out)
+    )
+
+
+def _read(channel: Address, listed: PackageList, wanted: Mapping[str, Mapping[str, Any]]) -> RecordsRead:
     odd: dict[str, str] = {}
     sound: dict[str, Mapping[str, Any]] = {}
     for documents in wanted.values():
@@ -82,12 +101,19 @@ def left_out(channel: Address, listed: PackageList, odd: Mapping[str, str]) -> t
 
 
 def problems(listed: PackageList) -> dict[str, str]:
-    """Return why records of a list cannot be used, by file name, as far as it can be told without py-rattler."""
+    """Return why records of a list cannot be used, by file name, as far as it can be told without py-rattler.
+
+    A list is judged once, and again when it got records: it takes a second for 20,000.
+    """
+    count = sum(map(len, listed.records.values()))
+    if listed.judged is not None and listed.judged[0] == count:
+        return listed.judged[1]
     found = {}
     for documents in listed.records.values():
         for filename, document in documents.items():
             if why := problem(listed.subdir, filename, document):
                 found[filename] = why
+    listed.judged = (count, found)
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -12,7 +13,7 @@ from conda2wheel.bundle.solver import solve
 from conda2wheel.channels import records
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.channels.lists import PackageList
-from conda2wheel.channels.repodata import all_records, package_names
+from conda2wheel.channels.repodata import all_records, channel_url, package_names
 from conda2wheel.channels.search import find
 from conda2wheel.conda import parsing
 from conda2wheel.errors import Failed
@@ -84,6 +85,34 @@ def test_what_only_py_rattler_finds_is_found_in_halves() -> None:
     read = records.read(Address("https://host/c"), PackageList("emscripten-wasm32", Address("https://host/c/x"), documents))
     assert {each.filename for each in read.left_out} == {f"{name}-1-0.conda" for name in bad}
     assert len(read.records) == len(names) - len(bad)
+
+
+def test_a_list_is_judged_once_and_its_records_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs of a mirror's worker ask for some names each: what that costs does not grow with the channel."""
+    names = [f"p{number}" for number in range(40)]
+    own = {f"{name}-{version}-0.conda": {**lists.SOUND, "name": name, "version": version} for name in names for version in "12"}
+    root = str(lists.channel(tmp_path, "plain", {**own, **lists.odd_records()}))
+    judge, make = mock.Mock(wraps=records.problem), mock.Mock(wraps=parsing.read_records)
+    monkeypatch.setattr(records, "problem", judge)
+    monkeypatch.setattr(records, "read_records", make)
+    downloads = Downloads(fresh=600)
+    found = [find(name, [root], downloads).url for name in ("p1", "p2")]
+    first = judge.call_count, make.call_count, downloads.left_out([channel_url(root)])
+    assert [find(name, [root], downloads).url for name in ("p1", "p2")] == found
+    assert (judge.call_count, make.call_count, downloads.left_out([channel_url(root)])) == first
+    assert find("p3=1", [root], downloads).url.endswith("p3-1-0.conda")
+    assert judge.call_count == first[0] + 2  # its records; those of the list are known
+    assert len(first[2]) == len(lists.ODD) - len(ONLY_RATTLER)
+
+
+def test_records_that_a_list_gets_later_are_read(tmp_path: Path) -> None:
+    listed = PackageList("emscripten-wasm32", Address("https://host/c/x"))
+    assert records.read(Address("https://host/c"), listed, ["p"]).records == ()
+    assert records.problems(listed) == {}
+    listed.records["p"] = {"p-1-0.conda": {**lists.SOUND, "name": "p"}, "p-2.conda": {**lists.SOUND, "name": "p"}}
+    read = records.read(Address("https://host/c"), listed, ["p"])
+    assert [each.file_name for each in read.records] == ["p-1-0.conda"]
+    assert [each.filename for each in read.left_out] == [*records.problems(listed)] == ["p-2.conda"]
 
 
 def test_of_very_many_odd_records_the_first_are_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
