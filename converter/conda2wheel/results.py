@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from conda2wheel.errors import Conda2WheelError, Refused
 
@@ -98,7 +98,8 @@ class WheelProgram:
         return {"name": self.name, "kind": self.kind, "file": self.file, "files": self.files}
 
 
-class TakenLibrary(NamedTuple):
+@dataclass(frozen=True)
+class TakenLibrary:
     """A library of another conda package that a wheel needs, in the wheel or beside it.
 
     Attributes:
