@@ -8,10 +8,9 @@ NEED is in other library wheels, which it requires, or in itself.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from packaging.tags import Tag
 from packaging.utils import canonicalize_name
@@ -20,6 +19,7 @@ from packaging.version import Version
 from conda2wheel.abi.platforms import Platform
 from conda2wheel.abi.side_module import SHARED_OBJECT, SideModule
 from conda2wheel.commands.pipeline import Context, size_warnings
+from conda2wheel.commands.shared_packages import SharedFiles, SharedPackages
 from conda2wheel.commands.verdict import Verdict, judge
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Refused
@@ -173,35 +173,6 @@ class WheelOfLibraries:
         lines = [f"Made for the wheels that require this very version of it, from {', '.join(packages) or 'folders'}:", ""]
         lines += [f"* `{library.name}` from `{library.source}`" for library in linked.vendored]
         return Document(tuple(fields), "\n".join(lines) + "\n")
-
-
-@dataclass(frozen=True)
-class SharedFiles:
-    """Which libraries of a conda package are shared, by name without `.so`, and which of them keep the names of their symbols."""
-
-    files: tuple[str, ...]
-    by_name: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class SharedPackages:
-    """The conda packages whose libraries a wheel takes from library wheels, by name, and what the names of these begin with."""
-
-    prefix: str
-    libraries: Mapping[str, SharedFiles] = field(default_factory=dict)
-
-    def json(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        rows = {name: {"files": list(each.files), "by_name": list(each.by_name)} for name, each in self.libraries.items()}
-        return {"prefix": self.prefix, "libraries": dict(sorted(rows.items()))}
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> SharedPackages:
-        """Read what `json` returned."""
-        rows = document["libraries"]
-        return cls(
-            document["prefix"], {name: SharedFiles(tuple(row["files"]), tuple(row["by_name"])) for name, row in rows.items()}
-        )
 
 
 @dataclass

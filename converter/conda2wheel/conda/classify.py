@@ -61,10 +61,14 @@ def refuse_unless_python(package: CondaPackage) -> None:
 
 def refused_by_name(name: str, source: str) -> Refused | None:
     """The verdict on a conda name that cannot become a wheel whatever is in it; None where its contents decide."""
-    for row in _rows()["interpreter"]:
-        if any(fits(name, pattern) for pattern in row["names"]):
-            return Refused("interpreter", f"{source}: {name} has no wheel: {row['why']}", "leave it out")
-    return None
+    why = _no_wheel(name)
+    return None if why is None else Refused("interpreter", f"{source}: {name} has no wheel: {why}", "leave it out")
+
+
+@cache  # a mirror asks for each build
+def _no_wheel(name: str) -> str | None:
+    rows = (row for row in _rows()["interpreter"] if any(fits(name, pattern) for pattern in row["names"]))
+    return next((row["why"] for row in rows), None)
 
 
 def _without_files(package: CondaPackage) -> Refused:

@@ -106,6 +106,7 @@ def is_marker(conda_name: str) -> bool:
     return any(fits(conda_name, pattern) for pattern in _rows()["drop"]["patterns"])
 
 
+@cache
 def foreign_pattern(conda_name: str) -> str | None:
     """The pattern for another language's packages that a name matches, if any.
 

@@ -29,7 +29,7 @@ def printable_lines(text: str) -> str:
     >>> printable_lines("one\n\ttwo\x1b[1m\r\n")
     'one\n\ttwo\\x1b[1m\\x0d\n'
     """
-    if text.isprintable():
+    if text.replace("\n", "").replace("\t", "").isprintable():
         return text
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
 

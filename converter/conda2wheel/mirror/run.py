@@ -30,10 +30,8 @@ from conda2wheel.mirror.config import MirrorConfig
 from conda2wheel.mirror.owner import open_state
 from conda2wheel.mirror.plan.select import list_packages
 from conda2wheel.mirror.plan.tasks import MirrorPlan, PlannedTask, make_plan
-from conda2wheel.mirror.publish.catalogue import MirrorRecord
 from conda2wheel.mirror.publish.entries import YankReasons, entries_of
 from conda2wheel.mirror.publish.generation import IndexEntry, current, generations, index_pages, read_generation
-from conda2wheel.mirror.publish.pages import page_files
 from conda2wheel.mirror.publish.publisher import MakeFiles, PublishResult, RepeatableFiles, publish
 from conda2wheel.mirror.publish.pyodide_locks import lock_files
 from conda2wheel.mirror.publish.pypi import OtherIndex
@@ -347,6 +345,9 @@ def _files(
 
     def people(entries: Sequence[IndexEntry]) -> Mapping[str, bytes]:
         files = machines(entries)
+        from conda2wheel.mirror.publish.catalogue import MirrorRecord
+        from conda2wheel.mirror.publish.pages import page_files
+
         pypi = None if config.output.pypi is None else OtherIndex(config.output.pypi, now)
         record = MirrorRecord.of(config.channels, state, plan)
         locks = [name for name in files if not name.startswith("simple/")]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import conda, handmade
+from tests.helpers import conda, handmade, lists
 from tests.unit.link.test_linker import python
 
 NEVER = {"asyncio", "cyclonedx", "importlib.metadata", "pydantic", "rattler", "rich"}  # of what stderr that is no terminal needs
@@ -59,6 +59,18 @@ def test_a_package_with_a_side_module_is_linked_and_audited(tmp_path: Path) -> N
     found = imported("convert", str(package), "-o", str(tmp_path), cwd=tmp_path)
     assert {"conda2wheel.link.linker", "conda2wheel.abi.audit.engine"} <= found
     assert found & {"conda2wheel.link.common_wheel", "conda2wheel.programs.find", "conda2wheel.wheel.reader"} == set()
+
+
+def test_a_run_of_a_mirror_without_work_imports_nothing_that_converts(tmp_path: Path) -> None:
+    channel = lists.channel(tmp_path / "channel", "plain", {"r-demo-1.0-r44_0.conda": {**lists.SOUND, "name": "r-demo"}})
+    config = tmp_path / "mirror.toml"
+    config.write_text(f'[channel]\nurls = ["{channel.as_uri()}"]\n[output]\nstore = "public"\n')
+    found = imported("mirror", "run", str(config), "--json", cwd=tmp_path)
+    assert (tmp_path / "public" / "simple" / "index.json").is_file()
+    assert {"conda2wheel.mirror.run", "conda2wheel.mirror.publish.publisher"} <= found
+    converting = {"commands.pipeline", "commands.library_wheel", "link.linker", "wheel.plan", "abi.audit.engine", "pyodide.check"}
+    publishing = {"index.pages.site", "index.pyodide_lock", "mirror.publish.catalogue"}
+    assert found & {f"conda2wheel.{name}" for name in converting | publishing} == set()
 
 
 def test_garbage_is_not_looked_for_among_modules(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ import pytest
 from packaging.version import Version
 
 from conda2wheel.commands.audit import audit
-from conda2wheel.commands.library_wheel import POST_DIGITS, SharedFiles, library_version
+from conda2wheel.commands.library_wheel import POST_DIGITS, library_version
+from conda2wheel.commands.shared_packages import SharedFiles
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.mirror import operations
 from conda2wheel.mirror.config import ShareConfig, load

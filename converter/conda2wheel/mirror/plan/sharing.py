@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from conda2wheel.abi.platforms import parse
-from conda2wheel.commands.library_wheel import SharedFiles, SharedPackages
+from conda2wheel.commands.shared_packages import SharedFiles, SharedPackages
 from conda2wheel.mirror.config import AUTO, ShareConfig
 from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from conda2wheel.channels.records import LeftOutRecord
-from conda2wheel.commands.library_wheel import SharedPackages
+from conda2wheel.commands.shared_packages import SharedPackages
 from conda2wheel.mirror.config import MirrorConfig
 from conda2wheel.mirror.plan.select import SkippedPackage, ranks, refused, select
 from conda2wheel.mirror.plan.sharing import libraries_in_vain, share

@@ -6,13 +6,15 @@ They are at the store's top, and name wheels relative to it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from conda2wheel.abi import platforms
-from conda2wheel.index.pyodide_lock import LockEntry as Locked
-from conda2wheel.index.pyodide_lock import PyodideLock, merged_lock, standalone_lock
 from conda2wheel.mirror.publish.generation import IndexEntry
 from conda2wheel.pyodide.lock import Runtime, runtime_of_platform
+
+if TYPE_CHECKING:
+    from conda2wheel.index.pyodide_lock import LockEntry, PyodideLock
 
 
 def lock_files(
@@ -46,15 +48,19 @@ def lock(entries: Iterable[IndexEntry], runtime: Runtime, own: str | None = None
 
     The arguments are those of `lock_files`.
     """
+    from conda2wheel.index.pyodide_lock import merged_lock, standalone_lock
+
     locked = [_locked(entry) for entry in entries if entry.yanked is None]
     if own is None:
         return standalone_lock(locked, runtime)
     return merged_lock(locked, runtime, own.replace("{version}", runtime.version))
 
 
-def _locked(entry: IndexEntry) -> Locked:
+def _locked(entry: IndexEntry) -> LockEntry:
+    from conda2wheel.index.pyodide_lock import LockEntry
+
     wheel = entry.wheel
-    return Locked(
+    return LockEntry(
         wheel.project,
         wheel.version,
         wheel.filename,

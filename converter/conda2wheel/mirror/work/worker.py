@@ -17,18 +17,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conda2wheel.abi.micropip import untaken
 from conda2wheel.channels.downloads import Downloads
 from conda2wheel.channels.repodata import channel_url
-from conda2wheel.commands.library_wheel import LibraryWheelMaker, SharedPackages
-from conda2wheel.commands.pipeline import Context, build, prepare
 from conda2wheel.conda.package import CondaPackage
 from conda2wheel.errors import Conda2WheelError, Failed, Refused
 from conda2wheel.files.packagefile import Limits
-from conda2wheel.link.library_wheel import with_required
 from conda2wheel.mirror.config import MirrorConfig
-from conda2wheel.mirror.publish.catalogue import put_details
 from conda2wheel.mirror.state.model import ChannelPackage, ItemKey, ItemResult, MirrorLibrary, MirrorWheel
 from conda2wheel.mirror.state.retries import retries
 from conda2wheel.mirror.store.base import Store
@@ -38,6 +35,9 @@ from conda2wheel.net.urls import Address, redacted, secret_url
 from conda2wheel.options import Options
 from conda2wheel.recipes.model import RecipeBook, from_document
 from conda2wheel.results import ConversionWarning, Planned
+
+if TYPE_CHECKING:
+    from conda2wheel.commands.shared_packages import SharedPackages
 
 FRESH = 3600.0  # seconds for which a worker does not read a channel's repodata again
 _CLASSES = {"unreadable": "disk", "locked": "store"}  # classes of failure whose error code has another name
@@ -201,6 +201,8 @@ def _convert_and_store(job: ConversionJob, folder: Path, measures: _Measures) ->
         put_wheel(store, wheel, converted.wheel, metadata)
     if job.pages:
         with measures.stage("details"):
+            from conda2wheel.mirror.publish.catalogue import put_details
+
             put_details(store, wheel, converted.wheel)
     return ItemResult(
         job.key,
@@ -221,12 +223,19 @@ def _convert(job: ConversionJob, folder: Path, downloads: Downloads) -> tuple[Pl
     Returns:
         The wheel, and the library wheels that it requires, all written into the folder.
     """
+    # Here, for a run that has nothing to convert starts no worker, and needs nothing of these.
+    from conda2wheel.commands.pipeline import Context, build, prepare
+
     recipes = RecipeBook.of(from_document(json.loads(document)) for document in job.recipes)
     context = Context.of(channels=job.channels, recipes=recipes, limits=job.limits, downloads=downloads)
     options = Options.from_json(json.loads(job.options))
     prepared = prepare(f"{job.url}#sha256={job.package.sha256}", options, context)
     if not job.sharing:
         return build(prepared).write(folder), []
+    from conda2wheel.commands.library_wheel import LibraryWheelMaker
+    from conda2wheel.commands.shared_packages import SharedPackages
+    from conda2wheel.link.library_wheel import with_required
+
     maker = LibraryWheelMaker(SharedPackages.from_json(json.loads(job.sharing)), options, context)
     notes: tuple[ConversionWarning, ...] = ()
     try:
