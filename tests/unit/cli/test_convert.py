@@ -232,9 +232,10 @@ def test_an_unreadable_file_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "secret.tar.bz2"
     path.write_bytes(demo().read_bytes())
     path.chmod(0o600)
-    # A first conversion as root imports everything: the other user may not read this Python's own files either.
+    # A first conversion as root imports everything: the other user may not read this Python's own files either. What cannot be
+    # seen, since its folder cannot be read, is looked for in channels, too.
     code = (
-        "import os, sys\n"
+        "import os, sys, conda2wheel.channels.search\n"
         "from conda2wheel.cli import app, main\n"
         f"app(['convert', {str(demo())!r}, '-o', {str(tmp_path / 'first')!r}], standalone_mode=False)\n"
         "sys.stdout.flush(); os.setuid(65534); print('BORDER', file=sys.stderr)\n"
