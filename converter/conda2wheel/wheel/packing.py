@@ -93,6 +93,7 @@ class Packing:
         Raises:
             Failed: a file cannot be read any more.
         """
+        self._drop_others(blobs)
         pool = self._pool
         if pool is None or (not self._begun and sum(blob.size for blob in blobs) < WORTHWHILE):
             yield from (pack(blob, self._level) for blob in blobs)
@@ -115,6 +116,13 @@ class Packing:
             packed = batch.future.result()
             self._held.remove(packed)
             yield from packed
+
+    def _drop_others(self, blobs: Sequence[Blob]) -> None:
+        """Drop what was begun and is none of these: it was no member in the end, and takes the place of others."""
+        for key in self._begun.keys() - set(map(id, blobs)):
+            batch = self._begun.pop(key)
+            if not batch.future.cancel():
+                batch.future.add_done_callback(lambda done: self._held.remove(() if done.exception() else done.result()))
 
     def _pack(self, batch: _Batch) -> _Batch:
         """Compress a batch in this thread, with which no other one will begin."""

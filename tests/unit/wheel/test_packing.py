@@ -104,6 +104,22 @@ def test_what_is_not_asked_for_is_dropped() -> None:
     assert all(batch.future.done() for batch in packed._begun.values())
 
 
+@pytest.mark.parametrize("ended", [True, False])
+def test_what_was_begun_and_is_no_member_takes_no_place(ended: bool) -> None:
+    use_threads(2)
+    gate = threading.Event()
+    with Packing(6) as packed:
+        assert packed._pool is not None
+        if not ended:
+            packed._pool.submit(gate.wait)
+        packed.begin(LARGE)
+        for batch in packed._begun.values() if ended else ():
+            batch.future.result()
+        gate.set()
+        assert list(packed.packed(LARGE[:2])) == [pack(blob, 6) for blob in LARGE[:2]]
+    assert packed._held._bytes == 0
+
+
 def test_wheels_have_the_same_bytes_for_any_number_of_threads() -> None:
     members = [Member(f"p/m{n:03}", blob) for n, blob in enumerate(MIXED)]
     wheels = []
