@@ -111,12 +111,12 @@ def console(err: bool = False, width: int = WIDTH, **options: Any) -> PlainConso
     return PlainConsole(stderr=err, width=None if stream.isatty() else width, quiet=quiet, **options)
 
 
-def print_json(document: dict[str, Any]) -> None:
-    """Print a JSON document on stdout."""
+def print_json(document: dict[str, Any], indent: int | None = 2) -> None:
+    """Print a JSON document on stdout. Very long ones are in one line: with an indent Python writes ten times as slowly."""
     from conda2wheel.files.json_text import json_text
 
     encoding = (sys.stdout.encoding or "ascii").lower()
-    echo(json_text(document, indent=2, ascii_only=not encoding.startswith("utf")))
+    echo(json_text(document, indent, ascii_only=not encoding.startswith("utf")))
 
 
 def error_line(error: Exception, whole: bool = True) -> str:

@@ -106,7 +106,7 @@ def run(
         )
         report = mirror(loaded, options)
     if json:
-        print_json(report.json())
+        print_json(report.json(), indent=None)
     else:
         show(report, console(), every=verbose)
     raise typer.Exit(report.exit_status)
@@ -120,7 +120,7 @@ def plan(config: ConfigFile, json: Json = False, verbose: Verbose = False) -> No
     with _errors(verbose):
         found = operations.plan_run(_load(config))
     if json:
-        print_json(operations.plan_json(found))
+        print_json(operations.plan_json(found), indent=None)
         return
     for line in operations.plan_lines(found, every=verbose):
         echo(line)
