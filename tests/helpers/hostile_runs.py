@@ -7,6 +7,7 @@ A job is {"commands": [[word, ...], ...], "warm" (commands to run before it beco
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import json
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 NOBODY = 65534
+ENCODINGS_OF_JSON = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be", "utf-16", "utf-32")  # json.loads takes each for bytes
 
 
 def run_all(jobs: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -45,6 +47,8 @@ def _run_job(job: dict[str, Any], answer: int) -> None:
     if job["user"] is not None:
         for words in job["warm"]:  # another user may not be able to read the interpreter's modules
             _run(words)
+        for encoding in ENCODINGS_OF_JSON:
+            codecs.lookup(encoding)
         os.setgroups([])
         os.setgid(job["user"])
         os.setuid(job["user"])
