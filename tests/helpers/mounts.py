@@ -26,4 +26,5 @@ def tmpfs(folder: Path, options: str) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        # Lazily: in a cache this process holds the file lock of each Pyodide that it used, until it ends.
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
