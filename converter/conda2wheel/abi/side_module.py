@@ -210,23 +210,28 @@ class SideModule:
         return any(isinstance(kind, Import) and kind.kind is Kind.TAG for kind in self._symbols.table.kinds)
 
     @cached_property
+    def _calls(self) -> tuple[Sequence[str], Sequence[str]]:
+        """The names of the functions that it imports, in order, and their types."""
+        symbols = self._symbols
+        columns = zip(symbols.table.fields, symbols.table.kinds, symbols.signatures, strict=True)
+        found = [(name, signature) for name, kind, signature in columns if isinstance(kind, int)]
+        names, signatures = zip(*found, strict=True) if found else ((), ())
+        return names, signatures
+
+    @cached_property
     def called(self) -> frozenset[str]:
         """The names of the functions that it imports, those that it only points to aside."""
-        table = self._symbols.table
-        return frozenset(name for name, kind in zip(table.fields, table.kinds, strict=True) if isinstance(kind, int))
+        return frozenset(self._calls[0])
 
     @cached_property
     def called_types(self) -> Mapping[str, str]:
         """The type of each function that it imports, by name; of a name with several the last one's: see `called_apart`."""
-        symbols = self._symbols
-        columns = zip(symbols.table.fields, symbols.table.kinds, symbols.signatures, strict=True)
-        return {name: signature for name, kind, signature in columns if isinstance(kind, int)}
+        return dict(zip(*self._calls, strict=True))
 
     @cached_property
     def called_apart(self) -> frozenset[str]:
         """The names of functions that it imports more than once."""
-        table = self._symbols.table
-        names = [name for name, kind in zip(table.fields, table.kinds, strict=True) if isinstance(kind, int)]
+        names, _ = self._calls
         if len(names) == len(self.called):
             return frozenset()
         return frozenset(name for name, count in Counter(names).items() if count > 1)

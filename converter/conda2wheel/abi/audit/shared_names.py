@@ -111,8 +111,9 @@ class SharedNames:
     def entered(self, side: SideModule) -> frozenset[str]:
         """The exports of a module that the loader enters into the global offset table, of those that are looked for there."""
         if side not in self._entered:
+            apart = {each for each in set(side.exports.values()) if each.kind not in (Kind.FUNC, Kind.GLOBAL)}
             names = (side.export_names & self.pointed) - INTERNAL
-            self._entered[side] = frozenset(name for name in names if side.exports[name].kind in (Kind.FUNC, Kind.GLOBAL))
+            self._entered[side] = frozenset(name for name in names if side.exports[name] not in apart) if apart else names
         return self._entered[side]
 
     def foreign(self, side: SideModule) -> frozenset[str]:
