@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import importlib
 import json
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -208,3 +211,27 @@ def test_the_catalogue_of_the_pages(which: str, tmp_path: Path) -> None:
     check("catalogue", json.loads(json.dumps(found.json())))
     first = json.loads(json.dumps(found.packages[0].json()))
     check("catalogue-package", {"schema": 1, "kind": "catalogue-package", "package": first})
+
+
+WITH_ASDICT = (
+    "mirror.state.model",
+    "mirror.publish.generation",
+    "bundle.packages",
+    "bundle.pypi",
+    "bundle.unsatisfied",
+)
+
+
+@pytest.mark.parametrize("module", WITH_ASDICT)
+def test_what_is_written_as_an_object_has_no_named_tuple_in_it(module: str) -> None:
+    """`dataclasses.asdict` keeps a named tuple, of which JSON makes a list."""
+    todo = [each for each in vars(importlib.import_module(f"conda2wheel.{module}")).values() if dataclasses.is_dataclass(each)]
+    seen: set[Any] = set()
+    while todo:
+        kind = todo.pop()
+        if isinstance(kind, type) and kind not in seen:
+            seen.add(kind)
+            assert not hasattr(kind, "_fields"), f"{module}: {kind.__name__}"
+            todo += typing.get_type_hints(kind).values() if dataclasses.is_dataclass(kind) else []
+        todo += typing.get_args(kind)
+    assert seen
